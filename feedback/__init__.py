@@ -1,0 +1,3 @@
+"""Curation: raw feedback in, audited datasets out."""
+
+__all__: list[str] = []

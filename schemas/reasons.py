@@ -1,0 +1,83 @@
+"""The fixed lists of reasons: why a record went to quarantine, and why a row was dropped.
+
+Nothing vanishes. A record that cannot be read or breaks a rule is quarantined under a `RejectReason`; a sound row that a
+stage leaves out is dropped under a `DropReason`. Each carries the sentence that documentation and reports show.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+__all__ = ["DropReason", "RejectReason"]
+
+
+class _Reason(StrEnum):
+    """A string with a sentence of meaning."""
+
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str) -> _Reason:
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        return member
+
+
+class RejectReason(_Reason):
+    """Why a raw record went to quarantine."""
+
+    INVALID_JSON = "invalid_json", "The text is not JSON."
+    INVALID_UTF8 = "invalid_utf8", "The bytes are not UTF-8."
+    NOT_AN_OBJECT = "not_an_object", "The record is JSON but not an object with keys."
+    DUPLICATE_KEY = "duplicate_key", "A key occurs twice in one object; readers disagree on which value wins."
+    NON_FINITE_NUMBER = "non_finite_number", "A number is NaN, infinite or too large for a float."
+    LONE_SURROGATE = "lone_surrogate", "The text holds half of a surrogate pair, which is not a character."
+    TOO_DEEP = "too_deep", "The JSON is nested deeper than the reader allows."
+    TOO_LARGE = "too_large", "The record is larger than the allowed number of bytes."
+    TRUNCATED = "truncated", "The file ends within this record or its compressed stream is cut off."
+    MISSING_FIELD = "missing_field", "A required field is absent or null."
+    WRONG_TYPE = "wrong_type", "A field has another type than the format says."
+    UNKNOWN_LABEL = "unknown_label", "The label's value is not in the format's label map; labels are never guessed."
+    BAD_TIME = "bad_time", "A time cannot be read or lies outside 1990 to 2100."
+    BROKEN_THREAD = "broken_thread", "The rated message or one of its ancestors is not in the conversation."
+    PROMPTS_DIFFER = "prompts_differ", "The two answers of a pair do not belong to the same prompt."
+    IDENTICAL_RESPONSES = "identical_responses", "The two answers of a pair are the same text."
+    EMPTY_PROMPT = "empty_prompt", "The prompt has no message or only blank ones."
+    EMPTY_COMPLETION = "empty_completion", "The completion has no message or ends with a blank one."
+    BAD_ROLES = (
+        "bad_roles",
+        "The prompt does not end with user or tool, the completion not with assistant, or a role is unknown.",
+    )
+    RULE_VIOLATION = "rule_violation", "A value breaks another rule of the table it was meant for."
+
+
+class DropReason(_Reason):
+    """Why a stage left out a sound row."""
+
+    QUARANTINED = "quarantined", "ingest: the record went to quarantine under a reason of its own."
+    NEUTRAL = "neutral", "convert: the feedback says neither up nor down."
+    RETRACTED = "retracted", "convert: the feedback was withdrawn later."
+    SUPERSEDED_REVISION = "superseded_revision", "convert: a later revision of the same record exists."
+    TIE = "tie", "convert: the pair was judged a tie or the rater abstained."
+    BELOW_MARGIN = "below_margin", "convert: the pair's margin is below the wanted one."
+    SCORE_THRESHOLD = (
+        "score_threshold",
+        "convert: a chosen answer scored too low, or a rejected one too high, in absolute terms.",
+    )
+    PAIR_CAP = "pair_cap", "convert: the prompt already gives as many pairs as allowed."
+    DUPLICATE_RECORD = "duplicate_record", "dedup: the same record of the same source came in twice."
+    EXACT_DUPLICATE = (
+        "exact_duplicate",
+        "dedup: prompt, completion and label are those of another row, whose votes now count it.",
+    )
+    NORMALIZED_DUPLICATE = (
+        "normalized_duplicate",
+        "dedup: the same but for case, white space or Unicode form; the surviving row's votes now count it.",
+    )
+    SUPERSEDED_VOTE = "superseded_vote", "conflicts: the raters behind this label later gave the other one."
+    OUTVOTED = "outvoted", "conflicts: more raters gave the same answer the other label."
+    CONTESTED = "contested", "conflicts: both labels, and the votes do not decide."
+    TOO_FEW_RATERS = "too_few_raters", "conflicts: both labels, from fewer raters than a majority needs."
+    DOWNSAMPLED = "downsampled", "rebalance: left out to bring the label ratio into its range."
+    TOO_LONG = "too_long", "tokenize: the completion and the newest turn do not fit into the token limits."
+    EMPTY_AFTER_TOKENIZATION = "empty_after_tokenization", "tokenize: no completion token is left."
