@@ -36,9 +36,10 @@ def stable_id(*parts: str) -> str:
 
 
 def messages_hash(messages: Sequence[Message]) -> str:
-    """Identity of a list of turns: NFC, newlines as LF, trailing white space of each turn cut.
+    r"""Identity of a list of turns: NFC, newlines as LF, trailing white space of each turn cut.
 
-    >>> messages_hash([{"role": "user", "content": "a\\r\\nb "}]) == messages_hash([{"role": "user", "content": "a\\nb"}])
+    >>> windows, unix = ({"role": "user", "content": text} for text in ("a\r\nb ", "a\nb"))
+    >>> messages_hash([windows]) == messages_hash([unix])
     True
     """
     return stable_id(*_role_and_text(messages, _exact))
@@ -47,7 +48,8 @@ def messages_hash(messages: Sequence[Message]) -> str:
 def messages_key(messages: Sequence[Message]) -> str:
     """Identity of a list of turns after normalisation: NFKC, case folded, runs of white space as one space.
 
-    >>> messages_key([{"role": "user", "content": "Hi  THERE"}]) == messages_key([{"role": "user", "content": "hi there"}])
+    >>> loud, plain = ({"role": "user", "content": text} for text in ("Hi  THERE", "hi there"))
+    >>> messages_key([loud]) == messages_key([plain])
     True
     """
     return stable_id(*_role_and_text(messages, _normalized))

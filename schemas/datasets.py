@@ -59,8 +59,8 @@ CANDIDATE: Final = pa.schema(
 """One labelled answer under curation, without its text: curation decides on keys, and `export` joins text once.
 
 `text_id` and `text_side` (completion, a or b) say where the text lies; `prompt_hash` and `completion_hash` identify it
-exactly, `prompt_key` and `completion_key` after normalisation; `group_id` is the cluster of prompts that may not be split;
-`votes` are all judgements that this row stands for; `split` is null until the stage `split`."""
+exactly, `prompt_key` and `completion_key` after normalisation; `group_id` is the cluster of prompts that stays on one
+side of a split; `votes` are all judgements that this row stands for; `split` is null until the stage `split`."""
 
 UNPAIRED_PREFERENCE: Final = pa.schema(
     [

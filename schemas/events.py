@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from schemas.messages import MESSAGES
 
-__all__ = ["FEEDBACK_EVENT", "OPERATIONS", "RATER_KINDS", "TIME_QUALITIES", "TIMESTAMP"]
+__all__ = ["FEEDBACK_EVENT", "OPERATIONS", "RATER_KINDS", "TIMESTAMP", "TIME_QUALITIES"]
 
 TIMESTAMP: Final = pa.timestamp("us", tz="UTC")
 OPERATIONS: Final = ("create", "update", "retract")
@@ -54,5 +54,6 @@ FEEDBACK_EVENT: Final = pa.schema(
         _required("flags", pa.list_(_TEXT)),
     ]
 )
-"""Append-only. `event_id` = hash of source, record id and revision; `rater_key` = keyed hash, never the raw id; `label` is
-null where the feedback is neutral, retracted or unmapped; `raw_value` is the value as it came, as JSON; `tools` is JSON."""
+"""Append-only. `event_id` = hash of source, record id and revision; `rater_key` = keyed hash, never the raw id; `label`
+is null where the feedback is neutral, retracted or unmapped; `raw_value` is the value as it came, as JSON; `tools` is
+JSON too."""

@@ -24,4 +24,8 @@ class Progress(Protocol):
 def silent(description: str, total: int | None = None) -> Iterator[Advance]:
     """Progress that shows nothing."""
     del description, total
-    yield lambda units: None
+    yield _ignore
+
+
+def _ignore(units: int) -> None:
+    del units

@@ -21,5 +21,5 @@ QUARANTINE: Final = pa.schema(
         pa.field("raw_sha256", _TEXT, nullable=False),
     ]
 )
-"""`line` counts lines of a line format and records of any other, from 1; `reason` is a `RejectReason`; `raw` is the record
-as it came, byte for byte where the format has bytes."""
+"""`line` counts lines of a line format and records of any other, from 1; `reason` is a `RejectReason`; `raw` is the
+record as it came, byte for byte where the format has bytes."""

@@ -1,7 +1,7 @@
 """The fixed lists of reasons: why a record went to quarantine, and why a row was dropped.
 
-Nothing vanishes. A record that cannot be read or breaks a rule is quarantined under a `RejectReason`; a sound row that a
-stage leaves out is dropped under a `DropReason`. Each carries the sentence that documentation and reports show.
+Nothing vanishes. A record that cannot be read or breaks a rule is quarantined under a `RejectReason`; a sound row
+that a stage leaves out is dropped under a `DropReason`. Each carries the sentence that docs and reports show.
 """
 
 from __future__ import annotations

@@ -66,8 +66,8 @@ class StageReport:
             raise ShapeError(
                 "the stage's counts do not sum",
                 where=f"stage {self.stage!r}",
-                received=f"{self.rows_in} in + {self.rows_created} created, {self.rows_kept} kept + {self.rows_dropped} dropped",
-                expected="both sides equal",
+                received=(self.rows_in, self.rows_created, self.rows_kept, self.rows_dropped),
+                expected="rows in + created equal to rows kept + dropped",
                 todo="This is a defect of thumbline, not of the data: please report it",
             )
 

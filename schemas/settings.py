@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar, dataclass_transform, get_type_hints
+from typing import Any, Final, TypeVar, cast, dataclass_transform, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
@@ -26,7 +26,7 @@ _STRICT: Final = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def settings(cls: type[T]) -> type[T]:
     """Class decorator: a frozen, keyword-only dataclass whose fields are validated on creation."""
-    return pydantic_dataclass(frozen=True, kw_only=True, config=_STRICT)(cls)
+    return cast("type[T]", pydantic_dataclass(frozen=True, kw_only=True, config=_STRICT)(cls))
 
 
 def load_settings(cls: type[T], values: Mapping[str, Any], *, where: object) -> T:
