@@ -1,0 +1,127 @@
+"""Laws of the house that can be read off the source: who may import whom, names, docstrings, exception handling."""
+
+import ast
+import importlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("schemas", "feedback", "align", "cli")
+MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+OURS = set(PACKAGES)
+FORBIDDEN = {
+    "schemas": OURS - {"schemas"} | {"torch", "transformers", "accelerate", "datasets", "click"},
+    "feedback": {"torch", "transformers", "accelerate", "datasets", "click", "peft", "align", "cli"},
+    "align": {"polars", "pandera", "click", "feedback", "cli"},
+    "cli": set(),
+}
+STAGES = {"convert", "dedup", "conflicts", "split", "rebalance", "export"}
+
+
+def _name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _imports(tree: ast.AST) -> set[str]:
+    """Every module named in an import statement of the tree, those inside functions too."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            found.add(node.module or "")
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_module_imports_only_what_its_package_may(path: Path) -> None:
+    package = path.relative_to(ROOT).parts[0]
+    imported = _imports(ast.parse(path.read_text("utf-8")))
+    assert {name.split(".")[0] for name in imported}.isdisjoint(FORBIDDEN[package])
+    if package == "schemas" and path.name != "rules.py":
+        assert {name.split(".")[0] for name in imported}.isdisjoint({"pandera", "polars"})
+    if package == "align":
+        assert "schemas.rules" not in imported
+
+
+@pytest.mark.parametrize("stage", sorted(STAGES))
+def test_stage_never_imports_another_stage(stage: str) -> None:
+    imported = _imports(ast.parse((ROOT / "feedback" / f"{stage}.py").read_text("utf-8")))
+    assert imported.isdisjoint({f"feedback.{other}" for other in STAGES | {"ingest", "pipeline"}})
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_module_can_be_imported_and_lists_what_it_offers(path: Path) -> None:
+    """`__all__` names what exists, and every public class and function."""
+    module = importlib.import_module(_name(path))
+    assert module.__doc__, "a module says what it holds"
+    assert all(hasattr(module, name) for name in module.__all__)
+    public = {
+        node.name
+        for node in ast.parse(path.read_text("utf-8")).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+    }
+    assert public <= set(module.__all__)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_module_fits_on_a_few_screens_and_is_named_by_what_it_holds(path: Path) -> None:
+    assert len(path.read_text("utf-8").splitlines()) <= 400
+    assert not re.search(r"utils?|helpers?|misc|common|manager", path.stem)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_broad_except_and_assert_stay_out(path: Path) -> None:
+    """Only `cli/main.py` may catch everything; what a file or user can cause is an exception, not an assertion."""
+    tree = ast.parse(path.read_text("utf-8"))
+    broad = [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ExceptHandler)
+        and (node.type is None or (isinstance(node.type, ast.Name) and node.type.id in {"Exception", "BaseException"}))
+    ]
+    assert not broad or path == ROOT / "cli" / "main.py"
+
+
+@pytest.mark.parametrize("package", ["schemas", "feedback", "align"])
+def test_package_loads_nothing_forbidden_when_it_runs(package: str) -> None:
+    """The import table holds for what libraries pull in on import of every module of the package."""
+    names = [_name(path) for path in MODULES if path.relative_to(ROOT).parts[0] == package]
+    if package == "schemas":
+        names.remove("schemas.rules")
+    heavy = {"feedback": ["torch", "transformers", "accelerate", "click"], "align": ["polars", "pandera"]}
+    probe = (
+        "import sys, importlib\n"
+        f"for name in {names!r}: importlib.import_module(name)\n"
+        f"print([name for name in {heavy.get(package, ['torch', 'polars', 'pandera'])!r} if name in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", probe],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def test_no_host_or_machine_path_is_written_down() -> None:
+    """What is committed names no package registry's host and no folder of one machine."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
+        "\n"
+    )
+    pattern = re.compile(r"/(?:home|root|work)/[a-z]|pypi\.org|files\.pythonhosted|registry\.npmjs")
+    text_suffixes = {".py", ".md", ".toml", ".txt", ".yaml", ".cfg", ""}
+    for name in filter(None, listed):
+        path = ROOT / name
+        if path.suffix in text_suffixes and path.is_file() and path.name != Path(__file__).name:
+            assert not pattern.search(path.read_text("utf-8")), name
