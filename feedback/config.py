@@ -1,0 +1,194 @@
+"""Settings of every curation stage, and of the whole run.
+
+Each class is one table of a config file: `[dedup]`, `[rebalance]`, ..., and one `[[sources]]` for each source. All are
+frozen and checked on creation; unknown keys are errors.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.errors import ConfigError
+from schemas.settings import settings
+
+__all__ = [
+    "ConflictConfig",
+    "ConvertConfig",
+    "CurateConfig",
+    "DedupConfig",
+    "ExportConfig",
+    "IngestConfig",
+    "RebalanceConfig",
+    "SourceConfig",
+    "SplitConfig",
+]
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+def _refuse_disorder(table: str, low_key: str, low: float, high_key: str, high: float) -> None:
+    if low > high:
+        raise ConfigError(
+            f"{low_key} is greater than {high_key}",
+            where=f"config table [{table}]",
+            received=(low, high),
+            expected=f"{low_key} <= {high_key}",
+        )
+
+
+@settings
+class SourceConfig:
+    """Where raw feedback lies and what it looks like.
+
+    Args:
+        path: a file, a glob, a folder, or `-` for standard input; in a config file relative to that file.
+        format: name of a known format, see `thumbline formats`.
+        name: name of the source in every table; null takes the format's name. Part of every id, so renaming a source
+            renames its rows.
+        map: path of the TOML map, for the format `mapped` only.
+    """
+
+    path: str
+    format: str
+    name: str | None = None
+    map: str | None = None
+
+
+@settings
+class IngestConfig:
+    """What is accepted from the sources.
+
+    Args:
+        max_rejected_share: largest share of records that may go to quarantine, in [0, 1]; above it nothing is written.
+    """
+
+    max_rejected_share: Share = 0.2
+
+
+@settings
+class ConvertConfig:
+    """Which events and pairs become labelled rows.
+
+    Args:
+        min_margin: pairs with a margin below this are dropped, in the source's units; null takes all. Pairs without a
+            margin are never dropped for it.
+        min_chosen_score: a preferred answer that scored below this is not called desirable; null takes all.
+        max_rejected_score: a rejected answer that scored above this is not called undesirable; null takes all.
+        max_pairs_per_prompt: pairs that one prompt may give, at least 1; null takes all. A hash decides which.
+    """
+
+    min_margin: float | None = None
+    min_chosen_score: float | None = None
+    max_rejected_score: float | None = None
+    max_pairs_per_prompt: Annotated[int, Field(ge=1)] | None = None
+
+
+@settings
+class DedupConfig:
+    """Which rows say the same, and which of them stays.
+
+    Args:
+        match: `exact` (same text), `normalized` (same but for case, white space and Unicode form) or `off` (only the
+            same record read twice is a duplicate).
+        keep: which row of a cluster stays: the text with the `most_votes`, the `newest` row or the `longest` one.
+    """
+
+    match: Literal["exact", "normalized", "off"] = "normalized"
+    keep: Literal["most_votes", "newest", "longest"] = "most_votes"
+
+
+@settings
+class ConflictConfig:
+    """What happens to an answer that carries both labels.
+
+    Args:
+        policy: `majority` (the label that more raters gave), `drop` (neither label), `keep_both`, or `off` (nobody
+            looks for contradictions, not even for one rater's change of mind).
+        min_raters: different raters that a majority needs, at least 1.
+        band_low: an answer whose share of raters who voted up lies in [band_low, band_high] is contested.
+        band_high: see `band_low`; both at 0.5 means that only a tie is contested.
+    """
+
+    policy: Literal["majority", "drop", "keep_both", "off"] = "majority"
+    min_raters: Annotated[int, Field(ge=1)] = 2
+    band_low: Share = 0.5
+    band_high: Share = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse a band that is upside down."""
+        _refuse_disorder("conflicts", "band_low", self.band_low, "band_high", self.band_high)
+
+
+@settings
+class SplitConfig:
+    """How much is held out.
+
+    Args:
+        test_fraction: share of the rows that goes to the split `test`, in [0, 1); 0 makes no test split.
+    """
+
+    test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+
+@settings
+class RebalanceConfig:
+    """The wanted ratio R = lambda_D n_D / (lambda_U n_U) of the train split, and how to get there.
+
+    Args:
+        mode: `downsample` leaves out rows of the label that is too many; `reweight` keeps every row and raises the weight
+            of the other label; `both` leaves out rows down to `min_keep_share` and does the rest by weight; `off` only
+            counts.
+        low: least R. 1 is the paper's; below 1 only where avoiding the downside matters more.
+        high: largest R. 4/3 is the paper's. Equal to `low`, it is a target: R is at least it and less than a row above.
+        desirable_weight: lambda_D, greater than 0.
+        undesirable_weight: lambda_U, greater than 0.
+        min_keep_share: least share of a label's rows that the mode `both` keeps, in (0, 1].
+
+    Source: Ethayarajh et al. 2024, arXiv:2402.01306 (the range [1, 4/3]).
+    """
+
+    mode: Literal["downsample", "reweight", "both", "off"] = "downsample"
+    low: Positive = 1.0
+    high: Positive = 4 / 3
+    desirable_weight: Positive = 1.0
+    undesirable_weight: Positive = 1.0
+    min_keep_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse a range that is upside down."""
+        _refuse_disorder("rebalance", "low", self.low, "high", self.high)
+
+
+@settings
+class ExportConfig:
+    """The shape of the dataset on disk.
+
+    Args:
+        shard_mb: wanted size of a shard in millions of bytes of text before compression, greater than 0.
+    """
+
+    shard_mb: Positive = 256.0
+
+
+@settings
+class CurateConfig:
+    """A whole curation run, from raw files to a dataset.
+
+    Args:
+        sources: the raw files, at least one source.
+        seed: decides which rows are held out or left out and in what order the rest is written; 0 or more.
+        ingest: settings of the stage `ingest`, and so on for each stage.
+    """
+
+    sources: Annotated[tuple[SourceConfig, ...], Field(min_length=1)]
+    seed: Annotated[int, Field(ge=0)] = 0
+    ingest: IngestConfig = IngestConfig()
+    convert: ConvertConfig = ConvertConfig()
+    dedup: DedupConfig = DedupConfig()
+    conflicts: ConflictConfig = ConflictConfig()
+    split: SplitConfig = SplitConfig()
+    rebalance: RebalanceConfig = RebalanceConfig()
+    export: ExportConfig = ExportConfig()
