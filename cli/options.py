@@ -1,0 +1,91 @@
+"""Options and arguments that several commands share, each with one meaning and one help text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+__all__ = [
+    "FOLDER",
+    "from_option",
+    "inputs_argument",
+    "json_option",
+    "map_option",
+    "parse_ratio",
+    "read_sources",
+    "set_option",
+]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+FOLDER: Final = click.Path(path_type=Path, file_okay=False)
+
+set_option = click.option(
+    "--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override a config key; may be repeated."
+)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object on stdout instead of text, for machines."
+)
+map_option = click.option(
+    "--map",
+    "map_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="TOML map of paths and labels, for the format 'mapped'.",
+)
+
+
+def inputs_argument(name: str = "inputs", *, required: bool = True) -> Callable[[Function], Function]:
+    """The argument IN...: files, globs, folders, a curated dataset, or - for standard input."""
+    metavar = "IN..." if name == "inputs" else name.upper() + "..."
+    return click.argument(name, nargs=-1, required=required, metavar=metavar)
+
+
+def from_option(*, required: bool = False) -> Callable[[Function], Function]:
+    """The option --from: the format of the input."""
+    return click.option(
+        "--from",
+        "source_format",
+        metavar="FORMAT",
+        required=required,
+        help="Format of the input; see `thumbline formats`.",
+    )
+
+
+def parse_ratio(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, float] | None:
+    """`LOW:HIGH` or one target as two numbers; each may be a fraction such as 4/3.
+
+    >>> parse_ratio(None, None, "1:4/3")
+    (1.0, 1.3333333333333333)
+    """
+    if value is None:
+        return None
+    low, colon, high = value.partition(":")
+    try:
+        pair = float(Fraction(low.strip())), float(Fraction((high if colon else low).strip()))
+    except (ValueError, ZeroDivisionError):
+        raise click.BadParameter(f"{value!r} is not LOW:HIGH, for example 1:1.33", ctx, param) from None
+    if not 0 < pair[0] <= pair[1]:
+        raise click.BadParameter(f"{value!r} is not a range of positive numbers with LOW <= HIGH", ctx, param)
+    return pair
+
+
+def read_sources(inputs: tuple[str, ...], source_format: str | None, map_path: Path | None) -> list[dict[str, str]]:
+    """One `[[sources]]` table for each input, as a config file would hold it.
+
+    Raises:
+        UsageError: no format is named.
+    """
+    if source_format is None:
+        from feedback.formats import FORMATS
+        from schemas.errors import UsageError
+
+        raise UsageError(
+            f"the format of {', '.join(inputs)} is not named",
+            expected=f"--from with one of {', '.join(FORMATS)}",
+            todo="`thumbline formats` explains them; formats are never guessed",
+        )
+    extra = {} if map_path is None else {"map": str(map_path)}
+    return [{"path": path, "format": source_format, **extra} for path in inputs]

@@ -1,0 +1,111 @@
+"""What commands print on stdout: JSON for machines, tables for people, and text of strangers made harmless.
+
+Tables fit into 80 columns and need no colour to be understood.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import click
+from rich import box
+from rich.console import Console, RenderableType
+from rich.table import Table
+
+from schemas.report import StageReport
+
+__all__ = ["clean", "print_json", "print_next", "shorten", "show", "table_of", "waterfall"]
+
+PAGE_COLUMNS: Final = 100
+_ESCAPE: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+_INVISIBLE: Final = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
+_JOINERS: Final = "\u200c\u200d"
+
+
+def clean(text: str) -> str:
+    r"""`text` without terminal commands, control characters and marks that turn the reading direction.
+
+    Newlines and tabs stay, and so do the joiners that some scripts and emoji need.
+
+    >>> clean("a\x1b[31mb\x07\u202ec")
+    'abc'
+    """
+    text = _ESCAPE.sub("", text)
+    return "".join(
+        char for char in text if char in "\n\t" or char in _JOINERS or unicodedata.category(char) not in _INVISIBLE
+    )
+
+
+def shorten(text: str, width: int) -> str:
+    r"""`text`, cleaned, on one line of at most `width` characters.
+
+    >>> shorten("one  two\nthree", 9)
+    'one two …'
+    """
+    line = " ".join(clean(text).split())
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """Print one JSON object."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True))
+
+
+def show(*parts: RenderableType) -> None:
+    """Print texts and tables, at most 100 columns wide."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.width = min(console.width, PAGE_COLUMNS)
+    for part in parts:
+        console.print(clean(part) if isinstance(part, str) else part)
+
+
+def print_next(command: str, why: str) -> None:
+    """Print the one command to run next."""
+    show("", f"Next, {why}:", f"  {command}")
+
+
+def table_of(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> Table:
+    """A plain table; columns whose name ends with `>` are aligned to the right.
+
+    Cells are cleaned; numbers get thousands separators, floats three digits, None is a dash.
+    """
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    for name in columns:
+        table.add_column(name.rstrip(">"), justify="right" if name.endswith(">") else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    return table
+
+
+def waterfall(stages: Sequence[StageReport], *, ratio: float | None = None) -> Table:
+    """Rows through the stages: in, created, dropped by reason, kept, and R where both labels are counted.
+
+    Args:
+        stages: reports in order.
+        ratio: R of the finished training split, shown in the last line.
+    """
+    rows: list[Sequence[object]] = []
+    for stage in stages:
+        reasons = "\n".join(f"{count:,} {reason}" for reason, count in sorted(stage.dropped.items()))
+        labels = stage.labels_kept
+        upper_by_lower = labels.desirable / labels.undesirable if labels.undesirable else None
+        rows.append((stage.stage, stage.rows_in, stage.rows_created or "", reasons, stage.rows_kept, upper_by_lower))
+    if ratio is not None:
+        rows.append(("R of train", "", "", "", "", ratio))
+    return table_of(("stage", "in>", "created>", "dropped", "kept>", "up/down>"), rows)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return clean(str(value))
