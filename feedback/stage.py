@@ -22,6 +22,7 @@ __all__ = [
     "CANDIDATE_TYPES",
     "StageResult",
     "count_labels",
+    "counted",
     "finish_stage",
     "hash_column",
     "sort_rows",
@@ -42,6 +43,15 @@ class StageResult:
     kept: pl.DataFrame
     dropped: pl.DataFrame
     report: StageReport
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, for notes.
+
+    >>> counted(1, "row"), counted(1204, "row")
+    ('1 row', '1,204 rows')
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def finish_stage(

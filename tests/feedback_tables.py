@@ -1,0 +1,136 @@
+"""Small tables for the tests of the curation stages: events, pairs and candidates in a line each."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from feedback.hashing import messages_hash, stable_id
+from feedback.stage import CANDIDATE_TYPES
+from schemas.events import FEEDBACK_EVENT
+from schemas.pairs import PREFERENCE_PAIR
+
+START = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+def at(minutes: int | None) -> datetime | None:
+    """A time, in minutes after the start of 2025."""
+    return None if minutes is None else START + timedelta(minutes=minutes)
+
+
+def turns(role: str, text: str) -> list[dict[str, str]]:
+    """One turn."""
+    return [{"role": role, "content": text}]
+
+
+def event(
+    prompt: str = "hi", completion: str = "hello", label: bool | None = True, *, record: str = "", **more: Any
+) -> dict[str, Any]:
+    """A row of the table of events."""
+    record = record or f"{prompt}|{completion}|{label}|{more}"
+    minutes, updated = more.pop("minutes", None), more.pop("updated", None)
+    body = {"prompt": turns("user", prompt), "completion": turns("assistant", completion)}
+    row = {
+        "event_id": stable_id("log", record, prompt, completion, str(label), str(minutes), str(updated), str(more)),
+        "source": "log",
+        "source_record_id": record,
+        "raw_sha256": "0" * 64,
+        "op": "create",
+        "event_ts": at(minutes),
+        "updated_ts": at(updated),
+        "ts_quality": "missing" if minutes is None else "exact",
+        "rater_kind": "end_user",
+        **body,
+        "prompt_hash": messages_hash(body["prompt"]),
+        "completion_hash": messages_hash(body["completion"]),
+        "signal": "thumb",
+        "raw_value": "1" if label else "-1",
+        "label": label,
+        "reason_codes": [],
+        "flags": [],
+    }
+    return row | more
+
+
+def pair(prompt: str = "hi", a: str = "hello", b: str = "go away", outcome: str = "a", **more: Any) -> dict[str, Any]:
+    """A row of the table of pairs."""
+    record = more.pop("record", f"{prompt}|{a}|{b}|{outcome}|{more}")
+    minutes = more.pop("minutes", None)
+    body = {
+        "prompt": turns("user", prompt),
+        "response_a": turns("assistant", a),
+        "response_b": turns("assistant", b),
+    }
+    row = {
+        "pair_id": stable_id("duel", record, prompt, a, b, outcome, str(minutes)),
+        "group_id": messages_hash(body["prompt"]),
+        "source": "duel",
+        "source_record_id": record,
+        "raw_sha256": "0" * 64,
+        **body,
+        **{f"{name}_hash": messages_hash(messages) for name, messages in body.items()},
+        "outcome": outcome,
+        "raw_value": "1",
+        "rater_kind": "annotator",
+        "event_ts": at(minutes),
+        "ts_quality": "missing",
+        "flags": [],
+    }
+    return row | more
+
+
+def write_events(folder: Path, rows: list[dict[str, Any]], name: str = "events-00000.parquet") -> list[Path]:
+    """Write events as the stage `ingest` does."""
+    pq.write_table(pa.Table.from_pylist(rows, schema=FEEDBACK_EVENT), folder / name)
+    return [folder / name]
+
+
+def write_pairs(folder: Path, rows: list[dict[str, Any]], name: str = "pairs-00000.parquet") -> list[Path]:
+    """Write pairs as the stage `ingest` does."""
+    pq.write_table(pa.Table.from_pylist(rows, schema=PREFERENCE_PAIR), folder / name)
+    return [folder / name]
+
+
+def candidate(prompt: str = "hi", completion: str = "hello", label: bool = True, **more: Any) -> dict[str, Any]:
+    """A row of the table of candidates, with one vote."""
+    rater, minutes = more.get("rater_key"), more.pop("minutes", None)
+    text_id = more.pop("text_id", stable_id(prompt, completion, str(label), str(minutes), str(more)))
+    vote = {"event_id": text_id, "rater_key": rater, "event_ts": at(minutes), "label": label}
+    row = {
+        "row_id": stable_id(text_id, "completion"),
+        "text_id": text_id,
+        "text_side": "completion",
+        "source": "log",
+        "origin": "thumb",
+        "prompt_hash": stable_id(prompt),
+        "completion_hash": stable_id(completion),
+        "prompt_key": stable_id(prompt.casefold()),
+        "completion_key": stable_id(completion.casefold()),
+        "group_id": stable_id(prompt.casefold()),
+        "label": label,
+        "weight": 1.0,
+        "rater_key": rater,
+        "rater_kind": "end_user",
+        "model_id": None,
+        "event_ts": at(minutes),
+        "prompt_chars": len(prompt),
+        "completion_chars": len(completion),
+        "votes": [vote],
+        "split": None,
+    }
+    return row | more
+
+
+def table(*rows: dict[str, Any]) -> pl.DataFrame:
+    """A table of candidates."""
+    return pl.DataFrame(list(rows), schema=CANDIDATE_TYPES)
+
+
+def reasons(dropped: pl.DataFrame) -> dict[str, str]:
+    """Drop reason by `text_id`."""
+    return dict(dropped.select("text_id", "drop_reason").iter_rows())

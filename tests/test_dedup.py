@@ -1,0 +1,90 @@
+"""The stage `dedup`: one row for each prompt, completion and label."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from feedback.config import DedupConfig
+from feedback.dedup import dedup
+from feedback.stage import StageResult
+from tests.feedback_tables import candidate, reasons, table
+
+
+def deduped(*rows: dict, **config: str) -> StageResult:
+    return dedup(table(*rows), DedupConfig(**config))
+
+
+def vote_ids(result: StageResult, row: int = 0) -> list[str]:
+    return [vote["event_id"] for vote in result.kept["votes"][row]]
+
+
+def test_the_same_record_twice_counts_once() -> None:
+    for match in ("off", "exact", "normalized"):
+        result = deduped(candidate(text_id="e1"), candidate(text_id="e1"), match=match)
+        assert result.report.dropped == {"duplicate_record": 1}
+        assert vote_ids(result) == ["e1"]
+
+
+def test_an_exact_duplicate_is_dropped_and_its_vote_is_kept() -> None:
+    result = deduped(candidate(text_id="e1"), candidate(text_id="e2"), candidate("other", text_id="e3"))
+    assert list(reasons(result.dropped).values()) == ["exact_duplicate"]
+    (merged,) = (votes for votes in result.kept["votes"].to_list() if len(votes) == 2)
+    assert [vote["event_id"] for vote in merged] == ["e1", "e2"]
+
+
+def test_a_normalized_duplicate_is_named_so() -> None:
+    rows = candidate("Hi", text_id="e1"), candidate("hi", text_id="e2"), candidate("hi", text_id="e3")
+    result = deduped(*rows)
+    assert reasons(result.dropped)["e1"] == "normalized_duplicate"
+    assert sorted(result.report.dropped.items()) == [("exact_duplicate", 1), ("normalized_duplicate", 1)]
+    assert deduped(*rows, match="exact").kept.height == 2
+    assert deduped(*rows, match="off").kept.height == 3
+
+
+def test_labels_are_never_merged() -> None:
+    result = deduped(candidate(label=True), candidate(label=False))
+    assert result.kept.height == 2
+    assert not result.report.dropped
+
+
+def test_the_spelling_with_the_most_votes_survives() -> None:
+    """ "hi" was judged twice and "Hi" once, so "hi" stays, whatever the ids are."""
+    for names in (("a", "b", "c"), ("c", "b", "a")):
+        texts = zip(("Hi", "hi", "hi"), names, strict=True)
+        result = deduped(*(candidate(text, text_id=name, completion_chars=9) for text, name in texts))
+        assert result.kept["prompt_hash"].to_list() == table(candidate("hi"))["prompt_hash"].to_list()
+
+
+def test_the_newest_or_the_longest_row_survives_where_wanted() -> None:
+    old = candidate("hi  there", text_id="e1", prompt_key="k", minutes=1)
+    new = candidate("hi there", text_id="e2", prompt_key="k", minutes=2)
+    undated = candidate("Hi there", text_id="e3", prompt_key="k")
+    assert deduped(old, new, undated, keep="newest").kept["text_id"].to_list() == ["e2"]
+    assert deduped(old, new, undated, keep="longest").kept["text_id"].to_list() == ["e1"]
+
+
+def test_ties_go_to_the_smallest_row_id() -> None:
+    rows = table(*(candidate(text_id=f"e{n}") for n in range(9)))
+    for keep in ("most_votes", "newest", "longest"):
+        assert dedup(rows, DedupConfig(keep=keep)).kept["row_id"].to_list() == [rows["row_id"].min()]
+
+
+def test_one_rater_counts_once_and_unknown_raters_count_each() -> None:
+    rows = [candidate(text_id=f"e{n}", rater_key="r1", minutes=n) for n in range(3)]
+    rows += [candidate(text_id="n1"), candidate(text_id="n2")]
+    assert vote_ids(deduped(*rows)) == ["e2", "n1", "n2"]
+
+
+def test_votes_are_not_counted_twice_when_run_again() -> None:
+    rows = table(*(candidate(text_id=f"e{n}", rater_key=f"r{n}") for n in range(4)))
+    once = dedup(rows, DedupConfig())
+    twice = dedup(once.kept, DedupConfig())
+    assert twice.kept.equals(once.kept)
+    assert dedup(pl.concat([once.kept, rows]), DedupConfig()).kept["votes"].to_list() == once.kept["votes"].to_list()
+
+
+def test_the_notes_say_what_was_merged() -> None:
+    copy = candidate(text_id="e1")
+    notes = deduped(copy, copy, candidate(text_id="e2")).report.notes
+    assert notes[0] == "1 row left out as the same record read again: no vote is counted twice."
+    assert notes[1].endswith("label; 1 row kept with several votes.")
