@@ -1,0 +1,74 @@
+"""Sums over the processes of a run. Every collective has a fixed shape, so ranks with other rows never hang.
+
+Gradients are summed once a step by an explicit reduction, not by a wrapper's hooks: a rank may have any number of micro
+batches, even none, and the sum is the gradient of the step's loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+__all__ = ["gather_floats", "gather_objects", "start_accelerator", "sum_gradients"]
+
+_BUCKET: Final = 2**24  # elements reduced at once: bounds the copy that a reduction needs
+
+
+def start_accelerator(device: str) -> Accelerator:
+    """The process's place in the run: device, rank, number of ranks.
+
+    Args:
+        device: `cpu`, `cuda`, or `auto` for a GPU where there is one.
+    """
+    on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
+    # Precision is set by our own autocast: accelerate fixes it once for a process, and a process may train twice.
+    return Accelerator(cpu=on_cpu, mixed_precision="no")
+
+
+def gather_floats(values: Sequence[float], accelerator: Accelerator) -> list[list[float]]:
+    """The numbers of every rank, by rank; each rank gives as many."""
+    local = torch.tensor([list(values)], dtype=torch.float64, device=accelerator.device)
+    gathered: list[list[float]] = accelerator.gather(local).tolist()
+    return gathered
+
+
+def gather_objects(values: Sequence[Any], accelerator: Accelerator) -> list[Any]:
+    """The values of every rank, one after the other; each rank may give another number."""
+    if accelerator.num_processes == 1:
+        return list(values)
+    gathered: list[Any] = [None] * accelerator.num_processes
+    torch.distributed.all_gather_object(gathered, list(values))
+    return [value for part in gathered for value in part]
+
+
+def sum_gradients(parameters: Iterable[nn.Parameter], accelerator: Accelerator) -> None:
+    """Replace every gradient by its sum over the ranks; a parameter without one counts as zeros."""
+    gradients: list[Tensor] = []
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        gradients.append(parameter.grad)
+    if accelerator.num_processes == 1:
+        return
+    for bucket in _buckets(gradients):
+        flat = torch.cat([gradient.flatten() for gradient in bucket])
+        torch.distributed.all_reduce(flat)
+        for gradient, summed in zip(bucket, flat.split([each.numel() for each in bucket]), strict=True):
+            gradient.copy_(summed.view_as(gradient))
+
+
+def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    bucket: list[Tensor] = []
+    size = 0
+    for gradient in gradients:
+        if bucket and (size + gradient.numel() > _BUCKET or gradient.dtype != bucket[0].dtype):
+            yield bucket
+            bucket, size = [], 0
+        bucket.append(gradient)
+        size += gradient.numel()
+    if bucket:
+        yield bucket
