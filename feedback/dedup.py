@@ -105,7 +105,7 @@ def _notes(kept: pl.DataFrame, copies: int, twins: int) -> list[str]:
     if twins:
         voted = kept.filter(pl.col("votes").list.len() > 1).height
         notes.append(
-            f"{counted(twins, 'row')} left out as a repetition of prompt, completion and label; {counted(voted, 'row')} "
-            "kept with several votes."
+            f"{counted(twins, 'row')} left out as a repetition of prompt, completion and label; "
+            f"{counted(voted, 'row')} kept with several votes."
         )
     return notes
