@@ -81,3 +81,7 @@ class DropReason(_Reason):
     DOWNSAMPLED = "downsampled", "rebalance: left out to bring the label ratio into its range."
     TOO_LONG = "too_long", "tokenize: the completion and the newest turn do not fit into the token limits."
     EMPTY_AFTER_TOKENIZATION = "empty_after_tokenization", "tokenize: no completion token is left."
+    TEMPLATE_REFUSED = (
+        "template_refused",
+        "tokenize: the model's chat template refuses the conversation, for example for the order of its roles.",
+    )

@@ -1,0 +1,178 @@
+"""Log-probabilities of the frozen reference, computed once and kept by content.
+
+A key says everything that the number depends on: the model's weights, the dtype it ran in, and the token ids, which hold
+template and truncation. No row's position is in it, so a reshuffle, another objective or a restart recomputes nothing, and
+another weight recomputes everything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+from array import array
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from align.collate import Sequences, collate
+from align.plan import micro_batches
+from schemas.errors import CorruptionError, ShapeError
+from schemas.progress import Progress, silent
+
+__all__ = ["ReferenceCache", "reference_key", "reference_logps"]
+
+Pair = tuple[Sequence[int], Sequence[int]]
+_SCHEMA: Final = pa.schema(
+    [pa.field("key", pa.binary(16), nullable=False), pa.field("logp", pa.float64(), nullable=False)]
+)
+
+
+def reference_key(model_digest: str, dtype: str, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> bytes:
+    """Key of one log-probability, 16 bytes.
+
+    Args:
+        model_digest: of the reference's weights.
+        dtype: that the reference runs in, for example `float32`.
+        prompt_ids: token ids of the prompt.
+        completion_ids: token ids of the completion.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (model_digest.encode(), dtype.encode(), _bytes(prompt_ids), _bytes(completion_ids)):
+        digest.update(struct.pack("<Q", len(part)))
+        digest.update(part)
+    return digest.digest()
+
+
+class ReferenceCache:
+    """Log-probabilities by key, in memory and in one file.
+
+    Args:
+        path: the Parquet file, read if it is there; none keeps everything in memory.
+
+    Raises:
+        CorruptionError: the file is not what was written.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        self._logps: dict[bytes, float] = {}
+        self._unsaved = 0
+        if path is not None and path.is_file():
+            self._logps = _read(path)
+
+    def __len__(self) -> int:
+        return len(self._logps)
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._logps
+
+    def __getitem__(self, key: bytes) -> float:
+        return self._logps[key]
+
+    def put(self, key: bytes, logp: float) -> None:
+        """Keep a number in memory, until `save`.
+
+        Args:
+            key: of `reference_key`.
+            logp: in nats.
+        """
+        self._unsaved += self._logps.get(key) != logp
+        self._logps[key] = logp
+
+    def save(self) -> None:
+        """Write the file anew beside itself and rename it, so that it is whole at any moment. Nothing new: nothing done.
+
+        What another process wrote meanwhile is kept.
+
+        Raises:
+            CorruptionError: the file that is there is not what was written.
+        """
+        if self.path is None or not self._unsaved:
+            return
+        if self.path.is_file():
+            self._logps = _read(self.path) | self._logps
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        keys = sorted(self._logps)
+        table = pa.table([keys, [self._logps[key] for key in keys]], schema=_SCHEMA)
+        partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
+        with partial.open("wb") as stream:
+            pq.write_table(table, stream, write_page_checksum=True)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(self.path)
+        self._unsaved = 0
+
+
+def reference_logps(
+    pairs: Sequence[Pair],
+    scorer: Callable[[Sequences], Tensor],
+    cache: ReferenceCache,
+    *,
+    model_digest: str,
+    dtype: str,
+    pad_id: int,
+    tokens_per_micro_batch: int,
+    device: torch.device | str = "cpu",
+    save_every: int = 50,
+    progress: Progress = silent,
+) -> list[float]:
+    """Reference log-probability of every pair, in the order of `pairs`; only what the cache lacks is computed.
+
+    Args:
+        pairs: prompt ids and completion ids; the same pair twice is computed once.
+        scorer: summed completion log-probabilities of a batch, [B]; runs without gradients.
+        cache: filled, and saved as it goes, so that a stopped run loses `save_every` micro batches at most.
+        model_digest: of the reference's weights.
+        dtype: that the scorer runs in.
+        pad_id: any token id.
+        tokens_per_micro_batch: padded tokens of one call of the scorer.
+        device: that the scorer wants its tensors on.
+        save_every: micro batches between two saves, at least 1.
+        progress: told of every pair that is computed.
+
+    Raises:
+        ShapeError: the scorer gave another number of values than it got sequences.
+    """
+    keys = [reference_key(model_digest, dtype, *pair) for pair in pairs]
+    missing = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in cache}
+    todo = list(missing.items())
+    lengths = [len(prompt_ids) + len(completion_ids) for _, (prompt_ids, completion_ids) in todo]
+    with progress("reference", len(todo)) as advance:
+        for number, batch in enumerate(micro_batches(lengths, tokens_per_micro_batch), start=1):
+            _score(collate([todo[at][1] for at in batch], pad_id, device), [todo[at][0] for at in batch], scorer, cache)
+            if number % save_every == 0:
+                cache.save()
+            advance(len(batch))
+    cache.save()
+    return [cache[key] for key in keys]
+
+
+def _score(
+    sequences: Sequences, keys: list[bytes], scorer: Callable[[Sequences], Tensor], cache: ReferenceCache
+) -> None:
+    with torch.no_grad():
+        logps = scorer(sequences)
+    if logps.shape != (len(keys),):
+        raise ShapeError("the scorer's values do not fit", received=tuple(logps.shape), expected=f"({len(keys)},)")
+    for key, logp in zip(keys, logps.double().tolist(), strict=True):
+        cache.put(key, logp)
+
+
+def _bytes(token_ids: Sequence[int]) -> bytes:
+    return array("q", token_ids).tobytes()
+
+
+def _read(path: Path) -> dict[bytes, float]:
+    try:
+        table = pq.ParquetFile(path, page_checksum_verification=True).read()
+        return dict(zip(table["key"].to_pylist(), table["logp"].to_pylist(), strict=True))
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise CorruptionError(
+            f"the reference cache cannot be read ({error})", where=path, todo="Delete it; it is computed anew"
+        ) from error
