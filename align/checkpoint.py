@@ -5,7 +5,7 @@ checkpoints/step-000123/    after 123 optimizer steps
     optimizer.safetensors   the optimizer's state of each of them
     state.json              step, identity of the run, size and digest of both files; written last
 
-A checkpoint is written into a hidden folder, flushed to disk and renamed, so a kill at any moment leaves the one before.
+A checkpoint is written into a hidden folder, flushed to disk and renamed: a kill at any moment leaves the one before.
 """
 
 from __future__ import annotations
@@ -137,7 +137,8 @@ def _flush(path: Path) -> None:
 
 def _checkpoints(folder: Path) -> list[Path]:
     """Checkpoint folders, newest first."""
-    return sorted((path for path in folder.glob("step-*") if path.is_dir()), reverse=True)
+    found = [path for path in folder.glob("step-*") if path.is_dir() and path.name[5:].isdigit()]
+    return sorted(found, key=lambda path: int(path.name[5:]), reverse=True)
 
 
 def _read_whole(path: Path) -> dict[str, Any] | None:

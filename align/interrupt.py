@@ -1,4 +1,4 @@
-"""A wish to stop, kept until the running step is done: Ctrl-C and SIGTERM end a run between two steps, not inside one."""
+"""A wish to stop, kept until the running step is done: Ctrl-C and SIGTERM end a run between two steps."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ def learning_rate_factor(
 ) -> float:
     """Factor of the peak learning rate at a step.
 
-    The warm-up rises from 1 / warmup_steps at step 0 to 1 at its last step, so no step is spent on a rate of 0; after it
-    `cosine` and `linear` fall from 1 towards 0, which they would reach one step after the last.
+    The warm-up rises from 1 / warmup_steps at step 0 to 1 at its last step, so no step is spent on a rate of 0; after
+    it `cosine` and `linear` fall from 1 towards 0, which they would reach one step after the last.
 
     >>> [round(learning_rate_factor(s, 6, warmup_steps=2, schedule="linear"), 2) for s in range(6)]
     [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]

@@ -1,0 +1,88 @@
+"""A model as a scorer of token sequences: device, precision and micro batches around `CompletionLogps`.
+
+Policy and reference are scored by this one path, in training, in evaluation and for the reference cache, so that equal
+weights give equal numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from align.collate import Sequences, collate
+from align.logps import CompletionLogps
+from align.plan import micro_batches
+from schemas.progress import Advance
+
+__all__ = ["Scorer", "TokenPair", "lengths_of", "ratio_tolerance"]
+
+TokenPair = tuple[Sequence[int], Sequence[int]]
+"""Prompt ids and completion ids of one sequence."""
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Completion log-probabilities of token sequences.
+
+    Args:
+        logps: the model, on `device`.
+        device: where it computes.
+        dtype: `float32`, or `bfloat16` for autocast of matrix products.
+        pad_id: token id for padding.
+        tokens: budget of one forward pass, padding included.
+    """
+
+    logps: CompletionLogps
+    device: torch.device
+    dtype: str
+    pad_id: int
+    tokens: int
+
+    def __call__(self, sequences: Sequences) -> Tensor:
+        """Summed log-probability of each completion, in nats; with a gradient where gradients are on. [B] float32."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == "bfloat16"):
+            logps: Tensor = self.logps(sequences.input_ids, sequences.attention_mask, sequences.completion_mask)
+        return logps.float()
+
+    def collate(self, pairs: Sequence[TokenPair]) -> Sequences:
+        """The pairs as one padded batch on the scorer's device."""
+        return collate(pairs, self.pad_id, self.device)
+
+    @torch.no_grad()
+    def score(self, pairs: Sequence[TokenPair], advance: Advance | None = None) -> list[float]:
+        """Summed log-probability of each pair's completion, in the order given, without a gradient.
+
+        Args:
+            pairs: any number of pairs.
+            advance: called with the number of pairs done.
+        """
+        scores = [0.0] * len(pairs)
+        for members in micro_batches(lengths_of(pairs), self.tokens):
+            values = self(self.collate([pairs[member] for member in members])).tolist()
+            for member, value in zip(members, values, strict=True):
+                scores[member] = value
+            if advance is not None:
+                advance(len(members))
+        return scores
+
+
+def lengths_of(pairs: Sequence[TokenPair]) -> list[int]:
+    """Tokens of each pair, prompt and completion together."""
+    return [len(prompt_ids) + len(completion_ids) for prompt_ids, completion_ids in pairs]
+
+
+def ratio_tolerance(reference_logp: float, dtype: str) -> float:
+    """How far r = policy - reference may lie from 0, in nats, where policy and reference have the same weights.
+
+    In float32 1e-4, and beyond 100 nats one millionth of the log-probability, as a float32 near -1,000 steps by 6e-5.
+    In bfloat16, whose products are rounded to three digits, 0.5 and beyond 50 nats one hundredth.
+
+    Args:
+        reference_logp: summed log-probability under the reference, in nats.
+        dtype: `float32` or `bfloat16`.
+    """
+    least, share = (1e-4, 1e-6) if dtype == "float32" else (0.5, 1e-2)
+    return max(least, share * abs(reference_logp))
