@@ -1,13 +1,14 @@
 """Log-probabilities of the frozen reference, computed once and kept by content.
 
-A key says everything that the number depends on: the model's weights, the dtype it ran in, and the token ids, which hold
-template and truncation. No row's position is in it, so a reshuffle, another objective or a restart recomputes nothing, and
-another weight recomputes everything.
+A key says everything that the number depends on: the model's weights, the dtype it ran in, and the token ids, which
+hold template and truncation. No row's position is in it, so a reshuffle, another objective or a restart recomputes
+nothing, and another weight recomputes everything.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import struct
 from array import array
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from align.collate import Sequences, collate
 from align.plan import micro_batches
-from schemas.errors import CorruptionError, ShapeError
+from schemas.errors import CorruptionError, NonFiniteLossError, ShapeError
 from schemas.progress import Progress, silent
 
 __all__ = ["ReferenceCache", "reference_key", "reference_logps"]
@@ -86,9 +87,9 @@ class ReferenceCache:
         self._logps[key] = logp
 
     def save(self) -> None:
-        """Write the file anew beside itself and rename it, so that it is whole at any moment. Nothing new: nothing done.
+        """Write the file anew beside itself and rename it, so that it is whole at any moment.
 
-        What another process wrote meanwhile is kept.
+        What another process wrote meanwhile is kept. Where nothing is new, nothing is written.
 
         Raises:
             CorruptionError: the file that is there is not what was written.
@@ -138,6 +139,7 @@ def reference_logps(
 
     Raises:
         ShapeError: the scorer gave another number of values than it got sequences.
+        NonFiniteLossError: a log-probability is NaN or infinite; it is not kept.
     """
     keys = [reference_key(model_digest, dtype, *pair) for pair in pairs]
     missing = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in cache}
@@ -160,7 +162,13 @@ def _score(
         logps = scorer(sequences)
     if logps.shape != (len(keys),):
         raise ShapeError("the scorer's values do not fit", received=tuple(logps.shape), expected=f"({len(keys)},)")
-    for key, logp in zip(keys, logps.double().tolist(), strict=True):
+    for row, (key, logp) in enumerate(zip(keys, logps.double().tolist(), strict=True)):
+        if not math.isfinite(logp):
+            raise NonFiniteLossError(
+                "the reference gives a completion a log-probability that is not finite",
+                received=logp,
+                where=f"tokens {sequences.input_ids[row].tolist()[:8]}...",
+            )
         cache.put(key, logp)
 
 
