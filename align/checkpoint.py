@@ -26,7 +26,7 @@ from torch import Tensor
 from schemas.errors import CheckpointMismatchError
 from schemas.manifest import write_last
 
-__all__ = ["Checkpoint", "check_identity", "load_newest_checkpoint", "save_checkpoint"]
+__all__ = ["Checkpoint", "check_identity", "flush_to_disk", "load_newest_checkpoint", "save_checkpoint"]
 
 _STATE: Final = "state.json"
 _WEIGHTS: Final = "weights.safetensors"
@@ -70,7 +70,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     write_last(partial / _STATE, json.dumps(state, indent=2, sort_keys=True) + "\n")
     shutil.rmtree(final, ignore_errors=True)
     partial.rename(final)
-    _flush(folder)
+    flush_to_disk(folder)
     for old in _checkpoints(folder)[keep:]:
         shutil.rmtree(old)
     return final
@@ -119,7 +119,7 @@ def check_identity(found: Mapping[str, Any], wanted: Mapping[str, Any], *, where
 
 def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
-    _flush(path)
+    flush_to_disk(path)
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:
@@ -127,7 +127,8 @@ def _fingerprint(path: Path) -> dict[str, Any]:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
 
 
-def _flush(path: Path) -> None:
+def flush_to_disk(path: Path) -> None:
+    """Wait until a file or folder is on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -65,11 +65,14 @@ class TokenConfig:
 
     Args:
         max_prompt_tokens: longest prompt, template included; longer ones lose their oldest turns after the system turn.
-        max_completion_tokens: longest completion; rows with longer ones are dropped and counted.
+        max_completion_tokens: longest completion, with the token that ends the turn.
+        long_completions: `drop` leaves rows with a longer completion out and counts them, `truncate` cuts it; a cut
+            completion gets no end of turn.
     """
 
     max_prompt_tokens: Count = 1024
     max_completion_tokens: Count = 1024
+    long_completions: Literal["drop", "truncate"] = "drop"
 
 
 @settings

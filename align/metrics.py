@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["METRICS_NAME", "MetricsLog", "RewardSums", "read_metrics"]
+__all__ = ["METRICS_NAME", "MetricsLog", "RewardSums", "kept_metrics", "read_metrics"]
 
 METRICS_NAME: Final = "metrics.jsonl"
 
@@ -97,7 +97,7 @@ class MetricsLog:
         self._writer.close()
 
     def _keep_first(self, steps_done: int) -> None:
-        lines = [line for line in read_metrics(self._path.parent) if _is_before(line, steps_done)]
+        lines = kept_metrics(self._path.parent, steps_done)
         partial = self._path.with_name(METRICS_NAME + ".partial")
         partial.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         partial.replace(self._path)
@@ -110,6 +110,11 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
         return []
     complete, _, _ = path.read_text("utf-8").rpartition("\n")
     return [json.loads(line) for line in complete.splitlines()]
+
+
+def kept_metrics(folder: Path, steps_done: int) -> list[dict[str, Any]]:
+    """The lines of a run that its checkpoint of `steps_done` steps covers; a run without a checkpoint keeps none."""
+    return [line for line in read_metrics(folder) if _is_before(line, steps_done)]
 
 
 def _finite(value: Any) -> Any:

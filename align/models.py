@@ -55,6 +55,12 @@ class LoadedModel:
         (self.model if self.peft_model is None else self.peft_model).save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
+    def save_merged(self, folder: Path) -> None:
+        """Write the whole model with the adapter added to its weights, and tokenizer; the adapter is used up by it."""
+        merged = self.model if self.peft_model is None else self.peft_model.merge_and_unload()
+        merged.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
 
 def load_policy(
     name_or_path: str | Path, *, dtype: str = "float32", adapter: AdapterConfig | None = None, seed: int = 0

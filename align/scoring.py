@@ -10,14 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from align.collate import Sequences, collate
 from align.logps import CompletionLogps
-from align.plan import micro_batches
+from align.models import LoadedModel
+from align.plan import micro_batches, split_by_rank
+from align.ranks import gather_objects
 from schemas.progress import Advance
 
-__all__ = ["Scorer", "TokenPair", "lengths_of", "ratio_tolerance"]
+__all__ = ["Scorer", "TokenPair", "build_scorer", "lengths_of", "ratio_tolerance", "score_on_ranks"]
 
 TokenPair = tuple[Sequence[int], Sequence[int]]
 """Prompt ids and completion ids of one sequence."""
@@ -67,6 +70,36 @@ class Scorer:
             if advance is not None:
                 advance(len(members))
         return scores
+
+
+def build_scorer(loaded: LoadedModel, *, device: torch.device, dtype: str, tokens: int) -> Scorer:
+    """A scorer of a loaded model, which moves to `device`.
+
+    Args:
+        loaded: the model.
+        device: where it will compute.
+        dtype: `float32`, or `bfloat16` for autocast of matrix products.
+        tokens: budget of one forward pass, padding included.
+    """
+    logps = CompletionLogps(loaded.model.to(device))
+    return Scorer(logps, device, dtype, loaded.tokenizer.pad_token_id, tokens)
+
+
+def score_on_ranks(
+    pairs: Sequence[TokenPair], scorer: Scorer, accelerator: Accelerator, advance: Advance | None = None
+) -> list[float]:
+    """What `Scorer.score` gives, with the pairs shared out over the ranks; every rank gets all numbers.
+
+    Args:
+        pairs: the same on every rank.
+        scorer: this rank's model.
+        accelerator: the process's place in the run.
+        advance: called with the number of pairs done on this rank.
+    """
+    mine = split_by_rank(lengths_of(pairs), accelerator.num_processes)[accelerator.process_index]
+    values = scorer.score([pairs[position] for position in mine], advance)
+    gathered = dict(gather_objects(list(zip(mine, values, strict=True)), accelerator))
+    return [gathered[position] for position in range(len(pairs))]
 
 
 def lengths_of(pairs: Sequence[TokenPair]) -> list[int]:

@@ -1,0 +1,84 @@
+"""Answers of a model to prompts, greedy, so that the same weights give the same answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import torch
+from transformers import GenerationConfig
+
+from align.chat import ChatEncoder
+from align.models import LoadedModel
+from schemas.errors import InputError
+from schemas.messages import Message
+from schemas.progress import Progress, silent
+
+__all__ = ["generate"]
+
+_BATCH: Final = 8
+# The encoder wants an answer to find the border; only what stands before it is used.
+_ANY_ANSWER: Final[Message] = {"role": "assistant", "content": "-"}
+
+
+def generate(
+    loaded: LoadedModel,
+    prompts: Sequence[Sequence[Message]],
+    *,
+    max_new_tokens: int = 128,
+    progress: Progress = silent,
+) -> list[str]:
+    """The most likely answer, token by token, to each prompt.
+
+    Args:
+        loaded: the model, where it is to compute.
+        prompts: turns up to the answer, the last one of the user or a tool.
+        max_new_tokens: longest answer; one that has not ended by then is cut.
+        progress: told of every prompt.
+
+    Returns:
+        The answers' texts without control tokens, in the order of the prompts.
+
+    Raises:
+        InputError: a prompt has no turn.
+        TemplateError: the chat template refuses a prompt.
+    """
+    encoder = ChatEncoder(loaded.tokenizer)
+    ids: list[tuple[int, ...]] = []
+    for position, prompt in enumerate(prompts):
+        if not prompt:
+            raise InputError("a prompt has no turn", where=f"prompt {position}")
+        ids.append(encoder.encode(prompt, _ANY_ANSWER).prompt_ids)
+    answers = [""] * len(ids)
+    by_length = sorted(range(len(ids)), key=lambda position: len(ids[position]))
+    with progress("generate", len(ids)) as advance:
+        for start in range(0, len(ids), _BATCH):
+            members = by_length[start : start + _BATCH]
+            texts = _answer_batch(loaded, [ids[member] for member in members], max_new_tokens)
+            for member, text in zip(members, texts, strict=True):
+                answers[member] = text
+            advance(len(members))
+    return answers
+
+
+def _answer_batch(loaded: LoadedModel, prompts: Sequence[tuple[int, ...]], max_new_tokens: int) -> list[str]:
+    """Answers to a batch, padded on the left so that all of them begin at the same position."""
+    device = next(loaded.model.parameters()).device
+    longest = max(len(prompt) for prompt in prompts)
+    pad_id = loaded.tokenizer.pad_token_id
+    input_ids = torch.tensor([[pad_id] * (longest - len(prompt)) + list(prompt) for prompt in prompts], device=device)
+    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
+    config = GenerationConfig(
+        do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=_stop_ids(loaded), pad_token_id=pad_id
+    )
+    with torch.inference_mode():
+        output = loaded.model.generate(input_ids=input_ids, attention_mask=mask, generation_config=config)
+    texts: list[str] = loaded.tokenizer.batch_decode(output[:, longest:], skip_special_tokens=True)
+    return [text.strip() for text in texts]
+
+
+def _stop_ids(loaded: LoadedModel) -> list[int]:
+    """Tokens that end an answer: the tokenizer's, and those that the model's own settings name."""
+    named: Any = getattr(loaded.model.generation_config, "eos_token_id", None)
+    known = named if isinstance(named, list) else [named]
+    return sorted({loaded.tokenizer.eos_token_id, *(token_id for token_id in known if token_id is not None)})

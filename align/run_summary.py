@@ -1,0 +1,120 @@
+"""The run card of a run, from what the run left behind: inputs, metrics and state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from align.card import RunCard, describe_dataset, package_versions
+from align.inputs import label_ratio
+from align.metrics import read_metrics
+from align.run import Run, TrainingState
+from align.tokenize import TokenizedSplit
+from schemas.manifest import Ratio
+from schemas.settings import settings_to_dict
+
+__all__ = ["summarize_run"]
+
+_LOST_SHARE: Final = 0.1  # of the rows; above it, the card warns
+_CLAMPED_SHARE: Final = 0.5  # of the steps
+
+
+def summarize_run(
+    run: Run,
+    state: TrainingState,
+    *,
+    dataset: Path,
+    model: str,
+    rows_read: Mapping[str, int],
+    seconds_prepared: float,
+) -> RunCard:
+    """The card of a run whose last step is done.
+
+    Args:
+        run: the run.
+        state: after its last step.
+        dataset: the dataset's folder.
+        model: the name of the model it began with.
+        rows_read: rows of each split before tokenization.
+        seconds_prepared: time spent before the first step, in this session.
+    """
+    lines = read_metrics(run.out)
+    steps = _steps(lines)
+    ratio = label_ratio(run.inputs.train.rows, run.config)
+    splits = {"train": run.inputs.train, "test": run.inputs.test}
+    evaluations = [line for line in lines if line["kind"] == "evaluation"]
+    return RunCard(
+        model={"name": model, "digest": run.loaded.digest},
+        dataset=describe_dataset(dataset, run.inputs.digests["dataset"]),
+        digests=run.inputs.digests,
+        config=settings_to_dict(run.config),
+        rows={split: _rows(tokens, rows_read[split]) for split, tokens in splits.items()},
+        ratio={**asdict(ratio), "value": ratio.value, "is_in_range": ratio.is_in_range},
+        steps=steps,
+        evaluation={
+            "first": evaluations[0] if len(evaluations) > 1 else None,
+            "last": evaluations[-1] if evaluations else None,
+        },
+        seconds={
+            "prepared": seconds_prepared,
+            "training": state.seconds,
+            "per_step": state.seconds / max(1, state.steps_done),
+        },
+        device={
+            "device": str(run.accelerator.device.type),
+            "processes": run.accelerator.num_processes,
+            "threads": torch.get_num_threads(),
+            "dtype": run.config.dtype,
+        },
+        versions=package_versions(),
+        warnings=tuple(_warnings(run, ratio, steps, rows_read)),
+    )
+
+
+def _steps(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Totals over the step lines."""
+    steps = [line for line in lines if line["kind"] == "step"]
+    return {
+        "steps": len(steps),
+        "examples": sum(line["examples"] for line in steps),
+        "tokens": sum(line["tokens"] for line in steps),
+        "padded_tokens": sum(line["padded_tokens"] for line in steps),
+        "skipped": sum(line["is_skipped"] for line in steps),
+        "z0_clamped_share": sum(line["z0_clamped"] for line in steps) / max(1, len(steps)),
+        "first_loss": steps[0]["loss"] if steps else None,
+        "last_loss": steps[-1]["loss"] if steps else None,
+        "first_largest_ratio": steps[0]["largest_ratio"] if steps else None,
+    }
+
+
+def _rows(tokens: TokenizedSplit, read: int) -> dict[str, Any]:
+    return {"read": read, "kept": len(tokens.rows), "lost": tokens.dropped, "figures": tokens.figures}
+
+
+def _warnings(run: Run, ratio: Ratio, steps: Mapping[str, Any], rows_read: Mapping[str, int]) -> list[str]:
+    found = []
+    if not ratio.is_in_range:
+        found.append(
+            f"R = {ratio.value:.3f} of the rows trained on lies outside [{ratio.low:.3f}, {ratio.high:.3f}]: rebalance"
+            " the dataset, or set objective.desirable_weight and objective.undesirable_weight."
+        )
+    for split, tokens in (("train", run.inputs.train), ("test", run.inputs.test)):
+        lost = rows_read[split] - len(tokens.rows)
+        if lost > _LOST_SHARE * rows_read[split]:
+            found.append(f"{lost} of {rows_read[split]} rows of the split {split!r} were lost in tokenization.")
+    endless = run.inputs.train.figures.get("without_turn_end", 0)
+    if endless:
+        found.append(
+            f"{endless} completions do not end with the token that ends a turn; the model may not learn to stop."
+        )
+    if not run.inputs.held_out.rows:
+        found.append("There is no held-out split, so nothing was evaluated.")
+    if steps["z0_clamped_share"] > _CLAMPED_SHARE:
+        found.append(f"z0 was clamped at 0 in {steps['z0_clamped_share']:.0%} of the steps.")
+    if steps["skipped"]:
+        found.append(f"{steps['skipped']} steps were skipped because their loss or gradient was not finite or 0.")
+    return found

@@ -1,0 +1,291 @@
+"""The training loop, from a curated dataset and a model to a folder that holds the aligned model and its run card.
+
+read rows ─► load policy ─► tokens, plan ─► reference numbers, once ─► steps ─► model ─► run card
+                                                                       │ evaluation, checkpoint
+A step: z0 from mismatched pairs, losses and gradients by micro batch (`align.step`), sum over ranks, clip, AdamW.
+Nothing in a run is random but what the seed decides, so a killed run goes on from its newest checkpoint bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from align.card import RunCard, find_run_card
+from align.config import ObjectiveConfig, TrainConfig, identity_of
+from align.evaluate import evaluate_held_out
+from align.inputs import PlannedRow, build_inputs, read_labelled_rows
+from align.interrupt import StopRequest, stop_on_signals
+from align.metrics import MetricsLog, RewardSums
+from align.models import LoadedModel, load_policy
+from align.objectives import find_objective
+from align.objectives.kto import kto_loss
+from align.ranks import gather_floats, start_accelerator, sum_gradients
+from align.reference_pass import reference_file, score_reference
+from align.run import Run, TrainingState, check_folder, find_finished, open_folder, save_model, save_state, start
+from align.run_summary import summarize_run
+from align.schedule import learning_rate_factor
+from align.scoring import build_scorer
+from align.step import Example, ExampleLoss, StepOutcome, backward_step
+from schemas.errors import NonFiniteLossError, ReferenceMismatchError, TrainingError
+from schemas.progress import Progress, silent
+
+__all__ = ["train"]
+
+_WriteLine = Callable[[str, int, dict[str, Any]], None]
+
+
+def train(
+    config: TrainConfig,
+    *,
+    dataset: Path,
+    model: str,
+    out: Path,
+    resume: bool = True,
+    progress: Progress = silent,
+) -> RunCard:
+    """Train a model on a dataset, or go on with it, and return the run card.
+
+    Ctrl-C and SIGTERM end the run after the step that is running: a checkpoint is saved and KeyboardInterrupt raised;
+    the same call goes on from there. So does it after a kill, from the newest checkpoint.
+
+    Args:
+        config: what to train and how.
+        dataset: a curated dataset, or a folder or file that `align.dataset` reads.
+        model: a builtin name, a local folder, or a name on the hub; it is the reference too.
+        out: the run's folder. A finished run of the same config, model and dataset is returned as it is.
+        resume: whether an unfinished run in `out` is gone on with.
+        progress: told of the reference pass, of every step and of evaluations.
+
+    Raises:
+        OutputExistsError: `out` holds something else.
+        EmptySplitError, OneLabelError, StepPlanError: the rows cannot train; the first two before a model is loaded.
+        ModelError: the model cannot be loaded.
+        CheckpointMismatchError: `out` holds a run of another model, dataset or config.
+        ReferenceMismatchError: policy and reference differ before the first step.
+        NonFiniteLossError: a step's loss or gradient is NaN, infinite or 0.
+        KeyboardInterrupt: the run was stopped and can be resumed.
+    """
+    find_objective(config.objective.name)
+    finished = find_finished(out, config, model=model, dataset=dataset)
+    if finished is not None:
+        return finished
+    check_folder(out, resume=resume)
+    rows = read_labelled_rows(dataset)
+    started = time.perf_counter()
+    run = _prepare(config, rows, dataset=dataset, model=model, out=out, progress=progress)
+    prepared = time.perf_counter() - started
+    state = start(run)
+    with ExitStack() as stack:
+        write = _open_log(run, state, stack)
+        _take_steps(run, state, write, progress)
+        _evaluate_if_due(run, state, write, progress, is_last=True)
+    if run.accelerator.is_main_process:
+        save_model(run)
+        read = {split: len(part) for split, part in rows.items()}
+        card = summarize_run(run, state, dataset=dataset, model=model, rows_read=read, seconds_prepared=prepared)
+        card.write(out)
+    run.accelerator.wait_for_everyone()
+    card_on_disk = find_run_card(out)
+    if card_on_disk is None:
+        raise TrainingError("the run card is not there", where=out, todo="Let all processes share one file system")
+    return card_on_disk
+
+
+def _prepare(
+    config: TrainConfig, rows: dict[str, Any], *, dataset: Path, model: str, out: Path, progress: Progress
+) -> Run:
+    """Everything before the first step: policy, tokens, plan, and the reference's numbers."""
+    accelerator = start_accelerator(config.device)
+    loaded = load_policy(model, adapter=config.adapter, seed=config.seed)
+    inputs = build_inputs(rows, loaded.tokenizer, config, dataset=dataset, progress=progress)
+    identity = {"model": loaded.digest, **inputs.digests, "config": identity_of(config)}
+    open_folder(out, identity, inputs.plan, accelerator)
+    if config.gradient_checkpointing:
+        _checkpoint_activations(loaded)
+    scorer = build_scorer(
+        loaded, device=accelerator.device, dtype=config.dtype, tokens=config.batch.tokens_per_micro_batch
+    )
+    # Before the first step the policy is the reference; afterwards only its numbers are needed.
+    with loaded.as_reference():
+        references = score_reference(
+            inputs.reference_pairs(),
+            scorer,
+            accelerator,
+            model_digest=loaded.digest,
+            own=out / "reference.parquet",
+            shared=reference_file(loaded.digest, config.dtype),
+            progress=progress,
+        )
+    return Run(config, out, loaded, scorer, inputs, references, accelerator, identity)
+
+
+def _take_steps(run: Run, state: TrainingState, write: _WriteLine, progress: Progress) -> None:
+    loss = _example_loss(run.config.objective)
+    every = run.config.checkpoint.every_steps
+    with stop_on_signals() as stop, progress("train", run.total_steps - state.steps_done) as advance:
+        while state.steps_done < run.total_steps:
+            _evaluate_if_due(run, state, write, progress)
+            step = state.steps_done
+            line = _take_step(run, state, loss)
+            write("step", step, line)
+            advance(1)
+            is_last = state.steps_done == run.total_steps
+            is_stopping = _is_stopping(run, stop) and not is_last
+            if is_stopping or (every and (is_last or state.steps_done % every == 0)):
+                save_state(run, state)
+            if is_stopping:
+                raise KeyboardInterrupt(
+                    f"stopped after step {state.steps_done} of {run.total_steps}; the same call goes on from there"
+                )
+
+
+def _take_step(run: Run, state: TrainingState, loss: ExampleLoss) -> dict[str, Any]:
+    """One optimizer step; returns its line for the metrics."""
+    began = time.perf_counter()
+    step, config = state.steps_done, run.config
+    examples = [_example(run, planned) for planned in run.inputs.steps[step]]
+    state.optimizer.zero_grad(set_to_none=True)
+    outcome = backward_step(examples, run.scorer, loss, run.accelerator, z0_scope=config.objective.z0_scope)
+    sum_gradients(state.parameters.values(), run.accelerator)
+    limit = config.optimizer.max_grad_norm or math.inf
+    norm = float(torch.nn.utils.clip_grad_norm_(state.parameters.values(), limit))
+    if step == 0:
+        _check_reference(outcome, config.dtype)
+    is_bad = not (math.isfinite(outcome.loss) and math.isfinite(norm) and outcome.loss != 0 and norm != 0)
+    if is_bad and not config.skip_bad_steps:
+        raise _bad_step(step, outcome.loss, norm, examples)
+    rate = _learning_rate(config, step, run.total_steps)
+    if not is_bad:
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+        state.optimizer.step()
+    state.steps_done += 1
+    seconds = time.perf_counter() - began
+    state.seconds += seconds
+    line = _step_line(outcome, config.objective, grad_norm=norm, learning_rate=rate, seconds=seconds)
+    lost = sum(run.inputs.train.dropped.values())
+    return {"epoch": run.inputs.epochs[step], **line, "rows_lost": lost, "is_skipped": is_bad}
+
+
+def _example(run: Run, planned: PlannedRow) -> Example:
+    row = run.inputs.train.rows[planned.row]
+    matched, mismatched = run.inputs.matched(planned), run.inputs.mismatched(planned)
+    return Example(
+        row_id=row.row_id,
+        matched=matched,
+        mismatched=mismatched,
+        reference_logp=run.references[matched],
+        mismatched_reference_logp=0.0 if mismatched is None else run.references[mismatched],
+        label=row.label,
+        weight=row.weight,
+    )
+
+
+def _evaluate_if_due(
+    run: Run, state: TrainingState, write: _WriteLine, progress: Progress, *, is_last: bool = False
+) -> None:
+    """Evaluate before the first step, at the cadence and after the last step, but not twice after the same step."""
+    wanted, done = run.config.evaluation, state.steps_done
+    is_due = wanted.at_start if done == 0 else bool(wanted.every_steps) and done % wanted.every_steps == 0
+    if not (is_due or is_last) or done in state.evaluated or not run.inputs.held_out.rows:
+        return
+    figures = evaluate_held_out(
+        run.inputs.held_out, run.scorer, run.references, run.config.objective, run.accelerator, progress=progress
+    )
+    write("evaluation", done, figures)
+    state.evaluated.add(done)
+
+
+def _open_log(run: Run, state: TrainingState, stack: ExitStack) -> _WriteLine:
+    """Where lines go: into the run's metrics in the main process, nowhere in the others."""
+    if run.accelerator.is_main_process:
+        return stack.enter_context(MetricsLog(run.out, steps_done=state.steps_done)).write
+    return lambda kind, step, values: None  # noqa: ARG005
+
+
+def _example_loss(objective: ObjectiveConfig) -> ExampleLoss:
+    def loss(policy: Any, reference: Any, label: Any, weight: Any, z0: Any) -> Any:
+        return weighted(policy, reference, label, z0, weight=weight)
+
+    weighted = partial(
+        kto_loss,
+        beta=objective.beta,
+        desirable_weight=objective.desirable_weight,
+        undesirable_weight=objective.undesirable_weight,
+    )
+    return loss
+
+
+def _learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
+    optimizer = config.optimizer
+    warmup = math.ceil(optimizer.warmup_fraction * total_steps)
+    return optimizer.learning_rate * learning_rate_factor(
+        step, total_steps, warmup_steps=warmup, schedule=optimizer.schedule
+    )
+
+
+def _check_reference(outcome: StepOutcome, dtype: str) -> None:
+    if outcome.mismatch <= 1:
+        return
+    raise ReferenceMismatchError(
+        f"policy and reference differ before the first step, computing in {dtype}",
+        where="step 0",
+        received=outcome.largest_ratio,
+        expected="log-ratios of 0 to within rounding (see align.scoring.ratio_tolerance)",
+        todo="Delete the run's folder and the reference cache; if it happens again, please report it",
+    )
+
+
+def _bad_step(step: int, loss: float, norm: float, examples: list[Example]) -> NonFiniteLossError:
+    rows = ", ".join(example.row_id for example in examples)
+    return NonFiniteLossError(
+        f"the loss or its gradient is not finite or exactly 0 (loss {loss!r}, gradient norm {norm!r}), in rows {rows}",
+        where=f"step {step}",
+        todo="Look at these rows, lower the learning rate, or set skip_bad_steps to go on without such steps",
+    )
+
+
+def _step_line(
+    outcome: StepOutcome, objective: ObjectiveConfig, *, grad_norm: float, learning_rate: float, seconds: float
+) -> dict[str, Any]:
+    ratios, beta = outcome.rewards, objective.beta
+    rewards = RewardSums(
+        desirable=ratios.desirable,
+        undesirable=ratios.undesirable,
+        desirable_reward=beta * ratios.desirable_reward,
+        undesirable_reward=beta * ratios.undesirable_reward,
+    )
+    return {
+        "loss": outcome.loss,
+        "z0": outcome.z0,
+        "mean_kl": outcome.mean_kl,
+        "z0_clamped": outcome.mean_kl is not None and outcome.mean_kl < 0,
+        **rewards.to_dict(),
+        "largest_ratio": outcome.largest_ratio,
+        "grad_norm": grad_norm,
+        "learning_rate": learning_rate,
+        "examples": outcome.examples,
+        "micro_batches": outcome.micro_batches,
+        "tokens": outcome.tokens,
+        "padded_tokens": outcome.padded_tokens,
+        "seconds": seconds,
+    }
+
+
+def _is_stopping(run: Run, stop: StopRequest) -> bool:
+    """Whether any rank was asked to stop; all ranks agree."""
+    return any(part[0] for part in gather_floats([float(stop.is_set)], run.accelerator))
+
+
+def _checkpoint_activations(loaded: LoadedModel) -> None:
+    """Recompute activations in the backward pass. transformers does so in training mode only; dropout is 0 anyway."""
+    loaded.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    loaded.model.train()
