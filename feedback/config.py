@@ -138,9 +138,9 @@ class RebalanceConfig:
     """The wanted ratio R = lambda_D n_D / (lambda_U n_U) of the train split, and how to get there.
 
     Args:
-        mode: `downsample` leaves out rows of the label that is too many; `reweight` keeps every row and raises the weight
-            of the other label; `both` leaves out rows down to `min_keep_share` and does the rest by weight; `off` only
-            counts.
+        mode: `downsample` leaves out rows of the label that is too many; `reweight` keeps every row and raises the
+            weight of the other label; `both` leaves out rows down to `min_keep_share` and does the rest by weight;
+            `off` only counts.
         low: least R. 1 is the paper's; below 1 only where avoiding the downside matters more.
         high: largest R. 4/3 is the paper's. Equal to `low`, it is a target: R is at least it and less than a row above.
         desirable_weight: lambda_D, greater than 0.
@@ -167,7 +167,7 @@ class ExportConfig:
     """The shape of the dataset on disk.
 
     Args:
-        shard_mb: wanted size of a shard in millions of bytes of text before compression, greater than 0.
+        shard_mb: wanted size of a shard in millions of characters of text, greater than 0. Compressed it is smaller.
     """
 
     shard_mb: Positive = 256.0
