@@ -338,10 +338,10 @@ def test_smollm2_equals_its_own_template(smollm2: Any) -> None:
 @pytest.mark.slow
 def test_smollm2_merges_leading_spaces_with_its_generation_prompt(smollm2: Any) -> None:
     """The line break of the generation prompt and a space are one token; the model is given the line break alone."""
-    split = run(smollm2, row("x", answer=" y"))
+    split = run(smollm2, row("x", answer="  y"))
     assert split.figures["border_merges"] == 1
     assert smollm2.decode(split.rows[0].prompt_ids).endswith("<|im_start|>assistant\n")
-    assert smollm2.decode(split.rows[0].completion_ids) == " y<|im_end|>"
+    assert smollm2.decode(split.rows[0].completion_ids) == "  y<|im_end|>"
 
 
 @pytest.mark.slow

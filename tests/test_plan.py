@@ -1,0 +1,192 @@
+"""The batch plan: law 5 as properties, the steps and partners by hand, and what cannot be planned."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from align.plan import PLAN, build_plan, micro_batches, split_by_rank
+from align.tokenize import TokenizedRow
+from schemas.errors import StepPlanError
+
+LABELS = st.lists(st.booleans(), min_size=2, max_size=60)
+GROUPED = st.lists(st.tuples(st.booleans(), st.integers(0, 4)), min_size=2, max_size=40)
+FEW_GROUPS = st.lists(st.tuples(st.booleans(), st.integers(0, 2)), min_size=2, max_size=14)
+
+
+def rows_of(labels: Sequence[bool], groups: Sequence[object] | None = None) -> list[TokenizedRow]:
+    groups = range(len(labels)) if groups is None else groups
+    return [
+        TokenizedRow(f"r{at}", (at,), (at, at), label, 1.0, f"g{group}")
+        for at, (label, group) in enumerate(zip(labels, groups, strict=True))
+    ]
+
+
+def plan_of(rows: list[TokenizedRow], batch_size: int = 8, **changes: Any) -> pa.Table:
+    return build_plan(rows, **({"epochs": 2, "batch_size": batch_size, "seed": 3, "digest": "d"} | changes))
+
+
+def steps_of(plan: pa.Table) -> list[dict[str, list[int]]]:
+    frame = plan.to_pandas()
+    return [step.to_dict("list") for _, step in frame.groupby("step", sort=True)]
+
+
+def check_partners(rows: list[TokenizedRow], step: dict[str, list[int]]) -> None:
+    assert sorted(step["kl_partner"]) == sorted(step["row"])
+    for row, partner in zip(step["row"], step["kl_partner"], strict=True):
+        assert rows[row].group_id != rows[partner].group_id
+        assert rows[row].prompt_ids != rows[partner].prompt_ids
+
+
+@settings(deadline=None)
+@given(LABELS, st.integers(2, 12))
+@example([True] * 9, 2)
+def test_laws_of_the_plan_on_prompts_that_all_differ(labels: list[bool], batch_size: int) -> None:
+    """Every row once an epoch; steps alike in size; labels in proportion to within one row; partners a permutation."""
+    rows = rows_of(labels)
+    plan = plan_of(rows, batch_size)
+    steps = steps_of(plan)
+    share = sum(labels) / len(labels)
+    for epoch in (0, 1):
+        mine = [step for step in steps if step["epoch"][0] == epoch]
+        assert sorted(row for step in mine for row in step["row"]) == list(range(len(rows)))
+        sizes = [len(step["row"]) for step in mine]
+        assert max(sizes) - min(sizes) <= 1
+        assert max(sizes) <= batch_size + (batch_size == 2 and len(rows) % 2)
+        assert len(mine) == min(-(-len(rows) // batch_size), len(rows) // 2)
+    for number, step in enumerate(steps):
+        assert set(step["step"]) == {number}
+        assert step["slot"] == list(range(len(step["row"])))
+        assert abs(sum(labels[row] for row in step["row"]) - share * len(step["row"])) < 1
+        check_partners(rows, step)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.one_of(GROUPED, FEW_GROUPS), st.integers(2, 9), st.integers(0, 5))
+def test_prompts_that_repeat_are_planned_whenever_that_is_possible(
+    data: list[tuple[bool, int]], batch_size: int, seed: int
+) -> None:
+    """Impossible means: more than half of the rows share one prompt. All else has a plan that keeps the laws."""
+    labels, groups = zip(*data, strict=True)
+    rows = rows_of(labels, groups)
+    most = max(Counter(groups).values())
+    if most > len(rows) // 2:
+        with pytest.raises(StepPlanError, match=f"{most} of {len(rows)} rows share one prompt"):
+            plan_of(rows, batch_size, seed=seed)
+        return
+    steps = steps_of(plan_of(rows, batch_size, seed=seed))
+    assert sorted(row for step in steps for row in step["row"]) == sorted([*range(len(rows))] * 2)
+    for step in steps:
+        assert 2 <= len(step["row"]) <= batch_size + (batch_size == 2 and len(rows) % 2)
+        check_partners(rows, step)
+
+
+def test_a_frequent_prompt_leaves_the_labels_mixed() -> None:
+    """40% of 200 rows share a prompt and 30% are undesirable: every step of 10 still has 3 of them."""
+    rows = rows_of([at % 10 >= 3 for at in range(200)], [0 if at % 5 < 2 else at for at in range(200)])
+    for step in steps_of(plan_of(rows, 10)):
+        assert sum(not rows[row].label for row in step["row"]) == 3
+        assert sum(rows[row].group_id == "g0" for row in step["row"]) <= 5
+        check_partners(rows, step)
+
+
+def test_the_same_prompt_tokens_count_as_one_prompt_in_two_groups() -> None:
+    """Truncation can make the prompts of two groups equal."""
+    rows = [TokenizedRow(f"r{at}", (at // 2,), (at,), True, 1.0, f"g{at}") for at in range(8)]
+    for step in steps_of(plan_of(rows, 4)):
+        check_partners(rows, step)
+
+
+def test_all_of_one_label_in_order_is_mixed() -> None:
+    """All chosen, then all rejected, as pairs are unpaired: no step is of one label."""
+    rows = rows_of([True] * 289 + [False] * 289)
+    for step in steps_of(plan_of(rows, 4)):
+        assert sum(rows[row].label for row in step["row"]) in {1, 2, 3}
+    assert all(sum(rows[row].label for row in step["row"]) == 1 for step in steps_of(plan_of(rows, 2)))
+
+
+def test_rare_labels_are_spread_over_the_epoch() -> None:
+    """5 undesirable rows in 10 steps are in 5 different steps."""
+    rows = rows_of([at >= 5 for at in range(80)])
+    first = [step for step in steps_of(plan_of(rows, 8)) if step["epoch"][0] == 0]
+    assert sorted(sum(not rows[row].label for row in step["row"]) for step in first) == [0] * 5 + [1] * 5
+
+
+def test_the_plan_follows_from_digest_seed_and_settings() -> None:
+    rows = rows_of([True, False] * 20)
+    plan = plan_of(rows)
+    assert plan.equals(plan_of(rows), check_metadata=True)
+    for changes in ({"seed": 4}, {"digest": "e"}, {"batch_size": 4}):
+        assert not plan.equals(plan_of(rows, **changes))
+    assert plan.schema.equals(PLAN)
+    assert plan.schema.metadata[b"digest"] == b"d"
+    assert plan.schema.metadata[b"seed"] == b"3"
+
+
+def test_more_epochs_begin_with_the_same_epochs() -> None:
+    rows = rows_of([True, False] * 20)
+    assert plan_of(rows, epochs=3)[: 2 * len(rows)].equals(plan_of(rows, epochs=2))
+
+
+def test_every_epoch_is_shuffled_anew() -> None:
+    first, second = plan_of(rows_of([True, False] * 20)).to_pandas().groupby("epoch")["row"].apply(list)
+    assert first != second
+    assert first != sorted(first)
+
+
+def test_a_short_last_step_is_spread() -> None:
+    """9 rows in steps of 8 are 5 and 4, not 8 and 1."""
+    steps = steps_of(plan_of(rows_of([True] * 9), 8, epochs=1))
+    assert sorted(len(step["row"]) for step in steps) == [4, 5]
+
+
+def test_without_partners_any_rows_can_be_planned() -> None:
+    rows = rows_of([True, True, True], [0, 0, 0])
+    plan = plan_of(rows, 1, needs_kl=False)
+    assert plan["kl_partner"].null_count == len(plan)
+    assert len(steps_of(plan)) == 6
+
+
+@pytest.mark.parametrize(("labels", "batch_size"), [([True] * 4, 1), ([True], 8)])
+def test_a_step_of_one_row_has_no_partner(labels: list[bool], batch_size: int) -> None:
+    with pytest.raises(StepPlanError, match=r"a step needs two rows.*z0_scope to none"):
+        plan_of(rows_of(labels), batch_size)
+
+
+def test_one_prompt_in_all_rows_is_refused_with_numbers_and_help() -> None:
+    with pytest.raises(
+        StepPlanError, match=r"5 of 6 rows share one prompt.*at most 3.*keep at most 1 rows of this one"
+    ):
+        plan_of(rows_of([True] * 6, [7] * 5 + [8]))
+
+
+def test_no_rows_and_no_epochs_are_refused() -> None:
+    with pytest.raises(StepPlanError, match="there are no rows to plan"):
+        plan_of([])
+    with pytest.raises(StepPlanError, match="epochs is too small: got 0"):
+        plan_of(rows_of([True] * 4), epochs=0)
+
+
+@given(st.lists(st.integers(1, 50), max_size=30), st.integers(1, 120))
+def test_micro_batches_hold_every_row_once_within_the_budget(lengths: list[int], tokens: int) -> None:
+    batches = micro_batches(lengths, tokens)
+    assert sorted(at for each in batches for at in each) == list(range(len(lengths)))
+    for each in batches:
+        assert each
+        assert len(each) == 1 or len(each) * max(lengths[at] for at in each) <= tokens
+
+
+@given(st.lists(st.integers(1, 50), max_size=30), st.integers(1, 6))
+def test_ranks_share_every_row_once_and_evenly(lengths: list[int], world_size: int) -> None:
+    parts = split_by_rank(lengths, world_size)
+    assert sorted(at for part in parts for at in part) == list(range(len(lengths)))
+    assert len(parts) == world_size
+    assert all(parts) or len(lengths) < world_size
+    loads = [sum(lengths[at] for at in part) for part in parts]
+    assert max(loads) - min(loads) <= max(lengths, default=0)
