@@ -1,0 +1,279 @@
+"""The pictures of a report: what is drawn from which table, and what each shows in words."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import altair as alt
+
+from feedback.audit.report import AuditReport, Table
+from feedback.audit.svg import COLOURS, AnyChart, point_data, render_svg
+from feedback.audit.wording import count, percent, plural
+
+__all__ = ["Picture", "draw"]
+
+_REASON_COLOURS: Final = tuple(name for name in COLOURS if re.fullmatch(r"k[1-9]", name))
+_WIDTH: Final = 380
+_NAMES_WIDTH: Final = 108
+_BAR: Final = 22
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One chart of the page.
+
+    Args:
+        name: the picture's name.
+        title: its heading.
+        caption: how to read it, one or two sentences.
+        alternative: what it shows, in words, for those who do not see it.
+        svg: the drawing, an `<svg>` element.
+        legend: (theme colour, meaning) of each colour.
+    """
+
+    name: str
+    title: str
+    caption: str
+    alternative: str
+    svg: str
+    legend: tuple[tuple[str, str], ...] = ()
+
+
+def draw(report: AuditReport, *, prefix: str = "") -> list[Picture]:
+    """The pictures that the report has numbers for: balance, time, waterfall, lengths, raters.
+
+    Args:
+        report: the audit.
+        prefix: begins every id inside the SVGs; different for two reports on one page.
+    """
+    drawn = (_balance(report, prefix), _time(report, prefix), _flow(report, prefix), _lengths(report, prefix))
+    return [picture for picture in (*drawn, _raters(report, prefix)) if picture is not None]
+
+
+def _balance(report: AuditReport, prefix: str) -> Picture | None:
+    share = report.metric("share_up")
+    if share is None or share.value is None:
+        return None
+    groups: list[tuple[str, list[dict[str, Any]]]] = [
+        ("", [{"name": "all rows", "share": share.value, "low": share.low, "high": share.high}])
+    ]
+    for name in ("by_source", "by_origin", "by_model"):
+        table = report.table(name)
+        if table is not None and (len(table.rows) > 1 or name == "by_source"):
+            groups.append((table.columns[0].title, [_share_row(row) for row in table.rows]))
+    band = _wanted_shares(report)
+    layers = [_share_bars(title, rows, band, is_last=rows is groups[-1][1]) for title, rows in groups]
+    chart = alt.vconcat(*layers, spacing=10).resolve_scale(x="shared")
+    listed = "; ".join(f"{row['name']} {percent(row['share'])}" for _, rows in groups for row in rows)
+    caption = "Share of rows that are up, with its 95% interval as a line."
+    if band is not None:
+        caption += f" The framed zone, {percent(band[0])} to {percent(band[1])}, is where R is in range."
+    return Picture(
+        name="balance",
+        title="Label balance",
+        caption=caption,
+        alternative=f"Bars of the share of rows that are up: {listed}.",
+        svg=render_svg(chart, f"{prefix}balance"),
+        legend=(("up", "up"), ("down", "down")),
+    )
+
+
+def _share_row(row: Sequence[Any]) -> dict[str, Any]:
+    return {"name": row[0], "share": row[4], "low": row[5], "high": row[6]}
+
+
+def _wanted_shares(report: AuditReport) -> tuple[float, float] | None:
+    """The shares of up rows at which R is at the ends of its range, with the weights as they are."""
+    ratio = report.metric("label_ratio")
+    if ratio is None or not ratio.details["desirable"] or not ratio.details["undesirable"] or ratio.value is None:
+        return None
+    scale = ratio.value * ratio.details["undesirable"] / ratio.details["desirable"]
+    low, high = report.config["low"], report.config["high"]
+    return low / (low + scale), high / (high + scale)
+
+
+def _share_bars(title: str, rows: list[dict[str, Any]], band: tuple[float, float] | None, *, is_last: bool) -> AnyChart:
+    axis = alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1], labels=is_last, ticks=False, domain=False, title=None)
+    x = alt.X("share:Q", scale=alt.Scale(domain=[0, 1]), axis=axis)
+    y = alt.Y(
+        "name:N",
+        sort=None,
+        title=title or None,
+        axis=alt.Axis(
+            minExtent=_NAMES_WIDTH,
+            maxExtent=_NAMES_WIDTH,
+            labelLimit=_NAMES_WIDTH - 8,
+            ticks=False,
+            domain=False,
+            titleAngle=0,
+            titleAlign="left",
+            titleAnchor="start",
+            titleX=-_NAMES_WIDTH,
+            titleY=-5,
+            titleFontWeight="bold",
+        ),
+    )
+    base = alt.Chart(point_data(rows)).encode(y=y)
+    whole = base.transform_calculate(share="1").mark_bar(height=_BAR - 6, color=COLOURS["down"]).encode(x=x)
+    up = base.mark_bar(height=_BAR - 6, color=COLOURS["up"]).encode(x=x)
+    interval = base.mark_rule(color=COLOURS["ink"], strokeWidth=2).encode(x=alt.X("low:Q"), x2="high:Q")
+    text = base.mark_text(align="left", dx=5, x=0, color=COLOURS["on-bar"], fontWeight="bold").encode(
+        text=alt.Text("share:Q", format=".0%")
+    )
+    layers: list[Any] = [whole, up, interval, text]
+    if band is not None:
+        zone = alt.Chart(point_data([{"from": band[0], "to": band[1]}]))
+        frame = zone.mark_rect(filled=False, stroke=COLOURS["ink"], strokeWidth=1.5, strokeDash=[3, 2])
+        layers.append(frame.encode(x=alt.X("from:Q"), x2="to:Q"))
+    return alt.layer(*layers).properties(width=_WIDTH - _NAMES_WIDTH - 12, height=_BAR * len(rows))
+
+
+def _time(report: AuditReport, prefix: str) -> Picture | None:
+    table = report.table("by_time")
+    if table is None or len(table.rows) < 3:
+        return None
+    rows = [_share_row(row) for row in table.rows if row[0] != "(others)"]
+    base = alt.Chart(point_data(rows)).encode(
+        x=alt.X("name:O", sort=None, axis=alt.Axis(title=None, labelAngle=-45, labelOverlap=True, ticks=False))
+    )
+    y_axis = alt.Axis(format="%", title="share up", tickCount=5)
+    y = alt.Y("share:Q", scale=alt.Scale(domain=[0, 1]), axis=y_axis)
+    interval = base.mark_area(color=COLOURS["up"], opacity=0.22).encode(y=alt.Y("low:Q", axis=y_axis), y2="high:Q")
+    line = base.mark_line(color=COLOURS["up"], strokeWidth=2, point=alt.OverlayMarkDef(color=COLOURS["up"], size=28))
+    chart = alt.layer(interval, line.encode(y=y)).properties(width=_WIDTH - 60, height=170)
+    period = table.columns[0].title.lower()
+    return Picture(
+        name="time",
+        title=f"Share of up by {period}",
+        caption="The line is the share of rows that are up, the area its 95% interval.",
+        alternative=f"Share of rows that are up in {plural(len(rows), period)}, from {percent(rows[0]['share'])} in "
+        f"{rows[0]['name']} to {percent(rows[-1]['share'])} in {rows[-1]['name']}.",
+        svg=render_svg(chart, f"{prefix}time"),
+    )
+
+
+def _flow(report: AuditReport, prefix: str) -> Picture | None:
+    stages = report.waterfall
+    if not stages:
+        return None
+    reasons = sorted({reason for stage in stages for reason in stage.dropped})
+    colours = {"kept": "k0"}
+    colours |= {reason: _REASON_COLOURS[place % len(_REASON_COLOURS)] for place, reason in enumerate(reasons)}
+    parts = [
+        {"stage": stage.stage, "rows": rows, "what": what, "order": order}
+        for stage in stages
+        for order, (what, rows) in enumerate([("kept", stage.rows_kept), *sorted(stage.dropped.items())])
+        if rows
+    ]
+    chart = (
+        alt.Chart(point_data(parts))
+        .mark_bar(height=_BAR - 6)
+        .encode(
+            x=alt.X("sum(rows):Q", axis=alt.Axis(title="rows", tickCount=5, format=",d", domain=False, ticks=False)),
+            y=alt.Y("stage:N", sort=[stage.stage for stage in stages], axis=_stage_axis()),
+            color=alt.Color(
+                "what:N",
+                scale=alt.Scale(domain=list(colours), range=[COLOURS[colour] for colour in colours.values()]),
+                legend=None,
+            ),
+            order=alt.Order("order:Q"),
+        )
+        .properties(width=_WIDTH - 100, height=(_BAR + 4) * len(stages))
+    )
+    return Picture(
+        name="flow",
+        title="Where the rows went",
+        caption="Each bar is what a stage took in and made: first the rows it kept, then those it dropped, by reason.",
+        alternative=" ".join(_flow_words(report)),
+        svg=render_svg(chart, f"{prefix}flow"),
+        legend=tuple((colour, what.replace("_", " ")) for what, colour in colours.items()),
+    )
+
+
+def _stage_axis() -> alt.Axis:
+    return alt.Axis(title=None, ticks=False, domain=False, labelLimit=78, minExtent=84, maxExtent=84)
+
+
+def _flow_words(report: AuditReport) -> list[str]:
+    words = []
+    for stage in report.waterfall:
+        dropped = ", ".join(
+            f"{count(rows)} {reason.replace('_', ' ')}" for reason, rows in sorted(stage.dropped.items())
+        )
+        words.append(f"{stage.stage}: {count(stage.rows_kept)} kept" + (f", dropped {dropped}." if dropped else "."))
+    return words
+
+
+def _lengths(report: AuditReport, prefix: str) -> Picture | None:
+    table, auc = report.table("length_histogram"), report.metric("length_auc")
+    if table is None or auc is None:
+        return None
+    values = [
+        {"from": row[0], "to": row[1], "share": sign * share, "label": label}
+        for row in table.rows
+        for label, share, sign in (("up", row[2], 1), ("down", row[3], -1))
+    ]
+    highest = max(abs(value["share"]) for value in values)
+    shares = alt.Axis(title="share of label", labelExpr="format(abs(datum.value), '.0%')", tickCount=5)
+    chart = (
+        alt.Chart(point_data(values))
+        .mark_bar(binSpacing=1)
+        .encode(
+            x=alt.X("from:Q", scale=alt.Scale(type="log", nice=False), axis=_length_axis(table)),
+            x2="to:Q",
+            y=alt.Y("share:Q", scale=alt.Scale(domain=[-highest, highest]), axis=shares),
+            y2=alt.datum(0),
+            color=alt.Color(
+                "label:N",
+                scale=alt.Scale(domain=["up", "down"], range=[COLOURS["up"], COLOURS["down"]]),
+                legend=None,
+            ),
+        )
+        .properties(width=_WIDTH - 60, height=190)
+    )
+    return Picture(
+        name="lengths",
+        title="Answer length by label",
+        caption="Up answers stand above the line, down answers hang below it. "
+        "Where the two halves mirror each other, length says nothing about the label.",
+        alternative=f"Two histograms of the answers' length. {auc.sentence}",
+        svg=render_svg(chart, f"{prefix}lengths"),
+        legend=(("up", "up"), ("down", "down")),
+    )
+
+
+def _length_axis(table: Table) -> alt.Axis:
+    first, last = table.rows[0][0], table.rows[-1][1]
+    decades = range(math.floor(math.log10(first)), math.ceil(math.log10(last)) + 1)
+    ticks = [step * 10**decade for decade in decades for step in (1, 3) if first <= step * 10**decade <= last]
+    return alt.Axis(title="characters", values=ticks, format=",d", grid=False)
+
+
+def _raters(report: AuditReport, prefix: str) -> Picture | None:
+    table, top, inequality = (report.table("rater_curve"), report.metric("top_rater"), report.metric("rater_gini"))
+    if table is None or top is None or inequality is None or top.value is None:
+        return None
+    points = [{"raters": raters, "judgements": judgements} for raters, judgements in table.rows]
+    shares: dict[str, Any] = {"format": "%", "values": [0, 0.25, 0.5, 0.75, 1]}
+    base = alt.Chart(point_data(points)).encode(
+        x=alt.X("raters:Q", axis=alt.Axis(title="raters, least active first", **shares)),
+        y=alt.Y("judgements:Q", axis=alt.Axis(title="judgements", **shares)),
+    )
+    equal = alt.Chart(point_data([{"x": 0, "y": 0}, {"x": 1, "y": 1}])).mark_line(
+        color=COLOURS["muted"], strokeDash=[4, 3], strokeWidth=1.5
+    )
+    area = base.mark_area(color=COLOURS["k0"], opacity=0.18)
+    line = base.mark_line(color=COLOURS["k0"], strokeWidth=2.5)
+    chart = alt.layer(equal.encode(x="x:Q", y="y:Q"), area, line).properties(width=_WIDTH - 60, height=230)
+    return Picture(
+        name="raters",
+        title="Who gave the feedback",
+        caption="If all raters judged equally often, the curve would lie on the dashed line. "
+        "The deeper it hangs, the more comes from a few.",
+        alternative=f"Lorenz curve of judgements by rater. {top.sentence} {inequality.sentence}",
+        svg=render_svg(chart, f"{prefix}raters"),
+    )

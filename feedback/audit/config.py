@@ -1,0 +1,57 @@
+"""Thresholds of the audit: one settings class, the table `[audit]` of a config file."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from schemas.errors import ConfigError
+from schemas.settings import settings
+
+__all__ = ["AuditConfig"]
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+@settings
+class AuditConfig:
+    """What the audit compares the data with.
+
+    Args:
+        low: least R that is in range. The paper's is 1.
+        high: largest R that is in range. The paper's is 4/3.
+        desirable_weight: lambda_D of the training, greater than 0; it multiplies the rows' own weights.
+        undesirable_weight: lambda_U of the training, greater than 0; likewise.
+        max_contradictions: largest share of answers that may carry both labels, in [0, 1].
+        max_top_rater: largest share of judgements that one rater may have given, in [0, 1].
+        length_low: least AUC of the label given the answer's length that is in order, in [0, 1].
+        length_high: largest such AUC, in [0, 1].
+        min_rows: a rate over fewer cases than this is shown but warns of nothing, at least 1.
+        max_slices: values of one column that a table shows, largest first, at least 1; the others are one line.
+
+    Source: Ethayarajh et al. 2024, arXiv:2402.01306 (the range of R); the other thresholds are this project's choice.
+    """
+
+    low: Positive = 1.0
+    high: Positive = 4 / 3
+    desirable_weight: Positive = 1.0
+    undesirable_weight: Positive = 1.0
+    max_contradictions: Share = 0.05
+    max_top_rater: Share = 0.10
+    length_low: Share = 0.4
+    length_high: Share = 0.6
+    min_rows: Annotated[int, Field(ge=1)] = 20
+    max_slices: Annotated[int, Field(ge=1)] = 12
+
+    def __post_init__(self) -> None:
+        """Refuse a range that is upside down."""
+        for low, high in (("low", "high"), ("length_low", "length_high")):
+            if getattr(self, low) > getattr(self, high):
+                raise ConfigError(
+                    f"{low} is greater than {high}",
+                    where="config table [audit]",
+                    received=(getattr(self, low), getattr(self, high)),
+                    expected=f"{low} <= {high}",
+                )

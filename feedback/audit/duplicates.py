@@ -1,0 +1,69 @@
+"""Rows that say the same as another row with the same label: the same record, the same text, or nearly so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from feedback.audit.report import Metric
+from feedback.audit.statistics import wilson_interval
+from feedback.audit.wording import count, percent, plural
+
+__all__ = ["measure_duplicates"]
+
+
+def measure_duplicates(frame: pl.DataFrame) -> list[Metric]:
+    """The metrics `repeated_records`, `exact_duplicates` and `normalized_duplicates`.
+
+    Each counts the rows beyond the first of their kind, and only those that the metric before it does not count.
+    """
+    if frame.is_empty():
+        return []
+    n = frame.height
+    records = _distinct(frame, ["row_id"])
+    exact = _distinct(frame, ["prompt_hash", "completion_hash", "label"])
+    normalized = _distinct(frame, ["prompt_key", "completion_key", "label"])
+    repeated = n - records
+    copied = max(0, records - exact)
+    alike = max(0, min(records, exact) - normalized)
+    return [
+        _metric("repeated_records", "Repeated records", repeated, n, "are the same record read more than once."),
+        _metric(
+            "exact_duplicates",
+            "Exact duplicates",
+            copied,
+            n,
+            "repeat the prompt, answer and label of another row; several raters of one answer count here too.",
+        ),
+        _metric(
+            "normalized_duplicates",
+            "Near duplicates",
+            alike,
+            n,
+            "differ from another row of the same label only in case, white space or Unicode form.",
+        ),
+    ]
+
+
+def _distinct(frame: pl.DataFrame, columns: Sequence[str]) -> int:
+    return frame.select(columns).n_unique()
+
+
+def _metric(name: str, title: str, repeated: int, n: int, meaning: str) -> Metric:
+    low, high = wilson_interval(repeated, n)
+    counted = f"{percent(repeated / n)} of {plural(n, 'row')} ({count(repeated)})" if repeated else "No row"
+    verbs = {"are": "is", "repeat": "repeats", "differ": "differs"}
+    verb, rest = meaning.split(" ", 1)
+    return Metric(
+        name=name,
+        title=title,
+        value=repeated / n,
+        kind="share",
+        n=n,
+        severity="info",
+        sentence=f"{counted} {verb if repeated else verbs[verb]} {rest}",
+        low=low,
+        high=high,
+        details={"rows": repeated},
+    )

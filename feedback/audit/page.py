@@ -1,0 +1,177 @@
+"""The report as one page: verdict first, then what to do, pictures, and every number.
+
+One self-contained file: no script, no outside request (its content security policy forbids both), light and dark,
+readable on a phone and in print. Every value goes through jinja2's autoescape; only our own SVG and style sheet do not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from feedback.audit.report import AuditReport, Column, Metric
+from feedback.audit.wording import count, number, percent, plural
+from schemas import __version__
+
+if TYPE_CHECKING:  # charts load Altair, which takes a third of a second
+    from feedback.audit.charts import Picture
+
+__all__ = ["render_html"]
+
+_FOLDER: Final = Path(__file__).parent
+_MARKS: Final = {"fail": "Stop", "warn": "Warning", "info": "Note", "ok": "OK"}
+_KINDS: Final = {
+    "feedback": "Raw feedback, one row for each judgement",
+    "candidates": "Rows under curation",
+    "dataset": "Curated dataset",
+}
+_TILES: Final = (
+    "label_ratio",
+    "share_up",
+    "contradictions",
+    "exact_duplicates",
+    "top_rater",
+    "length_auc",
+    "leakage",
+)
+
+
+def render_html(report: AuditReport, before: AuditReport | None = None) -> str:
+    """The report as one HTML page.
+
+    Args:
+        report: the audit to show.
+        before: an earlier audit of the same feedback, for example before curation; numbers and pictures of both are
+            shown side by side.
+    """
+    from feedback.audit.charts import draw
+    from feedback.audit.svg import COLOURS
+
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"coded": _coded, "count": count}
+    return environment.get_template("report.html").render(
+        report=report,
+        before=before,
+        style=Markup(_FOLDER.joinpath("report.css").read_text("utf-8") + _theme(COLOURS)),  # noqa: S704
+        verdict=_verdict(report),
+        subject=_subject(report),
+        todo=list(_todo(report)),
+        tiles=[metric for name in _TILES if (metric := report.metric(name)) is not None],
+        changes=list(_changes(report, before)),
+        pictures=_pair(draw(report), [] if before is None else draw(before, prefix="before-")),
+        marks=_MARKS,
+        measured=_measured,
+        interval=_interval,
+        cell=_cell,
+        svg=Markup,
+        version=__version__,
+    )
+
+
+def _theme(colours: Mapping[str, str]) -> str:
+    """Rules that paint every disguised colour of the SVGs with the theme's colour of that name."""
+    return "".join(
+        f'svg [fill="{colour}"]{{fill:var(--{name})}}svg [stroke="{colour}"]{{stroke:var(--{name})}}'
+        for name, colour in colours.items()
+    )
+
+
+def _verdict(report: AuditReport) -> tuple[str, str]:
+    """The headline, and one sentence under it."""
+    failed = [gate for gate in report.gates if gate.severity == "fail"]
+    warned = [gate for gate in report.gates if gate.severity == "warn"]
+    if failed:
+        headline = "Do not train on this as it is"
+        more = f", and {plural(len(warned), 'warning')} ({_titles(warned)})" if warned else ""
+        return headline, f"{plural(len(failed), 'gate')} failed ({_titles(failed)}){more}."
+    if warned:
+        headline = "Worth fixing before training"
+        return headline, f"{plural(len(warned), 'warning')} ({_titles(warned)}); the other gates hold."
+    return "Nothing here stands in the way of training", f"All {plural(len(report.gates), 'gate')} hold."
+
+
+def _titles(metrics: list[Metric]) -> str:
+    return ", ".join(metric.title.lower().removesuffix(" r") for metric in metrics)
+
+
+def _coded(text: str) -> Markup:
+    """`text`, escaped, with what stands between backticks as code."""
+    parts = text.split("`")
+    marked = [Markup("<code>{}</code>").format(part) if place % 2 else escape(part) for place, part in enumerate(parts)]
+    return Markup("").join(marked) if len(parts) % 2 else escape(text)
+
+
+def _subject(report: AuditReport) -> str:
+    rows = report.rows
+    held_out = f", {count(rows['test'])} held out" if rows.get("test") else ""
+    return (
+        f"{_KINDS.get(report.kind, report.kind)}: {plural(rows['total'], 'row')}, "
+        f"{count(rows['desirable'])} up and {count(rows['undesirable'])} down{held_out}"
+    )
+
+
+def _todo(report: AuditReport) -> Iterator[tuple[Metric, list[Any]]]:
+    """Every gate that does not hold, worst first, with the advice on it; then advice on the rest."""
+    told = set()
+    for metric in report.gates:
+        if metric.severity in ("fail", "warn"):
+            told.add(metric.name)
+            yield metric, [advice for advice in report.advice if advice.metric == metric.name]
+    for advice in report.advice:
+        metric_found = report.metric(advice.metric)
+        if advice.metric not in told and metric_found is not None:
+            yield metric_found, [advice]
+
+
+def _changes(report: AuditReport, before: AuditReport | None) -> Iterator[tuple[str, Metric | None, Metric | None]]:
+    """Title, metric before and metric after, of every metric that either report has."""
+    if before is None:
+        return
+    names = list(dict.fromkeys(metric.name for audit in (report, before) for metric in audit.metrics))
+    for name in names:
+        old, new = before.metric(name), report.metric(name)
+        known = new or old
+        if known is not None and name != "waterfall":
+            yield known.title, old, new
+
+
+def _pair(after: list[Picture], before: list[Picture]) -> list[tuple[Picture, Picture | None]]:
+    """Each picture with the same one of the earlier report, which has no flow of its own to show."""
+    earlier = {picture.name: picture for picture in before if picture.name != "flow"}
+    return [(picture, earlier.get(picture.name)) for picture in after]
+
+
+def _measured(metric: Metric) -> str:
+    return _cell(metric.value, metric.kind)
+
+
+def _interval(metric: Metric) -> str:
+    if metric.low is None:
+        return ""
+    high = "no bound" if metric.high is None else _cell(metric.high, metric.kind)
+    return f"{_cell(metric.low, metric.kind)} to {high}"
+
+
+def _cell(value: Any, kind: str | Column) -> str:
+    if value is None:
+        return "–"
+    if isinstance(kind, Column):
+        kind = kind.kind
+    if kind == "text":
+        return str(value)
+    if kind == "share":
+        return percent(value)
+    if kind == "count" and not math.isinf(value):
+        return count(int(value))
+    return number(value)

@@ -1,0 +1,175 @@
+"""Who gave the feedback: how much comes from a few, and that nobody can be recognised."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import polars as pl
+
+from feedback.audit.config import AuditConfig
+from feedback.audit.report import Column, Metric, Table
+from feedback.audit.statistics import gini, wilson_interval
+from feedback.audit.wording import count, number, percent, plural
+
+__all__ = ["measure_privacy", "measure_raters", "rater_curve", "tabulate_raters", "votes"]
+
+_KEY: Final = r"^[0-9a-f]{32}\z"
+_POINTS: Final = 100
+_SHOWN: Final = 10
+
+
+def votes(frame: pl.DataFrame) -> pl.DataFrame:
+    """Every judgement behind the rows, once: prompt_key, completion_key, event_id, rater_key, label."""
+    exploded = frame.select("prompt_key", "completion_key", "votes").explode("votes").drop_nulls("votes")
+    columns = {name: pl.col("votes").struct.field(name) for name in ("event_id", "rater_key", "label")}
+    flat = exploded.with_columns(**columns).drop("votes")
+    return flat.unique(subset=["prompt_key", "completion_key", "event_id", "label"], keep="first", maintain_order=True)
+
+
+def measure_raters(frame: pl.DataFrame, config: AuditConfig) -> list[Metric]:
+    """The metrics `top_rater`, `top_10_raters` and `rater_gini`, or one that says that no rater is known."""
+    counts, total = _count(frame)
+    known = sum(counts)
+    if not known:
+        return [_unknown(total)] if total else []
+    return [_top_rater(counts, total, config), _top_raters(counts), _gini(counts)]
+
+
+def measure_privacy(frame: pl.DataFrame) -> list[Metric]:
+    """The metric `raw_rater_ids`: raters whose key is not a keyed hash of 32 hex digits, which may be a raw id."""
+    keys = pl.concat([frame["rater_key"], votes(frame)["rater_key"]]).drop_nulls().unique()
+    raw = keys.len() - int(keys.str.contains(_KEY).sum())
+    return [
+        Metric(
+            name="raw_rater_ids",
+            title="Raw user ids",
+            value=raw,
+            kind="count",
+            n=keys.len(),
+            severity="fail" if raw else "ok",
+            sentence=f"{plural(raw, 'rater key')} of {count(keys.len())} cannot be a keyed hash, "
+            "so raw user ids may be in the table."
+            if raw
+            else f"None of {plural(keys.len(), 'rater key')} is a raw user id.",
+            threshold="none",
+        )
+    ]
+
+
+def tabulate_raters(frame: pl.DataFrame) -> list[Table]:
+    """The table `raters`: those who judged most, named by the first digits of their keyed hash."""
+    known = votes(frame).drop_nulls("rater_key")
+    if known.is_empty():
+        return []
+    by_rater = known.group_by("rater_key").agg(
+        judgements=pl.col("event_id").n_unique(), labels=pl.len(), up=pl.col("label").sum()
+    )
+    total = int(by_rater["judgements"].sum())
+    top = by_rater.sort(["judgements", "rater_key"], descending=[True, False]).head(_SHOWN)
+    rows = []
+    for key, judgements, labels, up in top.iter_rows():
+        low, high = wilson_interval(up, labels)
+        # A raw id is never shown, not even the start of it.
+        name = f"{key[:8]}…" if re.fullmatch("[0-9a-f]{32}", key) else "(raw id)"
+        rows.append((name, judgements, judgements / total, up / labels, low, high))
+    columns = (
+        Column("rater", "Rater", "text"),
+        Column("judgements", "Judgements", "count"),
+        Column("share", "Share of all", "share"),
+        Column("share_up", "Share up", "share"),
+        Column("low", "95% from", "share"),
+        Column("high", "to", "share"),
+    )
+    return [
+        Table("raters", "Raters who judged most", columns, tuple(rows), "A rater is a keyed hash, never a user id.")
+    ]
+
+
+def rater_curve(frame: pl.DataFrame) -> list[Table]:
+    """The series `rater_curve` (Lorenz): the share of judgements that the least active share of raters gave."""
+    counts, _ = _count(frame)
+    if not counts:
+        return []
+    ordered, known = sorted(counts), sum(counts)
+    sums = [0]
+    for value in ordered:
+        sums.append(sums[-1] + value)
+    places = sorted({round(step * len(ordered) / _POINTS) for step in range(_POINTS + 1)})
+    points = tuple((place / len(ordered), sums[place] / known) for place in places)
+    columns = (Column("raters", "Share of raters", "share"), Column("judgements", "Share of judgements", "share"))
+    return [Table("rater_curve", "Judgements by rater", columns, points)]
+
+
+def _count(frame: pl.DataFrame) -> tuple[list[int], int]:
+    """Judgements of each known rater, most first, and of all: a pair is one judgement though it labels two answers."""
+    judgements = votes(frame).select("event_id", "rater_key").unique()
+    counts = judgements.drop_nulls("rater_key").group_by("rater_key").len()["len"].sort(descending=True)
+    return counts.to_list(), judgements.height
+
+
+def _unknown(total: int) -> Metric:
+    return Metric(
+        name="top_rater",
+        title="Most active rater",
+        value=None,
+        kind="share",
+        n=0,
+        severity="info",
+        sentence=f"No rater is known for {plural(total, 'judgement')}, so a few people may have given them all.",
+    )
+
+
+def _top_rater(counts: list[int], total: int, config: AuditConfig) -> Metric:
+    known = sum(counts)
+    share = counts[0] / known
+    low, high = wilson_interval(counts[0], known)
+    partly = (
+        "" if known == total else f" A rater is known for {percent(known / total)} of {plural(total, 'judgement')}."
+    )
+    is_judged = known >= config.min_rows
+    return Metric(
+        name="top_rater",
+        title="Most active rater",
+        value=share,
+        kind="share",
+        n=known,
+        severity=("warn" if share > config.max_top_rater else "ok") if is_judged else "info",
+        sentence=f"One rater of {count(len(counts))} gave {percent(share)} of {plural(known, 'judgement')} "
+        f"({count(counts[0])}): the model learns that much from one person's taste.{partly}",
+        low=low,
+        high=high,
+        threshold=f"at most {percent(config.max_top_rater)}",
+        details={"raters": len(counts), "judgements": counts[0], "known": known, "total": total},
+    )
+
+
+def _top_raters(counts: list[int]) -> Metric:
+    known, top = sum(counts), sum(counts[:10])
+    low, high = wilson_interval(top, known)
+    return Metric(
+        name="top_10_raters",
+        title="Ten most active raters",
+        value=top / known,
+        kind="share",
+        n=known,
+        severity="info",
+        sentence=f"The {min(10, len(counts))} most active of {plural(len(counts), 'rater')} gave "
+        f"{percent(top / known)} of {plural(known, 'judgement')}.",
+        low=low,
+        high=high,
+    )
+
+
+def _gini(counts: list[int]) -> Metric:
+    value = gini(counts)
+    return Metric(
+        name="rater_gini",
+        title="Inequality of raters (Gini)",
+        value=value,
+        kind="number",
+        n=len(counts),
+        severity="info",
+        sentence=f"Gini {number(value)} over {plural(len(counts), 'rater')}: "
+        "0 if all judged equally often, near 1 if one did it all.",
+    )

@@ -1,0 +1,93 @@
+"""The label balance within each source, origin, model, time and length: where an imbalance comes from."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import polars as pl
+
+from feedback.audit.balance import weigh
+from feedback.audit.config import AuditConfig
+from feedback.audit.report import Column, Table
+from feedback.audit.statistics import wilson_interval
+from feedback.audit.wording import safe_name
+
+__all__ = ["slice_by_label"]
+
+_COLUMNS: Final = (
+    Column("value", "", "text"),
+    Column("rows", "Rows", "count"),
+    Column("up", "Up", "count"),
+    Column("down", "Down", "count"),
+    Column("share_up", "Share up", "share"),
+    Column("low", "95% from", "share"),
+    Column("high", "to", "share"),
+    Column("ratio", "R", "number"),
+)
+_WEEKS_SHOWN: Final = 26
+_BINS: Final = ((100, "under 100"), (300, "100 to 299"), (1000, "300 to 999"), (3000, "1,000 to 2,999"))
+_OTHERS: Final = "(others)"
+
+
+def slice_by_label(frame: pl.DataFrame, config: AuditConfig) -> list[Table]:
+    """Tables `by_source`, `by_origin`, `by_model`, `by_time` and `by_length` of the rows to be trained on."""
+    if frame.is_empty():
+        return []
+    named = [
+        ("by_source", "Source", _names("source")),
+        ("by_origin", "Origin", _names("origin")),
+        ("by_model", "Model", _names("model_id")),
+    ]
+    tables = [
+        _table(name, title, frame.with_columns(value=value), config, order="rows") for name, title, value in named
+    ]
+    dated = frame.filter(pl.col("event_ts").is_not_null())
+    if not dated.is_empty():
+        title, value = _period(dated)
+        tables.append(_table("by_time", title, dated.with_columns(value=value), config, order="value"))
+    tables.append(_table("by_length", "Answer length, characters", _with_length_bin(frame), config, order="bin"))
+    return tables
+
+
+def _names(column: str) -> pl.Expr:
+    return pl.col(column).fill_null("(not known)")
+
+
+def _period(dated: pl.DataFrame) -> tuple[str, pl.Expr]:
+    """Weeks, or months where the weeks would be too many to show."""
+    weeks = dated["event_ts"].dt.truncate("1w").n_unique()
+    if weeks <= _WEEKS_SHOWN:
+        return "Week", pl.col("event_ts").dt.strftime("%G-W%V")
+    return "Month", pl.col("event_ts").dt.strftime("%Y-%m")
+
+
+def _with_length_bin(frame: pl.DataFrame) -> pl.DataFrame:
+    chars = pl.col("completion_chars")
+    place = pl.sum_horizontal([(chars >= edge).cast(pl.Int64) for edge, _ in _BINS])
+    labels = dict(enumerate((*(name for _, name in _BINS), "3,000 and more")))
+    return frame.with_columns(bin=place).with_columns(
+        value=pl.col("bin").replace_strict(labels, return_dtype=pl.String)
+    )
+
+
+def _table(name: str, title: str, frame: pl.DataFrame, config: AuditConfig, *, order: str) -> Table:
+    sizes = frame.group_by("value", *(["bin"] if order == "bin" else [])).len("rows")
+    if order == "rows":
+        listed = sizes.sort(["rows", "value"], descending=[True, False])["value"].to_list()
+        shown, others = listed[: config.max_slices], listed[config.max_slices :]
+    else:
+        listed = sizes.sort(order)["value"].to_list()
+        shown, others = listed[-_WEEKS_SHOWN:], listed[:-_WEEKS_SHOWN]
+    rows = [_row(safe_name(value), frame.filter(pl.col("value") == value), config) for value in shown]
+    if others:
+        rows.append(_row(_OTHERS, frame.filter(pl.col("value").is_in(others)), config))
+    columns = (Column("value", title, "text"), *_COLUMNS[1:])
+    return Table(name, f"Labels by {title.split(',')[0].lower()}", columns, tuple(rows))
+
+
+def _row(value: str, frame: pl.DataFrame, config: AuditConfig) -> tuple[object, ...]:
+    balance = weigh(frame)
+    low, high = wilson_interval(balance.desirable, balance.total)
+    ratio = balance.ratio(config) if balance.undesirable else None
+    share = balance.desirable / balance.total
+    return (value, balance.total, balance.desirable, balance.undesirable, share, low, high, ratio)

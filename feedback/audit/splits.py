@@ -1,0 +1,41 @@
+"""Whether what is held out is really unseen."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from feedback.audit.report import Metric
+from feedback.audit.statistics import wilson_interval
+from feedback.audit.wording import count, percent, plural
+
+__all__ = ["measure_leakage"]
+
+
+def measure_leakage(frame: pl.DataFrame) -> list[Metric]:
+    """The metric `leakage`: rows of the split `test` whose prompt, or cluster of prompts, is in `train` too."""
+    test, train = frame.filter(pl.col("split") == "test"), frame.filter(pl.col("split") == "train")
+    if test.is_empty():
+        return []
+    seen = pl.col("group_id").is_in(train["group_id"].unique().to_list()) | pl.col("prompt_key").is_in(
+        train["prompt_key"].unique().to_list()
+    )
+    n, leaked = test.height, test.filter(seen).height
+    low, high = wilson_interval(leaked, n)
+    return [
+        Metric(
+            name="leakage",
+            title="Leakage",
+            value=leaked / n,
+            kind="share",
+            n=n,
+            severity="fail" if leaked else "ok",
+            sentence=f"{percent(leaked / n)} of {plural(n, 'held-out row')} ({count(leaked)}) share their prompt "
+            "with the training split, so the evaluation measures memory."
+            if leaked
+            else f"None of {plural(n, 'held-out row')} shares its prompt with the training split.",
+            low=low,
+            high=high,
+            threshold="none",
+            details={"rows": leaked},
+        )
+    ]
