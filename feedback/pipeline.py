@@ -1,0 +1,277 @@
+"""The only room that knows the order of the stages.
+
+    ingest ─► convert ─► dedup ─► conflicts ─► split ─► rebalance ─► export ─► README.md ─► manifest.json
+
+`curate` goes all the way, `read_candidates` stops after `convert`, and `rebalance_dataset` enters at `rebalance` where
+it is given a finished dataset. A dataset is built beside its place and appears there whole, with its manifest.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from feedback.config import ConvertConfig, CurateConfig, ExportConfig, IngestConfig, RebalanceConfig, SourceConfig
+from feedback.conflicts import resolve_conflicts
+from feedback.convert import convert
+from feedback.curated import read_curated, text_of_curated
+from feedback.dedup import dedup
+from feedback.export import ExportResult, TextTable, export
+from feedback.folders import built_folder, finish_dataset, is_whole, refuse_to_replace, same_result
+from feedback.gates import refuse_unusable
+from feedback.ingest import IngestResult, ingest
+from feedback.rebalance import ratio_of_report, rebalance
+from feedback.run_config import default_config, is_same_input, load_curate_config, resolved_config
+from feedback.split import split
+from feedback.stage import StageResult, write_stage
+from schemas import __version__
+from schemas.errors import UsageError
+from schemas.manifest import MANIFEST_NAME, Manifest, SourceFile
+from schemas.progress import Progress, silent
+from schemas.report import StageReport
+
+__all__ = [
+    "CurateResult",
+    "RawCandidates",
+    "curate",
+    "default_config",
+    "load_curate_config",
+    "read_candidates",
+    "rebalance_dataset",
+]
+
+_EVENT_TEXT: Final = ("event_id", {"completion": "completion"})
+_PAIR_TEXT: Final = ("pair_id", {"a": "response_a", "b": "response_b"})
+
+
+@dataclass(frozen=True, slots=True)
+class CurateResult:
+    """A finished dataset: its folder, its manifest, and whether it was there already."""
+
+    folder: Path
+    manifest: Manifest
+    was_done: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RawCandidates:
+    """Raw files as labelled rows, before any curation.
+
+    Args:
+        frame: rows of `schemas.datasets.CANDIDATE`.
+        dropped: rows that `convert` left out, with `drop_reason`.
+        reports: the reports of `ingest` and `convert`.
+        rejected: quarantined records by `RejectReason`.
+        sources: the raw files.
+    """
+
+    frame: pl.DataFrame
+    dropped: pl.DataFrame
+    reports: tuple[StageReport, ...]
+    rejected: dict[str, int]
+    sources: tuple[SourceFile, ...]
+
+
+def curate(config: CurateConfig, out: Path, *, overwrite: bool = False, progress: Progress = silent) -> CurateResult:
+    """The curated dataset of `config` in the folder `out`.
+
+    Args:
+        config: sources and settings.
+        out: the dataset's folder. Where it already holds this very dataset, nothing is done.
+        overwrite: replace another dataset that is there.
+        progress: told about every stage.
+
+    Raises:
+        OutputExistsError: `out` holds something else.
+        DataGateError: too many bad records, one label only, an empty split, or a ratio that cannot be reached.
+        InputError: a source is missing or not in its format.
+    """
+    described = resolved_config(config)
+    found = same_result(out, lambda known: known.config == described and is_same_input(config.sources, known.sources))
+    if found is not None and is_whole(found, out):
+        return CurateResult(out, found, was_done=True)
+    refuse_to_replace(out, overwrite=overwrite or found is not None)
+    with built_folder(out) as folder:
+        stages = folder / "stages"
+        raw = ingest(
+            config.sources,
+            stages / "ingest",
+            max_rejected_share=config.ingest.max_rejected_share,
+            progress=progress,
+        )
+        rows, reports = _through_stages(raw, config, stages, progress)
+        texts = [TextTable(raw.events, *_EVENT_TEXT), TextTable(raw.pairs, *_PAIR_TEXT)]
+        exported = export(
+            rows, texts, folder, config.export, seed=config.seed, digest_in=reports[-1].digest_out, progress=progress
+        )
+        manifest = _manifest(exported, [raw.report, *reports], raw.source_files, described)
+        finish_dataset(folder, manifest)
+    return CurateResult(out, manifest)
+
+
+def rebalance_dataset(
+    inputs: Sequence[str | Path],
+    out: Path,
+    config: RebalanceConfig,
+    *,
+    format: str | None = None,  # noqa: A002 - the option of the command line has this name
+    seed: int = 0,
+    export_config: ExportConfig | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> CurateResult:
+    """A dataset whose train split has its R in the range, from one dataset or from raw files.
+
+    Raw files are read and converted; nothing is merged, decided between raters or held out. Of a dataset, the splits
+    stay as they are; rows that it left out earlier do not come back, and `weight` is set anew.
+
+    Args:
+        inputs: the folder of one dataset, or raw files.
+        out: the new dataset's folder.
+        config: the range, the weights and the mode.
+        format: the format of raw files.
+        seed: decides which rows are left out.
+        export_config: the shape on disk.
+        overwrite: replace another dataset that is there.
+        progress: told about every stage.
+
+    Raises:
+        UsageError: raw files without a format, or a dataset that would replace itself.
+        OutputExistsError: `out` holds something else.
+        DataGateError: the ratio cannot be reached, or rows of one label only.
+    """
+    export_config = export_config or ExportConfig()
+    if len(inputs) == 1 and (Path(inputs[0]) / MANIFEST_NAME).is_file():
+        return _rebalance_curated(Path(inputs[0]), out, config, export_config, seed, overwrite, progress)
+    if format is None:
+        raise UsageError(
+            "the input is not a finished dataset and no format is given",
+            where=", ".join(str(item) for item in inputs),
+            todo="Name the format of the raw files with --from, see `thumbline formats`",
+        )
+    sources = tuple(SourceConfig(path=str(item), format=format) for item in inputs)
+    plain = CurateConfig(sources=sources, seed=seed, rebalance=config, export=export_config)
+    only = replace(
+        plain,
+        dedup=replace(plain.dedup, match="off"),
+        conflicts=replace(plain.conflicts, policy="off"),
+        split=replace(plain.split, test_fraction=0.0),
+    )
+    return curate(only, out, overwrite=overwrite, progress=progress)
+
+
+def read_candidates(
+    sources: Sequence[SourceConfig],
+    *,
+    ingest_config: IngestConfig | None = None,
+    convert_config: ConvertConfig | None = None,
+    progress: Progress = silent,
+) -> RawCandidates:
+    """Raw files as labelled rows; nothing is left on disk.
+
+    Args:
+        sources: the raw files.
+        ingest_config: how many bad records are allowed.
+        convert_config: thresholds and caps for pairs.
+        progress: told about every stage.
+
+    Raises:
+        TooManyRejectedError: more bad records than allowed.
+        InputError: a source is missing or not in its format.
+    """
+    ingest_config = ingest_config or IngestConfig()
+    with tempfile.TemporaryDirectory(prefix="thumbline-") as folder:
+        raw = ingest(
+            sources, Path(folder) / "ingest", max_rejected_share=ingest_config.max_rejected_share, progress=progress
+        )
+        result = convert(
+            raw.events,
+            raw.pairs,
+            convert_config or ConvertConfig(),
+            digest_in=raw.report.digest_out,
+            progress=progress,
+        )
+    return RawCandidates(result.kept, result.dropped, (raw.report, result.report), dict(raw.rejected), raw.source_files)
+
+
+def _through_stages(
+    raw: IngestResult, config: CurateConfig, stages: Path, progress: Progress
+) -> tuple[pl.DataFrame, list[StageReport]]:
+    """The rows after `rebalance`, and the reports from `convert` on."""
+    done = [convert(raw.events, raw.pairs, config.convert, digest_in=raw.report.digest_out, progress=progress)]
+    write_stage(done[0], stages / "convert")
+    steps: tuple[tuple[str, Callable[[pl.DataFrame, str], StageResult]], ...] = (
+        ("dedup", lambda rows, digest: dedup(rows, config.dedup, digest_in=digest)),
+        ("conflicts", lambda rows, digest: resolve_conflicts(rows, config.conflicts, digest_in=digest)),
+        ("split", lambda rows, digest: split(rows, config.split, seed=config.seed, digest_in=digest)),
+        ("rebalance", lambda rows, digest: rebalance(rows, config.rebalance, seed=config.seed, digest_in=digest)),
+    )
+    with progress("curate", len(steps)) as advance:
+        for name, step in steps:
+            if name == "rebalance":
+                refuse_unusable(done[-1].kept, [result.report for result in done], config.split.test_fraction)
+            done.append(step(done[-1].kept, done[-1].report.digest_out))
+            write_stage(done[-1], stages / name)
+            advance(1)
+    return done[-1].kept, [result.report for result in done]
+
+
+def _rebalance_curated(
+    parent_folder: Path,
+    out: Path,
+    config: RebalanceConfig,
+    export_config: ExportConfig,
+    seed: int,
+    overwrite: bool,
+    progress: Progress,
+) -> CurateResult:
+    parent = Manifest.read(parent_folder)
+    parent.verify(parent_folder)
+    if out.resolve() == parent_folder.resolve():
+        raise UsageError("a dataset cannot replace itself", where=out, todo="Name another output folder")
+    changed = resolved_config(
+        CurateConfig(sources=(SourceConfig(path="-", format="-"),), seed=seed, rebalance=config, export=export_config)
+    )
+    described = {**parent.config, **{key: changed[key] for key in ("seed", "rebalance", "export")}}
+    found = same_result(out, lambda known: known.config == described and known.parent_digest == parent.digest)
+    if found is not None and is_whole(found, out):
+        return CurateResult(out, found, was_done=True)
+    refuse_to_replace(out, overwrite=overwrite or found is not None)
+    with built_folder(out) as folder:
+        rows = read_curated(parent_folder, parent)
+        result = rebalance(rows, config, seed=seed, digest_in=parent.digest)
+        write_stage(result, folder / "stages" / "rebalance")
+        exported = export(
+            result.kept,
+            [text_of_curated(parent_folder, parent)],
+            folder,
+            export_config,
+            seed=seed,
+            digest_in=result.report.digest_out,
+            progress=progress,
+        )
+        manifest = _manifest(exported, [*parent.stages, result.report], parent.sources, described)
+        manifest = replace(manifest, parent_digest=parent.digest)
+        finish_dataset(folder, manifest)
+    return CurateResult(out, manifest)
+
+
+def _manifest(
+    exported: ExportResult, reports: Iterable[StageReport], sources: tuple[SourceFile, ...], config: dict[str, Any]
+) -> Manifest:
+    stages = (*reports, exported.report)
+    return Manifest(
+        digest=exported.report.digest_out,
+        dataset_type="unpaired_preference",
+        thumbline_version=__version__,
+        sources=sources,
+        stages=stages,
+        shards=exported.shards,
+        ratio=ratio_of_report(dict(stages[-2].figures)),
+        config=config,
+    )

@@ -1,0 +1,96 @@
+"""The config of a curation run: from a file, from a list of inputs, and as it is recorded in the manifest.
+
+What is recorded names no folder: the same files in another place give the same dataset, byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from feedback.config import CurateConfig, SourceConfig
+from feedback.sources import find_files
+from schemas.manifest import SourceFile, file_sha256
+from schemas.settings import apply_overrides, load_settings, read_toml, settings_to_dict
+
+__all__ = ["default_config", "is_same_input", "load_curate_config", "resolved_config"]
+
+_STDIN = "-"
+
+
+def load_curate_config(path: Path, overrides: Iterable[str] = ()) -> CurateConfig:
+    """The config in a TOML file; paths in it are relative to the file.
+
+    Args:
+        path: the file.
+        overrides: `dotted.key=value` texts that win over the file.
+
+    Raises:
+        InputNotFoundError: there is no such file.
+        ConfigError: it is not TOML, or a key or value is not right.
+    """
+    config = load_settings(CurateConfig, apply_overrides(read_toml(path), overrides), where=path)
+    return replace(config, sources=tuple(_relative_to(source, path.parent) for source in config.sources))
+
+
+def default_config(
+    inputs: Sequence[str | Path],
+    format: str,  # noqa: A002 - the option of the command line has this name
+    *,
+    name: str | None = None,
+    map: str | None = None,  # noqa: A002 - the same
+    overrides: Iterable[str] = (),
+) -> CurateConfig:
+    """The config that curates `inputs` with the default settings.
+
+    Args:
+        inputs: files, globs or folders of one format.
+        format: their format.
+        name: name of the source; null takes the format's.
+        map: the TOML map of the format `mapped`.
+        overrides: `dotted.key=value` texts.
+
+    Raises:
+        ConfigError: an override is not right.
+    """
+    sources = [{"path": str(item), "format": format, "name": name, "map": map} for item in inputs]
+    return load_settings(CurateConfig, apply_overrides({"sources": sources}, overrides), where="--set")
+
+
+def resolved_config(config: CurateConfig) -> dict[str, Any]:
+    """`config` as JSON values, with the names of files instead of their paths and the sha256 of maps."""
+    values: dict[str, Any] = settings_to_dict(config)
+    values["sources"] = [_without_folder(source) for source in config.sources]
+    return values
+
+
+def is_same_input(sources: Sequence[SourceConfig], known: Sequence[SourceFile]) -> bool:
+    """Whether the files of `sources` are, byte for byte, the `known` ones; what comes from a stream never is."""
+    if any(source.path == _STDIN for source in sources):
+        return False
+    files = [path for source in sources for path in find_files([source.path])]
+    if sorted(path.name for path in files) != sorted(file.name for file in known):
+        return False
+    return sorted(file_sha256(path) for path in files) == sorted(file.sha256 for file in known)
+
+
+def _relative_to(source: SourceConfig, folder: Path) -> SourceConfig:
+    def anchored(path: str) -> str:
+        return path if path == _STDIN else str(folder / path)
+
+    return SourceConfig(
+        path=anchored(source.path),
+        format=source.format,
+        name=source.name,
+        map=None if source.map is None else anchored(source.map),
+    )
+
+
+def _without_folder(source: SourceConfig) -> dict[str, Any]:
+    values: dict[str, Any] = {**settings_to_dict(source), "path": Path(source.path).name}
+    if source.map is not None:
+        path = Path(source.map)
+        values["map"] = {"name": path.name, "sha256": file_sha256(path) if path.is_file() else None}
+    return values

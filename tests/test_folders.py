@@ -1,0 +1,166 @@
+"""Output folders, gates and the config of a run: what is refused, and what is recorded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from feedback.config import CurateConfig, SourceConfig
+from feedback.folders import built_folder, refuse_to_replace
+from feedback.gates import refuse_unusable
+from feedback.run_config import default_config, is_same_input, load_curate_config, resolved_config
+from schemas.errors import (
+    ConfigError,
+    EmptySplitError,
+    InputNotFoundError,
+    OneLabelError,
+    OutputExistsError,
+    UnknownChoiceError,
+)
+from schemas.manifest import SourceFile, file_sha256
+from schemas.report import StageReport
+from tests.feedback_tables import candidate, table
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    with built_folder(out) as work:
+        (work / "data").mkdir()
+        assert not out.exists()
+    assert (out / "data").is_dir()
+    with pytest.raises(KeyboardInterrupt), built_folder(out) as work:
+        raise KeyboardInterrupt
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+    assert (out / "data").is_dir()
+
+
+def test_what_a_killed_run_left_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "out.partial" / "data").mkdir(parents=True)
+    (tmp_path / "out" / "stages").mkdir(parents=True)
+    refuse_to_replace(tmp_path / "out", overwrite=False)
+    with built_folder(tmp_path / "out") as work:
+        assert not list(work.iterdir())
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_folder_that_is_not_ours_is_never_deleted(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    for overwrite in (False, True):
+        with pytest.raises(OutputExistsError, match="is not an unfinished dataset of ours and would be lost"):
+            refuse_to_replace(tmp_path, overwrite=overwrite)
+    with pytest.raises(OutputExistsError, match="would be lost"):
+        refuse_to_replace(tmp_path / "thesis.tex", overwrite=True)
+    work = tmp_path / "out.partial"
+    work.mkdir()
+    (work / "notes.txt").touch()
+    with (
+        pytest.raises(OutputExistsError, match="holds files that are not ours"),
+        built_folder(tmp_path / "out"),
+    ):
+        pass
+
+
+def test_another_dataset_is_replaced_only_on_request(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").touch()
+    with pytest.raises(OutputExistsError, match="holds a dataset made from other files or with another config"):
+        refuse_to_replace(tmp_path, overwrite=False)
+    refuse_to_replace(tmp_path, overwrite=True)
+
+
+def report(**dropped: int) -> StageReport:
+    return StageReport("convert", rows_in=sum(dropped.values()), rows_created=0, rows_kept=0, dropped=dropped)
+
+
+def test_no_rows_are_refused_with_the_reasons() -> None:
+    with pytest.raises(EmptySplitError, match=r"convert: no row is left: got {'neutral': 7, 'tie': 2}"):
+        refuse_unusable(table(), [report(tie=2, neutral=7)], 0.1)
+
+
+def test_one_label_is_refused_with_its_counts() -> None:
+    rows = table(candidate("a", split="train"), candidate("b", split="train"))
+    with pytest.raises(OneLabelError, match="one label: 2 desirable and 0 undesirable; expected rows of both"):
+        refuse_unusable(rows, [report()], 0.1)
+
+
+@pytest.mark.parametrize(("poor", "help_text"), [("train", "Hold out less"), ("test", "Hold out more")])
+def test_a_split_with_one_label_is_refused_with_what_helps(poor: str, help_text: str) -> None:
+    rich = "test" if poor == "train" else "train"
+    rows = [candidate("a", split=rich), candidate("b", label=False, split=rich), candidate("c", split=poor)]
+    with pytest.raises(EmptySplitError, match=f"the {poor} split has 1 desirable and 0 undesirable rows.*{help_text}"):
+        refuse_unusable(table(*rows), [report()], 0.1)
+
+
+def test_without_a_test_split_only_train_counts() -> None:
+    refuse_unusable(table(candidate("a", split="train"), candidate("b", label=False, split="train")), [], 0.0)
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "curate.toml"
+    path.write_text(text)
+    return path
+
+
+def test_paths_in_a_config_file_are_relative_to_it(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        """
+        seed = 7
+        [[sources]]
+        path = "logs/*.jsonl"
+        format = "mapped"
+        map = "map.toml"
+        [[sources]]
+        path = "/data/b.jsonl"
+        format = "thumbs"
+        [rebalance]
+        high = 1.5
+        """,
+    )
+    config = load_curate_config(path, ["rebalance.mode=both", "split.test_fraction=0"])
+    assert [source.path for source in config.sources] == [str(tmp_path / "logs" / "*.jsonl"), "/data/b.jsonl"]
+    assert config.sources[0].map == str(tmp_path / "map.toml")
+    assert (config.seed, config.rebalance.high, config.rebalance.mode) == (7, 1.5, "both")
+    assert config.split.test_fraction == 0
+
+
+def test_a_wrong_key_or_value_of_a_config_is_refused(tmp_path: Path) -> None:
+    source = '[[sources]]\npath = "a"\nformat = "thumbs"\n'
+    with pytest.raises(UnknownChoiceError, match=r"unknown config key: got 'dedup.how'; expected one of dedup.keep"):
+        load_curate_config(written(tmp_path, source + "[dedup]\nhow = 1"))
+    with pytest.raises(ConfigError, match=r"config key 'split.test_fraction' is not right .* got 1"):
+        load_curate_config(written(tmp_path, source + "[split]\ntest_fraction = 1"))
+    with pytest.raises(ConfigError, match="config key 'sources' is not right"):
+        load_curate_config(written(tmp_path, "seed = 1"))
+    with pytest.raises(InputNotFoundError, match="no such config file"):
+        load_curate_config(tmp_path / "none.toml")
+
+
+def test_the_recorded_config_names_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "map.toml").write_text("a = 1")
+    config = default_config(
+        [tmp_path / "a.jsonl"], "mapped", map=str(tmp_path / "map.toml"), overrides=["dedup.keep=newest"]
+    )
+    values = resolved_config(config)
+    assert str(tmp_path) not in str(values)
+    (source,) = values["sources"]
+    assert source["path"] == "a.jsonl"
+    assert source["map"] == {"name": "map.toml", "sha256": file_sha256(tmp_path / "map.toml")}
+    assert values["dedup"] == {"match": "normalized", "keep": "newest"}
+
+
+def test_an_input_is_the_same_only_byte_for_byte(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("{}")
+    known = [SourceFile("a.jsonl", "thumbs", file_sha256(path), 2, 1)]
+    sources = [SourceConfig(path=str(path), format="thumbs")]
+    assert is_same_input(sources, known)
+    assert not is_same_input(sources * 2, known)
+    assert not is_same_input([SourceConfig(path="-", format="thumbs")], known)
+    path.write_text("[]")
+    assert not is_same_input(sources, known)
+
+
+def test_a_run_needs_a_source() -> None:
+    with pytest.raises(Exception, match="at least 1 item"):
+        CurateConfig(sources=())
