@@ -28,6 +28,7 @@ from schemas.progress import Progress, silent
 
 __all__ = ["ReferenceCache", "reference_key", "reference_logps"]
 
+_DIGEST: Final = b"digest"
 Pair = tuple[Sequence[int], Sequence[int]]
 _SCHEMA: Final = pa.schema(
     [pa.field("key", pa.binary(16), nullable=False), pa.field("logp", pa.float64(), nullable=False)]
@@ -100,10 +101,11 @@ class ReferenceCache:
             self._logps = _read(self.path) | self._logps
         self.path.parent.mkdir(parents=True, exist_ok=True)
         keys = sorted(self._logps)
-        table = pa.table([keys, [self._logps[key] for key in keys]], schema=_SCHEMA)
+        logps = [self._logps[key] for key in keys]
+        table = pa.table([keys, logps], schema=_SCHEMA.with_metadata({_DIGEST: _digest(keys, logps)}))
         partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
         with partial.open("wb") as stream:
-            pq.write_table(table, stream, write_page_checksum=True)
+            pq.write_table(table, stream)
             stream.flush()
             os.fsync(stream.fileno())
         partial.replace(self.path)
@@ -178,9 +180,17 @@ def _bytes(token_ids: Sequence[int]) -> bytes:
 
 def _read(path: Path) -> dict[bytes, float]:
     try:
-        table = pq.ParquetFile(path, page_checksum_verification=True).read()
-        return dict(zip(table["key"].to_pylist(), table["logp"].to_pylist(), strict=True))
-    except (pa.ArrowException, OSError, KeyError) as error:
-        raise CorruptionError(
-            f"the reference cache cannot be read ({error})", where=path, todo="Delete it; it is computed anew"
-        ) from error
+        table = pq.ParquetFile(path).read()
+        keys, logps = table["key"].to_pylist(), table["logp"].to_pylist()
+        if (table.schema.metadata or {}).get(_DIGEST) == _digest(keys, logps):
+            return dict(zip(keys, logps, strict=True))
+        reason = "the digest differs"
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        reason = str(error)
+    raise CorruptionError(
+        f"the reference cache cannot be read ({reason})", where=path, todo="Delete it; it is computed anew"
+    )
+
+
+def _digest(keys: list[bytes], logps: list[float]) -> bytes:
+    return hashlib.blake2b(b"".join(keys) + array("d", logps).tobytes(), digest_size=16).hexdigest().encode()
