@@ -120,6 +120,7 @@ def rebalance_dataset(
     config: RebalanceConfig,
     *,
     format: str | None = None,  # noqa: A002 - the option of the command line has this name
+    map: str | None = None,  # noqa: A002 - the same
     seed: int = 0,
     export_config: ExportConfig | None = None,
     overwrite: bool = False,
@@ -135,6 +136,7 @@ def rebalance_dataset(
         out: the new dataset's folder.
         config: the range, the weights and the mode.
         format: the format of raw files.
+        map: the TOML map of the format `mapped`.
         seed: decides which rows are left out.
         export_config: the shape on disk.
         overwrite: replace another dataset that is there.
@@ -154,7 +156,7 @@ def rebalance_dataset(
             where=", ".join(str(item) for item in inputs),
             todo="Name the format of the raw files with --from, see `thumbline formats`",
         )
-    sources = tuple(SourceConfig(path=str(item), format=format) for item in inputs)
+    sources = tuple(SourceConfig(path=str(item), format=format, map=map) for item in inputs)
     plain = CurateConfig(sources=sources, seed=seed, rebalance=config, export=export_config)
     only = replace(
         plain,
@@ -202,9 +204,10 @@ def read_candidates(
 def _through_stages(
     raw: IngestResult, config: CurateConfig, stages: Path, progress: Progress
 ) -> tuple[pl.DataFrame, list[StageReport]]:
-    """The rows after `rebalance`, and the reports from `convert` on."""
-    done = [convert(raw.events, raw.pairs, config.convert, digest_in=raw.report.digest_out, progress=progress)]
-    write_stage(done[0], stages / "convert")
+    """The rows after `rebalance`, and the reports from `convert` on; only one stage's rows are held at a time."""
+    result = convert(raw.events, raw.pairs, config.convert, digest_in=raw.report.digest_out, progress=progress)
+    write_stage(result, stages / "convert")
+    reports = [result.report]
     steps: tuple[tuple[str, Callable[[pl.DataFrame, str], StageResult]], ...] = (
         ("dedup", lambda rows, digest: dedup(rows, config.dedup, digest_in=digest)),
         ("conflicts", lambda rows, digest: resolve_conflicts(rows, config.conflicts, digest_in=digest)),
@@ -214,11 +217,12 @@ def _through_stages(
     with progress("curate", len(steps)) as advance:
         for name, step in steps:
             if name == "rebalance":
-                refuse_unusable(done[-1].kept, [result.report for result in done], config.split.test_fraction)
-            done.append(step(done[-1].kept, done[-1].report.digest_out))
-            write_stage(done[-1], stages / name)
+                refuse_unusable(result.kept, reports, config.split.test_fraction)
+            result = step(result.kept, result.report.digest_out)
+            write_stage(result, stages / name)
+            reports.append(result.report)
             advance(1)
-    return done[-1].kept, [result.report for result in done]
+    return result.kept, reports
 
 
 def _rebalance_curated(
