@@ -12,7 +12,8 @@ import json
 import math
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -122,7 +123,7 @@ def _read_curated(folder: Path, split: str) -> pa.Table | None:
 
 
 def _read_foreign(path: Path, split: str) -> pa.Table | None:
-    from datasets import load_dataset
+    import datasets
     from datasets.exceptions import DatasetGenerationError
 
     if path.is_file() and path.suffix not in _READERS:
@@ -130,13 +131,27 @@ def _read_foreign(path: Path, split: str) -> pa.Table | None:
     options: dict[str, Any] = {"path": str(path)}
     if path.is_file():
         options = {"path": _READERS[path.suffix], "data_files": {"train": str(path)}}
-    with tempfile.TemporaryDirectory(prefix="thumbline-") as cache:
+    with tempfile.TemporaryDirectory(prefix="thumbline-") as cache, _without_bars():
         try:
-            splits = load_dataset(**options, cache_dir=cache, keep_in_memory=True)
+            splits = datasets.load_dataset(**options, cache_dir=cache, keep_in_memory=True)
         except (DatasetGenerationError, FileNotFoundError, ValueError, pa.ArrowInvalid) as error:
             reason = error.__cause__ or error
             raise InputError(f"the dataset cannot be read ({reason})", where=path, expected=_known_files()) from error
         return splits[split].data.table if split in splits else None
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """`datasets` draws bars of its own on standard error; ours are the caller's to draw."""
+    import datasets
+
+    was_drawing = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if was_drawing:
+            datasets.enable_progress_bars()
 
 
 def _known_files() -> str:
@@ -179,8 +194,7 @@ def _row(record: Mapping[str, Any], seen: Counter[str], where: str) -> LabelledR
     completion = _messages(record["completion"], "assistant", where=f"{where}, column 'completion'")
     if record["label"] is None:
         raise InputError("label is null", where=where, expected="true or false", todo="Leave such rows out")
-    if completion[-1]["role"] != "assistant":
-        raise InputError("the completion does not end with the assistant", where=where, received=completion[-1]["role"])
+    _check_roles([turn["role"] for turn in prompt], [turn["role"] for turn in completion], where=where)
     weight = record.get("weight")
     weight = 1.0 if weight is None else weight
     if not isinstance(weight, int | float) or not math.isfinite(weight) or weight < 0:
@@ -215,6 +229,18 @@ def _messages(value: object, role: str, *, where: str) -> list[Message]:
             )
         turns.append({"role": turn["role"], "content": turn["content"]})
     return turns
+
+
+def _check_roles(prompt: list[str], completion: list[str], *, where: str) -> None:
+    if prompt[-1] not in ("user", "tool"):
+        raise InputError("the prompt does not end with user or tool", where=where, received=prompt[-1])
+    if completion[-1] != "assistant" or not {"assistant", "tool"}.issuperset(completion):
+        raise InputError(
+            "the completion is not the assistant's",
+            where=where,
+            received=completion,
+            expected="turns of assistant and tool, the last one of the assistant",
+        )
 
 
 def _row_id(prompt: list[Message], completion: list[Message], label: bool, seen: Counter[str]) -> str:

@@ -20,7 +20,11 @@ SPECIAL_TOKENS = ("<|pad|>", "<|im_start|>", "<|im_end|>", "<|bos|>")
 
 
 def make_tokenizer(
-    *, chat_template: str | None = CHAT_TEMPLATE, bos: str | None = None, added: tuple[str, ...] = ()
+    *,
+    chat_template: str | None = CHAT_TEMPLATE,
+    bos: str | None = None,
+    added: tuple[str, ...] = (),
+    special: tuple[str, ...] = (),
 ) -> Any:
     """A byte-level tokenizer without merges but for a few, so that any text encodes.
 
@@ -28,6 +32,7 @@ def make_tokenizer(
         chat_template: Jinja source, or none for a base model.
         bos: one of `SPECIAL_TOKENS` that the tokenizer puts before every text, or none.
         added: tokens that are added but not special.
+        special: special tokens beside `SPECIAL_TOKENS`.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
@@ -38,7 +43,7 @@ def make_tokenizer(
     backend = Tokenizer(models.BPE(vocab={piece: number for number, piece in enumerate(pieces)}, merges=merges))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
-    backend.add_special_tokens(list(SPECIAL_TOKENS))
+    backend.add_special_tokens([*SPECIAL_TOKENS, *special])
     backend.add_tokens(list(added))
     if bos is not None:
         pair = (bos, backend.token_to_id(bos))

@@ -150,7 +150,9 @@ def test_a_missing_column_lists_the_known_ones(tmp_path: Path) -> None:
             "not a role and a text.*role of system, user, assistant, tool",
         ),
         ({"prompt": [{"role": "user", "content": None}]}, "not a role and a text"),
-        ({"completion": [USER]}, "the completion does not end with the assistant: got 'user'"),
+        ({"prompt": [USER, ASSISTANT]}, "the prompt does not end with user or tool: got 'assistant'"),
+        ({"completion": [USER]}, "the completion is not the assistant's"),
+        ({"completion": [ASSISTANT, USER, ASSISTANT]}, "the completion is not the assistant's"),
         ({"weight": -1.0}, "weight is not a number: got -1.0"),
     ],
 )

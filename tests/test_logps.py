@@ -124,6 +124,18 @@ def test_no_tensor_is_tokens_by_vocabulary(model_factory: Any, dtype: torch.dtyp
     assert control.numel >= 240 * vocab
 
 
+def test_autocast_is_the_same_in_the_recomputed_pass(tiny_model: Any) -> None:
+    """Float32 weights under bfloat16 autocast: values and gradients are those of the whole logits under autocast."""
+    sequences, module = batch(ROWS), CompletionLogps(tiny_model, 4)
+    results = []
+    for function in (lambda: score(module, sequences), lambda: plain(tiny_model, sequences)):
+        with torch.autocast("cpu", torch.bfloat16):
+            logps = function()
+        results.append((logps.detach(), gradients(tiny_model, logps.sum())))
+    assert results[0][0].dtype == torch.float32
+    torch.testing.assert_close(results[0], results[1], atol=0.05, rtol=0.02)
+
+
 def test_nothing_is_kept_for_backward_without_gradients(tiny_model: Any) -> None:
     with torch.no_grad():
         assert not score(CompletionLogps(tiny_model), batch(ROWS)).requires_grad

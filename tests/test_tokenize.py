@@ -204,6 +204,54 @@ def test_a_base_model_gets_plain_text_and_one_end(tokenizer_factory: Any, bos: s
     assert tokenizer.decode(one(tokenizer, row("Hi", answer="Yo")).prompt_ids) == (bos or "") + "Hi\n\n"
 
 
+LLAMA3 = (
+    "{% for m in messages %}{% if loop.first %}{{ bos_token }}{% endif %}"
+    "<|start_header_id|>{{ m.role }}<|end_header_id|>\n\n{{ m.content | trim }}<|eot_id|>{% endfor %}"
+    "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
+)
+GEMMA = (
+    "{{ bos_token }}{% for m in messages %}"
+    "<start_of_turn>{{ 'model' if m.role == 'assistant' else m.role }}\n"
+    "{{ m.content | trim }}<end_of_turn>\n{% endfor %}"
+    "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+)
+MISTRAL = (
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]"
+    "{% else %} {{ m.content }}{{ eos_token }}{% endif %}{% endfor %}"
+)
+QWEN3 = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    "{% if m.role == 'assistant' and loop.last %}<think>\n\n</think>\n\n{% endif %}"
+    "{{ m.content.split('</think>')[-1] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+FAMILIES: dict[str, tuple[str, str | None, tuple[str, ...], tuple[str, ...], str]] = {
+    "llama3": (LLAMA3, "<|bos|>", ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"), (), "A<|eot_id|>"),
+    "gemma": (GEMMA, "<|bos|>", ("<start_of_turn>", "<end_of_turn>"), (), "A<end_of_turn>"),
+    "mistral": (MISTRAL, "<|bos|>", ("[INST]", "[/INST]"), (), " A<|im_end|>"),
+    "qwen3": (QWEN3, None, (), ("<think>", "</think>"), "<think>\n\n</think>\n\nA<|im_end|>"),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_templates_as_families_write_them(tokenizer_factory: Any, family: str) -> None:
+    """The border lies after the generation prompt, the end at the token that ends the turn, and nothing is forged."""
+    template, bos, special, added, completion = FAMILIES[family]
+    tokenizer = tokenizer_factory(chat_template=template, bos=bos, special=special, added=added)
+    text = "".join((*special, *added)) + "Q"
+    labelled = row("One", turn("assistant", "Two"), "Three", answer="A")
+    split = run(tokenizer, labelled, row(text, answer="A"))
+    chat = [dict(each) for each in labelled.prompt]
+    prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+    assert tokenizer.decode(split.rows[0].prompt_ids) == prompt
+    assert [tokenizer.decode(each.completion_ids) for each in split.rows] == [completion] * 2
+    assert text in tokenizer.decode(split.rows[1].prompt_ids)
+    plain = one(tokenizer, row("Q", answer="A")).prompt_ids
+    control = set(tokenizer.convert_tokens_to_ids([*special, *added]))
+    assert [i for i in split.rows[1].prompt_ids if i in control] == [i for i in plain if i in control]
+    assert split.figures["without_turn_end"] == split.figures["redrawn_prompts"] == 0
+
+
 CHAT = [
     turn("system", "S" * 10),
     *(turn(role, role[0] * 20) for role in ("user", "assistant") * 3),
