@@ -4,6 +4,7 @@
     stage reports     ──waterfall──────────►      └──gates──► exit 3
 
 An audit reads at any stage and changes nothing. A report holds numbers and names of sources and models, no text.
+`feedback.audit.sources` audits files and datasets; it is apart because it loads the whole pipeline.
 """
 
 from __future__ import annotations

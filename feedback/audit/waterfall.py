@@ -83,7 +83,7 @@ def tabulate_waterfall(reports: Sequence[StageReport]) -> list[Table]:
 def _gap_sentence(gaps: Sequence[tuple[str, str, int]]) -> str:
     before, after, rows = gaps[0]
     more = f" and {plural(len(gaps) - 1, 'other gap')}" if len(gaps) > 1 else ""
-    verb = "vanish" if rows > 0 else "appear"
+    verb = ("vanish" if rows > 0 else "appear") + ("es" if rows == 1 else "s" if rows == -1 else "")
     return (
         f"{plural(abs(rows), 'row')} {verb} between {before} and {after}{more}: the table is not what the stages made."
     )

@@ -1,0 +1,66 @@
+"""Rows of candidates for the tests of the audit, in a line each, and the audit of them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+
+from feedback.audit import AuditConfig, AuditReport, Metric, audit_candidates
+from feedback.hashing import stable_id
+from feedback.stage import CANDIDATE_TYPES
+
+START = datetime(2026, 1, 5, tzinfo=UTC)
+
+
+def row(number: int, label: bool, **changes: object) -> dict[str, object]:
+    """One vote of a rater of its own for an answer of its own; `changes` say what differs."""
+    prompt, answer = str(changes.pop("prompt", number)), str(changes.pop("answer", number))
+    rater = changes.pop("rater", f"rater {number}")
+    day = changes.pop("day", number)
+    made = {
+        "row_id": stable_id("row", str(number)),
+        "text_id": stable_id("event", str(number)),
+        "text_side": "completion",
+        "source": "thumbs",
+        "origin": "thumb",
+        "prompt_hash": stable_id("prompt", prompt),
+        "completion_hash": stable_id("answer", answer),
+        "prompt_key": stable_id("prompt", prompt.casefold()),
+        "completion_key": stable_id("answer", answer.casefold()),
+        "group_id": stable_id("prompt", prompt.casefold()),
+        "label": label,
+        "weight": 1.0,
+        "rater_key": None if rater is None else stable_id("rater", str(rater)),
+        "rater_kind": "end_user",
+        "model_id": None,
+        "event_ts": START + timedelta(days=int(str(day))),
+        "prompt_chars": 10,
+        "completion_chars": 100,
+        "split": None,
+    } | changes
+    vote = {name: made[name] for name in ("rater_key", "event_ts", "label")}
+    made.setdefault("votes", [{"event_id": made["text_id"], **vote}])
+    return made
+
+
+def table(*rows: dict[str, object]) -> pl.DataFrame:
+    """A table of candidates."""
+    return pl.DataFrame(list(rows), schema=CANDIDATE_TYPES)
+
+
+def many(up: int, down: int, **changes: object) -> list[dict[str, object]]:
+    """So many up and down rows, each of its own prompt, answer and rater."""
+    return [row(number, number < up, **changes) for number in range(up + down)]
+
+
+def audited(rows: list[dict[str, object]], **options: float) -> AuditReport:
+    """The audit of the rows, with other thresholds where `options` name them."""
+    return audit_candidates(table(*rows), config=AuditConfig(**options) if options else None)
+
+
+def found(report: AuditReport, name: str) -> Metric:
+    """The metric of that name, which must be there."""
+    metric = report.metric(name)
+    assert metric is not None, name
+    return metric

@@ -1,0 +1,176 @@
+"""The page: self-contained, inert, accessible, and it says the verdict first."""
+
+import html
+import re
+import xml.etree.ElementTree as ET
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+
+import polars as pl
+import pytest
+
+from feedback.audit import AuditReport, audit_candidates, render_html
+from feedback.audit.charts import draw
+from feedback.audit.page import _FOLDER
+from feedback.audit.svg import COLOURS
+from feedback.hashing import stable_id
+from feedback.stage import CANDIDATE_TYPES
+from schemas.report import StageReport
+
+HOSTILE = '<script>alert(1)</script>"onload=x\x1b[31m\u202e=cmd()'
+VOID = {"meta", "br", "link", "img", "input", "hr"}
+
+
+def table(up: int, down: int, **changes: object) -> pl.DataFrame:
+    start = datetime(2026, 1, 5, tzinfo=UTC)
+    rows = []
+    for number in range(up + down):
+        key, rater, label = stable_id(str(number)), stable_id(str(number % 7)), number < up
+        when = start + timedelta(days=number)
+        texts = ("row_id", "text_id", "prompt_hash", "completion_hash", "prompt_key", "completion_key", "group_id")
+        rows.append(
+            dict.fromkeys(texts, key)
+            | {"text_side": "completion", "source": "thumbs", "origin": "thumb", "rater_kind": "end_user"}
+            | {"label": label, "weight": 1.0, "prompt_chars": 1, "completion_chars": 20 + 7 * number}
+            | {"event_ts": when, "rater_key": rater, "model_id": f"model-{number % 2}"}
+            | {"votes": [{"event_id": key, "rater_key": rater, "event_ts": when, "label": label}]}
+            | changes
+        )
+    return pl.DataFrame(rows, schema=CANDIDATE_TYPES)
+
+
+@pytest.fixture(scope="module")
+def report() -> AuditReport:
+    reports = [StageReport("ingest", 80, 0, 75, {"quarantined": 5}), StageReport("convert", 75, 0, 70, {"neutral": 5})]
+    return audit_candidates(table(50, 20), reports=reports, name="votes.jsonl", kind="feedback")
+
+
+@pytest.fixture(scope="module")
+def page(report: AuditReport) -> str:
+    return render_html(report)
+
+
+class Outline(HTMLParser):
+    """Tags in order, and whether every one is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def outline(text: str) -> Outline:
+    parser = Outline()
+    parser.feed(text)
+    assert parser.open == []
+    return parser
+
+
+def test_page_loads_nothing_and_runs_nothing(page: str) -> None:
+    tags = outline(page).tags
+    names = {tag for tag, _ in tags}
+    assert names.isdisjoint({"script", "link", "img", "iframe", "object", "form", "a", "image", "use", "foreignobject"})
+    assert not re.search(r"url\(\s*['\"]?(?!#)|@import|javascript:", page)
+    assert not [
+        name for _, attributes in tags for name in attributes if name.startswith("on") or name in ("src", "href")
+    ]
+    policy = next(attributes["content"] for _, attributes in tags if attributes.get("http-equiv"))
+    assert policy is not None
+    assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in policy
+
+
+def test_page_is_small_and_fits_phones_and_dark_rooms(page: str) -> None:
+    assert len(page.encode()) < 500_000
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
+    assert "prefers-color-scheme: dark" in page
+    assert "@media print" in page
+
+
+def test_verdict_comes_before_what_to_do_before_pictures(page: str) -> None:
+    places = [page.index(f'id="{name}"') for name in ("verdict", "todo", "glance", "pictures", "measures", "tables")]
+    assert places == sorted(places)
+    assert "Worth fixing before training" in page
+    assert html.escape("thumbline rebalance IN -o OUT --ratio 1:4/3") in page
+
+
+def test_clean_data_gets_a_clean_verdict() -> None:
+    assert "Nothing here stands in the way of training" in render_html(audit_candidates(table(7, 7)))
+
+
+def test_failed_gate_is_the_verdict() -> None:
+    text = render_html(audit_candidates(table(7, 0)))
+    assert "Do not train on this as it is" in text
+    assert "1 gate failed (both labels), and 1 warning (label ratio)." in text
+
+
+def test_every_picture_has_words_and_is_well_formed(report: AuditReport) -> None:
+    pictures = draw(report)
+    assert [picture.name for picture in pictures] == ["balance", "time", "flow", "lengths", "raters"]
+    for picture in pictures:
+        root = ET.fromstring(picture.svg)
+        assert root.tag.endswith("svg")
+        assert "viewBox" in root.attrib
+        assert len(picture.alternative) > 40
+    assert "ingest: 75 kept, dropped 5 quarantined." in pictures[2].alternative
+    assert pictures[0].alternative.startswith("Bars of the share of rows that are up: all rows 71%; thumbs 71%")
+
+
+def test_pictures_on_the_page_are_images_with_labels(page: str) -> None:
+    images = [attributes for _, attributes in outline(page).tags if attributes.get("role") == "img"]
+    assert len(images) == 5
+    assert all(attributes["aria-label"] for attributes in images)
+    assert "graphics-" not in page
+
+
+def test_every_colour_of_a_drawing_belongs_to_the_theme(report: AuditReport) -> None:
+    """A colour that the style sheet does not know would stay dark on dark."""
+    style = (_FOLDER / "report.css").read_text("utf-8")
+    for picture in draw(report):
+        used = set(re.findall(r'(?:fill|stroke)="(#[0-9a-fA-F]+)"', picture.svg))
+        assert used <= set(COLOURS.values()), picture.name
+    for name in COLOURS:
+        assert style.count(f"--{name}:") == 2, name
+
+
+def test_ids_are_unique_also_where_two_reports_share_a_page(report: AuditReport) -> None:
+    text = render_html(report, before=report)
+    ids = re.findall(r'\bid="([^"]*)"', text)
+    assert len(ids) == len(set(ids))
+
+
+def test_names_from_the_data_stay_text() -> None:
+    rows = table(30, 30, source=HOSTILE, model_id=HOSTILE)
+    text = render_html(audit_candidates(rows, name=HOSTILE, source=HOSTILE, raw=HOSTILE), before=audit_candidates(rows))
+    assert "<script" not in text
+    assert "\x1b" not in text.replace(html.escape(HOSTILE), "")
+    assert {tag for tag, _ in outline(text).tags}.isdisjoint({"script"})
+    assert not [name for _, attributes in outline(text).tags for name in attributes if name.startswith("on")]
+
+
+def test_before_and_after_stand_side_by_side(report: AuditReport) -> None:
+    after = audit_candidates(table(30, 30), name="dataset", kind="dataset")
+    text = render_html(after, before=report)
+    assert "Before: votes.jsonl, 70 rows. After: dataset, 60 rows." in text
+    assert text.count('<p class="when">Before</p>') == 4
+    row = re.search(r'<th scope="row">Label ratio R</th>\s*(.*?)</tr>', text, re.DOTALL)
+    assert row is not None
+    assert re.findall(r'class="n">([^<]*)<', row[1]) == ["2.5", "1"]
+
+
+def test_page_of_a_stored_report_is_the_same(report: AuditReport, page: str) -> None:
+    """But for the last digits of drawings: JSON holds ten."""
+    stored = render_html(AuditReport.from_json(report.to_json()))
+    assert re.sub("<svg.*?</svg>", "", stored) == re.sub("<svg.*?</svg>", "", page)
+
+
+@pytest.mark.parametrize(("up", "down"), [(0, 0), (1, 0), (0, 1), (1, 1)])
+def test_hardly_any_rows_still_make_a_page(up: int, down: int) -> None:
+    outline(render_html(audit_candidates(table(up, down))))
