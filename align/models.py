@@ -5,6 +5,7 @@ An adapter (LoRA, extra `peft`) is added on request; its reference is the same m
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -52,13 +53,15 @@ class LoadedModel:
 
     def save(self, folder: Path) -> None:
         """Write weights (only the adapter's, where there is one) and tokenizer into `folder`."""
-        (self.model if self.peft_model is None else self.peft_model).save_pretrained(folder)
+        with _no_bars():
+            (self.model if self.peft_model is None else self.peft_model).save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
     def save_merged(self, folder: Path) -> None:
         """Write the whole model with the adapter added to its weights, and tokenizer; the adapter is used up by it."""
         merged = self.model if self.peft_model is None else self.peft_model.merge_and_unload()
-        merged.save_pretrained(folder)
+        with _no_bars():
+            merged.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
 
@@ -98,7 +101,7 @@ def _load_weights(folder: Path, dtype: torch.dtype) -> tuple[Any, Path]:
         return _load_whole(folder, dtype), folder
     peft = _import_peft()
     base = model_folder(adapter_base(folder))
-    with _model_errors(folder):
+    with _model_errors(folder), _old_names():
         model = peft.PeftModel.from_pretrained(_load_whole(base, dtype), folder)
         return model.merge_and_unload(), base
 
@@ -145,7 +148,7 @@ def _with_adapter(model: Any, adapter: AdapterConfig, *, base: str, seed: int) -
         lora_dropout=0.0,
         target_modules=targets if isinstance(targets, str) else list(targets),
     )
-    with torch.random.fork_rng(devices=[]), _model_errors(base):
+    with torch.random.fork_rng(devices=[]), _model_errors(base), _old_names():
         torch.manual_seed(seed)
         wrapper = peft.get_peft_model(model, config)
     # What `load_policy` needs to find the base again; a relative path would depend on the working directory.
@@ -178,6 +181,14 @@ def _model_errors(where: object) -> Iterator[None]:
         yield
     except _LOAD_ERRORS as error:
         raise ModelError(f"the model cannot be loaded ({error})", where=where) from error
+
+
+@contextmanager
+def _old_names() -> Iterator[None]:
+    """Let peft ask transformers by a name that transformers has renamed."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+        yield
 
 
 @contextmanager

@@ -38,7 +38,16 @@ from schemas.errors import CorruptionError, OutputExistsError
 from schemas.manifest import write_last
 from schemas.settings import load_settings
 
-__all__ = ["Run", "TrainingState", "check_folder", "find_finished", "open_folder", "save_model", "save_state", "start"]
+__all__ = [
+    "Run",
+    "TrainingState",
+    "check_folder",
+    "find_finished",
+    "open_folder",
+    "save_model",
+    "save_state",
+    "start_state",
+]
 
 _RUN_NAME: Final = "run.json"
 _CHECKPOINTS: Final = "checkpoints"
@@ -155,7 +164,7 @@ def open_folder(out: Path, identity: dict[str, Any], plan: pa.Table, accelerator
     accelerator.wait_for_everyone()
 
 
-def start(run: Run) -> TrainingState:
+def start_state(run: Run) -> TrainingState:
     """The state to train on from: the newest whole checkpoint's, or that of step 0.
 
     Raises:

@@ -29,12 +29,12 @@ from align.objectives import find_objective
 from align.objectives.kto import kto_loss
 from align.ranks import gather_floats, start_accelerator, sum_gradients
 from align.reference_pass import reference_file, score_reference
-from align.run import Run, TrainingState, check_folder, find_finished, open_folder, save_model, save_state, start
+from align.run import Run, TrainingState, check_folder, find_finished, open_folder, save_model, save_state, start_state
 from align.run_summary import summarize_run
 from align.schedule import learning_rate_factor
 from align.scoring import build_scorer
 from align.step import Example, ExampleLoss, StepOutcome, backward_step
-from schemas.errors import NonFiniteLossError, ReferenceMismatchError, TrainingError
+from schemas.errors import ConfigError, NonFiniteLossError, ReferenceMismatchError, TrainingError
 from schemas.progress import Progress, silent
 
 __all__ = ["train"]
@@ -82,7 +82,7 @@ def train(
     started = time.perf_counter()
     run = _prepare(config, rows, dataset=dataset, model=model, out=out, progress=progress)
     prepared = time.perf_counter() - started
-    state = start(run)
+    state = start_state(run)
     with ExitStack() as stack:
         write = _open_log(run, state, stack)
         _take_steps(run, state, write, progress)
@@ -287,5 +287,7 @@ def _is_stopping(run: Run, stop: StopRequest) -> bool:
 
 def _checkpoint_activations(loaded: LoadedModel) -> None:
     """Recompute activations in the backward pass. transformers does so in training mode only; dropout is 0 anyway."""
-    loaded.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if not loaded.model.supports_gradient_checkpointing:
+        raise ConfigError("the model cannot recompute activations", where="gradient_checkpointing", received=True)
+    loaded.model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     loaded.model.train()
