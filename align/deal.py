@@ -27,20 +27,13 @@ def prompt_classes(rows: Sequence[TokenizedRow]) -> np.ndarray:
         [rows] int64, from 0 in order of first appearance.
     """
     parent = list(range(len(rows)))
-
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
-
     seen: dict[object, int] = {}
     for position, row in enumerate(rows):
         for key in (("group", row.group_id), ("prompt", row.prompt_ids)):
-            first, second = sorted((root(position), root(seen.setdefault(key, position))))
+            first, second = sorted((_root(parent, position), _root(parent, seen.setdefault(key, position))))
             parent[second] = first
     numbers: dict[int, int] = {}
-    return np.array([numbers.setdefault(root(row), len(numbers)) for row in range(len(rows))], dtype=np.int64)
+    return np.array([numbers.setdefault(_root(parent, row), len(numbers)) for row in range(len(rows))], dtype=np.int64)
 
 
 def step_sizes(classes: np.ndarray, batch_size: int, *, needs_kl: bool) -> list[int]:
@@ -77,6 +70,13 @@ def deal_steps(
     if needs_kl and not _spread_classes(steps, labels, classes):
         steps = _deal_pairs(labels, classes, _even_sizes(len(labels), max(sizes)), rng)
     return [rng.permutation(step).tolist() for step in steps]
+
+
+def _root(parent: list[int], row: int) -> int:
+    while parent[row] != row:
+        parent[row] = parent[parent[row]]
+        row = parent[row]
+    return row
 
 
 def _spread(rows: int, steps: int) -> list[int]:
