@@ -98,7 +98,7 @@ def test_verdict_comes_before_what_to_do_before_pictures(page: str) -> None:
     places = [page.index(f'id="{name}"') for name in ("verdict", "todo", "glance", "pictures", "measures", "tables")]
     assert places == sorted(places)
     assert "Worth fixing before training" in page
-    assert html.escape("thumbline rebalance IN -o OUT --ratio 1:4/3") in page
+    assert "thumbline rebalance IN -o OUT --ratio 1:4/3" in re.sub("</?span>", "", page)
 
 
 def test_clean_data_gets_a_clean_verdict() -> None:
@@ -162,7 +162,7 @@ def test_before_and_after_stand_side_by_side(report: AuditReport) -> None:
     assert text.count('<p class="when">Before</p>') == 4
     row = re.search(r'<th scope="row">Label ratio R</th>\s*(.*?)</tr>', text, re.DOTALL)
     assert row is not None
-    assert re.findall(r'class="n">([^<]*)<', row[1]) == ["2.5", "1"]
+    assert re.findall(r'class="figure">([^<]*)<', row[1]) == ["2.5", "1"]
 
 
 def test_page_of_a_stored_report_is_the_same(report: AuditReport, page: str) -> None:
