@@ -86,6 +86,18 @@ def test_a_changed_shard_is_corruption(tmp_path: Path) -> None:
         read_split(folder, "train")
 
 
+def test_a_shard_that_is_no_parquet_is_corruption(tmp_path: Path) -> None:
+    """Also where the manifest was written for the bytes that are there."""
+    folder = curated(tmp_path)
+    manifest = Manifest.read(folder)
+    path = folder / manifest.shards[0].path
+    path.write_bytes(b"not parquet")
+    broken = replace(manifest.shards[0], bytes=path.stat().st_size, sha256=file_sha256(path))
+    replace(manifest, shards=(broken,)).write(folder)
+    with pytest.raises(CorruptionError, match="a shard cannot be read"):
+        read_split(folder, "train")
+
+
 def test_a_dataset_of_pairs_names_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"another type: got 'preference'; expected unpaired_preference.*thumbline"):
         read_split(curated(tmp_path, dataset_type="preference"), "train")

@@ -221,6 +221,11 @@ def test_a_model_that_changes_its_logits_in_an_unknown_way_is_refused(tiny_model
         CompletionLogps(tiny_model)
 
 
+def test_a_model_without_weights_is_taken_as_it_is(model_factory: Any) -> None:
+    """Its logits cannot be checked before there are weights."""
+    CompletionLogps(model_factory().to("meta"))
+
+
 def test_a_model_without_a_head_is_refused(tiny_model: Any) -> None:
     with pytest.raises(ModelError, match="LlamaModel: the model has no head"):
         CompletionLogps(tiny_model.model)

@@ -400,3 +400,36 @@ def test_smollm2_encodes_spelled_control_tokens_as_text(smollm2: Any) -> None:
     assert (tokenized.prompt_ids.count(start), tokenized.prompt_ids.count(end)) == (3, 2)
     assert smollm2.decode(tokenized.completion_ids) == text + "<|im_end|>"
     assert tokenized.completion_ids.count(end) == 1
+
+
+def test_a_tokenizer_with_named_templates_uses_the_one_its_tools_ask_for(tokenizer_factory: Any) -> None:
+    tokenizer = tokenizer_factory()
+    plain = "{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}"
+    tokenizer.chat_template = {"default": plain, "tool_use": "<|bos|>" + plain}
+    assert tokenizer.decode(one(tokenizer, row("x<|bos|>")).prompt_ids) == "x<|bos|><|im_end|>"
+    assert tokenizer.decode(one(tokenizer, row("x", tools="[]")).prompt_ids) == "<|bos|>x<|im_end|>"
+
+
+def test_control_tokens_that_cannot_be_renamed_are_an_error(
+    chat_tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stubborn:
+        @staticmethod
+        def from_str(_: str) -> Any:
+            return chat_tokenizer.backend_tokenizer
+
+    monkeypatch.setattr("align.chat.Tokenizer", Stubborn)
+    with pytest.raises(ModelError, match=r"control tokens cannot be renamed: got \['<\|pad\|>'"):
+        run(chat_tokenizer, row("x"))
+
+
+def test_unknown_words_stay_unknown_when_the_unknown_token_is_renamed() -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    backend = Tokenizer(models.WordLevel({"<unk>": 0, "</s>": 1, "a": 2}, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", eos_token="</s>")
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }} </s> {% endfor %}"
+    tokenized = one(tokenizer, row("a zebra", answer="a </s> a"))
+    assert (tokenized.prompt_ids, tokenized.completion_ids) == ((2, 0, 1), (2, 0, 2, 1))
