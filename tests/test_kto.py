@@ -290,3 +290,38 @@ def test_registry_knows_kto() -> None:
 def test_an_unknown_objective_lists_the_known_ones() -> None:
     with pytest.raises(UnknownChoiceError, match="unknown objective: got 'ppo'; expected one of kto"):
         find_objective("ppo")
+
+
+@pytest.mark.parametrize("tokens", [1, 30, 60, 10_000])
+def test_a_step_is_the_same_in_any_micro_batches(tiny_model: Any, tokens: int) -> None:
+    """z0 over the step first, then 1 to 8 micro batches divided by the step's examples: one loss, z0 and gradient."""
+    from align.collate import collate
+    from align.logps import CompletionLogps
+    from align.plan import micro_batches
+
+    module = CompletionLogps(tiny_model, 4)
+    pairs = [(tuple(range(1, 4 + at)), tuple(range(50, 60 - at))) for at in range(8)]
+    label = torch.tensor([True, False] * 4)
+
+    def step(budget: int) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+        tiny_model.zero_grad()
+        shifted = [(prompt, pairs[at - 1][1]) for at, (prompt, _) in enumerate(pairs)]
+        reference = torch.full((8,), -55.0)
+        total, loss_sum = torch.zeros(()), torch.zeros(())
+        with torch.no_grad():
+            for members in micro_batches([len(x) + len(y) for x, y in shifted], budget):
+                batch = collate([shifted[at] for at in members], 0)
+                logps = module(batch.input_ids, batch.attention_mask, batch.completion_mask)
+                total += log_ratios(logps, reference[members]).sum()
+        z0 = kl_estimate(total, len(pairs))
+        for members in micro_batches([len(x) + len(y) for x, y in pairs], budget):
+            batch = collate([pairs[at] for at in members], 0)
+            logps = module(batch.input_ids, batch.attention_mask, batch.completion_mask)
+            loss = kto_loss(logps, reference[members], label[members], z0).sum() / len(pairs)
+            loss.backward()
+            loss_sum += loss.detach()
+        return loss_sum, z0, {name: each.grad.clone() for name, each in tiny_model.named_parameters()}
+
+    expected = step(10**6)
+    assert expected[1] > 0
+    torch.testing.assert_close(step(tokens), expected, atol=1e-5, rtol=1e-4)
