@@ -12,7 +12,7 @@ from feedback.audit.config import AuditConfig
 from feedback.audit.contradictions import measure_contradictions
 from feedback.audit.duplicates import measure_duplicates
 from feedback.audit.lengths import length_histogram, measure_lengths, tabulate_lengths
-from feedback.audit.raters import measure_privacy, measure_raters, rater_curve, tabulate_raters
+from feedback.audit.raters import measure_privacy, measure_raters, rater_curve, tabulate_raters, votes
 from feedback.audit.report import AuditReport, Metric, Table
 from feedback.audit.slices import slice_by_label
 from feedback.audit.splits import measure_leakage
@@ -51,7 +51,8 @@ def audit_candidates(
     config = config or AuditConfig()
     frame = frame.sort("row_id", "text_side", "text_id", nulls_last=True)
     rows = training_rows(frame)
-    metrics = _measure(frame, rows, reports, config)
+    judged = votes(rows)
+    metrics = _measure(frame, rows, judged, reports, config)
     desirable = int(rows["label"].sum())
     return AuditReport(
         name=safe_name(name),
@@ -63,8 +64,8 @@ def audit_candidates(
             "test": frame.height - rows.height,
         },
         metrics=tuple(metrics),
-        tables=tuple(_tabulate(rows, reports, config)),
-        series=(*length_histogram(rows), *rater_curve(rows)),
+        tables=tuple(_tabulate(rows, judged, reports, config)),
+        series=(*length_histogram(rows), *rater_curve(judged)),
         waterfall=tuple(reports),
         advice=tuple(advise(metrics, config, source=source, raw=raw)),
         config=settings_to_dict(config),
@@ -72,13 +73,13 @@ def audit_candidates(
 
 
 def _measure(
-    frame: pl.DataFrame, rows: pl.DataFrame, reports: Sequence[StageReport], config: AuditConfig
+    frame: pl.DataFrame, rows: pl.DataFrame, judged: pl.DataFrame, reports: Sequence[StageReport], config: AuditConfig
 ) -> list[Metric]:
     return [
         *measure_balance(rows, config),
-        *measure_contradictions(rows, config),
+        *measure_contradictions(rows, judged, config),
         *measure_duplicates(rows),
-        *measure_raters(rows, config),
+        *measure_raters(judged, config),
         *measure_lengths(rows, config),
         *measure_leakage(frame),
         *measure_privacy(frame),
@@ -86,10 +87,12 @@ def _measure(
     ]
 
 
-def _tabulate(rows: pl.DataFrame, reports: Sequence[StageReport], config: AuditConfig) -> list[Table]:
+def _tabulate(
+    rows: pl.DataFrame, judged: pl.DataFrame, reports: Sequence[StageReport], config: AuditConfig
+) -> list[Table]:
     return [
         *slice_by_label(rows, config),
         *tabulate_lengths(rows),
-        *tabulate_raters(rows),
+        *tabulate_raters(judged),
         *tabulate_waterfall(reports),
     ]

@@ -7,7 +7,6 @@ from typing import Final
 import polars as pl
 
 from feedback.audit.config import AuditConfig
-from feedback.audit.raters import votes
 from feedback.audit.report import Metric
 from feedback.audit.statistics import wilson_interval
 from feedback.audit.wording import count, number, percent, plural
@@ -17,17 +16,25 @@ __all__ = ["measure_contradictions"]
 _ANSWER: Final = ("prompt_key", "completion_key")
 
 
-def measure_contradictions(frame: pl.DataFrame, config: AuditConfig) -> list[Metric]:
-    """The metrics `contradictions` (labels that would be trained on) and `disagreement` (votes behind them)."""
+def measure_contradictions(frame: pl.DataFrame, judged: pl.DataFrame, config: AuditConfig) -> list[Metric]:
+    """The metrics `contradictions` and `disagreement`.
+
+    Args:
+        frame: the rows to be trained on, whose labels may contradict each other.
+        judged: the judgements behind them, see `feedback.audit.raters.votes`.
+        config: the thresholds.
+    """
     if frame.is_empty():
         return []
-    return [_contradictions(frame, config), *_disagreement(frame)]
+    return [_contradictions(frame, config), *_disagreement(judged)]
 
 
 def _contradictions(frame: pl.DataFrame, config: AuditConfig) -> Metric:
     answers = frame.group_by(_ANSWER).agg(both=pl.col("label").n_unique() == 2)
     n, both = answers.height, int(answers["both"].sum())
-    across = int(_latest_of_each_rater(frame).group_by(_ANSWER).agg(both=pl.col("label").n_unique() == 2)["both"].sum())
+    contested = frame.join(answers.filter("both"), on=_ANSWER, how="semi")
+    still = _latest_of_each_rater(contested).group_by(_ANSWER).agg(both=pl.col("label").n_unique() == 2)
+    across = int(still["both"].sum())
     share = both / n
     low, high = wilson_interval(both, n)
     is_judged = n >= config.min_rows
@@ -63,8 +70,8 @@ def _latest_of_each_rater(frame: pl.DataFrame) -> pl.DataFrame:
     return ordered.unique(subset=[*_ANSWER, "rater"], keep="last", maintain_order=True)
 
 
-def _disagreement(frame: pl.DataFrame) -> list[Metric]:
-    judged = votes(frame).group_by(_ANSWER).agg(n=pl.len(), share=pl.col("label").mean()).filter(pl.col("n") >= 2)
+def _disagreement(votes: pl.DataFrame) -> list[Metric]:
+    judged = votes.group_by(_ANSWER).agg(n=pl.len(), share=pl.col("label").mean()).filter(pl.col("n") >= 2)
     if judged.is_empty():
         return []
     value = float((4 * judged["share"] * (1 - judged["share"])).mean())  # type: ignore[arg-type]

@@ -27,9 +27,9 @@ def votes(frame: pl.DataFrame) -> pl.DataFrame:
     return flat.unique(subset=["prompt_key", "completion_key", "event_id", "label"], keep="first", maintain_order=True)
 
 
-def measure_raters(frame: pl.DataFrame, config: AuditConfig) -> list[Metric]:
-    """The metrics `top_rater`, `top_10_raters` and `rater_gini`, or one that says that no rater is known."""
-    counts, total = _count(frame)
+def measure_raters(judged: pl.DataFrame, config: AuditConfig) -> list[Metric]:
+    """The metrics `top_rater`, `top_10_raters` and `rater_gini` of `votes`, or one that says that no rater is known."""
+    counts, total = _count(judged)
     known = sum(counts)
     if not known:
         return [_unknown(total)] if total else []
@@ -38,7 +38,8 @@ def measure_raters(frame: pl.DataFrame, config: AuditConfig) -> list[Metric]:
 
 def measure_privacy(frame: pl.DataFrame) -> list[Metric]:
     """The metric `raw_rater_ids`: raters whose key is not a keyed hash of 32 hex digits, which may be a raw id."""
-    keys = pl.concat([frame["rater_key"], votes(frame)["rater_key"]]).drop_nulls().unique()
+    voters = frame["votes"].explode(empty_as_null=True).struct.field("rater_key")
+    keys = pl.concat([frame["rater_key"], voters.rename("rater_key")]).drop_nulls().unique()
     raw = keys.len() - int(keys.str.contains(_KEY).sum())
     return [
         Metric(
@@ -57,9 +58,9 @@ def measure_privacy(frame: pl.DataFrame) -> list[Metric]:
     ]
 
 
-def tabulate_raters(frame: pl.DataFrame) -> list[Table]:
-    """The table `raters`: those who judged most, named by the first digits of their keyed hash."""
-    known = votes(frame).drop_nulls("rater_key")
+def tabulate_raters(judged: pl.DataFrame) -> list[Table]:
+    """The table `raters` of `votes`: those who judged most, named by the first digits of their keyed hash."""
+    known = judged.drop_nulls("rater_key")
     if known.is_empty():
         return []
     by_rater = known.group_by("rater_key").agg(
@@ -86,9 +87,9 @@ def tabulate_raters(frame: pl.DataFrame) -> list[Table]:
     ]
 
 
-def rater_curve(frame: pl.DataFrame) -> list[Table]:
+def rater_curve(judged: pl.DataFrame) -> list[Table]:
     """The series `rater_curve` (Lorenz): the share of judgements that the least active share of raters gave."""
-    counts, _ = _count(frame)
+    counts, _ = _count(judged)
     if not counts:
         return []
     ordered, known = sorted(counts), sum(counts)
@@ -101,9 +102,9 @@ def rater_curve(frame: pl.DataFrame) -> list[Table]:
     return [Table("rater_curve", "Judgements by rater", columns, points)]
 
 
-def _count(frame: pl.DataFrame) -> tuple[list[int], int]:
+def _count(judged: pl.DataFrame) -> tuple[list[int], int]:
     """Judgements of each known rater, most first, and of all: a pair is one judgement though it labels two answers."""
-    judgements = votes(frame).select("event_id", "rater_key").unique()
+    judgements = judged.select("event_id", "rater_key").unique()
     counts = judgements.drop_nulls("rater_key").group_by("rater_key").len()["len"].sort(descending=True)
     return counts.to_list(), judgements.height
 
