@@ -359,7 +359,7 @@ def test_what_cannot_be_found_is_an_error(tmp_path: Path) -> None:
         find_files([tmp_path / "none.jsonl"])
     with pytest.raises(InputNotFoundError, match="no file matches the pattern"):
         find_files([f"{tmp_path}/*.jsonl"])
-    with pytest.raises(InputNotFoundError, match="the folder holds no data file; expected files ending in .jsonl"):
+    with pytest.raises(InputNotFoundError, match="the folder holds no data file; expected files ending"):
         find_files([tmp_path])
     with pytest.raises(InputNotFoundError, match="the file cannot be read"):
         list(read_records(tmp_path / "none.jsonl"))

@@ -1,0 +1,112 @@
+"""What a format gives for a record: drafts of events and pairs, before ids, hashes and times are worked out.
+
+A draft holds the source's own values. `feedback.draft_tables` turns it into a row; the value rules are checked there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from schemas.messages import Message
+
+__all__ = ["Draft", "EventDraft", "Format", "PairDraft", "Time"]
+
+Time = datetime | int | float | str
+"""A point in time as sources give it: ISO 8601, or seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventDraft:
+    """A judgement of one answer; the fields are those of `schemas.events.FEEDBACK_EVENT`.
+
+    Args:
+        rater: the raw id of who judged; it becomes a keyed hash and goes no further.
+        event_time: when it was judged.
+        updated_time: when it was last changed.
+        record_id: the source's own id of the record, if it has one.
+        raw_value: the judgement as it came.
+        tools: tool definitions, as JSON.
+    """
+
+    prompt: list[Message]
+    completion: list[Message]
+    signal: str
+    raw_value: Any
+    label: bool | None
+    record_id: str | None = None
+    op: str = "create"
+    rater: str | None = None
+    rater_kind: str = "end_user"
+    event_time: Time | None = None
+    updated_time: Time | None = None
+    model_id: str | None = None
+    conversation_id: str | None = None
+    message_id: str | None = None
+    strength: float | None = None
+    reason_codes: tuple[str, ...] = ()
+    comment: str | None = None
+    lang: str | None = None
+    consent: bool | None = None
+    tools: str | None = None
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairDraft:
+    """A judgement between two answers; the fields are those of `schemas.pairs.PREFERENCE_PAIR`.
+
+    Args:
+        outcome: `a`, `b`, `tie`, `both_bad` or `abstain`.
+        rater: the raw id of who judged; it becomes a keyed hash and goes no further.
+        presented_first: `a` or `b`, where the source says what was shown first.
+    """
+
+    prompt: list[Message]
+    response_a: list[Message]
+    response_b: list[Message]
+    outcome: str
+    raw_value: Any
+    record_id: str | None = None
+    rater: str | None = None
+    rater_kind: str = "unknown"
+    event_time: Time | None = None
+    margin: float | None = None
+    score_a: float | None = None
+    score_b: float | None = None
+    presented_first: str | None = None
+    model_a: str | None = None
+    model_b: str | None = None
+    tools: str | None = None
+    flags: tuple[str, ...] = ()
+
+
+Draft = EventDraft | PairDraft
+"""What one record becomes, once or more often."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """A way in which sources write feedback.
+
+    Args:
+        name: what the format is called in configs and on the command line.
+        kind: whether its records are events, pairs, or can be both.
+        summary: what it is, one sentence.
+        label_rule: how a raw value becomes a label, one sentence. Nothing else becomes one.
+        fields: the fields that a record needs and may have, as shown where they are missed.
+        keys: all top-level keys that are read; None where any may be.
+        parse: the drafts of one record; raises `RecordRejectedError`.
+        writes: whether `feedback.transcode` can write it.
+    """
+
+    name: str
+    kind: Literal["events", "pairs", "both"]
+    summary: str
+    label_rule: str
+    fields: str
+    keys: frozenset[str] | None
+    parse: Callable[[dict[str, Any]], Iterator[Draft]]
+    writes: bool = False

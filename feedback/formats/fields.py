@@ -1,0 +1,173 @@
+"""Fields of a record, read strictly: the wanted type or a rejection that names the field and the value.
+
+An absent field and a null one are the same. Nothing is converted from one type to another, except that an id may be a
+whole number.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, Final, NoReturn
+
+from feedback.formats.drafts import Time
+from schemas.errors import RecordRejectedError
+from schemas.reasons import RejectReason
+
+__all__ = [
+    "need",
+    "optional_bool",
+    "optional_id",
+    "optional_number",
+    "optional_text",
+    "optional_time",
+    "optional_tools",
+    "optional_words",
+    "reject",
+    "shown",
+    "strict_bool",
+]
+
+_SHOWN: Final = 40
+
+
+def reject(reason: RejectReason, detail: str) -> NoReturn:
+    """Refuse the record.
+
+    Raises:
+        RecordRejectedError: always.
+    """
+    raise RecordRejectedError(reason, detail)
+
+
+def shown(value: Any) -> str:
+    """`value` as it is shown in a detail: short, and a container by its kind only.
+
+    >>> shown("maybe"), shown([1, 2])
+    ("'maybe'", 'a list')
+    """
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def need(record: Mapping[str, Any], key: str) -> Any:
+    """The value of `key`.
+
+    Raises:
+        RecordRejectedError: it is absent or null.
+    """
+    value = record.get(key)
+    if value is None:
+        reject(RejectReason.MISSING_FIELD, f"field {key!r} is absent or null")
+    return value
+
+
+def strict_bool(record: Mapping[str, Any], key: str) -> bool:
+    """The label of `key`, which must be true or false.
+
+    Raises:
+        RecordRejectedError: it is absent, null, or anything but a boolean.
+    """
+    value = need(record, key)
+    if not isinstance(value, bool):
+        reject(RejectReason.UNKNOWN_LABEL, f"field {key!r} is {shown(value)}; expected true or false")
+    return value
+
+
+def optional_text(record: Mapping[str, Any], key: str) -> str | None:
+    """The text of `key`; None where it is absent or blank.
+
+    Raises:
+        RecordRejectedError: it is not text.
+    """
+    value = record.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        reject(RejectReason.WRONG_TYPE, f"field {key!r} is {shown(value)}; expected text")
+    return value if value.strip() else None
+
+
+def optional_id(record: Mapping[str, Any], key: str) -> str | None:
+    """The id in `key`, text or a whole number; None where it is absent.
+
+    Raises:
+        RecordRejectedError: it is of another type, or blank: one blank id for many would make them one.
+    """
+    value = record.get(key)
+    if value is None:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or not value.strip():
+        reject(RejectReason.WRONG_TYPE, f"field {key!r} is {shown(value)}; expected an id, text or a whole number")
+    return value
+
+
+def optional_number(record: Mapping[str, Any], key: str) -> float | None:
+    """The number in `key`; None where it is absent.
+
+    Raises:
+        RecordRejectedError: it is not a finite number.
+    """
+    value = record.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        reject(RejectReason.WRONG_TYPE, f"field {key!r} is {shown(value)}; expected a number")
+    return float(value)
+
+
+def optional_bool(record: Mapping[str, Any], key: str) -> bool | None:
+    """The boolean in `key`; None where it is absent.
+
+    Raises:
+        RecordRejectedError: it is of another type.
+    """
+    value = record.get(key)
+    if value is not None and not isinstance(value, bool):
+        reject(RejectReason.WRONG_TYPE, f"field {key!r} is {shown(value)}; expected true or false")
+    return value
+
+
+def optional_time(record: Mapping[str, Any], key: str) -> Time | None:
+    """The time in `key` as it came, text or a number; None where it is absent. `feedback.event_time` reads it."""
+    value: Time | None = record.get(key)
+    return value
+
+
+def optional_words(record: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """The words in `key`, a list of text or one text; blank ones are left out.
+
+    Raises:
+        RecordRejectedError: it is of another type.
+    """
+    value = record.get(key)
+    if value is None:
+        return ()
+    words = [value] if isinstance(value, str) else value
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        reject(RejectReason.WRONG_TYPE, f"field {key!r} is {shown(value)}; expected text or a list of text")
+    return tuple(word for word in words if word.strip())
+
+
+def optional_tools(record: Mapping[str, Any], key: str) -> str | None:
+    """The tool definitions in `key` as JSON; None where there are none.
+
+    Raises:
+        RecordRejectedError: it is neither a list of objects nor the JSON of one.
+    """
+    value = record.get(key)
+    if isinstance(value, str) and value.strip():
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            value = False
+    if value is None or value in ("", []):
+        return None
+    if not isinstance(value, list) or not all(isinstance(tool, dict) for tool in value):
+        reject(RejectReason.WRONG_TYPE, f"field {key!r} is {shown(record[key])}; expected a list of tool definitions")
+    return json.dumps(value, ensure_ascii=False)

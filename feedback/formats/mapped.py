@@ -1,0 +1,208 @@
+"""Format `mapped`: any JSONL, CSV or Parquet, by a TOML map that says where each field lies and what each label means.
+
+    [fields]                                   # a path for each field: a.b, a[0], a[-1], a["key.with.dots"]
+    prompt = "request.messages"                # text, or messages
+    completion = "response.choices[0].message.content"
+    label = "feedback.value"
+    user = "user_id"
+    time = "feedback.at"
+
+    [labels]                                   # every value that the label may have; others go to quarantine
+    thumbsUp = "up"
+    thumbsDown = "down"
+    null = "none"                              # absent or null
+
+    [constants]                                # a field that is the same for all records
+    model = "assistant-2"
+
+    [roles]                                    # further names of roles
+    human = "user"
+
+Where the answer is the last message of a conversation, name `conversation_messages` instead of prompt and completion.
+A path that goes on behind text reads the text as JSON. A label is compared as it stands in JSON: the key "1" is both
+the number 1 and the text "1". Instead of `[labels]`, `[thresholds]` may give `up_from = 4` and `down_to = 2` for
+numbers; what lies between gives no label. Pairs need `kind = "pairs"` and the fields prompt, chosen and rejected, or
+prompt, response_a, response_b and outcome with `[outcomes]`, which maps each value to a, b, tie, both_bad or abstain.
+`[options]` holds `signal`, `rater_kind`, `time_unit` (s, ms or us, for times that are numbers), `role_key` and
+`content_key`. All keys are listed in `feedback.formats.map_config`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from feedback.formats.drafts import Draft, EventDraft, Format, PairDraft
+from feedback.formats.fields import (
+    need,
+    optional_bool,
+    optional_id,
+    optional_text,
+    optional_tools,
+    optional_words,
+    reject,
+    shown,
+)
+from feedback.formats.map_config import MapConfig, named_paths, read_map
+from feedback.formats.mapped_values import find_value, json_text, parse_path, read_number, read_scaled_time
+from feedback.formats.turns import OPENAI_ROLES, read_messages, split_last, without_prompt
+from schemas.errors import ConfigError
+from schemas.messages import Message
+from schemas.reasons import RejectReason
+
+__all__ = ["MAPPED", "mapped_format"]
+
+_LABELS: Final = {"up": True, "down": False, "none": None}
+
+
+def mapped_format(map_path: Path) -> Format:
+    """The format that the TOML file `map_path` describes.
+
+    Args:
+        map_path: the map, see the module.
+
+    Raises:
+        InputNotFoundError: there is no such file.
+        UnknownChoiceError: a key that no map has; the known ones are listed.
+        ConfigError: a wrong value, a path that cannot be read, or a field that is needed and not mapped.
+    """
+    config = read_map(map_path)
+    mapping = _Mapping(config, map_path)
+    listed = ", ".join(f"{name} at {path}" for name, path in named_paths(config))
+    return Format(
+        name="mapped",
+        kind=config.kind,
+        summary=MAPPED.summary,
+        label_rule=MAPPED.label_rule,
+        fields=f"what the map {map_path.name} says: {listed}",
+        keys=None,
+        parse=mapping.pair if config.kind == "pairs" else mapping.event,
+    )
+
+
+class _Mapping:
+    """A map, ready to read records."""
+
+    def __init__(self, config: MapConfig, where: Path) -> None:
+        self._config = config
+        self._paths = [(name, parse_path(path, where)) for name, path in named_paths(config)]
+        self._roles: Mapping[str, str] = {**OPENAI_ROLES, **config.roles}
+
+    def event(self, record: dict[str, Any]) -> Iterator[Draft]:
+        """The event of one record."""
+        found = self._find(record)
+        prompt, completion = self._prompt_and_completion(found)
+        raw_value = found.get("label")
+        options = self._config.options
+        yield EventDraft(
+            prompt=prompt,
+            completion=completion,
+            signal=options.signal,
+            raw_value=raw_value,
+            label=self._label(raw_value),
+            record_id=optional_id(found, "id"),
+            rater=optional_id(found, "user"),
+            rater_kind=options.rater_kind,
+            event_time=read_scaled_time(found, "time", options.time_unit),
+            updated_time=read_scaled_time(found, "updated", options.time_unit),
+            model_id=optional_id(found, "model"),
+            conversation_id=optional_id(found, "conversation"),
+            message_id=optional_id(found, "message"),
+            strength=read_number(found, "strength"),
+            reason_codes=optional_words(found, "reasons"),
+            comment=optional_text(found, "comment"),
+            lang=optional_text(found, "lang"),
+            consent=optional_bool(found, "consent"),
+            tools=optional_tools(found, "tools"),
+        )
+
+    def pair(self, record: dict[str, Any]) -> Iterator[Draft]:
+        """The pair of one record."""
+        found = self._find(record)
+        prompt = self._with_system(found, self._turns(need(found, "prompt"), "prompt", "user"))
+        sides = ("chosen", "rejected") if self._config.fields.chosen else ("response_a", "response_b")
+        answers = [without_prompt(prompt, self._turns(need(found, side), side, "assistant"), side) for side in sides]
+        options = self._config.options
+        yield PairDraft(
+            prompt=prompt,
+            response_a=answers[0],
+            response_b=answers[1],
+            outcome="a" if sides[0] == "chosen" else self._outcome(found.get("outcome")),
+            raw_value="chosen" if sides[0] == "chosen" else found.get("outcome"),
+            record_id=optional_id(found, "id"),
+            rater=optional_id(found, "user"),
+            rater_kind=options.rater_kind,
+            event_time=read_scaled_time(found, "time", options.time_unit),
+            margin=read_number(found, "margin"),
+            score_a=read_number(found, "score_a"),
+            score_b=read_number(found, "score_b"),
+            model_a=optional_id(found, "model_a"),
+            model_b=optional_id(found, "model_b"),
+            tools=optional_tools(found, "tools"),
+        )
+
+    def _find(self, record: dict[str, Any]) -> dict[str, Any]:
+        return {**self._config.constants, **{name: find_value(record, steps) for name, steps in self._paths}}
+
+    def _prompt_and_completion(self, found: dict[str, Any]) -> tuple[list[Message], list[Message]]:
+        if self._config.fields.conversation_messages:
+            field = "conversation_messages"
+            prompt, completion = split_last(self._turns(need(found, field), field, "user"), field)
+            return self._with_system(found, prompt), completion
+        prompt = self._with_system(found, self._turns(need(found, "prompt"), "prompt", "user"))
+        completion = self._turns(need(found, "completion"), "completion", "assistant")
+        return prompt, without_prompt(prompt, completion, "completion")
+
+    def _turns(self, value: Any, field: str, speaker: str) -> list[Message]:
+        if isinstance(value, str):
+            return [{"role": speaker, "content": value}]
+        turns = [value] if isinstance(value, dict) else value
+        options = self._config.options
+        keys = {"role_key": options.role_key, "content_key": options.content_key}
+        return read_messages(turns, field, roles=self._roles, **keys)
+
+    def _with_system(self, found: dict[str, Any], prompt: list[Message]) -> list[Message]:
+        system = optional_text(found, "system")
+        return prompt if system is None else [{"role": "system", "content": system}, *prompt]
+
+    def _label(self, value: Any) -> bool | None:
+        known = self._config.labels
+        word = known.get(json_text(value))
+        if word is not None:
+            return _LABELS[word]
+        limits = self._config.thresholds
+        if limits is None or value is None:
+            return self._refuse("label", value, known)
+        number = read_number({"label": value}, "label")
+        if number is None or limits.down_to < number < limits.up_from:
+            return None
+        return number >= limits.up_from
+
+    def _outcome(self, value: Any) -> str:
+        word = self._config.outcomes.get(json_text(value))
+        return self._refuse("outcome", value, self._config.outcomes) if word is None else word
+
+    def _refuse(self, field: str, value: Any, known: Mapping[str, str]) -> NoReturn:
+        if value is None:
+            reject(RejectReason.MISSING_FIELD, f"field {field!r} is absent or null, and the map has no 'null'")
+        listed = ", ".join(sorted(known)) or "a number"
+        reject(RejectReason.UNKNOWN_LABEL, f"field {field!r} is {shown(value)}; the map knows {listed}")
+
+
+def _parse_without_map(record: dict[str, Any]) -> NoReturn:
+    del record
+    raise ConfigError(
+        "the format 'mapped' needs a map", expected="a TOML file", todo="Name it with --map or map = FILE"
+    )
+
+
+MAPPED: Final = Format(
+    name="mapped",
+    kind="both",
+    summary="Any JSONL, CSV or Parquet, by a TOML map with the path of each field.",
+    label_rule="as the map's [labels], [thresholds] or [outcomes] say; a value that they do not name is rejected.",
+    fields="what the map says",
+    keys=None,
+    parse=_parse_without_map,
+)

@@ -1,0 +1,39 @@
+"""Format `openai`: preference pairs as OpenAI, Azure, Together and Fireworks take them for fine-tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from feedback.formats.drafts import Format, PairDraft
+from feedback.formats.fields import need, optional_tools, reject, shown
+from feedback.formats.turns import read_messages
+from schemas.reasons import RejectReason
+
+__all__ = ["OPENAI"]
+
+
+def _parse(record: dict[str, Any]) -> Iterator[PairDraft]:
+    given = need(record, "input")
+    if not isinstance(given, dict):
+        reject(RejectReason.WRONG_TYPE, f"field 'input' is {shown(given)}; expected an object with messages")
+    yield PairDraft(
+        prompt=read_messages(need(given, "messages"), "input.messages"),
+        response_a=read_messages(need(record, "preferred_output"), "preferred_output"),
+        response_b=read_messages(need(record, "non_preferred_output"), "non_preferred_output"),
+        outcome="a",
+        raw_value="preferred_output",
+        tools=optional_tools(given, "tools"),
+    )
+
+
+OPENAI: Final = Format(
+    name="openai",
+    kind="pairs",
+    summary="Preference pairs as OpenAI and compatible services take them.",
+    label_rule="'preferred_output' is preferred to 'non_preferred_output'.",
+    fields="input.messages, preferred_output, non_preferred_output; optional input.tools",
+    keys=frozenset({"input", "preferred_output", "non_preferred_output"}),
+    parse=_parse,
+    writes=True,
+)

@@ -1,0 +1,87 @@
+"""Format `trl`: the dataset types `unpaired_preference` and `preference` of TRL, as text or as messages.
+
+A pair without a prompt has it inside both answers: as messages it is the turns that they share, as transcripts what
+comes before the last answer. Other text without a prompt is rejected, since where a prompt ends cannot be seen in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from feedback.formats.drafts import Draft, EventDraft, Format, PairDraft
+from feedback.formats.fields import need, optional_number, optional_tools, reject, strict_bool
+from feedback.formats.hh_rlhf import is_transcript, parse_transcripts
+from feedback.formats.turns import read_completion, read_prompt, split_shared_prompt, without_prompt
+from schemas.messages import Message
+from schemas.reasons import RejectReason
+
+__all__ = ["TRL"]
+
+
+def _parse(record: dict[str, Any]) -> Iterator[Draft]:
+    is_pair = record.get("chosen") is not None or record.get("rejected") is not None
+    return _pair(record) if is_pair else _labelled(record)
+
+
+def _labelled(record: dict[str, Any]) -> Iterator[EventDraft]:
+    prompt = read_prompt(need(record, "prompt"), "prompt")
+    completion = read_completion(need(record, "completion"), "completion")
+    label = strict_bool(record, "label")
+    yield EventDraft(
+        prompt=prompt,
+        completion=without_prompt(prompt, completion, "completion"),
+        signal="label",
+        raw_value=label,
+        label=label,
+        rater_kind="unknown",
+        tools=optional_tools(record, "tools"),
+    )
+
+
+def _pair(record: dict[str, Any]) -> Iterator[PairDraft]:
+    known: dict[str, Any] = {
+        "margin": optional_number(record, "margin"),
+        "score_a": optional_number(record, "score_chosen"),
+        "score_b": optional_number(record, "score_rejected"),
+        "tools": optional_tools(record, "tools"),
+    }
+    chosen = need(record, "chosen")
+    need(record, "rejected")
+    if record.get("prompt") is None and isinstance(chosen, str):
+        if not is_transcript(chosen):
+            reject(
+                RejectReason.MISSING_FIELD,
+                "field 'prompt' is absent or null, and 'chosen' is not a transcript from which it could be split",
+            )
+        yield from parse_transcripts(record, **known)
+        return
+    prompt, answers = _prompt_and_answers(record)
+    yield PairDraft(
+        prompt=prompt, response_a=answers[0], response_b=answers[1], outcome="a", raw_value="chosen", **known
+    )
+
+
+def _prompt_and_answers(record: dict[str, Any]) -> tuple[list[Message], tuple[list[Message], list[Message]]]:
+    chosen = read_completion(record["chosen"], "chosen")
+    rejected = read_completion(record["rejected"], "rejected")
+    if record.get("prompt") is None:
+        shared, *answers = split_shared_prompt(chosen, rejected)
+        return shared, (answers[0], answers[1])
+    prompt = read_prompt(record["prompt"], "prompt")
+    return prompt, (without_prompt(prompt, chosen, "chosen"), without_prompt(prompt, rejected, "rejected"))
+
+
+TRL: Final = Format(
+    name="trl",
+    kind="both",
+    summary="TRL's unpaired_preference (prompt, completion, label) and preference (prompt, chosen, rejected).",
+    label_rule="label true is desirable and false undesirable; 'chosen' is preferred to 'rejected'.",
+    fields="prompt, completion, label (true or false), or chosen, rejected and mostly prompt; optional tools, "
+    "score_chosen, score_rejected, margin",
+    keys=frozenset(
+        {"prompt", "completion", "label", "chosen", "rejected", "tools", "score_chosen", "score_rejected", "margin"}
+    ),
+    parse=_parse,
+    writes=True,
+)
