@@ -22,6 +22,7 @@ from schemas.datasets import UNPAIRED_PREFERENCE
 from schemas.errors import CorruptionError
 from schemas.manifest import Manifest, SourceFile
 from tests.feedback_tables import event, pair, turns, write_events, write_pairs
+from tests.trl_step import take_kto_step
 
 
 def prepared(folder: Path, events: list[dict], pairs: list[dict]) -> tuple[pl.DataFrame, list[TextTable], list]:
@@ -179,46 +180,8 @@ def test_a_finished_dataset_is_read_back_as_candidates(tmp_path: Path) -> None:
     assert again.shards == manifest.shards
 
 
-def tiny_model(folder: Path) -> Path:
-    """A Llama of random weights with a tokenizer of single characters, both made here."""
-    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    letters = ["<pad>", "<eos>", "<unk>", *(chr(code) for code in range(32, 127)), "\n"]
-    core = Tokenizer(models.WordLevel({letter: n for n, letter in enumerate(letters)}, unk_token="<unk>"))
-    core.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>", model_max_length=512
-    )
-    tokenizer.chat_template = (
-        "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
-        "{% if add_generation_prompt %}assistant: {% endif %}"
-    )
-    config = LlamaConfig(
-        vocab_size=len(letters),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        pad_token_id=0,
-        eos_token_id=1,
-        bos_token_id=None,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_trl_takes_a_kto_step_on_the_folder_unchanged(tmp_path: Path) -> None:
-    from trl import KTOConfig, KTOTrainer
-
     finished(tmp_path)
-    model = tiny_model(tmp_path / "model")
-    loaded = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
-    arguments = KTOConfig(
-        output_dir=str(tmp_path / "run"), max_steps=1, per_device_train_batch_size=4, report_to="none", use_cpu=True
-    )
-    trainer = KTOTrainer(model=str(model), args=arguments, train_dataset=loaded["train"], eval_dataset=loaded["test"])
-    assert trainer.train().training_loss > 0
+    assert take_kto_step(tmp_path / "out", tmp_path) > 0

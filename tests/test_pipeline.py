@@ -22,6 +22,7 @@ from schemas.errors import (
     UsageError,
 )
 from schemas.manifest import Manifest
+from tests.trl_step import take_kto_step
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 STAGES = ["ingest", "convert", "dedup", "conflicts", "split", "rebalance", "export"]
@@ -254,8 +255,7 @@ def test_seeds_and_settings_reach_their_stages(tmp_path: Path) -> None:
     assert manifest.digest != other.digest
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the folder of real files is absent")
-@pytest.mark.parametrize(
+real_files = pytest.mark.parametrize(
     ("name", "form"),
     [
         ("llamafactory_kto/kto_en_demo.json", "llamafactory"),
@@ -263,6 +263,11 @@ def test_seeds_and_settings_reach_their_stages(tmp_path: Path) -> None:
         ("hh_rlhf/harmless-base.test.jsonl.gz", "hh_rlhf"),
     ],
 )
+needs_real_files = pytest.mark.skipif(not SHARED.is_dir(), reason="the folder of real files is absent")
+
+
+@needs_real_files
+@real_files
 def test_real_files_give_datasets(tmp_path: Path, name: str, form: str) -> None:
     result = curate(default_config([SHARED / name], form), tmp_path / "out")
     sums(result.manifest)
@@ -273,3 +278,12 @@ def test_real_files_give_datasets(tmp_path: Path, name: str, form: str) -> None:
         bad = pl.read_parquet(tmp_path / "out" / "stages" / "ingest" / "quarantine-*.parquet")
         counts = dict(bad.group_by("reason").len().iter_rows())
         assert counts == {"prompts_differ": 5, "empty_completion": 4}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@needs_real_files
+@real_files
+def test_trl_takes_a_kto_step_on_real_files(tmp_path: Path, name: str, form: str) -> None:
+    result = curate(default_config([SHARED / name], form), tmp_path / "out")
+    assert take_kto_step(result.folder, tmp_path) > 0
