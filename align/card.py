@@ -161,7 +161,7 @@ def _summary(card: RunCard) -> list[str]:
         f"- Model before training (the reference): `{card.model['name']}`, digest `{card.model['digest']}`",
         f"- Dataset: `{card.dataset['name']}`, digest `{card.dataset['digest']}`",
         f"- Trained: {done}, {card.seconds['training']:.0f} s on {device['device']} ({device['processes']} processes)",
-        f"- R = {ratio['value']:.3f}, {verdict}: {counts}",
+        f"- R = {_number(ratio['value'])}, {verdict}: {counts}",
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +21,6 @@ from schemas.settings import settings_to_dict
 __all__ = ["summarize_run"]
 
 _LOST_SHARE: Final = 0.1  # of the rows; above it, the card warns
-_CLAMPED_SHARE: Final = 0.5  # of the steps
 
 
 def summarize_run(
@@ -53,7 +53,11 @@ def summarize_run(
         digests=run.inputs.digests,
         config=settings_to_dict(run.config),
         rows={split: _rows(tokens, rows_read[split]) for split, tokens in splits.items()},
-        ratio={**asdict(ratio), "value": ratio.value, "is_in_range": ratio.is_in_range},
+        ratio={
+            **asdict(ratio),
+            "value": ratio.value if math.isfinite(ratio.value) else None,  # all weights of a label are 0
+            "is_in_range": ratio.is_in_range,
+        },
         steps=steps,
         evaluation={
             "first": evaluations[0] if len(evaluations) > 1 else None,
@@ -113,8 +117,6 @@ def _warnings(run: Run, ratio: Ratio, steps: Mapping[str, Any], rows_read: Mappi
         )
     if not run.inputs.held_out.rows:
         found.append("There is no held-out split, so nothing was evaluated.")
-    if steps["z0_clamped_share"] > _CLAMPED_SHARE:
-        found.append(f"z0 was clamped at 0 in {steps['z0_clamped_share']:.0%} of the steps.")
     if steps["skipped"]:
         found.append(f"{steps['skipped']} steps were skipped because their loss or gradient was not finite or 0.")
     return found

@@ -1,0 +1,400 @@
+"""The training loop: what a run leaves behind, what it refuses, and that it goes on as if never stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import align.trainer as trainer
+from align.card import find_run_card
+from align.metrics import read_metrics
+from align.models import load_policy
+from align.ranks import start_accelerator
+from align.reference_pass import score_reference
+from align.scoring import Scorer, build_scorer
+from align.trainer import train
+from schemas.errors import (
+    CheckpointMismatchError,
+    ConfigError,
+    CorruptionError,
+    EmptySplitError,
+    NonFiniteLossError,
+    OneLabelError,
+    OutputExistsError,
+    ReferenceMismatchError,
+    UnknownChoiceError,
+)
+from schemas.progress import Advance
+from tests.tiny_run import CONFIG, tiny_config, write_dataset, write_model
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_model(tmp_path_factory.mktemp("model")))
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("dataset"))
+
+
+def _weights(out: Path) -> bytes:
+    return (out / "model" / "model.safetensors").read_bytes()
+
+
+@contextmanager
+def _interrupt_after(steps: int) -> Iterator[Callable[..., Any]]:
+    """Progress that sends this process Ctrl-C in the given training step."""
+
+    @contextmanager
+    def progress(description: str, total: int | None = None) -> Iterator[Advance]:
+        done = 0
+
+        def advance(units: int) -> None:
+            nonlocal done
+            done += units
+            if description == "train" and done == steps:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        yield advance
+
+    yield progress
+
+
+def test_run_learns_and_leaves_what_it_promises(dataset: Path, model: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    card = train(tiny_config(epochs=4, evaluation={"every_steps": 5}), dataset=dataset, model=model, out=out)
+    names = {path.name for path in out.iterdir()}
+    assert names == {
+        "checkpoints",
+        "metrics.jsonl",
+        "model",
+        "plan.parquet",
+        "reference.parquet",
+        "run.json",
+        "run_card.json",
+        "run_card.md",
+        "tensorboard",
+    }
+    first, last = card.evaluation["first"], card.evaluation["last"]
+    assert (first["reward_margin"], first["reward_accuracy"], first["loss"]) == pytest.approx((0, 0.5, 0.5), abs=1e-4)
+    assert last["reward_margin"] > 0.5
+    assert last["reward_accuracy"] > 0.9
+    lines = read_metrics(out)
+    assert [line["step"] for line in lines if line["kind"] == "step"] == list(range(12))
+    assert [line["step"] for line in lines if line["kind"] == "evaluation"] == [0, 5, 10, 12]
+    assert lines[1]["largest_ratio"] < 1e-4
+    assert card.steps["examples"] == 72
+    assert (card.ratio["desirable"], card.ratio["undesirable"], card.ratio["value"]) == (9, 9, 1.0)
+    assert card.warnings == ()
+    assert load_policy(out / "model").tokenizer.chat_template
+    assert any((out / "tensorboard").iterdir())
+
+
+def test_metrics_line_holds_what_a_step_found(dataset: Path, model: str, tmp_path: Path) -> None:
+    train(tiny_config(epochs=1), dataset=dataset, model=model, out=tmp_path / "out")
+    line = next(line for line in read_metrics(tmp_path / "out") if line["kind"] == "step")
+    assert set(line) == {
+        *("kind", "step", "epoch", "loss", "z0", "mean_kl", "z0_clamped", "n_desirable", "n_undesirable"),
+        *("reward_desirable", "reward_undesirable", "reward_margin", "largest_ratio", "grad_norm", "learning_rate"),
+        *("examples", "micro_batches", "tokens", "padded_tokens", "seconds", "rows_lost", "is_skipped"),
+    }
+    assert line["n_desirable"] + line["n_undesirable"] == line["examples"] == 6
+    assert line["learning_rate"] == 0.01
+
+
+def test_same_run_twice_gives_the_same_bytes(dataset: Path, model: str, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        train(tiny_config(), dataset=dataset, model=model, out=tmp_path / name)
+    assert _weights(tmp_path / "a") == _weights(tmp_path / "b")
+    for name in ("run.json", "plan.parquet", "reference.parquet"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_finished_run_is_returned_as_it_is(dataset: Path, model: str, tmp_path: Path) -> None:
+    card = train(tiny_config(), dataset=dataset, model=model, out=tmp_path / "out")
+    before = (tmp_path / "out" / "run_card.json").stat().st_mtime_ns
+    assert train(tiny_config(), dataset=dataset, model=model, out=tmp_path / "out") == card
+    assert (tmp_path / "out" / "run_card.json").stat().st_mtime_ns == before
+    with pytest.raises(OutputExistsError, match="finished run of another config"):
+        train(tiny_config(seed=1), dataset=dataset, model=model, out=tmp_path / "out")
+    (tmp_path / "out" / "run_card.json").write_text("{")
+    with pytest.raises(CorruptionError, match="run card cannot be read"):
+        train(tiny_config(), dataset=dataset, model=model, out=tmp_path / "out")
+
+
+def test_folder_with_something_else_is_left_alone(dataset: Path, model: str, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine")
+    with pytest.raises(OutputExistsError, match="holds no run"):
+        train(tiny_config(), dataset=dataset, model=model, out=tmp_path / "out")
+
+
+def test_interrupted_run_goes_on_to_the_same_weights(dataset: Path, model: str, tmp_path: Path) -> None:
+    """Ctrl-C in step 3 of 6: the step is finished, a checkpoint saved, and the rest done later."""
+    train(tiny_config(), dataset=dataset, model=model, out=tmp_path / "whole")
+    out = tmp_path / "stopped"
+    with _interrupt_after(3) as progress, pytest.raises(KeyboardInterrupt, match="after step 3 of 6"):
+        train(tiny_config(), dataset=dataset, model=model, out=out, progress=progress)
+    assert (out / "checkpoints" / "step-000003").is_dir()
+    assert not (out / "model").exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with pytest.raises(OutputExistsError, match="unfinished run"):
+        train(tiny_config(), dataset=dataset, model=model, out=out, resume=False)
+    train(tiny_config(), dataset=dataset, model=model, out=out)
+    assert _weights(out) == _weights(tmp_path / "whole")
+    steps = [line["step"] for line in read_metrics(out) if line["kind"] == "step"]
+    assert steps == list(range(6))
+    wanted = [{**line, "seconds": 0} for line in read_metrics(tmp_path / "whole")]
+    assert [{**line, "seconds": 0} for line in read_metrics(out)] == wanted
+
+
+def test_another_run_may_not_go_on_but_another_execution_may(dataset: Path, model: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with _interrupt_after(3) as progress, pytest.raises(KeyboardInterrupt):
+        train(tiny_config(), dataset=dataset, model=model, out=out, progress=progress)
+    changed = tiny_config(optimizer={"learning_rate": 0.02})
+    with pytest.raises(CheckpointMismatchError, match=r"config\.optimizer\.learning_rate: got 0\.02; expected 0\.01"):
+        train(changed, dataset=dataset, model=model, out=out)
+    with pytest.raises(CheckpointMismatchError, match="another dataset, plan, tokens"):
+        train(tiny_config(), dataset=write_dataset(tmp_path / "more", train=20), model=model, out=out)
+    with pytest.raises(CheckpointMismatchError, match="another model"):
+        train(tiny_config(), dataset=dataset, model=str(write_model(tmp_path / "m", seed=5)), out=out)
+    card = train(
+        tiny_config(batch={"tokens_per_micro_batch": 500}, evaluation={"at_start": False}, checkpoint={"keep": 1}),
+        dataset=dataset,
+        model=model,
+        out=out,
+    )
+    assert card.steps["steps"] == 6
+
+
+def _start(out: Path, dataset: Path, model: str, **options: Any) -> subprocess.Popen[bytes]:
+    values = {"dataset": str(dataset), "model": model, "out": str(out), "config": CONFIG, **options}
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.tiny_run", json.dumps(values)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def _wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    while not condition():
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.01)
+
+
+def test_killed_run_goes_on_to_the_same_bytes(dataset: Path, model: str, tmp_path: Path) -> None:
+    """SIGKILL after step 4 of 6, whose checkpoint may or may not be written; nothing can catch it."""
+    train(tiny_config(), dataset=dataset, model=model, out=tmp_path / "whole")
+    out = tmp_path / "killed"
+    process = _start(out, dataset, model, step_seconds=0.3)
+    _wait_for(lambda: any(line["step"] == 3 for line in read_metrics(out)), process)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert find_run_card(out) is None
+    train(tiny_config(), dataset=dataset, model=model, out=out)
+    assert _weights(out) == _weights(tmp_path / "whole")
+    assert [line["step"] for line in read_metrics(out) if line["kind"] == "step"] == list(range(6))
+
+
+@pytest.mark.slow
+def test_run_killed_again_and_again_ends_with_the_same_bytes(dataset: Path, model: str, tmp_path: Path) -> None:
+    """Killed at moments that fall into the reference pass, steps, checkpoints and the end."""
+    train(tiny_config(), dataset=dataset, model=model, out=tmp_path / "whole")
+    out = tmp_path / "killed"
+    delay, kills = 0.0, 0
+    while find_run_card(out) is None:
+        process = _start(out, dataset, model, step_seconds=0.1)
+        _wait_for(lambda: (out / "run.json").exists(), process)
+        time.sleep(delay)
+        process.kill()
+        process.wait()
+        delay, kills = delay + 0.17, kills + 1
+        assert kills < 40
+    assert kills > 3
+    assert _weights(out) == _weights(tmp_path / "whole")
+    assert [line["step"] for line in read_metrics(out) if line["kind"] == "step"] == list(range(6))
+
+
+def test_reference_pass_goes_on_with_the_batches_it_would_have_had(model: str, tmp_path: Path) -> None:
+    """A stop in the middle changes neither a number nor the make-up of a batch."""
+    loaded, accelerator = load_policy(model), start_accelerator("cpu")
+    scorer = build_scorer(loaded, device=torch.device("cpu"), dtype="float32", tokens=12)
+    pairs = [(tuple(range(4, 5 + length)), (9, 8, 7)) for length in range(1, 60)]
+    options = {"model_digest": "d", "shared": tmp_path / "shared.parquet"}
+    shapes: list[tuple[int, ...]] = []
+
+    class Stopping(Scorer):
+        def __call__(self, sequences: Any) -> torch.Tensor:
+            shapes.append(tuple(sequences.input_ids.shape))
+            if len(shapes) == 30:
+                raise KeyboardInterrupt
+            return super().__call__(sequences)
+
+    stopping = Stopping(scorer.logps, scorer.device, scorer.dtype, scorer.pad_id, scorer.tokens)
+    with pytest.raises(KeyboardInterrupt):
+        score_reference(pairs, stopping, accelerator, own=tmp_path / "own.parquet", **options)
+    assert not (tmp_path / "shared.parquet").exists()
+    stopped = score_reference(pairs, stopping, accelerator, own=tmp_path / "own.parquet", **options)
+    repeated = len(shapes)
+    whole = score_reference(pairs, scorer, accelerator, own=None, model_digest="d", shared=None)
+    assert stopped == whole
+    assert repeated < 30 + len(pairs) - 15
+    again = score_reference(pairs, stopping, accelerator, own=None, **options)
+    assert again == whole
+    assert len(shapes) == repeated
+
+
+def test_second_run_computes_no_reference(
+    dataset: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cache goes by content: another beta and another order of epochs need the same matched pairs only."""
+    train(tiny_config(), dataset=dataset, model=model, out=tmp_path / "a")
+    calls = []
+    monkeypatch.setattr("align.reference_pass._score_batch", lambda batch, *_: calls.append(batch))
+    train(tiny_config(objective={"beta": 0.3}), dataset=dataset, model=model, out=tmp_path / "b")
+    assert not calls
+
+
+def test_one_label_is_refused_before_the_model_is_loaded(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path / "up", label=lambda position: True)
+    with pytest.raises(OneLabelError, match="18 desirable and 0 undesirable rows"):
+        train(tiny_config(), dataset=dataset, model="./no-such-model", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_empty_train_split_is_refused_before_the_model_is_loaded(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path / "none", train=0)
+    with pytest.raises(EmptySplitError, match="train"):
+        train(tiny_config(), dataset=dataset, model="./no-such-model", out=tmp_path / "out")
+
+
+def test_label_lost_in_tokenization_is_refused(model: str, tmp_path: Path) -> None:
+    long = write_dataset(tmp_path / "long", completion=lambda position: "yes" * (1 if position % 2 else 100))
+    with pytest.raises(OneLabelError, match=r"after tokenization \(\{'too_long': 9\}\)"):
+        train(tiny_config(tokens={"max_completion_tokens": 50}), dataset=long, model=model, out=tmp_path / "out")
+    with pytest.raises(EmptySplitError, match="no row is left"):
+        train(tiny_config(tokens={"max_completion_tokens": 1}), dataset=long, model=model, out=tmp_path / "out")
+
+
+def test_unknown_objective_lists_the_known_ones(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnknownChoiceError, match="one of kto"):
+        train(tiny_config(objective={"name": "ppo"}), dataset=dataset, model="./none", out=tmp_path / "out")
+
+
+def test_reference_of_other_weights_stops_before_the_first_update(
+    dataset: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(*args: Any, **options: Any) -> Any:
+        return {pair: logp + 0.01 for pair, logp in score_reference(*args, **options).items()}
+
+    monkeypatch.setattr(trainer, "score_reference", wrong)
+    with pytest.raises(ReferenceMismatchError, match="step 0: policy and reference differ"):
+        train(tiny_config(), dataset=dataset, model=model, out=tmp_path / "out")
+    assert not list((tmp_path / "out").glob("checkpoints/*"))
+
+
+def test_step_without_a_loss_ends_the_run_and_names_its_rows(model: str, tmp_path: Path) -> None:
+    silent = write_dataset(tmp_path / "silent", weight=lambda position: 0.0)
+    with pytest.raises(NonFiniteLossError, match=r"step 0: .*loss 0\.0.* in rows .*train-"):
+        train(tiny_config(), dataset=silent, model=model, out=tmp_path / "out")
+    card = train(tiny_config(skip_bad_steps=True), dataset=silent, model=model, out=tmp_path / "skipped")
+    assert card.steps["skipped"] == 6
+    assert any("6 steps were skipped" in warning for warning in card.warnings)
+    assert torch.equal(
+        load_file(tmp_path / "skipped" / "model" / "model.safetensors")["model.norm.weight"],
+        load_file(Path(model) / "model.safetensors")["model.norm.weight"],
+    )
+
+
+def test_nan_weights_end_the_run(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A learning rate that blows the weights up is found in the step after."""
+    wild = tiny_config(optimizer={"learning_rate": 1e30, "max_grad_norm": 0.0})
+    with pytest.raises(NonFiniteLossError, match="step 1"):
+        train(wild, dataset=dataset, model=str(write_model(tmp_path / "m")), out=tmp_path / "out")
+
+
+def test_card_warns_of_the_ratio_of_the_rows_trained_on(model: str, tmp_path: Path) -> None:
+    """12 up and 6 down is R = 2; weights of 1/2 on the up rows bring it to 1, and the warning goes."""
+    dataset = write_dataset(tmp_path / "skewed", test=0, label=lambda position: position % 3 != 0)
+    card = train(tiny_config(epochs=1), dataset=dataset, model=model, out=tmp_path / "a")
+    assert card.ratio["value"] == pytest.approx(2.0)
+    assert any("R = 2.000" in warning for warning in card.warnings)
+    assert any("no held-out split" in warning for warning in card.warnings)
+    assert "nothing was evaluated" in card.to_markdown()
+    weighted = write_dataset(
+        tmp_path / "weighted",
+        label=lambda position: position % 3 != 0,
+        weight=lambda position: 0.5 if position % 3 else 1.0,
+    )
+    card = train(tiny_config(epochs=1), dataset=weighted, model=model, out=tmp_path / "b")
+    assert card.ratio["value"] == pytest.approx(1.0)
+    assert not any("R =" in warning for warning in card.warnings)
+
+
+def test_adapter_run_leaves_the_adapter_and_on_request_the_whole_model(
+    dataset: Path, model: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    config = tiny_config(epochs=3, adapter={"enabled": True, "rank": 4, "merge": True})
+    card = train(config, dataset=dataset, model=model, out=out)
+    assert (out / "model" / "adapter_model.safetensors").is_file()
+    assert not (out / "model" / "model.safetensors").exists()
+    assert card.evaluation["last"]["reward_margin"] > 0.1
+    assert card.steps["first_largest_ratio"] < 1e-4
+    ids = torch.tensor([[5, 6, 7]])
+    torch.testing.assert_close(
+        load_policy(out / "model").model(ids).logits, load_policy(out / "merged").model(ids).logits
+    )
+
+
+def test_bfloat16_run_keeps_float32_weights(dataset: Path, model: str, tmp_path: Path) -> None:
+    card = train(tiny_config(dtype="bfloat16"), dataset=dataset, model=model, out=tmp_path / "out")
+    assert card.device["dtype"] == "bfloat16"
+    assert card.evaluation["last"]["reward_margin"] > 0
+    weights = load_file(tmp_path / "out" / "model" / "model.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
+
+
+def test_recomputed_activations_train_the_same_model(dataset: Path, model: str, tmp_path: Path) -> None:
+    """To the tolerance of Adam's first steps, which turn rounding of tiny gradients into whole steps."""
+    plain = train(tiny_config(), dataset=dataset, model=model, out=tmp_path / "a")
+    saving = train(tiny_config(gradient_checkpointing=True), dataset=dataset, model=model, out=tmp_path / "b")
+    assert saving.steps["last_loss"] == pytest.approx(plain.steps["last_loss"], abs=1e-4)
+
+
+def test_model_that_cannot_recompute_activations_says_so(
+    dataset: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import LlamaForCausalLM
+
+    monkeypatch.setattr(LlamaForCausalLM, "supports_gradient_checkpointing", False)
+    with pytest.raises(ConfigError, match="cannot recompute activations"):
+        train(tiny_config(gradient_checkpointing=True), dataset=dataset, model=model, out=tmp_path / "out")
+
+
+def test_steps_can_be_limited(dataset: Path, model: str, tmp_path: Path) -> None:
+    card = train(tiny_config(max_steps=2), dataset=dataset, model=model, out=tmp_path / "out")
+    assert card.steps["steps"] == 2
+    lines = [line for line in read_metrics(tmp_path / "out") if line["kind"] == "step"]
+    assert [line["learning_rate"] for line in lines] == pytest.approx([0.01, 0.01])
