@@ -175,5 +175,5 @@ def _arithmetic(plan: RatioPlan) -> str:
 
 def _range(config: RebalanceConfig) -> str:
     if config.low == config.high:
-        return f"{config.low:.6g} and less than a row above"
+        return f"at least {config.low:.6g} and less than a row above"
     return f"in [{config.low:.6g}, {config.high:.6g}]"
