@@ -15,6 +15,7 @@ from feedback.audit.page import _FOLDER
 from feedback.audit.svg import COLOURS
 from feedback.hashing import stable_id
 from feedback.stage import CANDIDATE_TYPES
+from schemas.reasons import DropReason
 from schemas.report import StageReport
 
 HOSTILE = '<script>alert(1)</script>"onload=x\x1b[31m\u202e=cmd()'
@@ -138,6 +139,15 @@ def test_every_colour_of_a_drawing_belongs_to_the_theme(report: AuditReport) -> 
         assert used <= set(COLOURS.values()), picture.name
     for name in COLOURS:
         assert style.count(f"--{name}:") == 2, name
+
+
+def test_more_reasons_than_colours_share_the_last_one() -> None:
+    dropped = {reason.value: place for place, reason in enumerate(DropReason, start=1)}
+    stage = StageReport("dedup", 6 + sum(dropped.values()), 0, 6, dropped)
+    flow = next(picture for picture in draw(audit_candidates(table(3, 3), reports=[stage])) if picture.name == "flow")
+    assert len({colour for colour, _ in flow.legend}) == len(flow.legend) == 8
+    assert flow.legend[-1] == ("k7", "other reasons")
+    assert all(reason.replace("_", " ") in flow.alternative for reason in dropped)
 
 
 def test_ids_are_unique_also_where_two_reports_share_a_page(report: AuditReport) -> None:

@@ -160,13 +160,12 @@ def _flow(report: AuditReport, prefix: str) -> Picture | None:
     stages = report.waterfall
     if not stages:
         return None
-    reasons = sorted({reason for stage in stages for reason in stage.dropped})
-    colours = {"kept": "k0"}
-    colours |= {reason: _REASON_COLOURS[place % len(_REASON_COLOURS)] for place, reason in enumerate(reasons)}
+    names = _name_reasons(report)
+    colours = {"kept": "k0"} | dict(zip(dict.fromkeys(names.values()), _REASON_COLOURS, strict=False))
     parts = [
-        {"stage": stage.stage, "rows": rows, "what": what, "order": order}
+        {"stage": stage.stage, "rows": rows, "what": what, "order": list(colours).index(what)}
         for stage in stages
-        for order, (what, rows) in enumerate([("kept", stage.rows_kept), *sorted(stage.dropped.items())])
+        for what, rows in [("kept", stage.rows_kept), *((names[why], rows) for why, rows in stage.dropped.items())]
         if rows
     ]
     chart = (
@@ -190,8 +189,21 @@ def _flow(report: AuditReport, prefix: str) -> Picture | None:
         caption="Each bar is what a stage took in and made: first the rows it kept, then those it dropped, by reason.",
         alternative=" ".join(_flow_words(report)),
         svg=render_svg(chart, f"{prefix}flow"),
-        legend=tuple((colour, what.replace("_", " ")) for what, colour in colours.items()),
+        legend=tuple((colour, what) for what, colour in colours.items()),
     )
+
+
+def _name_reasons(report: AuditReport) -> dict[str, str]:
+    """What the picture calls each reason, most rows first; where colours do not suffice, the smallest share a name."""
+    totals: dict[str, int] = {}
+    for stage in report.waterfall:
+        for reason, rows in stage.dropped.items():
+            totals[reason] = totals.get(reason, 0) + rows
+    ordered = sorted(totals, key=lambda reason: (-totals[reason], reason))
+    shown = len(ordered) if len(ordered) <= len(_REASON_COLOURS) else len(_REASON_COLOURS) - 1
+    return {
+        reason: reason.replace("_", " ") if place < shown else "other reasons" for place, reason in enumerate(ordered)
+    }
 
 
 def _stage_axis() -> alt.Axis:
