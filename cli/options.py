@@ -15,8 +15,8 @@ __all__ = [
     "inputs_argument",
     "json_option",
     "map_option",
+    "overwrite_option",
     "parse_ratio",
-    "read_sources",
     "set_option",
 ]
 
@@ -29,6 +29,7 @@ set_option = click.option(
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="One JSON object on stdout instead of text, for machines."
 )
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace another result of ours that is there.")
 map_option = click.option(
     "--map",
     "map_path",
@@ -70,22 +71,3 @@ def parse_ratio(ctx: click.Context, param: click.Parameter, value: str | None) -
     if not 0 < pair[0] <= pair[1]:
         raise click.BadParameter(f"{value!r} is not a range of positive numbers with LOW <= HIGH", ctx, param)
     return pair
-
-
-def read_sources(inputs: tuple[str, ...], source_format: str | None, map_path: Path | None) -> list[dict[str, str]]:
-    """One `[[sources]]` table for each input, as a config file would hold it.
-
-    Raises:
-        UsageError: no format is named.
-    """
-    if source_format is None:
-        from feedback.formats import FORMATS
-        from schemas.errors import UsageError
-
-        raise UsageError(
-            f"the format of {', '.join(inputs)} is not named",
-            expected=f"--from with one of {', '.join(FORMATS)}",
-            todo="`thumbline formats` explains them; formats are never guessed",
-        )
-    extra = {} if map_path is None else {"map": str(map_path)}
-    return [{"path": path, "format": source_format, **extra} for path in inputs]

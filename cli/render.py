@@ -9,7 +9,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from rich import box
@@ -18,11 +18,16 @@ from rich.table import Table
 
 from schemas.report import StageReport
 
-__all__ = ["clean", "print_json", "print_next", "shorten", "show", "table_of", "waterfall"]
+if TYPE_CHECKING:  # the audit loads polars
+    from cli.workflows.results import Section
+    from feedback.audit.report import AuditReport, Metric
+
+__all__ = ["audit_page", "clean", "page", "print_json", "print_next", "shorten", "show", "table_of", "waterfall"]
 
 PAGE_COLUMNS: Final = 100
 _ESCAPE: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _INVISIBLE: Final = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
+MARKS: Final = {"fail": "FAIL", "warn": "warn", "info": "", "ok": "ok"}
 _JOINERS: Final = "\u200c\u200d"
 
 
@@ -60,7 +65,11 @@ def show(*parts: RenderableType) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     console.width = min(console.width, PAGE_COLUMNS)
     for part in parts:
-        console.print(clean(part) if isinstance(part, str) else part)
+        if isinstance(part, str):
+            # An indented line is a command: it is never broken, so that it can be copied.
+            console.print(clean(part), soft_wrap=part.startswith("  "))
+        else:
+            console.print(part)
 
 
 def print_next(command: str, why: str) -> None:
@@ -73,7 +82,9 @@ def table_of(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title:
 
     Cells are cleaned; numbers get thousands separators, floats three digits, None is a dash.
     """
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    table = Table(
+        title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False, padding=(0, 1, 0, 0)
+    )
     for name in columns:
         table.add_column(name.rstrip(">"), justify="right" if name.endswith(">") else "left", overflow="fold")
     for row in rows:
@@ -97,6 +108,53 @@ def waterfall(stages: Sequence[StageReport], *, ratio: float | None = None) -> T
     if ratio is not None:
         rows.append(("R of train", "", "", "", "", ratio))
     return table_of(("stage", "in>", "created>", "dropped", "kept>", "up/down>"), rows)
+
+
+def audit_page(report: AuditReport) -> list[RenderableType]:
+    """What the terminal shows of an audit: the verdict, every gate, what is wrong in words, the waterfall, advice."""
+    gates = [(MARKS[gate.severity], gate.title, _measured(gate), gate.n, gate.threshold) for gate in report.gates]
+    wrong = [gate for gate in report.gates if gate.severity in ("fail", "warn")]
+    parts: list[RenderableType] = [
+        _verdict(report),
+        "",
+        table_of(("", "what", "value>", "n>", "wanted"), gates),
+        *(f"{gate.severity}: {gate.sentence}" for gate in wrong),
+    ]
+    if report.waterfall:
+        parts += ["", waterfall(report.waterfall)]
+    for advice in report.advice:
+        parts += ["", f"{advice.title}. {advice.text}", *([f"  {advice.command}"] if advice.command else [])]
+    return parts
+
+
+def page(sections: Sequence[Section]) -> list[RenderableType]:
+    """Sections of a results page, as the terminal shows them."""
+    parts: list[RenderableType] = []
+    for section in sections:
+        parts += ["", section.title, "─" * len(section.title), *section.sentences]
+        if section.columns:
+            parts.append(table_of(section.columns, section.rows))
+    return parts
+
+
+def _verdict(report: AuditReport) -> str:
+    failed = sum(gate.severity == "fail" for gate in report.gates)
+    warned = sum(gate.severity == "warn" for gate in report.gates)
+    rows = report.rows
+    return (
+        f"Audit of {report.name}: {rows['total']:,} rows, {rows['desirable']:,} up and {rows['undesirable']:,} down to "
+        f"train on. {len(report.gates)} gates: {failed} failed, {warned} with a warning."
+    )
+
+
+def _measured(metric: Metric) -> str:
+    if metric.value is None:
+        return "–"
+    return (
+        f"{metric.value:.1%}"
+        if metric.kind == "share"
+        else _cell(metric.value if metric.kind == "number" else int(metric.value))
+    )
 
 
 def _cell(value: object) -> str:

@@ -1,0 +1,309 @@
+"""Commands of curation: formats, convert, audit, rebalance, curate. Each parses, calls, shows."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.options import (
+    FOLDER,
+    from_option,
+    inputs_argument,
+    json_option,
+    map_option,
+    overwrite_option,
+    parse_ratio,
+    set_option,
+)
+
+if TYPE_CHECKING:  # both load polars
+    from feedback.audit import AuditReport
+    from feedback.pipeline import CurateResult
+
+__all__ = ["audit", "convert", "curate", "formats", "rebalance"]
+
+MODES = ("downsample", "reweight", "both")
+
+
+@click.command(epilog="Example: thumbline formats")
+@json_option
+def formats(as_json: bool) -> None:
+    """List the formats that can be read and written, and how each reads its labels.
+
+    Labels are never guessed: a record whose value is not in the format's rule goes to quarantine.
+    """
+    from cli.render import print_json, print_next, show, table_of
+    from feedback.formats import FORMATS
+
+    if as_json:
+        keys = ("name", "kind", "summary", "label_rule", "writes")
+        print_json({"formats": [{key: getattr(one, key) for key in keys} for one in FORMATS.values()]})
+        return
+    rows = [
+        (one.name, one.kind, "yes" if one.writes else "", f"{one.summary}\n{one.label_rule}")
+        for one in FORMATS.values()
+    ]
+    show(table_of(("format", "holds", "written", "what it is, and how its labels are read"), rows))
+    print_next("thumbline audit FILE --from FORMAT", "see what is in a file")
+
+
+@click.command(epilog="Example: thumbline convert votes.jsonl --from thumbs --to trl -o votes.parquet")
+@inputs_argument()
+@from_option(required=True)
+@click.option("--to", "target_format", metavar="FORMAT", required=True, help="Format to write.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="File to write.")
+@map_option
+@json_option
+def convert(
+    inputs: tuple[str, ...], source_format: str, target_format: str, out: Path, map_path: Path | None, as_json: bool
+) -> None:
+    """Write the feedback of IN... in another format, file to file.
+
+    Nothing is curated: every row that can be read, and expressed in the new format, is written.
+    """
+    from cli.progress import shown_progress
+    from cli.render import print_json, print_next, show, waterfall
+    from feedback.transcode import convert_files
+
+    with shown_progress() as progress:
+        report = convert_files(inputs, source_format, target_format, out, map_path=map_path, progress=progress)
+    if as_json:
+        print_json({"out": str(out), "report": report.to_dict()})
+        return
+    show(waterfall([report]), *report.notes, f"Written: {out}")
+    print_next(f"thumbline audit {_quoted(out)} --from {target_format}", "see what is in it")
+
+
+@click.command(epilog="Example: thumbline audit votes.jsonl --from thumbs --html audit.html")
+@inputs_argument()
+@from_option()
+@map_option
+@click.option(
+    "--json",
+    "json_path",
+    metavar="[FILE.json]",
+    is_flag=False,
+    flag_value="-",
+    help="The audit as JSON: on stdout instead of text, or into a file.",
+)
+@click.option(
+    "--html",
+    "html_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.html",
+    help="The audit as a page with pictures, into a file.",
+)
+@click.option(
+    "--fail-on",
+    type=click.Choice(("fail", "warn")),
+    default="fail",
+    help="What makes the exit code 3.",
+    show_default=True,
+)
+@set_option
+@click.pass_context
+def audit(
+    ctx: click.Context,
+    inputs: tuple[str, ...],
+    source_format: str | None,
+    map_path: Path | None,
+    json_path: str | None,
+    html_path: Path | None,
+    fail_on: str,
+    overrides: tuple[str, ...],
+) -> None:
+    """Say what is in the feedback, and what is wrong with it; nothing is changed.
+
+    IN... are raw files with --from, or the folder of a curated dataset. The exit code is 3 when a gate fails.
+    """
+    from cli.progress import shown_progress
+    from feedback.audit import AuditConfig
+    from feedback.audit.sources import audit as audit_feedback
+    from schemas.settings import apply_overrides, load_settings
+
+    _refuse_to_overwrite_input(json_path, html_path, inputs)
+    config = load_settings(AuditConfig, apply_overrides({}, overrides), where="--set") if overrides else None
+    with shown_progress() as progress:
+        report = audit_feedback(
+            inputs, source_format=source_format, map_path=map_path, config=config, progress=progress
+        )
+    _show_audit(report, json_path, html_path)
+    _leave_at_gates(ctx, report, fail_on)
+
+
+@click.command(epilog="Example: thumbline rebalance votes.jsonl --from thumbs --ratio 1:1.33 -o balanced")
+@inputs_argument()
+@from_option()
+@click.option("-o", "--out", type=FOLDER, required=True, help="Folder of the new dataset.")
+@click.option(
+    "--ratio",
+    metavar="LOW:HIGH",
+    callback=parse_ratio,
+    help="Wanted range of R = up / down, weights included; one number is a target.  [default: 1:4/3]",
+)
+@click.option("--mode", type=click.Choice(MODES), help="Leave out rows, weigh them, or both.  [default: downsample]")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, help="Decides which rows are left out.", show_default=True
+)
+@overwrite_option
+@set_option
+@json_option
+def rebalance(
+    inputs: tuple[str, ...],
+    source_format: str | None,
+    out: Path,
+    ratio: tuple[float, float] | None,
+    mode: str | None,
+    seed: int,
+    overwrite: bool,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Bring R, up against down, into a range: a new dataset from IN....
+
+    IN... are raw files with --from, or the folder of a curated dataset, whose held-out split stays as it is. Keys for
+    --set are those of the table [rebalance].
+    """
+    from cli.progress import shown_progress
+    from feedback.config import RebalanceConfig
+    from feedback.pipeline import rebalance_dataset
+    from schemas.settings import apply_overrides, load_settings
+
+    values: dict[str, object] = {} if ratio is None else {"low": ratio[0], "high": ratio[1]}
+    if mode is not None:
+        values["mode"] = mode
+    config = load_settings(RebalanceConfig, apply_overrides(values, overrides), where="--set")
+    with shown_progress() as progress:
+        result = rebalance_dataset(
+            inputs, out, config, format=source_format, seed=seed, overwrite=overwrite, progress=progress
+        )
+    _show_dataset(result, as_json)
+
+
+@click.command(epilog="Example: thumbline curate votes.jsonl --from thumbs -o dataset")
+@inputs_argument()
+@from_option()
+@map_option
+@click.option("-o", "--out", type=FOLDER, required=True, help="Folder of the dataset.")
+@overwrite_option
+@set_option
+@json_option
+def curate(
+    inputs: tuple[str, ...],
+    source_format: str | None,
+    map_path: Path | None,
+    out: Path,
+    overwrite: bool,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Make a dataset: ingest, convert, dedup, conflicts, split, rebalance, export.
+
+    IN... is one config file (.toml), which may name several sources, or raw files with --from. A dataset that is
+    already there, made from the same files with the same config, is left alone.
+    """
+    from cli.progress import shown_progress
+    from feedback.formats import FORMATS
+    from feedback.pipeline import curate as curate_feedback
+    from feedback.pipeline import default_config, load_curate_config
+    from schemas.errors import UsageError
+
+    if len(inputs) == 1 and inputs[0].endswith(".toml"):
+        config = load_curate_config(Path(inputs[0]), overrides)
+    elif source_format is not None:
+        mapped = None if map_path is None else str(map_path)
+        config = default_config(inputs, source_format, map=mapped, overrides=overrides)
+    else:
+        raise UsageError(
+            "the format of the input is not named",
+            where=", ".join(inputs),
+            expected=f"--from with one of {', '.join(FORMATS)}",
+            todo="Name it, or write a config file and name that; `thumbline formats` explains the formats",
+        )
+    with shown_progress() as progress:
+        result = curate_feedback(config, out, overwrite=overwrite, progress=progress)
+    _show_dataset(result, as_json)
+
+
+def _refuse_to_overwrite_input(json_path: str | None, html_path: Path | None, inputs: tuple[str, ...]) -> None:
+    """`--json` may swallow the argument after it, which must never cost anybody their data."""
+    for option, path in (("--json", json_path), ("--html", html_path)):
+        if path is None or str(path) == "-":
+            continue
+        is_audit = Path(path).is_file() and '"schema_version"' in Path(path).read_text("utf-8", errors="replace")[:200]
+        if Path(path).suffix != f".{option[2:]}" or (option == "--json" and Path(path).exists() and not is_audit):
+            raise click.UsageError(
+                f"{option} would write the audit to {str(path)!r}. Name a new file that ends in .{option[2:]}, "
+                f"or give {option} after IN..."
+            )
+        if Path(path).resolve() in {Path(one).resolve() for one in inputs}:
+            raise click.UsageError(f"{option} would overwrite the input {str(path)!r}. Name another file.")
+
+
+def _show_audit(report: AuditReport, json_path: str | None, html_path: Path | None) -> None:
+    from cli.render import audit_page, show
+    from feedback.audit import render_html
+    from schemas.manifest import write_last
+
+    written: list[str] = []
+    if html_path is not None:
+        write_last(html_path, render_html(report))
+        written.append(f"The page: {html_path}")
+    if json_path not in (None, "-"):
+        write_last(Path(str(json_path)), report.to_json())
+        written.append(f"As JSON: {json_path}")
+    if json_path == "-":
+        click.echo(report.to_json(), nl=False)
+    else:
+        show(*audit_page(report), *written)
+
+
+def _leave_at_gates(ctx: click.Context, report: AuditReport, fail_on: str) -> None:
+    from cli.render import clean
+    from feedback.audit import check_gates
+    from schemas.errors import AuditGateError
+
+    try:
+        check_gates(report, "warn" if fail_on == "warn" else "fail")
+    except AuditGateError as error:
+        click.secho(f"Error: {clean(str(error))}", fg="red", err=True)
+        ctx.exit(error.exit_code)
+
+
+def _show_dataset(result: CurateResult, as_json: bool) -> None:
+    from cli.render import print_json, print_next, show, waterfall
+
+    manifest = result.manifest
+    if as_json:
+        print_json({"out": str(result.folder), "was_done": result.was_done, "manifest": manifest.to_dict()})
+        return
+    if result.was_done:
+        show("This very dataset is there already; nothing was done.")
+    ratio = manifest.ratio
+    show(
+        waterfall(manifest.stages, ratio=None if ratio is None else ratio.value),
+        *(note for stage in manifest.stages for note in stage.notes),
+        "",
+        f"Dataset: {result.folder} (digest {manifest.digest})",
+        f"Rows: {_rows_by_split(result)}",
+        f"Dropped rows with their reasons: {result.folder / 'stages'}",
+    )
+    print_next(
+        f"thumbline train {_quoted(result.folder)} --model builtin:smollm2-135m-instruct -o run", "train a model on it"
+    )
+
+
+def _rows_by_split(result: CurateResult) -> str:
+    splits: dict[str, list[int]] = {}
+    for shard in result.manifest.shards:
+        counts = splits.setdefault(shard.split, [0, 0])
+        counts[0] += shard.desirable
+        counts[1] += shard.undesirable
+    return "; ".join(f"{name} {up:,} up and {down:,} down" for name, (up, down) in splits.items())
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
