@@ -22,6 +22,7 @@ from feedback.raw_record import RawRecord
 from schemas.events import FEEDBACK_EVENT
 from schemas.pairs import PREFERENCE_PAIR
 from schemas.quarantine import QUARANTINE
+from schemas.reasons import RejectReason
 from schemas.rules import FeedbackEventRules, PreferencePairRules, violations
 
 __all__ = ["IngestFiles"]
@@ -31,6 +32,7 @@ _BATCH_BYTES: Final = 64 << 20
 _PART_ROWS: Final = 500_000
 _KINDS: Final = (("events", FEEDBACK_EVENT, FeedbackEventRules), ("pairs", PREFERENCE_PAIR, PreferencePairRules))
 _FIRST_CASES: Final = 3
+_MEANINGS: Final = {one.value: one.meaning for one in RejectReason if one != RejectReason.RULE_VIOLATION}
 
 
 class IngestFiles:
@@ -99,7 +101,7 @@ class IngestFiles:
         broken: dict[int, tuple[str, str]] = {}
         for name, _, rules in _KINDS:
             for row, reason, detail in _check(tables[name], rules):
-                broken.setdefault(self._owners[name][row], (reason, detail))
+                broken.setdefault(self._owners[name][row], (reason, _MEANINGS.get(reason, detail)))
         for owner, (reason, detail) in sorted(broken.items()):
             source, record, digest, _ = self._records[owner]
             self._quarantine(source, record, digest, reason, detail)
