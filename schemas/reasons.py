@@ -79,6 +79,11 @@ class DropReason(_Reason):
     CONTESTED = "contested", "conflicts: both labels, and the votes do not decide."
     TOO_FEW_RATERS = "too_few_raters", "conflicts: both labels, from fewer raters than a majority needs."
     DOWNSAMPLED = "downsampled", "rebalance: left out to bring the label ratio into its range."
+    NO_PARTNER = "no_partner", "transcode: a pair needs an answer with the other label to the same prompt."
+    NOT_EXPRESSIBLE = (
+        "not_expressible",
+        "transcode: the target format cannot hold the row, for example an answer of several turns.",
+    )
     TOO_LONG = "too_long", "tokenize: the completion and the newest turn do not fit into the token limits."
     EMPTY_AFTER_TOKENIZATION = "empty_after_tokenization", "tokenize: no completion token is left."
     TEMPLATE_REFUSED = (
