@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from accelerate import Accelerator
@@ -21,6 +22,8 @@ from align.ranks import gather_objects
 from schemas.progress import Advance
 
 __all__ = ["Scorer", "TokenPair", "build_scorer", "lengths_of", "ratio_tolerance", "score_on_ranks"]
+
+_BUDGETS: Final = {"cpu": 512, "cuda": 8192}
 
 TokenPair = tuple[Sequence[int], Sequence[int]]
 """Prompt ids and completion ids of one sequence."""
@@ -79,10 +82,10 @@ def build_scorer(loaded: LoadedModel, *, device: torch.device, dtype: str, token
         loaded: the model.
         device: where it will compute.
         dtype: `float32`, or `bfloat16` for autocast of matrix products.
-        tokens: budget of one forward pass, padding included.
+        tokens: budget of one forward pass, padding included; 0 takes what suits the device.
     """
     logps = CompletionLogps(loaded.model.to(device))
-    return Scorer(logps, device, dtype, loaded.tokenizer.pad_token_id, tokens)
+    return Scorer(logps, device, dtype, loaded.tokenizer.pad_token_id, tokens or _BUDGETS[device.type])
 
 
 def score_on_ranks(
