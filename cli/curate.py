@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal
 
 import click
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:  # both load polars
 
 __all__ = ["audit", "convert", "curate", "formats", "rebalance"]
 
-MODES = ("downsample", "reweight", "both")
+DATASET_TYPES: Final = ("unpaired_preference", "preference")
+MODES: Final = ("downsample", "reweight", "both")
 
 
 @click.command(epilog="Example: thumbline formats")
@@ -55,21 +56,36 @@ def formats(as_json: bool) -> None:
 @from_option(required=True)
 @click.option("--to", "target_format", metavar="FORMAT", required=True, help="Format to write.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="File to write.")
+@click.option(
+    "--type",
+    "dataset_type",
+    type=click.Choice(DATASET_TYPES),
+    help="What to write where the format takes both.  [default: what the input is]",
+)
 @map_option
 @json_option
 def convert(
-    inputs: tuple[str, ...], source_format: str, target_format: str, out: Path, map_path: Path | None, as_json: bool
+    inputs: tuple[str, ...],
+    source_format: str,
+    target_format: str,
+    out: Path,
+    dataset_type: Literal["unpaired_preference", "preference"] | None,
+    map_path: Path | None,
+    as_json: bool,
 ) -> None:
     """Write the feedback of IN... in another format, file to file.
 
-    Nothing is curated: every row that can be read, and expressed in the new format, is written.
+    Nothing is curated: every row that can be read, and expressed in the new format, is written. A pair becomes two
+    labelled rows where labels are wanted, an answer up and one down to the same prompt a pair where pairs are wanted.
     """
     from cli.progress import shown_progress
     from cli.render import print_json, print_next, show, waterfall
     from feedback.transcode import convert_files
 
     with shown_progress() as progress:
-        report = convert_files(inputs, source_format, target_format, out, map_path=map_path, progress=progress)
+        report = convert_files(
+            inputs, source_format, target_format, out, map_path=map_path, dataset_type=dataset_type, progress=progress
+        )
     if as_json:
         print_json({"out": str(out), "report": report.to_dict()})
         return
