@@ -261,22 +261,9 @@ def feedback_item(author: Author, share: float) -> dict[str, Any]:
     served, first = author.answer(share), author.rng.choice(author.topics)
     question = served.prompt if isinstance(served.prompt, str) else served.prompt[-1]["content"]
     texts = [author.question(first), author.good(first), author.poor(first), question, served.completion]
-    roles = ("user", "assistant", "assistant", "user", "assistant")
-    parents = (None, 0, 0, 1, 3)
     ids = [rng.randbytes(16).hex() for _ in texts]
     created = int(served.time.timestamp())
-    messages = {
-        ids[place]: {
-            "id": ids[place],
-            "parentId": None if parent is None else ids[parent],
-            "childrenIds": [ids[child] for child, above in enumerate(parents) if above == place],
-            "role": role,
-            "content": text,
-            "timestamp": (created + 40 * place) * 1000,
-            **({"model": served.model} if role == "assistant" else {}),
-        }
-        for place, (role, text, parent) in enumerate(zip(roles, texts, parents, strict=True))
-    }
+    messages = chat_tree(texts, ids, served.model, created)
     rated, is_good = rng.choices(((1, True), (2, False), (4, served.is_good)), (3, 2, 5))[0]
     is_up = is_good != (rng.random() < 0.05)
     return {
@@ -300,6 +287,24 @@ def feedback_item(author: Author, share: float) -> dict[str, Any]:
         },
         "created_at": created + 300,
         "updated_at": created + 300 + rng.randrange(0, 40),
+    }
+
+
+def chat_tree(texts: list[str], ids: list[str], model: str, created: int) -> dict[str, dict[str, Any]]:
+    """The messages of a chat by id: question, two answers to it, and below the first a follow-up with its answer."""
+    roles = ("user", "assistant", "assistant", "user", "assistant")
+    parents = (None, 0, 0, 1, 3)
+    return {
+        ids[place]: {
+            "id": ids[place],
+            "parentId": None if parent is None else ids[parent],
+            "childrenIds": [ids[child] for child, above in enumerate(parents) if above == place],
+            "role": role,
+            "content": text,
+            "timestamp": (created + 40 * place) * 1000,
+            **({"model": model} if role == "assistant" else {}),
+        }
+        for place, (role, text, parent) in enumerate(zip(roles, texts, parents, strict=True))
     }
 
 
