@@ -130,7 +130,10 @@ class _Lines:
 
 
 def _read_header(lines: _Lines, file: str) -> tuple[list[str], str] | None:
-    first = next(lines, None)
+    try:
+        first = next(lines, None)
+    except csv.Error as error:
+        raise InputError("the header of the CSV file is too long", where=f"{file} line 1") from error
     if first is None:
         return None
     delimiter = max(_DELIMITERS, key=first.count)

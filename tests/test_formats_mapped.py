@@ -180,7 +180,7 @@ def test_a_path_that_cannot_be_read_is_an_error(path: str) -> None:
         (
             '[field]\nprompt = "q"',
             UnknownChoiceError,
-            "unknown config key: got 'field'; expected one of constants, fiel",
+            "unknown config key: got 'field'; expected one of constants, ",
         ),
         (
             '[fields]\nanswer = "q"',

@@ -283,6 +283,11 @@ def test_a_csv_header_must_name_each_column_once(tmp_path: Path, header: str) ->
         read(tmp_path, header.encode() + b"1,2\n", "in.csv")
 
 
+def test_a_csv_header_without_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the header of the CSV file is too long"):
+        read(tmp_path, b"a" * 500, "in.csv", max_record_bytes=100)
+
+
 def test_parquet_gives_rows_with_nested_lists(tmp_path: Path) -> None:
     rows = [{"prompt": [{"role": "user", "content": f"q{n}"}], "label": n % 2 == 0} for n in range(3000)]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "in.parquet")
