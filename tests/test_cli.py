@@ -13,6 +13,7 @@ import click
 import pytest
 
 import cli.main
+import cli.progress
 from cli.main import COMMANDS, run
 from cli.options import parse_ratio
 from cli.render import clean, show, table_of, waterfall
@@ -24,6 +25,7 @@ from schemas.errors import (
     ThumblineError,
     UnknownChoiceError,
 )
+from schemas.progress import silent
 from schemas.report import LabelCounts, StageReport
 
 ROOT = Path(__file__).parents[1]
@@ -218,3 +220,31 @@ def test_ratio_is_a_range_or_a_target(text: str, pair: tuple[float, float]) -> N
 def test_ratio_that_is_no_range_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is not"):
         parse_ratio(click.Context(click.Command("x")), click.Option(["--ratio"]), text)
+
+
+def work_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], delay_s: float) -> str:
+    """What a task of two units prints to a stderr that says it is a terminal."""
+    monkeypatch.setattr("cli.progress.DELAY_S", delay_s)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    with cli.progress.shown_progress() as progress, progress("reading [x]\x1b]0;t\x07", 2) as advance:
+        advance(1)
+        advance(1)
+    return capsys.readouterr().err
+
+
+def test_slow_work_shows_a_bar_with_harmless_text(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = work_on_a_terminal(monkeypatch, capsys, delay_s=-1.0)
+    assert "reading [x]" in shown
+    assert "]0;t" not in shown
+
+
+def test_quick_work_shows_no_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "reading" not in work_on_a_terminal(monkeypatch, capsys, delay_s=60.0)
+
+
+def test_no_bar_is_drawn_where_stderr_is_no_terminal() -> None:
+    with cli.progress.shown_progress() as progress:
+        assert progress is silent
