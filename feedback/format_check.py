@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from feedback.formats import FORMATS
 from feedback.formats.drafts import Format
-from feedback.raw_record import RawRecord
+from feedback.records.raw_record import RawRecord
 from schemas.errors import FormatMismatchError, RecordRejectedError, ThumblineError
 from schemas.reasons import RejectReason
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from feedback.draft_tables import Row, draft_row, rows_to_table
 from feedback.formats.drafts import Draft, EventDraft
-from feedback.raw_record import RawRecord
+from feedback.records.raw_record import RawRecord
 from schemas.events import FEEDBACK_EVENT
 from schemas.pairs import PREFERENCE_PAIR
 from schemas.quarantine import QUARANTINE

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from feedback.config import CurateConfig, SourceConfig
-from feedback.sources import find_files
+from feedback.records.sources import find_files
 from schemas.manifest import SourceFile, file_sha256
 from schemas.settings import apply_overrides, load_settings, read_toml, settings_to_dict
 

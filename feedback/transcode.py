@@ -21,7 +21,7 @@ from feedback.formats import FORMATS
 from feedback.formats.writers import WRITERS, Writer
 from feedback.ingest import IngestResult, ingest
 from feedback.partners import pair_events
-from feedback.row_files import check_out, open_row_file
+from feedback.records.row_files import check_out, open_row_file
 from schemas.errors import DataGateError, UnknownChoiceError, UsageError
 from schemas.progress import Progress, silent
 from schemas.reasons import DropReason

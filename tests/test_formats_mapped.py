@@ -15,7 +15,7 @@ import pytest
 
 from feedback.formats import Draft, mapped, mapped_format
 from feedback.formats.mapped_values import find_value, parse_path
-from feedback.sources import read_records
+from feedback.records.sources import read_records
 from schemas.errors import ConfigError, InputNotFoundError, RecordRejectedError, UnknownChoiceError
 from schemas.reasons import RejectReason
 

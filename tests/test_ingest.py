@@ -23,7 +23,7 @@ from feedback.config import SourceConfig
 from feedback.event_time import read_time
 from feedback.ingest import IngestResult, ingest
 from feedback.rater_key import ENVIRONMENT_VARIABLE, load_rater_key
-from feedback.sources import read_records
+from feedback.records.sources import read_records
 from schemas.errors import (
     ConfigError,
     FormatMismatchError,

@@ -17,11 +17,11 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedback import byte_stream, json_text
-from feedback.byte_stream import Tally
-from feedback.raw_record import RawRecord
-from feedback.sources import find_files, read_records
-from feedback.strict_json import MAX_DEPTH
+from feedback.records import byte_stream, json_text
+from feedback.records.byte_stream import Tally
+from feedback.records.raw_record import RawRecord
+from feedback.records.sources import find_files, read_records
+from feedback.records.strict_json import MAX_DEPTH
 from schemas.errors import CorruptionError, InputError, InputNotFoundError
 from schemas.manifest import file_sha256
 from schemas.reasons import RejectReason

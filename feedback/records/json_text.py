@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from feedback.byte_stream import ByteStream
-from feedback.raw_record import HEAD_BYTES, RawRecord, json_record, too_large_record
+from feedback.records.byte_stream import ByteStream
+from feedback.records.raw_record import HEAD_BYTES, RawRecord, json_record, too_large_record
 from schemas.reasons import RejectReason
 
 __all__ = ["read_json_lines", "read_json_values"]

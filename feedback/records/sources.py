@@ -16,10 +16,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from feedback.byte_stream import ByteStream, Tally, open_bytes
-from feedback.json_text import read_json_lines, read_json_values
-from feedback.raw_record import MAX_RECORD_BYTES, RawRecord
-from feedback.tabular import read_csv, read_parquet
+from feedback.records.byte_stream import ByteStream, Tally, open_bytes
+from feedback.records.json_text import read_json_lines, read_json_values
+from feedback.records.raw_record import MAX_RECORD_BYTES, RawRecord
+from feedback.records.tabular import read_csv, read_parquet
 from schemas.errors import InputError, InputNotFoundError
 from schemas.manifest import MANIFEST_NAME
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from feedback.strict_json import decode_object
+from feedback.records.strict_json import decode_object
 from schemas.errors import RecordRejectedError
 from schemas.reasons import RejectReason
 

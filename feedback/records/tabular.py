@@ -17,8 +17,8 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feedback.byte_stream import ByteStream
-from feedback.raw_record import RawRecord, too_large_record
+from feedback.records.byte_stream import ByteStream
+from feedback.records.raw_record import RawRecord, too_large_record
 from schemas.errors import CorruptionError, InputError
 from schemas.reasons import RejectReason
 
