@@ -14,7 +14,7 @@ __all__ = ["demo"]
 
 @click.command(epilog="Example: thumbline demo -o demo-run")
 @click.option("-o", "--out", type=FOLDER, default=Path("demo-run"), show_default=True, help="Folder for everything.")
-@click.option("--steps", type=click.IntRange(1), default=14, show_default=True, help="Optimizer steps.")
+@click.option("--steps", type=click.IntRange(1), default=12, show_default=True, help="Optimizer steps.")
 @click.option("--model", help="Another model: a local folder or a hub name.")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of the sample data, outside a clone.")
 @json_option

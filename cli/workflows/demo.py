@@ -33,7 +33,7 @@ SAMPLE_FILES: Final = {"thumbs.jsonl": "thumbs", "pairs.jsonl": "trl", "open_web
 """The files of the sample data, with their formats."""
 
 QUESTIONS: Final = (
-    "How do I rename a notebook?",
+    "How do I share a whole notebook with my team?",
     "What should I write in a birthday card for a colleague?",
     "How do I keep a meeting short?",
 )
@@ -41,14 +41,14 @@ QUESTIONS: Final = (
 
 TRAINING: Final[dict[str, Any]] = {
     "batch": {"batch_size": 16, "tokens_per_micro_batch": 1024},
-    "optimizer": {"learning_rate": 1e-5, "schedule": "linear"},
+    "optimizer": {"learning_rate": 2e-5, "schedule": "linear"},
     "epochs": 3,
-    "evaluation": {"max_rows": 48},
+    "evaluation": {"max_rows": 40},
     "checkpoint": {"every_steps": 5, "keep": 1},
 }
 """Settings of the run that differ from the defaults: short, and saved often enough to stop at any time."""
 
-MAX_NEW_TOKENS: Final = 64
+MAX_NEW_TOKENS: Final = 48
 """Longest answer that is shown."""
 
 _SAMPLE_FOLDER: Final = Path(__file__).parents[2] / "sample_data"
@@ -65,7 +65,7 @@ def run_demo(
     out: Path,
     *,
     model: str = DEMO_MODEL,
-    steps: int = 14,
+    steps: int = 12,
     data: Path | None = None,
     progress: Progress = silent,
     tell: Callable[[str], None] = _say_nothing,

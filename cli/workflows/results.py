@@ -123,8 +123,15 @@ def _reward_section(results: Mapping[str, Any]) -> Section:
 
 
 def _answers_section(results: Mapping[str, Any]) -> Section:
-    rows = tuple((one["prompt"], one["before"], one["after"]) for one in results["answers"])
-    return Section("Three answers", ("The questions are not in the data.",), ("question", "before", "after"), rows)
+    rows = tuple(
+        tuple(" ".join(one[key].split()) for key in ("prompt", "before", "after")) for one in results["answers"]
+    )
+    return Section(
+        "Three answers",
+        ("The questions are not in the data; long answers are cut off.",),
+        ("question", "before", "after"),
+        rows,
+    )
 
 
 def _files_section(folder: Path, seconds: Mapping[str, float]) -> Section:
