@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from feedback.audit import AuditConfig, AuditReport, Metric, render_html
+from feedback.audit import AuditConfig, AuditReport, Metric, check_gates, render_html
 from feedback.audit.sources import audit, audit_dataset, audit_files
 from feedback.config import SourceConfig
 from feedback.pipeline import curate, default_config
-from schemas.errors import CorruptionError, InputError, InputNotFoundError, TooManyRejectedError, UsageError
+from schemas.errors import AuditGateError, CorruptionError, InputError, InputNotFoundError, UsageError
 from schemas.manifest import Manifest
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
@@ -147,10 +147,28 @@ def test_raw_file_without_format_is_refused(tmp_path: Path) -> None:
         audit([thumbs(tmp_path)])
 
 
-def test_more_bad_records_than_allowed_are_refused(tmp_path: Path) -> None:
+def test_more_bad_records_than_allowed_fail_the_gate_and_the_rest_is_audited(tmp_path: Path) -> None:
     path = thumbs(tmp_path, up=25, down=5, extra=("bad",) * 30)
-    with pytest.raises(TooManyRejectedError):
-        audit([path], source_format="thumbs")
+    report = audit([path], source_format="thumbs")
+    rejected = found(report, "rejected")
+    assert (rejected.value, rejected.severity, dict(rejected.details["reasons"])) == (
+        0.5,
+        "fail",
+        {"not_an_object": 30},
+    )
+    assert dict(report.rows)["total"] == 30
+    assert report.advice[0].title == "Mend the export, or name another format"
+    table = report.table("rejected")
+    assert table is not None
+    assert table.rows[0][:2] == ("not_an_object", 30)
+    with pytest.raises(AuditGateError, match="50% of 60 records could not be accepted"):
+        check_gates(report)
+
+
+def test_few_bad_records_are_in_order(tmp_path: Path) -> None:
+    """20 of 100 is the limit, and the limit is in order."""
+    path = thumbs(tmp_path, up=70, down=10, extra=("bad",) * 20)
+    assert found(audit([path], source_format="thumbs"), "rejected").severity == "ok"
 
 
 def test_sources_of_several_formats_are_one_audit(tmp_path: Path) -> None:

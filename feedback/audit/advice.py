@@ -167,6 +167,16 @@ def _on_raw_ids(metric: Metric, source: str) -> Advice:
     )
 
 
+def _on_rejected(metric: Metric, source: str) -> Advice:
+    del source
+    worst = next(iter(metric.details["reasons"]))
+    return Advice(
+        metric=metric.name,
+        title="Mend the export, or name another format",
+        text=f"Most fail for {worst}. Until then `curate` writes nothing; the other figures here are of the rest.",
+    )
+
+
 def _on_contradictions(metric: Metric, source: str) -> Advice:
     across = metric.details["across_raters"]
     return Advice(
@@ -210,6 +220,7 @@ def _on_duplicates(metric: Metric, source: str) -> Advice:
 
 
 _ON_GATES: Final[Mapping[str, Callable[[Metric, str], Advice]]] = {
+    "rejected": _on_rejected,
     "labels": _on_labels,
     "leakage": _on_leakage,
     "waterfall": _on_waterfall,

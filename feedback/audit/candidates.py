@@ -13,6 +13,7 @@ from feedback.audit.contradictions import measure_contradictions
 from feedback.audit.duplicates import measure_duplicates
 from feedback.audit.lengths import length_histogram, measure_lengths, tabulate_lengths
 from feedback.audit.raters import measure_privacy, measure_raters, rater_curve, tabulate_raters, votes
+from feedback.audit.rejects import measure_rejects, tabulate_rejects
 from feedback.audit.report import AuditReport, Metric, Table
 from feedback.audit.slices import slice_by_label
 from feedback.audit.splits import measure_leakage
@@ -83,6 +84,7 @@ def _measure(
         *measure_lengths(rows, config),
         *measure_leakage(frame),
         *measure_privacy(frame),
+        *measure_rejects(reports, config),
         *measure_waterfall(reports, frame.height),
     ]
 
@@ -95,4 +97,5 @@ def _tabulate(
         *tabulate_lengths(rows),
         *tabulate_raters(judged),
         *tabulate_waterfall(reports),
+        *tabulate_rejects(reports),
     ]

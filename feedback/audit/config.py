@@ -28,6 +28,7 @@ class AuditConfig:
         max_top_rater: largest share of judgements that one rater may have given, in [0, 1].
         length_low: least AUC of the label given the answer's length that is in order, in [0, 1].
         length_high: largest such AUC, in [0, 1].
+        max_rejected: largest share of raw records that may be in quarantine, in [0, 1].
         min_rows: a rate over fewer cases than this is shown but warns of nothing, at least 1.
         max_slices: values of one column that a table shows, largest first, at least 1; the others are one line.
 
@@ -42,6 +43,7 @@ class AuditConfig:
     max_top_rater: Share = 0.10
     length_low: Share = 0.4
     length_high: Share = 0.6
+    max_rejected: Share = 0.2
     min_rows: Annotated[int, Field(ge=1)] = 20
     max_slices: Annotated[int, Field(ge=1)] = 12
 

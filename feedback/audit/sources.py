@@ -11,7 +11,7 @@ import polars as pl
 from feedback.audit.candidates import audit_candidates
 from feedback.audit.config import AuditConfig
 from feedback.audit.report import AuditReport
-from feedback.config import SourceConfig
+from feedback.config import IngestConfig, SourceConfig
 from feedback.curated import read_curated
 from feedback.pipeline import read_candidates
 from feedback.stage import CANDIDATE_TYPES
@@ -46,7 +46,6 @@ def audit(
         UsageError: raw files without a format.
         InputError: a file is missing or not in its format.
         CorruptionError: a dataset is not what its manifest says.
-        TooManyRejectedError: more bad records than allowed.
     """
     if len(inputs) == 1 and (Path(inputs[0]) / MANIFEST_NAME).is_file():
         return audit_dataset(Path(inputs[0]), config)
@@ -109,9 +108,8 @@ def audit_files(
 
     Raises:
         InputError: a file is missing or not in its format.
-        TooManyRejectedError: more bad records than allowed.
     """
-    raw = read_candidates(sources, progress=progress)
+    raw = read_candidates(sources, ingest_config=IngestConfig(max_rejected_share=1.0), progress=progress)
     typed = _as_typed(sources)
     return audit_candidates(
         raw.frame,
