@@ -153,6 +153,7 @@ def audit(
 @click.command(epilog="Example: thumbline rebalance votes.jsonl --from thumbs --ratio 1:1.33 -o balanced")
 @inputs_argument()
 @from_option()
+@map_option
 @click.option("-o", "--out", type=FOLDER, required=True, help="Folder of the new dataset.")
 @click.option(
     "--ratio",
@@ -170,6 +171,7 @@ def audit(
 def rebalance(
     inputs: tuple[str, ...],
     source_format: str | None,
+    map_path: Path | None,
     out: Path,
     ratio: tuple[float, float] | None,
     mode: str | None,
@@ -194,7 +196,14 @@ def rebalance(
     config = load_settings(RebalanceConfig, apply_overrides(values, overrides), where="--set")
     with shown_progress() as progress:
         result = rebalance_dataset(
-            inputs, out, config, format=source_format, seed=seed, overwrite=overwrite, progress=progress
+            inputs,
+            out,
+            config,
+            format=source_format,
+            map=None if map_path is None else str(map_path),
+            seed=seed,
+            overwrite=overwrite,
+            progress=progress,
         )
     _show_dataset(result, as_json)
 

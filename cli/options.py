@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -63,11 +62,10 @@ def parse_ratio(ctx: click.Context, param: click.Parameter, value: str | None) -
     """
     if value is None:
         return None
-    low, colon, high = value.partition(":")
+    from feedback.ratio import parse_ratio_range
+    from schemas.errors import ConfigError
+
     try:
-        pair = float(Fraction(low.strip())), float(Fraction((high if colon else low).strip()))
-    except (ValueError, ZeroDivisionError):
-        raise click.BadParameter(f"{value!r} is not LOW:HIGH, for example 1:1.33", ctx, param) from None
-    if not 0 < pair[0] <= pair[1]:
-        raise click.BadParameter(f"{value!r} is not a range of positive numbers with LOW <= HIGH", ctx, param)
-    return pair
+        return parse_ratio_range(value)
+    except ConfigError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
