@@ -165,5 +165,5 @@ def _cell(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:.3f}"
+        return f"{round(value, 3) + 0.0:.3f}"  # no -0.000
     return clean(str(value))

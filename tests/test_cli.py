@@ -190,6 +190,13 @@ def test_tables_print_markup_as_it_is(capsys: pytest.CaptureFixture[str]) -> Non
     assert "1,234" in printed
 
 
+def test_a_number_that_rounds_to_zero_has_no_sign(capsys: pytest.CaptureFixture[str]) -> None:
+    show(table_of(("n>",), [(-1e-9,), (-0.25,)]))
+    printed = capsys.readouterr().out
+    assert "-0.000" not in printed
+    assert "-0.250" in printed
+
+
 def test_waterfall_fits_into_80_columns_and_shows_every_reason(capsys: pytest.CaptureFixture[str]) -> None:
     stages = [
         StageReport("ingest", 1_000_000, 0, 999_990, {"quarantined": 10}),

@@ -141,4 +141,5 @@ def _files_section(folder: Path, seconds: Mapping[str, float]) -> Section:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    # Rounded before 0.0 is added, which turns -0.0 into 0.0.
+    return "–" if value is None else f"{round(value, 3) + 0.0:.3f}"
