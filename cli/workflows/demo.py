@@ -40,7 +40,7 @@ QUESTIONS: Final = (
 """What both models are asked at the end; none of these is in the sample data."""
 
 TRAINING: Final[dict[str, Any]] = {
-    "batch": {"batch_size": 16, "tokens_per_micro_batch": 1024},
+    "batch": {"batch_size": 16},
     "optimizer": {"learning_rate": 2e-5, "schedule": "linear"},
     "epochs": 3,
     "evaluation": {"max_rows": 40},
