@@ -207,6 +207,7 @@ def identity_of(config: TrainConfig) -> dict[str, Any]:
     values: dict[str, Any] = settings_to_dict(config)
     for key in _EXECUTION_KEYS:
         del values[key]
-    del values["batch"]["tokens_per_micro_batch"]
+    if config.objective.z0_scope != "micro":  # there, each micro batch has a z0 of its own
+        del values["batch"]["tokens_per_micro_batch"]
     del values["adapter"]["merge"]
     return values

@@ -12,8 +12,7 @@ import json
 import math
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +20,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from align.library_bars import without_library_bars
 from schemas.errors import CorruptionError, EmptySplitError, InputError, InputNotFoundError
 from schemas.manifest import MANIFEST_NAME, Manifest, file_sha256
 from schemas.messages import ROLES, Message
@@ -131,27 +131,13 @@ def _read_foreign(path: Path, split: str) -> pa.Table | None:
     options: dict[str, Any] = {"path": str(path)}
     if path.is_file():
         options = {"path": _READERS[path.suffix], "data_files": {"train": str(path)}}
-    with tempfile.TemporaryDirectory(prefix="thumbline-") as cache, _without_bars():
+    with tempfile.TemporaryDirectory(prefix="thumbline-") as cache, without_library_bars():
         try:
             splits = datasets.load_dataset(**options, cache_dir=cache, keep_in_memory=True)
         except (DatasetGenerationError, FileNotFoundError, ValueError, pa.ArrowInvalid) as error:
             reason = error.__cause__ or error
             raise InputError(f"the dataset cannot be read ({reason})", where=path, expected=_known_files()) from error
         return splits[split].data.table if split in splits else None
-
-
-@contextmanager
-def _without_bars() -> Iterator[None]:
-    """`datasets` draws bars of its own on standard error; ours are the caller's to draw."""
-    import datasets
-
-    was_drawing = datasets.is_progress_bar_enabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if was_drawing:
-            datasets.enable_progress_bars()
 
 
 def _known_files() -> str:

@@ -15,9 +15,9 @@ from typing import Any, Final
 import safetensors
 import torch
 import transformers
-from transformers.utils import logging as transformers_logging
 
 from align.config import AdapterConfig
+from align.library_bars import without_library_bars
 from align.model_files import adapter_base, model_digest, model_folder
 from schemas.errors import MissingExtraError, ModelError, UnknownChoiceError
 
@@ -53,14 +53,14 @@ class LoadedModel:
 
     def save(self, folder: Path) -> None:
         """Write weights (only the adapter's, where there is one) and tokenizer into `folder`."""
-        with _no_bars():
+        with without_library_bars():
             (self.model if self.peft_model is None else self.peft_model).save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
     def save_merged(self, folder: Path) -> None:
         """Write the whole model with the adapter added to its weights, and tokenizer; the adapter is used up by it."""
         merged = self.model if self.peft_model is None else self.peft_model.merge_and_unload()
-        with _no_bars():
+        with without_library_bars():
             merged.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
@@ -107,7 +107,7 @@ def _load_weights(folder: Path, dtype: torch.dtype) -> tuple[Any, Path]:
 
 
 def _load_whole(folder: Path, dtype: torch.dtype) -> Any:
-    with _model_errors(folder), _no_bars():
+    with _model_errors(folder), without_library_bars():
         loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
@@ -189,14 +189,3 @@ def _old_names() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
         yield
-
-
-@contextmanager
-def _no_bars() -> Iterator[None]:
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()

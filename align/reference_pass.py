@@ -7,6 +7,7 @@ only at the end. A run that is killed in the middle goes on with the batches it 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -18,10 +19,14 @@ from align.plan import micro_batches
 from align.ranks import gather_objects
 from align.reference import ReferenceCache, reference_key, reference_logps
 from align.scoring import Scorer, TokenPair, lengths_of
+from schemas.errors import CorruptionError
 from schemas.progress import Progress, silent
 
 __all__ = ["known_reference", "reference_file", "score_reference"]
 
+_log = logging.getLogger(__name__)
+
+_FILE_FORMAT: Final = 1  # raise it when `ReferenceCache` writes its files otherwise, so that old ones are not read
 _SAVE_EVERY: Final = 20  # batches of a rank between two saves of the run's own file
 
 
@@ -43,14 +48,14 @@ def score_reference(
         accelerator: the process's place in the run.
         model_digest: of the reference's weights.
         own: the run's file; none keeps its numbers in memory.
-        shared: the cache of all runs; none for no sharing.
+        shared: the cache of all runs; none for no sharing. A damaged one is made anew.
         progress: told of every pair that is computed.
 
     Raises:
-        CorruptionError: one of the files is not what was written.
+        CorruptionError: the run's file is not what was written.
     """
     keys = {pair: reference_key(model_digest, scorer.dtype, *pair) for pair in pairs}
-    kept, known = ReferenceCache(own), ReferenceCache(shared)
+    kept, known = ReferenceCache(own), _open_shared(shared)
     if any(key not in kept for key in keys.values()):
         todo = [pair for pair in pairs if keys[pair] not in known]
         batches = [[todo[at] for at in batch] for batch in micro_batches(lengths_of(todo), scorer.tokens)]
@@ -78,10 +83,8 @@ def known_reference(
         dtype: that the reference ran in.
         shared: the cache of all runs.
 
-    Raises:
-        CorruptionError: the file is not what was written.
     """
-    known = ReferenceCache(shared)
+    known = _open_shared(shared)
     keys = {pair: reference_key(model_digest, dtype, *pair) for pair in pairs}
     if any(key not in known for key in keys.values()):
         return None
@@ -90,7 +93,18 @@ def known_reference(
 
 def reference_file(model_digest: str, dtype: str) -> Path:
     """The file of the shared cache for a reference and a dtype, in the user's cache directory."""
-    return cache_folder("reference") / f"{model_digest}-{dtype}.parquet"
+    return cache_folder("reference") / f"{model_digest}-{dtype}-v{_FILE_FORMAT}.parquet"
+
+
+def _open_shared(path: Path | None) -> ReferenceCache:
+    """The cache of all runs: whatever is lost of it can be computed again, so a damaged file is no reason to stop."""
+    try:
+        return ReferenceCache(path)
+    except CorruptionError as error:
+        _log.warning("%s", error)
+        if path is not None:
+            path.unlink(missing_ok=True)
+        return ReferenceCache(path)
 
 
 def _score_batches(

@@ -19,6 +19,7 @@ from tokenizers import pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from align.cache import cache_folder
+from align.library_bars import without_library_bars
 from schemas.errors import MissingExtraError
 from schemas.manifest import file_sha256, write_last
 
@@ -59,8 +60,9 @@ def _convert_into(folder: Path, source: Path, sha256: str) -> None:
     """Convert beside `folder` and rename, so that a half-made conversion is never taken for a whole one."""
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        _convert_model(source, partial)
-        _convert_tokenizer(source, partial)
+        with without_library_bars():
+            _convert_model(source, partial)
+            _convert_tokenizer(source, partial)
         write_last(partial / _WHOLE, json.dumps({"source": _FILE, "sha256": sha256}) + "\n")
         if (folder / _WHOLE).is_file():  # another process was quicker
             return

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from align.checkpoint import Checkpoint, check_identity, load_newest_checkpoint, save_checkpoint
-from align.config import OptimizerConfig
+from align.config import OptimizerConfig, TrainConfig, identity_of
 from align.optimizer import build_optimizer, optimizer_tensors, restore_optimizer
 from align.schedule import learning_rate_factor
 from schemas.errors import CheckpointMismatchError
+from schemas.settings import load_settings
 
 
 def _checkpoint(step: int) -> Checkpoint:
@@ -141,3 +142,12 @@ def test_cosine_falls_from_one_through_a_half() -> None:
 
 def test_constant_schedule_stays_after_the_warmup() -> None:
     assert [learning_rate_factor(step, 3, warmup_steps=1, schedule="constant") for step in range(3)] == [1, 1, 1]
+
+
+def test_token_budget_is_part_of_a_run_only_where_micro_batches_have_a_z0_of_their_own() -> None:
+    def key(scope: str, tokens: int) -> dict[str, object]:
+        values = {"objective": {"z0_scope": scope}, "batch": {"tokens_per_micro_batch": tokens}}
+        return identity_of(load_settings(TrainConfig, values, where="test"))
+
+    assert key("step", 64) == key("step", 128)
+    assert key("micro", 64) != key("micro", 128)

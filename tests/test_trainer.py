@@ -20,7 +20,7 @@ from align.card import find_run_card
 from align.metrics import read_metrics
 from align.models import load_policy
 from align.ranks import start_accelerator
-from align.reference_pass import score_reference
+from align.reference_pass import known_reference, score_reference
 from align.scoring import Scorer, build_scorer
 from align.trainer import train
 from schemas.errors import (
@@ -270,6 +270,20 @@ def test_reference_pass_goes_on_with_the_batches_it_would_have_had(model: str, t
     again = score_reference(pairs, stopping, accelerator, own=None, **options)
     assert again == whole
     assert len(shapes) == repeated
+
+
+def test_damaged_shared_cache_is_made_anew_with_a_warning(
+    model: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What can be computed again is no reason to stop."""
+    loaded, accelerator = load_policy(model), start_accelerator("cpu")
+    scorer = build_scorer(loaded, device=torch.device("cpu"), dtype="float32", tokens=64)
+    pairs = [((5, 6), (7, 8)), ((5,), (9,))]
+    shared = tmp_path / "shared.parquet"
+    shared.write_bytes(b"torn")
+    found = score_reference(pairs, scorer, accelerator, own=None, model_digest="d", shared=shared)
+    assert "the reference cache cannot be read" in caplog.text
+    assert known_reference(pairs, model_digest="d", dtype="float32", shared=shared) == found
 
 
 def test_second_run_computes_no_reference(
