@@ -2,7 +2,7 @@
 
 A ```console block is a session: lines that begin with `$ ` are commands, run in order in one temporary folder that
 holds `sample_data`; the lines below a command are its output, compared line by line after trailing space is cut.
-`...` on a line of its own stands for any number of lines. Blocks below the comment `<!-- slow -->` are run by
+`...` on a line of its own stands for any number of lines. Blocks below the comment `<!-- slow -->` are run too by
 `make test-all`; blocks below `<!-- by hand -->` set up the project itself, which `.ci/run` does.
 """
 
@@ -30,10 +30,10 @@ class Step:
     expected: list[str]
 
 
-def _steps(page: Path, mark: str | None) -> list[Step]:
+def _steps(page: Path, marks: set[str | None]) -> list[Step]:
     steps: list[Step] = []
     for block in BLOCK.finditer(page.read_text("utf-8")):
-        if block["mark"] != mark:
+        if block["mark"] not in marks:
             continue
         for part in re.split(r"^\$ ", block["text"], flags=re.MULTILINE)[1:]:
             command, _, output = part.partition("\n")
@@ -64,9 +64,9 @@ def _workplace(folder: Path) -> tuple[Path, dict[str, str]]:
     return folder, env
 
 
-def _run_page(page: Path, mark: str | None, folder: Path) -> None:
+def _run_page(page: Path, marks: set[str | None], folder: Path) -> None:
     workplace, env = _workplace(folder)
-    for step in _steps(page, mark):
+    for step in _steps(page, marks):
         result = subprocess.run(
             step.command, shell=True, cwd=workplace, env=env, capture_output=True, text=True, timeout=1500
         )
@@ -78,14 +78,14 @@ def _run_page(page: Path, mark: str | None, folder: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_of_the_page_run_and_print_what_it_says(page: Path, tmp_path: Path) -> None:
-    _run_page(page, None, tmp_path)
+    _run_page(page, {None}, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_slow_commands_of_the_page_run(page: Path, tmp_path: Path) -> None:
-    _run_page(page, "slow", tmp_path)
+    _run_page(page, {None, "slow"}, tmp_path)
 
 
 def test_readme_names_the_two_first_commands() -> None:
@@ -93,6 +93,17 @@ def test_readme_names_the_two_first_commands() -> None:
     first_screen = "\n".join((ROOT / "README.md").read_text("utf-8").split("\n")[:40])
     assert "make demo" in first_screen
     assert "make test" in first_screen
+
+
+@pytest.mark.parametrize(
+    ("target", "command"), [("demo", "thumbline demo"), ("test", "-m pytest"), ("test-all", 'pytest -m ""')]
+)
+def test_make_target_sets_up_and_runs_what_the_readme_says(target: str, command: str, tmp_path: Path) -> None:
+    """In a folder without `.venv`, the target makes one first."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    plan = subprocess.run(["make", "-n", target], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert plan.index("-m venv .venv") < plan.index("pip install") < plan.index(command)
 
 
 def test_every_command_is_documented() -> None:

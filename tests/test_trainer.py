@@ -191,7 +191,7 @@ def _start(out: Path, dataset: Path, model: str, **options: Any) -> subprocess.P
     return subprocess.Popen(
         [sys.executable, "-m", "tests.tiny_run", json.dumps(values)],
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
