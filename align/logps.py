@@ -156,6 +156,7 @@ def _logit_transform(config: Any) -> Callable[[Tensor], Tensor]:
     cap = getattr(text, "final_logit_softcapping", None)  # Gemma
 
     def finish(logits: Tensor) -> Tensor:
+        """The logits as the model gives them, [C, V] to [C, V]."""
         scaled = logits if scale == 1.0 else logits * scale
         return scaled if cap is None else cap * torch.tanh(scaled / cap)
 

@@ -54,6 +54,11 @@ def restore_optimizer(
 ) -> None:
     """Put back what `optimizer_tensors` gave.
 
+    Args:
+        optimizer: of a fresh run; its state is filled.
+        parameters: the trainable parameters by name, each of any shape [...].
+        tensors: by `name/state`, each a scalar or of its parameter's shape [...].
+
     Raises:
         CheckpointMismatchError: the state is of other parameters.
     """

@@ -93,10 +93,12 @@ class _Tally:
         self.mismatch = 0.0
 
     def add(self, **values: float) -> None:
+        """Add to sums, by name."""
         for key, value in values.items():
             self.sums[key] += value
 
     def compare(self, ratio: float, reference_logp: float, dtype: str) -> None:
+        """Take note of a log-ratio, in nats, and of how far rounding explains it."""
         size = math.inf if math.isnan(ratio) else abs(ratio)
         self.largest_ratio = max(self.largest_ratio, size)
         self.mismatch = max(self.mismatch, size / ratio_tolerance(reference_logp, dtype))

@@ -213,6 +213,7 @@ def _open_log(run: Run, state: TrainingState, stack: ExitStack) -> _WriteLine:
 
 def _example_loss(objective: ObjectiveConfig) -> ExampleLoss:
     def loss(policy: Any, reference: Any, label: Any, weight: Any, z0: Any) -> Any:
+        """KTO in the order of arguments that a step has, [B] each and a scalar, to [B]."""
         return weighted(policy, reference, label, z0, weight=weight)
 
     weighted = partial(

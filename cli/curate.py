@@ -19,8 +19,9 @@ from cli.options import (
     set_option,
 )
 
-if TYPE_CHECKING:  # both load polars
+if TYPE_CHECKING:  # all three load polars
     from feedback.audit import AuditReport
+    from feedback.config import CurateConfig
     from feedback.pipeline import CurateResult
 
 __all__ = ["audit", "convert", "curate", "formats", "rebalance"]
@@ -231,26 +232,33 @@ def curate(
     already there, made from the same files with the same config, is left alone.
     """
     from cli.progress import shown_progress
-    from feedback.formats import FORMATS
     from feedback.pipeline import curate as curate_feedback
+
+    config = _curate_config(inputs, source_format, map_path, overrides)
+    with shown_progress() as progress:
+        result = curate_feedback(config, out, overwrite=overwrite, progress=progress)
+    _show_dataset(result, as_json)
+
+
+def _curate_config(
+    inputs: tuple[str, ...], source_format: str | None, map_path: Path | None, overrides: tuple[str, ...]
+) -> CurateConfig:
+    """The config that a file holds, or the default one for files of a named format."""
+    from feedback.formats import FORMATS
     from feedback.pipeline import default_config, load_curate_config
     from schemas.errors import UsageError
 
     if len(inputs) == 1 and inputs[0].endswith(".toml"):
-        config = load_curate_config(Path(inputs[0]), overrides)
-    elif source_format is not None:
+        return load_curate_config(Path(inputs[0]), overrides)
+    if source_format is not None:
         mapped = None if map_path is None else str(map_path)
-        config = default_config(inputs, source_format, map=mapped, overrides=overrides)
-    else:
-        raise UsageError(
-            "the format of the input is not named",
-            where=", ".join(inputs),
-            expected=f"--from with one of {', '.join(FORMATS)}",
-            todo="Name it, or write a config file and name that; `thumbline formats` explains the formats",
-        )
-    with shown_progress() as progress:
-        result = curate_feedback(config, out, overwrite=overwrite, progress=progress)
-    _show_dataset(result, as_json)
+        return default_config(inputs, source_format, map=mapped, overrides=overrides)
+    raise UsageError(
+        "the format of the input is not named",
+        where=", ".join(inputs),
+        expected=f"--from with one of {', '.join(FORMATS)}",
+        todo="Name it, or write a config file and name that; `thumbline formats` explains the formats",
+    )
 
 
 def _refuse_to_overwrite_input(json_path: str | None, html_path: Path | None, inputs: tuple[str, ...]) -> None:

@@ -59,6 +59,9 @@ def parse_ratio(ctx: click.Context, param: click.Parameter, value: str | None) -
 
     >>> parse_ratio(None, None, "1:4/3")
     (1.0, 1.3333333333333333)
+
+    Raises:
+        BadParameter: the text is not one or two positive numbers in ascending order.
     """
     if value is None:
         return None

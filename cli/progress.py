@@ -48,6 +48,7 @@ def _open_bars() -> Iterator[Progress]:
 
         @contextmanager
         def open_bar(description: str, total: int | None = None) -> Iterator[Advance]:
+            """A bar for one task, gone when the task is."""
             from cli.render import clean
 
             task = bars.add_task(clean(description), total=total)

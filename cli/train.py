@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
@@ -60,12 +60,16 @@ def train(
     for required in ("model", "out"):
         values.pop(required, None)
     if model is None or out is None:
-        raise click.UsageError("Name the model with --model and the folder of the run with -o, or in the config file.")
+        _refuse("Name the model with --model and the folder of the run with -o, or in the config file.")
     more = [] if objective is None else [f"objective.name={objective}"]
     config = load_settings(TrainConfig, apply_overrides(values, [*more, *overrides]), where=source)
     with shown_progress() as progress:
         card = train_model(config, dataset=dataset, model=model, out=out, resume=not no_resume, progress=progress)
     _show_run(card, dataset, out, as_json)
+
+
+def _refuse(message: str) -> NoReturn:
+    raise click.UsageError(message)
 
 
 def _read_call(source: str) -> dict[str, Any]:
@@ -145,9 +149,7 @@ def evaluate(
 
     card = find_run_card(run)
     if card is None and (dataset is None or reference is None):
-        raise click.UsageError(
-            f"{str(run)!r} is not a finished run. Name --dataset and --reference to measure a model."
-        )
+        _refuse(f"{str(run)!r} is not a finished run. Name --dataset and --reference to measure a model.")
     result: dict[str, Any] = {"first": None, "last": None if card is None else card.evaluation.get("last")}
     result["first"] = None if card is None else card.evaluation.get("first")
     questions = [] if prompts_path is None else _read_questions(prompts_path)

@@ -77,14 +77,11 @@ def is_same_input(sources: Sequence[SourceConfig], known: Sequence[SourceFile]) 
 
 
 def _relative_to(source: SourceConfig, folder: Path) -> SourceConfig:
-    def anchored(path: str) -> str:
-        return path if path == _STDIN else str(folder / path)
-
     return SourceConfig(
-        path=anchored(source.path),
+        path=source.path if source.path == _STDIN else str(folder / source.path),
         format=source.format,
         name=source.name,
-        map=None if source.map is None else anchored(source.map),
+        map=None if source.map is None else str(folder / source.map),
     )
 
 

@@ -108,9 +108,11 @@ class _Tally:
     lost: Counter[str] = field(default_factory=Counter)
 
     def drop(self, reason: DropReason, count: int = 1) -> None:
+        """Count rows that are left out."""
         self.dropped[reason.value] += count
 
     def keep(self, row: dict[str, Any], writer: Writer) -> None:
+        """Count a row that is written, and what of it the format has no place for."""
         self.written += 1
         self.kept += row.get("events", 1)
         self.labels[row.get("label")] += 1

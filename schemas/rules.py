@@ -77,14 +77,8 @@ def _is_plausible_time(column: str) -> pl.Expr:
     return pl.col(column).is_null() | pl.col(column).is_between(_FIRST_TIME, _LAST_TIME)
 
 
-class FeedbackEventRules(pa.DataFrameModel):
-    """Rules of `schemas.events.FEEDBACK_EVENT` that Arrow types cannot say."""
-
-    event_id: str = pa.Field(str_matches=r"^[0-9a-f]{32}$")
-    source: str = pa.Field(str_length={"min_value": 1})
-    op: str = pa.Field(isin=OPERATIONS)
-    ts_quality: str = pa.Field(isin=TIME_QUALITIES)
-    rater_kind: str = pa.Field(isin=RATER_KINDS)
+class _RatedAnswerRules(pa.DataFrameModel):
+    """Rules of every table with a prompt and one completion."""
 
     @pa.dataframe_check(name=RejectReason.EMPTY_PROMPT.value)
     def has_prompt(cls, data: PolarsData) -> pl.LazyFrame:
@@ -100,6 +94,16 @@ class FeedbackEventRules(pa.DataFrameModel):
     def has_right_roles(cls, data: PolarsData) -> pl.LazyFrame:
         """A prompt ends with user or tool, a completion with assistant, and every role is known."""
         return data.lazyframe.select(_are_roles_right("prompt", "completion"))
+
+
+class FeedbackEventRules(_RatedAnswerRules):
+    """Rules of `schemas.events.FEEDBACK_EVENT` that Arrow types cannot say."""
+
+    event_id: str = pa.Field(str_matches=r"^[0-9a-f]{32}$")
+    source: str = pa.Field(str_length={"min_value": 1})
+    op: str = pa.Field(isin=OPERATIONS)
+    ts_quality: str = pa.Field(isin=TIME_QUALITIES)
+    rater_kind: str = pa.Field(isin=RATER_KINDS)
 
     @pa.dataframe_check(name=RejectReason.BAD_TIME.value)
     def has_plausible_time(cls, data: PolarsData) -> pl.LazyFrame:
@@ -142,7 +146,7 @@ class PreferencePairRules(pa.DataFrameModel):
         return data.lazyframe.select(_is_plausible_time("event_ts"))
 
 
-class UnpairedPreferenceRules(pa.DataFrameModel):
+class UnpairedPreferenceRules(_RatedAnswerRules):
     """Rules of `schemas.datasets.UNPAIRED_PREFERENCE`, checked on everything that is exported."""
 
     row_id: str = pa.Field(str_matches=r"^[0-9a-f]{32}$", unique=True)
@@ -151,21 +155,6 @@ class UnpairedPreferenceRules(pa.DataFrameModel):
     n_up: int = pa.Field(ge=0)
     n_down: int = pa.Field(ge=0)
     split: str = pa.Field(isin=("train", "test"))
-
-    @pa.dataframe_check(name=RejectReason.EMPTY_PROMPT.value)
-    def has_prompt(cls, data: PolarsData) -> pl.LazyFrame:
-        """A prompt holds at least one message that is not blank."""
-        return data.lazyframe.select(_is_prompt("prompt"))
-
-    @pa.dataframe_check(name=RejectReason.EMPTY_COMPLETION.value)
-    def has_completion(cls, data: PolarsData) -> pl.LazyFrame:
-        """A completion's last message is not blank."""
-        return data.lazyframe.select(_is_answer("completion"))
-
-    @pa.dataframe_check(name=RejectReason.BAD_ROLES.value)
-    def has_right_roles(cls, data: PolarsData) -> pl.LazyFrame:
-        """A prompt ends with user or tool, a completion with assistant, and every role is known."""
-        return data.lazyframe.select(_are_roles_right("prompt", "completion"))
 
 
 def violations(frame: pl.DataFrame, rules: type[pa.DataFrameModel]) -> list[Violation]:

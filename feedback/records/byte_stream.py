@@ -35,13 +35,21 @@ BOMB_RATIO: Final = 500
 
 
 class _Decompressor(Protocol):
-    @property
-    def eof(self) -> bool: ...
+    """What the decompressors of gzip and zstandard have in common."""
 
     @property
-    def unused_data(self) -> bytes: ...
+    def eof(self) -> bool:
+        """Whether the stream has come to its own end."""
+        ...
 
-    def decompress(self, data: bytes, /) -> bytes: ...
+    @property
+    def unused_data(self) -> bytes:
+        """Bytes that follow that end."""
+        ...
+
+    def decompress(self, data: bytes, /) -> bytes:
+        """What the next bytes unpack to."""
+        ...
 
 
 class Tally:

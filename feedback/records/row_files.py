@@ -79,9 +79,11 @@ class _Lines:
         self._stream = stream
 
     def write(self, record: dict[str, Any]) -> None:
+        """Write one line."""
         self._stream.write(json.dumps(record, ensure_ascii=False).encode("utf-8") + b"\n")
 
     def close(self) -> None:
+        """Close the stream, and with it a compressor's last block."""
         self._stream.close()
 
 
@@ -92,11 +94,13 @@ class _Table:
         self._writer = pq.ParquetWriter(stream, schema, compression="zstd")
 
     def write(self, record: dict[str, Any]) -> None:
+        """Keep one row until its batch is full."""
         self._batch.append(record)
         if len(self._batch) >= _BATCH_ROWS:
             self._write_batch()
 
     def close(self) -> None:
+        """Write the last batch and the footer."""
         if self._batch:
             self._write_batch()
         self._writer.close()
