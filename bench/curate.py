@@ -20,6 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from bench.logs import write_log
 from bench.runner import describe_machine, measure_process, write_result
 
@@ -57,7 +59,7 @@ rows.select(kept).map(lambda row: {"label": row["label"] == "up"}).to_parquet(sy
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the table and write the result."""
     parser = argparse.ArgumentParser(description="curation beside a floor and beside code by hand")
-    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as name:
@@ -71,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 out = folder / f"{turn}-{contestant.replace(' ', '-')}"
                 out.mkdir()
                 rounds[contestant].append(measure_process([part.replace("OUT", str(out)) for part in command]))
+                _check_output(contestant, out)
         size = log.stat().st_size
     result = _summary(rounds, rows=options.rows, size=size)
     write_result("curate", result)
@@ -87,6 +90,13 @@ def _contestants(log: Path, folder: Path) -> dict[str, list[str]]:
         "polars floor": [sys.executable, str(floor), str(log), "OUT"],
         "datasets + Python": [sys.executable, str(by_hand), str(log), "OUT"],
     }
+
+
+def _check_output(contestant: str, out: Path) -> None:
+    """A contestant that wrote no rows was not measured."""
+    rows = sum(pq.ParquetFile(path).metadata.num_rows for path in out.rglob("*.parquet") if "stages" not in path.parts)
+    if not rows:
+        raise SystemExit(f"{contestant} wrote no rows into {out.name}: nothing was measured")
 
 
 def _summary(rounds: dict[str, list[tuple[float, float]]], *, rows: int, size: int) -> dict[str, Any]:

@@ -135,3 +135,7 @@ def _say(message: str) -> None:
     from cli.render import clean
 
     click.secho(clean(message), fg="red", err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -6,6 +6,7 @@ holds `sample_data`; the lines below a command are its output, compared line by 
 `make test-all`; blocks below `<!-- by hand -->` set up the project itself, which `.ci/run` does.
 """
 
+import json
 import os
 import re
 import shutil
@@ -174,3 +175,15 @@ def test_python_of_the_readme_runs(tmp_path: Path) -> None:
 @pytest.mark.timeout(1800)
 def test_slow_python_of_the_readme_runs(tmp_path: Path) -> None:
     _run_python(ROOT / "README.md", {None, "slow"}, tmp_path)
+
+
+def test_benchmark_table_is_made_from_the_results() -> None:
+    """Figures are copied from `bench/results`, never typed."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    result = json.loads((ROOT / "bench" / "results" / "curate.json").read_text("utf-8"))
+    for row in result["table"]:
+        figures = (
+            f"{row['seconds']:.1f} | {row['rows_per_second']:,} | {row['times_the_floor']:.1f} | {row['peak_mib']:,}"
+        )
+        assert f"| {row['name']} | {figures} |" in text
+    assert result["machine"].split(",")[0] in text
