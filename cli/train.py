@@ -104,7 +104,7 @@ def _show_run(card: RunCard, dataset: Path, out: Path, as_json: bool) -> None:
     show(
         f"{card.model['name']} was trained with {card.config['objective']['name']}: {steps['steps']:,} steps, "
         f"{steps['examples']:,} examples, {card.seconds['training']:.0f} s.",
-        f"Rows trained on: {ratio['desirable']:,} up, {ratio['undesirable']:,} down, R = {ratio['value']:.3f}.",
+        f"Rows to train on: {ratio['desirable']:,} up, {ratio['undesirable']:,} down, R = {ratio['value']:.3f}.",
         *(f"Warning: {warning}" for warning in card.warnings),
     )
     if card.evaluation.get("last"):
