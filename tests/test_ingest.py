@@ -18,11 +18,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from feedback import ingest_files, rater_key
 from feedback.config import SourceConfig
-from feedback.event_time import read_time
-from feedback.ingest import IngestResult, ingest
-from feedback.rater_key import ENVIRONMENT_VARIABLE, load_rater_key
+from feedback.ingest import IngestResult, files, ingest, rater_key
+from feedback.ingest.event_time import read_time
+from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE, load_rater_key
 from feedback.records.sources import read_records
 from schemas.errors import (
     ConfigError,
@@ -105,7 +104,7 @@ def test_every_reason_for_rejection_is_given_and_kept_with_its_place(
     tmp_path: Path, reason: RejectReason, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One bad record beside two good ones: it alone is in quarantine, with file, line, reason and bytes."""
-    monkeypatch.setattr("feedback.ingest.read_records", partial(read_records, max_record_bytes=200_000))
+    monkeypatch.setattr("feedback.ingest.stage.read_records", partial(read_records, max_record_bytes=200_000))
     format_name, record = REJECTIONS[reason]
     raw = record if isinstance(record, bytes) else json.dumps(record).encode()
     good = {"thumbs": GOOD, "trl": PAIR}.get(format_name)
@@ -246,7 +245,7 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path, monkeypatch: p
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ingest_files.IngestFiles, "accept", stop)
+    monkeypatch.setattr(files.IngestFiles, "accept", stop)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, lines(GOOD))
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
@@ -327,8 +326,8 @@ def test_source_files_are_named_and_hashed_and_progress_follows_their_bytes(tmp_
 def test_batches_and_parts_change_nothing_but_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     records = [thumb(prompt=f"q{n}", completion="a" if n % 4 else " ") for n in range(25)]
     whole = run(tmp_path, lines(*records))
-    monkeypatch.setattr(ingest_files, "_BATCH_RECORDS", 4)
-    monkeypatch.setattr(ingest_files, "_PART_ROWS", 6)
+    monkeypatch.setattr(files, "_BATCH_RECORDS", 4)
+    monkeypatch.setattr(files, "_PART_ROWS", 6)
     parts = run(tmp_path, lines(*records))
     assert len(parts.events) > 2
     assert frame(parts.events).equals(frame(whole.events))

@@ -55,7 +55,8 @@ def test_module_imports_only_what_its_package_may(path: Path) -> None:
 @pytest.mark.parametrize("stage", sorted(STAGES))
 def test_stage_never_imports_another_stage(stage: str) -> None:
     imported = _imports(ast.parse((ROOT / "feedback" / f"{stage}.py").read_text("utf-8")))
-    assert imported.isdisjoint({f"feedback.{other}" for other in STAGES | {"ingest", "pipeline"}})
+    rooms = {".".join(name.split(".")[:2]) for name in imported}
+    assert rooms.isdisjoint({f"feedback.{other}" for other in STAGES - {stage} | {"ingest", "pipeline"}})
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)

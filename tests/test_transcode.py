@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from feedback.formats import FORMATS
 from feedback.formats.writers import WRITERS
 from feedback.hashing import messages_hash
-from feedback.rater_key import ENVIRONMENT_VARIABLE, rater_key
+from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE, rater_key
 from feedback.records.sources import read_records
 from feedback.transcode import convert_files
 from schemas.errors import DataGateError, OutputExistsError, TooManyRejectedError, UnknownChoiceError, UsageError

@@ -1,6 +1,6 @@
 """What a format gives for a record: drafts of events and pairs, before ids, hashes and times are worked out.
 
-A draft holds the source's own values. `feedback.draft_tables` turns it into a row; the value rules are checked there.
+A draft holds the source's own values. `feedback.ingest.draft_tables` turns it into a row, and the value rules check it.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ def optional_bool(record: Mapping[str, Any], key: str) -> bool | None:
 
 
 def optional_time(record: Mapping[str, Any], key: str) -> Time | None:
-    """The time in `key` as it came, text or a number; None where it is absent. `feedback.event_time` reads it."""
+    """The time in `key` as it came, text or number; None where it is absent. `feedback.ingest.event_time` reads it."""
     value: Time | None = record.get(key)
     return value
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from feedback.event_time import read_time
 from feedback.formats.drafts import Draft, EventDraft, PairDraft
 from feedback.hashing import messages_hash, stable_id
-from feedback.rater_key import rater_key
+from feedback.ingest.event_time import read_time
+from feedback.ingest.rater_key import rater_key
 from schemas.errors import RecordRejectedError
 from schemas.reasons import RejectReason
 

@@ -20,11 +20,11 @@ from typing import Any, Final
 import polars as pl
 
 from feedback.config import SourceConfig
-from feedback.format_check import FormatCheck
 from feedback.formats import Format, find_format, mapped_format
 from feedback.hashing import stage_digest
-from feedback.ingest_files import IngestFiles
-from feedback.rater_key import load_rater_key
+from feedback.ingest.files import IngestFiles
+from feedback.ingest.format_check import FormatCheck
+from feedback.ingest.rater_key import load_rater_key
 from feedback.records.byte_stream import Tally
 from feedback.records.raw_record import RawRecord
 from feedback.records.sources import find_files, read_records

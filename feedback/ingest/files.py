@@ -16,8 +16,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feedback.draft_tables import Row, draft_row, rows_to_table
 from feedback.formats.drafts import Draft, EventDraft
+from feedback.ingest.draft_tables import Row, draft_row, rows_to_table
 from feedback.records.raw_record import RawRecord
 from schemas.events import FEEDBACK_EVENT
 from schemas.pairs import PREFERENCE_PAIR
