@@ -129,7 +129,8 @@ def describe_dataset(folder: Path, digest: str) -> dict[str, Any]:
         described["stages"] = [
             {
                 "stage": stage.stage,
-                "rows_in": stage.rows_in + stage.rows_created,
+                "rows_in": stage.rows_in,
+                "rows_created": stage.rows_created,
                 "rows_kept": stage.rows_kept,
                 "dropped": dict(stage.dropped),
             }
@@ -160,7 +161,7 @@ def _summary(card: RunCard) -> list[str]:
     return [
         f"- Model before training (the reference): `{card.model['name']}`, digest `{card.model['digest']}`",
         f"- Dataset: `{card.dataset['name']}`, digest `{card.dataset['digest']}`",
-        f"- Trained: {done}, {card.seconds['training']:.0f} s on {device['device']} ({device['processes']} processes)",
+        f"- Trained: {done}, {card.seconds['training']:.0f} s on {device['device']} (processes: {device['processes']})",
         f"- R = {_number(ratio['value'])}, {verdict}: {counts}",
     ]
 
@@ -183,10 +184,12 @@ def _rows_line(split: str, counts: Mapping[str, Any]) -> str:
 def _stages_table(stages: Any) -> list[str]:
     if not stages:
         return []
-    lines = ["## Dataset", "", "| stage | rows in | rows kept | dropped |", "|---|---|---|---|"]
+    lines = ["## Dataset", "", "| stage | rows in | created | kept | dropped |", "|---|---|---|---|---|"]
     for stage in stages:
         dropped = ", ".join(f"{count} {reason}" for reason, count in sorted(stage["dropped"].items())) or "none"
-        lines.append(f"| {stage['stage']} | {stage['rows_in']} | {stage['rows_kept']} | {dropped} |")
+        lines.append(
+            f"| {stage['stage']} | {stage['rows_in']} | {stage['rows_created']} | {stage['rows_kept']} | {dropped} |"
+        )
     return [*lines, ""]
 
 
