@@ -25,8 +25,9 @@ def start_accelerator(device: str) -> Accelerator:
         device: `cpu`, `cuda`, or `auto` for a GPU where there is one.
     """
     on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
-    # Precision is set by our own autocast: accelerate fixes it once for a process, and a process may train twice.
-    return Accelerator(cpu=on_cpu, mixed_precision="no")
+    # No precision is asked for: accelerate fixes it once for a process, maybe for another library's trainer, and refuses
+    # a second one. Ours is set by our own autocast.
+    return Accelerator(cpu=on_cpu)
 
 
 def gather_floats(values: Sequence[float], accelerator: Accelerator) -> list[list[float]]:

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -194,3 +196,13 @@ def test_recomputed_activations_give_the_same_gradient() -> None:
     _step(plain, examples, tokens=64)
     _step(saving, examples, tokens=64)
     torch.testing.assert_close(_gradient(saving), _gradient(plain), rtol=1e-5, atol=1e-7)
+
+
+def test_a_trainer_of_another_precision_in_the_same_process_is_no_obstacle() -> None:
+    """A notebook that ran TRL in bfloat16 can train here afterwards."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    try:
+        Accelerator(cpu=True, mixed_precision="bf16")
+        assert start_accelerator("cpu").num_processes == 1
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
