@@ -25,7 +25,7 @@ def start_accelerator(device: str) -> Accelerator:
         device: `cpu`, `cuda`, or `auto` for a GPU where there is one.
     """
     on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
-    # No precision is asked for: accelerate fixes it once for a process, maybe for another library's trainer, and refuses
+    # No precision is asked for: accelerate fixes it once for a process, maybe for another trainer in it, and refuses
     # a second one. Ours is set by our own autocast.
     return Accelerator(cpu=on_cpu)
 
