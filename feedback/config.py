@@ -14,6 +14,7 @@ from schemas.errors import ConfigError
 from schemas.settings import settings
 
 __all__ = [
+    "CapsConfig",
     "ConflictConfig",
     "ConvertConfig",
     "CurateConfig",
@@ -91,12 +92,19 @@ class DedupConfig:
     """Which rows say the same, and which of them stays.
 
     Args:
-        match: `exact` (same text), `normalized` (same but for case, white space and Unicode form) or `off` (only the
-            same record read twice is a duplicate).
+        match: `exact` (same text), `normalized` (same but for case, white space and Unicode form), `near` (nearly the
+            same words too) or `off` (only the same record read twice is a duplicate).
+        near_threshold: least Jaccard similarity of near-duplicates, in (0, 1]: shared word shingles over all of them.
+        shingle_words: words in a shingle, 1 to 8; a character of a script without spaces counts as a word.
+        near_memory_mb: memory for candidate pairs, in MiB; beyond it clusters are found through files, with the same
+            result.
         keep: which row of a cluster stays: the text with the `most_votes`, the `newest` row or the `longest` one.
     """
 
-    match: Literal["exact", "normalized", "off"] = "normalized"
+    match: Literal["exact", "normalized", "near", "off"] = "near"
+    near_threshold: Annotated[float, Field(gt=0, le=1)] = 0.8
+    shingle_words: Annotated[int, Field(ge=1, le=8)] = 3
+    near_memory_mb: Annotated[int, Field(ge=16)] = 512
     keep: Literal["most_votes", "newest", "longest"] = "most_votes"
 
 
@@ -120,6 +128,17 @@ class ConflictConfig:
     def __post_init__(self) -> None:
         """Refuse a band that is upside down."""
         _refuse_disorder("conflicts", "band_low", self.band_low, "band_high", self.band_high)
+
+
+@settings
+class CapsConfig:
+    """How much of the dataset may rest on one rater, one cluster of prompts or one day.
+
+    Args:
+        placeholder: to be replaced.
+    """
+
+    placeholder: int = 0
 
 
 @settings
@@ -189,6 +208,7 @@ class CurateConfig:
     convert: ConvertConfig = ConvertConfig()
     dedup: DedupConfig = DedupConfig()
     conflicts: ConflictConfig = ConflictConfig()
+    caps: CapsConfig = CapsConfig()
     split: SplitConfig = SplitConfig()
     rebalance: RebalanceConfig = RebalanceConfig()
     export: ExportConfig = ExportConfig()

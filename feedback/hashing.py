@@ -1,7 +1,8 @@
-"""Stable ids, text keys and table digests: the same on every machine, engine and version.
+"""Stable ids, keys and digests: the same on every machine, engine and version.
 
-All are BLAKE2b of 16 bytes, written as 32 hex digits. Parts are length-prefixed, so no two lists of parts collide by
-concatenation. Engines' own hashes (`polars.hash`) change between versions and are never used.
+All are XXH3: ids of 128 bits, written as 32 hex digits, and keys of 64 bits, the first half of such an id. Parts are
+length-prefixed, so no two lists of parts collide by concatenation. Engines' own hashes (`polars.hash`) change between
+versions and are never used. XXH3 keeps chance apart, not an enemy: what must stand up to one is a sha256 or an HMAC.
 """
 
 from __future__ import annotations
@@ -12,13 +13,32 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
+from xxhash import xxh3_64_intdigest, xxh3_128_hexdigest
 
 from schemas.messages import Message
 
-__all__ = ["messages_hash", "messages_key", "stable_id", "stage_digest"]
+__all__ = [
+    "Keys",
+    "answer_id",
+    "exact_text",
+    "hex_key",
+    "messages_hash",
+    "mix64",
+    "order_hash",
+    "row_keys",
+    "stable_id",
+    "stage_digest",
+]
 
-_SIZE: Final = 16
+Keys = NDArray[np.uint64]
+"""Keys of 64 bits, one for each row. [N] uint64."""
+
+_GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
+_FIRST: Final = np.uint64(0xBF58476D1CE4E5B9)
+_SECOND: Final = np.uint64(0x94D049BB133111EB)
 
 
 def stable_id(*parts: str) -> str:
@@ -27,12 +47,26 @@ def stable_id(*parts: str) -> str:
     >>> stable_id("a", "bc") == stable_id("ab", "c")
     False
     """
-    digest = hashlib.blake2b(digest_size=_SIZE)
-    for part in parts:
-        data = part.encode("utf-8")
-        digest.update(len(data).to_bytes(8, "little"))
-        digest.update(data)
-    return digest.hexdigest()
+    encoded = [part.encode("utf-8") for part in parts]
+    return xxh3_128_hexdigest(b"".join(b"%d:%b" % (len(part), part) for part in encoded))
+
+
+def hex_key(identifier: str) -> int:
+    """The key of an id: its first 16 hex digits as a number.
+
+    >>> hex_key("000000000000000a" + 16 * "f")
+    10
+    """
+    return int(identifier[:16], 16)
+
+
+def row_keys(identifiers: pl.Series) -> pl.Series:
+    """`hex_key` of each id.
+
+    Args:
+        identifiers: ids of 32 hex digits. [N] string.
+    """
+    return identifiers.str.head(16).str.to_integer(base=16, dtype=pl.UInt64)
 
 
 def messages_hash(messages: Sequence[Message]) -> str:
@@ -42,51 +76,100 @@ def messages_hash(messages: Sequence[Message]) -> str:
     >>> messages_hash([windows]) == messages_hash([unix])
     True
     """
-    return stable_id(*_role_and_text(messages, _exact))
+    return stable_id(*_role_and_text(messages))
 
 
-def messages_key(messages: Sequence[Message]) -> str:
-    """Identity of a list of turns after normalisation: NFKC, case folded, runs of white space as one space.
+def mix64(values: Keys, *salt: str | int) -> Keys:
+    """Keys scrambled under a salt: an order, or a place in [0, 2^64), that depends on keys and salt only.
 
-    >>> loud, plain = ({"role": "user", "content": text} for text in ("Hi  THERE", "hi there"))
-    >>> messages_key([loud]) == messages_key([plain])
-    True
+    Args:
+        values: keys. [N] uint64.
+        salt: what tells this order from others, for example a stage's name and the seed.
+
+    Returns:
+        [N] uint64; different keys stay different.
+
+    Source: the finalizer of SplitMix64 (Steele, Lea, Flood 2014).
     """
-    return stable_id(*_role_and_text(messages, _normalized))
+    seed = np.uint64(xxh3_64_intdigest("\x1f".join(str(part) for part in salt).encode()))
+    with np.errstate(over="ignore"):
+        mixed = (values ^ seed) + _GOLDEN
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * _FIRST
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * _SECOND
+        return mixed ^ (mixed >> np.uint64(31))
+
+
+def order_hash(keys: pl.Series, *salt: str | int) -> pl.Series:
+    """`mix64` of a column of keys without nulls.
+
+    >>> order_hash(pl.Series("row_key", [1, 2], pl.UInt64), "split", 0).n_unique()
+    2
+    """
+    return pl.Series(keys.name, mix64(keys.to_numpy(), *salt), pl.UInt64)
+
+
+def answer_id(prompt_keys: Keys, completion_keys: Keys) -> Keys:
+    """One key for each answer: prompt and completion together.
+
+    Args:
+        prompt_keys: keys of the prompts. [N] uint64.
+        completion_keys: keys of the completions. [N] uint64.
+    """
+    return mix64(mix64(prompt_keys, "prompt") ^ completion_keys, "answer")
 
 
 def stage_digest(
     digest_in: str, stage: str, config: Mapping[str, Any], frame: pl.DataFrame, columns: Sequence[str]
 ) -> str:
-    """Digest of a stage's outcome: its input's digest, its name, its config and the rows it kept.
+    """Digest of a stage's outcome: its input's digest, its name, its config and the rows it kept, 32 hex digits.
 
     Args:
         digest_in: digest of the input, empty for the first stage.
         stage: the stage's name.
         config: the stage's config, JSON values only.
         frame: the rows kept, in the stage's fixed order.
-        columns: columns that make up a row's outcome (ids and decisions, no text).
+        columns: columns that make up a row's outcome (ids and decisions, no text); lists hold texts.
     """
-    rows = frame.select(
-        pl.concat_str([pl.col(name).cast(pl.String).fill_null("") for name in columns], separator="\x1f")
-    )
-    digest = hashlib.blake2b(digest_size=_SIZE)
+    digest = hashlib.blake2b(digest_size=16)
     for part in (digest_in, stage, json.dumps(config, sort_keys=True, ensure_ascii=False)):
         digest.update(part.encode("utf-8") + b"\x1e")
-    for batch in rows.iter_slices(100_000):
-        digest.update("\n".join(batch.to_series().to_list()).encode("utf-8") + b"\n")
+    for name in columns:
+        digest.update(name.encode("utf-8") + b"\x1e")
+        for piece in _column_bytes(frame[name]):
+            digest.update(piece)
     return digest.hexdigest()
 
 
-def _role_and_text(messages: Sequence[Message], normalize: Any) -> Iterable[str]:
+def _column_bytes(column: pl.Series) -> Iterable[bytes]:
+    """The values of a column as bytes that depend on nothing else: nulls, lengths, then content."""
+    yield np.packbits(column.is_null().to_numpy()).tobytes()
+    if isinstance(column.dtype, pl.List):
+        yield column.list.len().fill_null(0).cast(pl.UInt32).to_numpy().tobytes()
+        yield from _column_bytes(column.explode(empty_as_null=False).drop_nulls())
+    elif column.dtype == pl.String:
+        texts = column.fill_null("")
+        yield texts.str.len_bytes().cast(pl.UInt32).to_numpy().tobytes()
+        for part in texts.to_frame().iter_slices(100_000):
+            yield "".join(part.to_series().to_list()).encode("utf-8")
+    else:
+        values = column.to_physical()
+        yield values.fill_null(False if values.dtype == pl.Boolean else 0).to_numpy().tobytes()
+
+
+def _role_and_text(messages: Sequence[Message]) -> Iterable[str]:
     for message in messages:
         yield message["role"]
-        yield normalize(message["content"])
+        yield exact_text(message["content"])
 
 
-def _exact(text: str) -> str:
-    return unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n")).rstrip()
+def exact_text(text: str) -> str:
+    r"""A text as its exact identity sees it: NFC, newlines as LF, trailing white space cut.
 
-
-def _normalized(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).split())
+    >>> exact_text("a\r\nb \n")
+    'a\nb'
+    """
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)
+    return text.rstrip()

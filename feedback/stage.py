@@ -1,19 +1,22 @@
 """What every candidate stage gives back, and the counting that all of them share.
 
-A stage is `stage(candidates, config, *, digest_in) -> StageResult`: pure, sorted by `row_id`, and its counts sum.
+A stage is `stage(candidates, config, *, digest_in) -> StageResult`: pure, sorted by `row_id`, and its counts sum. Where
+rows come in partitions, each part has a report of its own, and `merge_reports` makes them one.
 `write_stage` puts a result on disk; nothing else here touches files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
 
-from feedback.hashing import stable_id, stage_digest
+from feedback.hashing import stage_digest
 from schemas.datasets import CANDIDATE
 from schemas.manifest import write_last
 from schemas.report import LabelCounts, StageReport
@@ -24,7 +27,7 @@ __all__ = [
     "count_labels",
     "counted",
     "finish_stage",
-    "hash_column",
+    "merge_reports",
     "sort_rows",
     "write_stage",
 ]
@@ -32,7 +35,7 @@ __all__ = [
 CANDIDATE_TYPES: Final = pl.Schema(pl.DataFrame(pl.from_arrow(CANDIDATE.empty_table())).schema)
 """`schemas.datasets.CANDIDATE` in polars' types."""
 
-_DECISIONS: Final = ("row_id", "label", "weight", "group_id", "split", "vote_ids")
+_DECISIONS: Final = ("row_id", "label", "weight", "group_id", "cluster_id", "split", "vote_ids")
 """What a stage decides about a row. Rater keys are not in it: they differ between installations."""
 
 
@@ -79,7 +82,7 @@ def finish_stage(
         digest_in: digest of the input.
         rows_created: rows that the stage made beyond those that came in.
         notes: what the stage did and could not do, a sentence each.
-        figures: further numbers, JSON values only.
+        figures: further numbers, JSON values only; whole numbers where parts are to be merged.
 
     Raises:
         ShapeError: the counts do not sum.
@@ -110,19 +113,43 @@ def count_labels(frame: pl.DataFrame) -> LabelCounts:
     return LabelCounts(desirable, frame.height - desirable - unlabelled, unlabelled)
 
 
-def hash_column(values: pl.Series, *salt: str) -> pl.Series:
-    """A stable hash of each text, as hex digits: an order that depends on the texts and the salt only.
+def merge_reports(reports: Sequence[StageReport], notes: Iterable[str] | None = None) -> StageReport:
+    """The report of a stage that ran over several parts of the rows: counts and figures summed, digests chained.
 
-    >>> hash_column(pl.Series(["a", "b"]), "split", "0").str.len_chars().to_list()
-    [32, 32]
+    Args:
+        reports: one for each part, in the order of the parts, of one stage with one config; at least one.
+        notes: notes on all parts; null takes those of the first.
     """
-    return pl.Series(values.name, [stable_id(*salt, value) for value in values], dtype=pl.String)
+    first = reports[0]
+    if len(reports) == 1:
+        return first if notes is None else replace(first, notes=tuple(notes))
+    dropped: Counter[str] = Counter()
+    for report in reports:
+        dropped.update(report.dropped)
+    digest = hashlib.blake2b("".join(report.digest_out for report in reports).encode(), digest_size=16)
+    return StageReport(
+        stage=first.stage,
+        rows_in=sum(report.rows_in for report in reports),
+        rows_created=sum(report.rows_created for report in reports),
+        rows_kept=sum(report.rows_kept for report in reports),
+        dropped=dict(sorted(dropped.items())),
+        labels_in=_sum_labels([report.labels_in for report in reports]),
+        labels_kept=_sum_labels([report.labels_kept for report in reports]),
+        digest_in=first.digest_in,
+        digest_out=digest.hexdigest(),
+        config=first.config,
+        notes=first.notes if notes is None else tuple(notes),
+        figures=_sum_figures([report.figures for report in reports]),
+    )
 
 
 def sort_rows(frame: pl.DataFrame) -> pl.DataFrame:
     """`frame` in its one order: by `row_id`, and rows of one id by what tells them apart."""
+    keys = frame["row_key"].to_numpy()
+    if bool((keys[1:] > keys[:-1]).all()):
+        return frame
     more = [name for name in ("text_side", "text_id", "event_ts", "label", "drop_reason") if name in frame.columns]
-    return frame.sort("row_id", *more, nulls_last=True)
+    return frame.sort("row_key", "row_id", *more, nulls_last=True)
 
 
 def write_stage(result: StageResult, folder: Path) -> None:
@@ -133,11 +160,32 @@ def write_stage(result: StageResult, folder: Path) -> None:
     write_last(folder / "report.json", result.report.to_json())
 
 
+def _sum_labels(counts: Sequence[LabelCounts]) -> LabelCounts:
+    return LabelCounts(
+        sum(one.desirable for one in counts),
+        sum(one.undesirable for one in counts),
+        sum(one.unlabelled for one in counts),
+    )
+
+
+def _sum_figures(figures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Numbers summed key by key; what is no number is the same in every part."""
+    summed: dict[str, Any] = {}
+    for key in sorted({key for one in figures for key in one}):
+        values = [one[key] for one in figures if key in one]
+        if isinstance(values[0], Mapping):
+            summed[key] = _sum_figures(values)
+        elif isinstance(values[0], int | float) and not isinstance(values[0], bool):
+            summed[key] = sum(values)
+        else:
+            summed[key] = values[0]
+    return summed
+
+
 def _count_reasons(dropped: pl.DataFrame) -> dict[str, int]:
     counts = dropped.group_by("drop_reason").len().sort("drop_reason")
     return dict(counts.iter_rows())
 
 
 def _with_vote_ids(frame: pl.DataFrame) -> pl.DataFrame:
-    ids = pl.col("votes").list.eval(pl.element().struct.field("event_id")).list.join(",")
-    return frame.with_columns(vote_ids=ids)
+    return frame.with_columns(vote_ids=pl.col("votes").list.eval(pl.element().struct.field("event_id")))

@@ -18,10 +18,11 @@ ORIGINS: Final = ("thumb", "pair", "score")
 SPLITS: Final = ("train", "test")
 
 _TEXT: Final = pa.string()
+_KEY: Final = pa.uint64()
 _VOTE: Final = pa.struct(
     [
         pa.field("event_id", _TEXT, nullable=False),
-        pa.field("rater_key", _TEXT),
+        pa.field("rater_key", _KEY),
         pa.field("event_ts", TIMESTAMP),
         pa.field("label", pa.bool_(), nullable=False),
     ]
@@ -35,32 +36,38 @@ def _required(name: str, kind: pa.DataType = _TEXT) -> pa.Field:
 CANDIDATE: Final = pa.schema(
     [
         _required("row_id"),
+        _required("row_key", _KEY),
         _required("text_id"),
         _required("text_side"),
         _required("source"),
         _required("origin"),
-        _required("prompt_hash"),
-        _required("completion_hash"),
-        _required("prompt_key"),
-        _required("completion_key"),
-        _required("group_id"),
+        _required("prompt_hash", _KEY),
+        _required("completion_hash", _KEY),
+        _required("prompt_key", _KEY),
+        _required("completion_key", _KEY),
+        _required("group_id", _KEY),
+        _required("cluster_id", _KEY),
         _required("label", pa.bool_()),
         _required("weight", pa.float64()),
-        pa.field("rater_key", _TEXT),
+        pa.field("rater_key", _KEY),
         _required("rater_kind"),
         pa.field("model_id", _TEXT),
         pa.field("event_ts", TIMESTAMP),
         _required("prompt_chars", pa.int64()),
         _required("completion_chars", pa.int64()),
         _required("votes", pa.list_(_VOTE)),
+        pa.field("capped_rater", _KEY),
         pa.field("split", _TEXT),
     ]
 )
 """One labelled answer under curation, without its text: curation decides on keys, and `export` joins text once.
 
-`text_id` and `text_side` (completion, a or b) say where the text lies; `prompt_hash` and `completion_hash` identify it
-exactly, `prompt_key` and `completion_key` after normalisation; `group_id` is the cluster of prompts that stays on one
-side of a split; `votes` are all judgements that this row stands for; `split` is null until the stage `split`."""
+`row_key` is the first 16 digits of `row_id` as a number: rows are sorted by it. `text_id` and `text_side` (completion, a
+or b) say where the text lies; `prompt_hash` and `completion_hash` identify it exactly, `prompt_key` and
+`completion_key` after normalisation, both keys of a kind together: 128 bits name an answer. `group_id` is the cluster
+of prompts that stays on one side of a split, `cluster_id` the cluster of near-duplicate answers; alone, a row has the
+ids of its own keys. `votes` are all judgements that this row stands for; `capped_rater` names the rater at the cap of
+influence whose row it is; `split` is null until the stage `split`. Keys are the first 64 bits of the ids they come from."""
 
 UNPAIRED_PREFERENCE: Final = pa.schema(
     [

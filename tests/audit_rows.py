@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 
 from feedback.audit import AuditConfig, AuditReport, Metric, audit_candidates
-from feedback.hashing import stable_id
+from feedback.hashing import hex_key, stable_id
 from feedback.stage import CANDIDATE_TYPES
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
@@ -20,28 +20,35 @@ def row(number: int, label: bool, **changes: object) -> dict[str, object]:
     day = changes.pop("day", number)
     made = {
         "row_id": stable_id("row", str(number)),
+        "row_key": _key("row", str(number)),
         "text_id": stable_id("event", str(number)),
         "text_side": "completion",
         "source": "thumbs",
         "origin": "thumb",
-        "prompt_hash": stable_id("prompt", prompt),
-        "completion_hash": stable_id("answer", answer),
-        "prompt_key": stable_id("prompt", prompt.casefold()),
-        "completion_key": stable_id("answer", answer.casefold()),
-        "group_id": stable_id("prompt", prompt.casefold()),
+        "prompt_hash": _key("prompt", prompt),
+        "completion_hash": _key("answer", answer),
+        "prompt_key": _key("prompt", prompt.casefold()),
+        "completion_key": _key("answer", answer.casefold()),
+        "group_id": _key("prompt", prompt.casefold()),
+        "cluster_id": _key("cluster", prompt.casefold(), answer.casefold()),
         "label": label,
         "weight": 1.0,
-        "rater_key": None if rater is None else stable_id("rater", str(rater)),
+        "rater_key": None if rater is None else _key("rater", str(rater)),
         "rater_kind": "end_user",
         "model_id": None,
         "event_ts": START + timedelta(days=int(str(day))),
         "prompt_chars": 10,
         "completion_chars": 100,
+        "capped_rater": None,
         "split": None,
     } | changes
     vote = {name: made[name] for name in ("rater_key", "event_ts", "label")}
     made.setdefault("votes", [{"event_id": made["text_id"], **vote}])
     return made
+
+
+def _key(*parts: str) -> int:
+    return hex_key(stable_id(*parts))
 
 
 def table(*rows: dict[str, object]) -> pl.DataFrame:

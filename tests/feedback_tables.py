@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feedback.hashing import messages_hash, stable_id
+from feedback.hashing import hex_key, messages_hash, stable_id
 from feedback.stage import CANDIDATE_TYPES
 from schemas.events import FEEDBACK_EVENT
 from schemas.pairs import PREFERENCE_PAIR
@@ -98,20 +98,24 @@ def write_pairs(folder: Path, rows: list[dict[str, Any]], name: str = "pairs-000
 
 def candidate(prompt: str = "hi", completion: str = "hello", label: bool = True, **more: Any) -> dict[str, Any]:
     """A row of the table of candidates, with one vote."""
-    rater, minutes = more.get("rater_key"), more.pop("minutes", None)
-    text_id = more.pop("text_id", stable_id(prompt, completion, str(label), str(minutes), str(more)))
+    rater, minutes = more.pop("rater_key", None), more.pop("minutes", None)
+    rater = None if rater is None else key("rater", rater)
+    text_id = more.pop("text_id", stable_id(prompt, completion, str(label), str(minutes), str(rater), str(more)))
+    row_id = more.pop("row_id", stable_id(text_id, "completion"))
     vote = {"event_id": text_id, "rater_key": rater, "event_ts": at(minutes), "label": label}
     row = {
-        "row_id": stable_id(text_id, "completion"),
+        "row_id": row_id,
+        "row_key": hex_key(row_id),
         "text_id": text_id,
         "text_side": "completion",
         "source": "log",
         "origin": "thumb",
-        "prompt_hash": stable_id(prompt),
-        "completion_hash": stable_id(completion),
-        "prompt_key": stable_id(prompt.casefold()),
-        "completion_key": stable_id(completion.casefold()),
-        "group_id": stable_id(prompt.casefold()),
+        "prompt_hash": key(prompt),
+        "completion_hash": key(completion),
+        "prompt_key": key(prompt.casefold()),
+        "completion_key": key(completion.casefold()),
+        "group_id": key(prompt.casefold()),
+        "cluster_id": key(prompt.casefold(), completion.casefold()),
         "label": label,
         "weight": 1.0,
         "rater_key": rater,
@@ -121,9 +125,15 @@ def candidate(prompt: str = "hi", completion: str = "hello", label: bool = True,
         "prompt_chars": len(prompt),
         "completion_chars": len(completion),
         "votes": [vote],
+        "capped_rater": None,
         "split": None,
     }
     return row | more
+
+
+def key(*parts: str) -> int:
+    """A key of 64 bits that stands for the parts."""
+    return hex_key(stable_id(*parts))
 
 
 def table(*rows: dict[str, Any]) -> pl.DataFrame:
