@@ -1,0 +1,135 @@
+"""What kernels read and write: Parquet files that are whole or absent, and rows scattered into partitions.
+
+A kernel may be run twice, even at the same time, when a node is lost. So every file is written under a name of its own
+and renamed into place: both runs write the same bytes, and the last rename wins. Nothing is flushed to the disk: what a
+power cut takes is noticed by its digest (see `staging`) and made anew.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from feedback.hashing import mix64
+
+__all__ = [
+    "PARTIAL_SUFFIX",
+    "Piece",
+    "Scattered",
+    "partition_numbers",
+    "read_partition",
+    "scatter",
+    "write_parquet",
+    "written_whole",
+]
+
+PARTIAL_SUFFIX: Final = ".partial"
+"""Ends the names of files that are being written."""
+
+_NUMBER: Final = "__partition"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A file with the rows that one task had for one partition."""
+
+    partition: int
+    path: Path
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scattered:
+    """The pieces that one task wrote, by partition; a partition without rows has none."""
+
+    pieces: tuple[Piece, ...]
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A path to write to; the file appears at `path` when the block ends without an error, and not at all otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}"
+    partial = path.with_name(f".{path.name}.{writer}{PARTIAL_SUFFIX}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_parquet(frame: pl.DataFrame, path: Path) -> Path:
+    """Write `frame` to `path`, whole or not at all; quick to write and read, for files that do not stay."""
+    with written_whole(path) as partial:
+        frame.write_parquet(partial, compression="lz4", statistics=False)
+    return path
+
+
+def partition_numbers(keys: pl.Series, partitions: int) -> pl.Series:
+    """The partition of each key: equal shares of the keys, and the same on every engine and machine.
+
+    The keys are mixed first, so that it does not matter how they are spread (the smallest of several hashes is small).
+
+    Args:
+        keys: keys without nulls. [N] uint64.
+        partitions: number of partitions, at least 1.
+
+    Returns:
+        [N] uint32, in [0, partitions).
+    """
+    mixed = mix64(keys.to_numpy(), "partition") >> np.uint64(32)
+    return pl.Series(_NUMBER, ((mixed * np.uint64(partitions)) >> np.uint64(32)).astype(np.uint32))
+
+
+def scatter(frame: pl.DataFrame, numbers: pl.Series, folder: Path, prefix: str) -> Scattered:
+    """Write the rows of each partition into a file of its own, in their order.
+
+    Args:
+        frame: the rows. [N].
+        numbers: partition of each row. [N] uint32.
+        folder: where; the files are `PARTITION/PREFIX.parquet`.
+        prefix: tells this task from others; named by the task's number, so that names sort in the order of the tasks.
+    """
+    if frame.is_empty():
+        return Scattered(())
+    parts = frame.with_columns(numbers.alias(_NUMBER)).partition_by(
+        _NUMBER, maintain_order=True, include_key=False, as_dict=True
+    )
+    pieces = []
+    for (number,), part in sorted(parts.items()):
+        path = write_parquet(part, folder / f"{number:05d}" / f"{prefix}.parquet")
+        pieces.append(Piece(int(number), path, part.height))
+    return Scattered(tuple(pieces))
+
+
+def read_partition(
+    files: Sequence[Path],
+    schema: pl.Schema | None = None,
+    *,
+    sort_by: Sequence[str] = (),
+    columns: Sequence[str] | None = None,
+) -> pl.DataFrame:
+    """The rows of several files, in an order that does not depend on who wrote them.
+
+    Args:
+        files: Parquet files of one schema; read in the order of their names.
+        schema: the columns where there is no file; null gives a frame without columns then.
+        sort_by: columns to sort by; equal rows stay in the order of the files. None: the order of the files.
+        columns: columns to read; null reads all.
+    """
+    if not files:
+        empty = pl.DataFrame(schema=schema)
+        return empty if columns is None else empty.select(columns)
+    ordered = sorted(files, key=lambda path: path.name)
+    wanted = None if columns is None else list(columns)
+    frame = pl.concat([pl.read_parquet(path, columns=wanted, glob=False) for path in ordered])
+    return frame.sort(sort_by, nulls_last=True, maintain_order=True) if sort_by else frame
