@@ -110,35 +110,80 @@ class DedupConfig:
 
 @settings
 class ConflictConfig:
-    """What happens to an answer that carries both labels.
+    """What happens to an answer that carries both labels. Near-duplicate answers count as one answer here.
+
+    The share of up is (prior_up + up) / (prior_up + prior_down + up + down), up and down being raters.
 
     Args:
-        policy: `majority` (the label that more raters gave), `drop` (neither label), `keep_both`, or `off` (nobody
-            looks for contradictions, not even for one rater's change of mind).
+        policy: `majority` (the label that more raters gave), `soft` (the same, with a weight that falls with the doubt
+            inside the band), `drop` (neither label), `keep_both`, or `off` (nobody looks for contradictions, not even
+            for one rater's change of mind).
         min_raters: different raters that a majority needs, at least 1.
-        band_low: an answer whose share of raters who voted up lies in [band_low, band_high] is contested.
-        band_high: see `band_low`; both at 0.5 means that only a tie is contested.
+        votes_per_rater: votes of one rater for one label of an answer that count, at least 1.
+        prior_up: ups that every answer has before anybody votes, 0 or more: the Beta prior of the share of up.
+        prior_down: downs that every answer has before anybody votes, 0 or more.
+        band_low: an answer whose share of up lies in [band_low, band_high] is contested: left out under `majority`, kept
+            with a lower weight under `soft`. Null is 0.5 for `majority` (only a tie) and 0 for `soft` (all).
+        band_high: see `band_low`; null is 0.5 for `majority` and 1 for `soft`.
+        cycles: what happens to pairs whose preferences run in a circle (a before b, b before c, c before a): `report`
+            counts them, `drop` leaves out the pairs that stand against the fewest-reversals order, `off` does not look.
     """
 
-    policy: Literal["majority", "drop", "keep_both", "off"] = "majority"
+    policy: Literal["majority", "soft", "drop", "keep_both", "off"] = "majority"
     min_raters: Annotated[int, Field(ge=1)] = 2
-    band_low: Share = 0.5
-    band_high: Share = 0.5
+    votes_per_rater: Annotated[int, Field(ge=1)] = 1
+    prior_up: Annotated[float, Field(ge=0)] = 1.0
+    prior_down: Annotated[float, Field(ge=0)] = 1.0
+    band_low: Share | None = None
+    band_high: Share | None = None
+    cycles: Literal["report", "drop", "off"] = "report"
 
     def __post_init__(self) -> None:
-        """Refuse a band that is upside down."""
-        _refuse_disorder("conflicts", "band_low", self.band_low, "band_high", self.band_high)
+        """Refuse a band that is upside down, and a soft band beside the tie, where the doubt is greatest."""
+        low, high = self.band
+        _refuse_disorder("conflicts", "band_low", low, "band_high", high)
+        if self.policy == "soft" and not low < 0.5 < high:
+            raise ConfigError(
+                "the band of the policy 'soft' does not reach to both sides of 0.5",
+                where="config table [conflicts]",
+                received=(low, high),
+                expected="band_low < 0.5 < band_high",
+            )
+
+    @property
+    def band(self) -> tuple[float, float]:
+        """The shares of up between which an answer is contested, both ends with it."""
+        low, high = (0.0, 1.0) if self.policy == "soft" else (0.5, 0.5)
+        return low if self.band_low is None else self.band_low, high if self.band_high is None else self.band_high
 
 
 @settings
 class CapsConfig:
     """How much of the dataset may rest on one rater, one cluster of prompts or one day.
 
+    A row rests on a rater when all its votes are that rater's. Rows whose rater is not known are never capped for it.
+    Which rows of a cap stay, a hash decides; a higher cap only adds rows.
+
     Args:
-        placeholder: to be replaced.
+        max_rater_share: largest share of the rows of each label that may rest on one rater, in (0, 1]; null does not
+            cap. No rater is held below twice an equal share of a label. 0.1 is where the audit starts to warn.
+        share_from_raters: known raters from which on `max_rater_share` holds, at least 1. With fewer, the raters are a
+            team and its rows are kept.
+        exempt_kinds: kinds of raters that are never capped, any of `end_user`, `annotator`, `llm_judge`, `code` and
+            `unknown`. Judges that are machines were chosen by you.
+        max_rows_per_rater_day: rows of one day (UTC) that may rest on one rater, at least 1; null does not cap.
+        max_rows_per_group: rows that one cluster of near-duplicate prompts may give, at least 1; null does not cap.
+        max_rows_per_day: rows that one day (UTC) may give, at least 1; null does not cap.
+        min_raters: different raters who gave the row's label, at least 1. Unknown raters count each.
     """
 
-    placeholder: int = 0
+    max_rater_share: Annotated[float, Field(gt=0, le=1)] | None = 0.1
+    share_from_raters: Annotated[int, Field(ge=1)] = 50
+    exempt_kinds: tuple[Literal["end_user", "annotator", "llm_judge", "code", "unknown"], ...] = ("llm_judge", "code")
+    max_rows_per_rater_day: Annotated[int, Field(ge=1)] | None = None
+    max_rows_per_group: Annotated[int, Field(ge=1)] | None = None
+    max_rows_per_day: Annotated[int, Field(ge=1)] | None = None
+    min_raters: Annotated[int, Field(ge=1)] = 1
 
 
 @settings

@@ -148,7 +148,7 @@ def _majority_graph(pairs: pl.DataFrame) -> tuple[NDArray[np.uint64], NDArray[np
 
 
 def _without_ends(arrows: _Arrows) -> _Arrows:
-    """The arrows left when those that start at an unbeaten answer or end at a winless one are taken off until none does."""
+    """The arrows left after those from unbeaten answers and those to winless ones are gone, and so on."""
     while True:
         nodes = int(max(arrows.winner.max(initial=-1), arrows.loser.max(initial=-1))) + 1
         wins = np.bincount(arrows.winner, minlength=nodes) > 0

@@ -75,9 +75,18 @@ class DropReason(_Reason):
         "dedup: the same but for case, white space or Unicode form; the surviving row's votes now count it.",
     )
     SUPERSEDED_VOTE = "superseded_vote", "conflicts: the raters behind this label later gave the other one."
-    OUTVOTED = "outvoted", "conflicts: more raters gave the same answer the other label."
+    OUTVOTED = "outvoted", "conflicts: more raters gave the same answer, or a near-duplicate, the other label."
     CONTESTED = "contested", "conflicts: both labels, and the votes do not decide."
     TOO_FEW_RATERS = "too_few_raters", "conflicts: both labels, from fewer raters than a majority needs."
+    PREFERENCE_CYCLE = (
+        "preference_cycle",
+        "conflicts: the row rests on pairs whose preferences contradict the others of their prompt in a circle.",
+    )
+    UNCONFIRMED = "unconfirmed", "caps: fewer different raters gave the answer this label than wanted."
+    RATER_DAY_CAP = "rater_day_cap", "caps: one rater gave more rows on one day than allowed."
+    GROUP_CAP = "group_cap", "caps: the cluster of near-duplicate prompts already gives as many rows as allowed."
+    DAY_CAP = "day_cap", "caps: the day already gives as many rows as allowed."
+    RATER_CAP = "rater_cap", "caps: one rater would be behind a larger share of the label's rows than allowed."
     DOWNSAMPLED = "downsampled", "rebalance: left out to bring the label ratio into its range."
     NO_PARTNER = "no_partner", "transcode: a pair needs an answer with the other label to the same prompt."
     NOT_EXPRESSIBLE = (
