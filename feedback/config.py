@@ -122,8 +122,8 @@ class ConflictConfig:
         votes_per_rater: votes of one rater for one label of an answer that count, at least 1.
         prior_up: ups that every answer has before anybody votes, 0 or more: the Beta prior of the share of up.
         prior_down: downs that every answer has before anybody votes, 0 or more.
-        band_low: an answer whose share of up lies in [band_low, band_high] is contested: left out under `majority`, kept
-            with a lower weight under `soft`. Null is 0.5 for `majority` (only a tie) and 0 for `soft` (all).
+        band_low: an answer whose share of up lies in [band_low, band_high] is contested: left out under `majority`,
+            kept with a lower weight under `soft`. Null is 0.5 for `majority` (only a tie) and 0 for `soft` (all).
         band_high: see `band_low`; null is 0.5 for `majority` and 1 for `soft`.
         cycles: what happens to pairs whose preferences run in a circle (a before b, b before c, c before a): `report`
             counts them, `drop` leaves out the pairs that stand against the fewest-reversals order, `off` does not look.
