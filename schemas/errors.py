@@ -31,8 +31,9 @@
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 __all__ = [
     "AuditGateError",
@@ -92,6 +93,9 @@ class ThumblineError(Exception):
         self.expected = expected
         self.todo = todo
         super().__init__(self._message())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reduced(self)
 
     def _message(self) -> str:
         head = self.what if self.where is None else f"{self.where}: {self.what}"
@@ -246,3 +250,11 @@ class RecordRejectedError(Exception):
         self.reason = str(reason)
         self.detail = detail
         super().__init__(f"{self.reason}: {detail}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reduced(self)
+
+
+def _reduced(error: Exception) -> tuple[Any, ...]:
+    """How `error` is pickled: as it is, since its message cannot be given to its constructor again."""
+    return copyreg.__newobj__, (type(error), *error.args), error.__dict__  # type: ignore[attr-defined]
