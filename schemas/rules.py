@@ -1,28 +1,72 @@
-"""The value rules of every table, each stated once as a pandera model over polars.
+"""The value rules of every table, each stated once as a polars expression that is true where a row keeps it.
 
-A check's name is the `RejectReason` or `rule` that a failing row is quarantined or refused under, so that the rule, the
-quarantine and the documentation cannot drift apart. This is the only room of `schemas` that imports pandera and polars.
+    Rule (reason, claim, expression) ──► violations   one pass over all rules, for the stages
+                                    └──► as_pandera   the same expressions as a pandera schema, for everybody else
+
+A rule's reason is the `RejectReason` that a failing row is quarantined or refused under, so that the rule, the
+quarantine and the documentation cannot drift apart. This is the only room of `schemas` that imports pandera and polars;
+pandera takes half a second to load, so only `as_pandera` does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
-import pandera.polars as pa
 import polars as pl
-from pandera.polars import PolarsData
+import pyarrow as pa
 
+from schemas.datasets import SPLITS, UNPAIRED_PREFERENCE
 from schemas.errors import ShapeError
-from schemas.events import OPERATIONS, RATER_KINDS, TIME_QUALITIES
+from schemas.events import FEEDBACK_EVENT, OPERATIONS, RATER_KINDS, TIME_QUALITIES
 from schemas.messages import ROLES
-from schemas.pairs import OUTCOMES
+from schemas.pairs import OUTCOMES, PREFERENCE_PAIR
 from schemas.reasons import RejectReason
 
-__all__ = ["FeedbackEventRules", "PreferencePairRules", "UnpairedPreferenceRules", "Violation", "violations"]
+if TYPE_CHECKING:
+    import pandera.polars as pandera
 
-_MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
-_FIRST_TIME = pl.datetime(1990, 1, 1, time_zone="UTC")
-_LAST_TIME = pl.datetime(2100, 1, 1, time_zone="UTC")
+__all__ = [
+    "FeedbackEventRules",
+    "PreferencePairRules",
+    "Rule",
+    "Rules",
+    "UnpairedPreferenceRules",
+    "Violation",
+    "as_pandera",
+    "violations",
+]
+
+_FIRST_TIME: Final = pl.datetime(1990, 1, 1, time_zone="UTC")
+_LAST_TIME: Final = pl.datetime(2100, 1, 1, time_zone="UTC")
+_RANKS: Final = {reason: place for place, reason in enumerate(RejectReason)}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """The reason that a row is refused under, what the rule says, and whether a row keeps it (null: it does not)."""
+
+    reason: RejectReason
+    claim: str
+    holds: pl.Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The rules of one table.
+
+    Args:
+        name: what messages call them.
+        types: type of every column that a rule reads; the table may have others.
+        rules: the rules.
+        unique: a column whose value no two rows share; null asks for none.
+    """
+
+    name: str
+    types: Mapping[str, pl.DataType]
+    rules: tuple[Rule, ...]
+    unique: str | None = None
 
 
 class Violation(tuple[int, str, str]):
@@ -42,147 +86,198 @@ class Violation(tuple[int, str, str]):
 
     @property
     def detail(self) -> str:
-        """Which column broke which check."""
+        """What the broken rule says."""
         return self[2]
 
 
-def _contents(column: str) -> pl.Expr:
-    return pl.col(column).list.eval(pl.element().struct.field("content").str.strip_chars() != "")
+def violations(frame: pl.DataFrame, rules: Rules) -> list[Violation]:
+    """The first broken rule of every row that breaks one, in row order.
+
+    Args:
+        frame: the table to check.
+        rules: one of the tables of rules of this module.
+
+    Raises:
+        ShapeError: a column is missing or has another type, so that no single row is at fault.
+    """
+    _refuse_other_shape(frame, rules)
+    kept = frame.select(rule.holds.fill_null(value=False).alias(str(place)) for place, rule in enumerate(rules.rules))
+    first: dict[int, tuple[int, str, str]] = {}
+    for rule, column in zip(rules.rules, kept, strict=True):
+        if not column.all():
+            _note(first, (~column).arg_true(), rule)
+    if rules.unique is not None and frame[rules.unique].n_unique() < frame.height:
+        _note(first, frame[rules.unique].is_duplicated().arg_true(), _unique(rules.unique))
+    return [Violation((row, reason, detail)) for row, (_, reason, detail) in sorted(first.items())]
+
+
+def as_pandera(rules: Rules) -> pandera.DataFrameSchema:
+    """The rules as a pandera schema over polars: its checks are the same expressions, named by their reasons.
+
+    Args:
+        rules: one of the tables of rules of this module.
+    """
+    import pandera.polars as pandera
+
+    def check(rule: Rule) -> pandera.Check:
+        holds = rule.holds.fill_null(value=False)
+        return pandera.Check(lambda data: data.lazyframe.select(holds), name=rule.reason.value, error=rule.claim)
+
+    columns = {
+        # Whether a null is right is for the rules to say, so that it has a reason too.
+        name: pandera.Column(kind, nullable=True, unique=name == rules.unique)
+        for name, kind in rules.types.items()
+    }
+    return pandera.DataFrameSchema(columns, checks=[check(rule) for rule in rules.rules], name=rules.name)
+
+
+def _refuse_other_shape(frame: pl.DataFrame, rules: Rules) -> None:
+    for name, kind in rules.types.items():
+        found = frame.schema.get(name)
+        if found != kind:
+            raise ShapeError(
+                f"the table breaks its schema: column {name!r} "
+                + ("is missing" if found is None else "has another type"),
+                where=rules.name,
+                received=None if found is None else str(found),
+                expected=str(kind),
+            )
+
+
+def _note(first: dict[int, tuple[int, str, str]], rows: pl.Series, rule: Rule) -> None:
+    """Remember the broken rule for every row that has none before it in the order of reasons."""
+    ranked = (_RANKS[rule.reason], rule.reason.value, rule.claim)
+    for row in rows.to_list():
+        first[row] = min(first.get(row, ranked), ranked)
+
+
+def _unique(column: str) -> Rule:
+    return Rule(RejectReason.RULE_VIOLATION, f"{column}: no two rows have the same", pl.col(column).is_unique())
 
 
 def _is_prompt(column: str) -> pl.Expr:
-    return _contents(column).list.any()
+    is_text = pl.element().struct.field("content").str.strip_chars() != ""
+    return pl.col(column).list.eval(is_text).list.any()
 
 
 def _is_answer(column: str) -> pl.Expr:
-    return pl.col(column).list.last().struct.field("content").str.strip_chars().fill_null("") != ""
+    return pl.col(column).list.last().struct.field("content").str.strip_chars() != ""
 
 
-def _ends_with(column: str, roles: tuple[str, ...]) -> pl.Expr:
-    return (pl.col(column).list.len() == 0) | pl.col(column).list.last().struct.field("role").is_in(roles)
-
-
-def _has_known_roles(column: str) -> pl.Expr:
-    return pl.col(column).list.eval(pl.element().struct.field("role").is_in(ROLES)).list.all()
-
-
-def _are_roles_right(prompt: str, *answers: str) -> pl.Expr:
-    rule = _ends_with(prompt, ("user", "tool")) & _has_known_roles(prompt)
-    for answer in answers:
-        rule = rule & _ends_with(answer, ("assistant",)) & _has_known_roles(answer)
-    return rule
+def _are_roles_right(column: str, *last: str) -> pl.Expr:
+    known = pl.col(column).list.eval(pl.element().struct.field("role").is_in(ROLES)).list.all()
+    return known & ((pl.col(column).list.len() == 0) | pl.col(column).list.last().struct.field("role").is_in(last))
 
 
 def _is_plausible_time(column: str) -> pl.Expr:
     return pl.col(column).is_null() | pl.col(column).is_between(_FIRST_TIME, _LAST_TIME)
 
 
-class _RatedAnswerRules(pa.DataFrameModel):
-    """Rules of every table with a prompt and one completion."""
-
-    @pa.dataframe_check(name=RejectReason.EMPTY_PROMPT.value)
-    def has_prompt(cls, data: PolarsData) -> pl.LazyFrame:
-        """A prompt holds at least one message that is not blank."""
-        return data.lazyframe.select(_is_prompt("prompt"))
-
-    @pa.dataframe_check(name=RejectReason.EMPTY_COMPLETION.value)
-    def has_completion(cls, data: PolarsData) -> pl.LazyFrame:
-        """A completion's last message is not blank."""
-        return data.lazyframe.select(_is_answer("completion"))
-
-    @pa.dataframe_check(name=RejectReason.BAD_ROLES.value)
-    def has_right_roles(cls, data: PolarsData) -> pl.LazyFrame:
-        """A prompt ends with user or tool, a completion with assistant, and every role is known."""
-        return data.lazyframe.select(_are_roles_right("prompt", "completion"))
+def _has_prompt() -> Rule:
+    return Rule(RejectReason.EMPTY_PROMPT, "prompt: at least one message is not blank", _is_prompt("prompt"))
 
 
-class FeedbackEventRules(_RatedAnswerRules):
-    """Rules of `schemas.events.FEEDBACK_EVENT` that Arrow types cannot say."""
-
-    event_id: str = pa.Field(str_matches=r"^[0-9a-f]{32}$")
-    source: str = pa.Field(str_length={"min_value": 1})
-    op: str = pa.Field(isin=OPERATIONS)
-    ts_quality: str = pa.Field(isin=TIME_QUALITIES)
-    rater_kind: str = pa.Field(isin=RATER_KINDS)
-
-    @pa.dataframe_check(name=RejectReason.BAD_TIME.value)
-    def has_plausible_time(cls, data: PolarsData) -> pl.LazyFrame:
-        """Times lie between 1990 and 2100."""
-        return data.lazyframe.select(_is_plausible_time("event_ts") & _is_plausible_time("updated_ts"))
+def _has_answers(*columns: str) -> Rule:
+    holds = pl.all_horizontal(_is_answer(column) for column in columns)
+    return Rule(RejectReason.EMPTY_COMPLETION, f"{' and '.join(columns)}: the last message is not blank", holds)
 
 
-class PreferencePairRules(pa.DataFrameModel):
-    """Rules of `schemas.pairs.PREFERENCE_PAIR` that Arrow types cannot say."""
-
-    pair_id: str = pa.Field(str_matches=r"^[0-9a-f]{32}$")
-    source: str = pa.Field(str_length={"min_value": 1})
-    outcome: str = pa.Field(isin=OUTCOMES)
-    ts_quality: str = pa.Field(isin=TIME_QUALITIES)
-    rater_kind: str = pa.Field(isin=RATER_KINDS)
-
-    @pa.dataframe_check(name=RejectReason.EMPTY_PROMPT.value)
-    def has_prompt(cls, data: PolarsData) -> pl.LazyFrame:
-        """A prompt holds at least one message that is not blank."""
-        return data.lazyframe.select(_is_prompt("prompt"))
-
-    @pa.dataframe_check(name=RejectReason.EMPTY_COMPLETION.value)
-    def has_answers(cls, data: PolarsData) -> pl.LazyFrame:
-        """The last message of each answer is not blank."""
-        return data.lazyframe.select(_is_answer("response_a") & _is_answer("response_b"))
-
-    @pa.dataframe_check(name=RejectReason.BAD_ROLES.value)
-    def has_right_roles(cls, data: PolarsData) -> pl.LazyFrame:
-        """The prompt ends with user or tool, both answers with assistant, and every role is known."""
-        return data.lazyframe.select(_are_roles_right("prompt", "response_a", "response_b"))
-
-    @pa.dataframe_check(name=RejectReason.IDENTICAL_RESPONSES.value)
-    def has_two_answers(cls, data: PolarsData) -> pl.LazyFrame:
-        """The two answers are different texts."""
-        return data.lazyframe.select(pl.col("response_a_hash") != pl.col("response_b_hash"))
-
-    @pa.dataframe_check(name=RejectReason.BAD_TIME.value)
-    def has_plausible_time(cls, data: PolarsData) -> pl.LazyFrame:
-        """The time lies between 1990 and 2100."""
-        return data.lazyframe.select(_is_plausible_time("event_ts"))
+def _has_right_roles(*answers: str) -> Rule:
+    holds = pl.all_horizontal(
+        _are_roles_right("prompt", "user", "tool"), *(_are_roles_right(column, "assistant") for column in answers)
+    )
+    claim = f"prompt ends with user or tool, {' and '.join(answers)} with assistant, and every role is known"
+    return Rule(RejectReason.BAD_ROLES, claim, holds)
 
 
-class UnpairedPreferenceRules(_RatedAnswerRules):
-    """Rules of `schemas.datasets.UNPAIRED_PREFERENCE`, checked on everything that is exported."""
-
-    row_id: str = pa.Field(str_matches=r"^[0-9a-f]{32}$", unique=True)
-    label: bool
-    weight: float = pa.Field(gt=0)
-    n_up: int = pa.Field(ge=0)
-    n_down: int = pa.Field(ge=0)
-    split: str = pa.Field(isin=("train", "test"))
+def _has_two_answers() -> Rule:
+    holds = pl.col("response_a_hash") != pl.col("response_b_hash")
+    return Rule(RejectReason.IDENTICAL_RESPONSES, "response_a and response_b: different texts", holds)
 
 
-def violations(frame: pl.DataFrame, rules: type[pa.DataFrameModel]) -> list[Violation]:
-    """The first broken rule of every row that breaks one, in row order.
-
-    Args:
-        frame: the table to check.
-        rules: one of the models of this module.
-
-    Raises:
-        ShapeError: a column is missing or has another type, so that no single row is at fault.
-    """
-    try:
-        rules.validate(frame, lazy=True)
-    except pa.errors.SchemaErrors as error:
-        return sorted(_first_by_row(error.failure_cases, rules.__name__))
-    return []
+def _has_plausible_times(*columns: str) -> Rule:
+    holds = pl.all_horizontal(_is_plausible_time(column) for column in columns)
+    return Rule(RejectReason.BAD_TIME, f"{' and '.join(columns)}: between 1990 and 2100", holds)
 
 
-def _first_by_row(cases: pl.DataFrame, table: str) -> Iterator[Violation]:
-    known = {reason.value: position for position, reason in enumerate(RejectReason)}
-    first: dict[int, tuple[int, str, str]] = {}
-    for case in cases.iter_rows(named=True):
-        if case["index"] is None:
-            raise ShapeError(f"the table breaks its schema: {case['check']}", where=f"{table}.{case['column']}")
-        reason = case["check"] if case["check"] in known else RejectReason.RULE_VIOLATION.value
-        detail = f"{case['column']}: {case['check']}"
-        ranked = (known[reason], reason, detail)
-        first[case["index"]] = min(first.get(case["index"], ranked), ranked)
-    for row, (_, reason, detail) in first.items():
-        yield Violation((row, reason, detail))
+def _other(column: str, claim: str, holds: pl.Expr) -> Rule:
+    return Rule(RejectReason.RULE_VIOLATION, f"{column}: {claim}", holds)
+
+
+def _is_id(column: str) -> Rule:
+    return _other(column, "32 hex digits", pl.col(column).str.contains(r"\A[0-9a-f]{32}\z"))
+
+
+def _is_one_of(column: str, values: tuple[str, ...]) -> Rule:
+    return _other(column, f"one of {', '.join(values)}", pl.col(column).is_in(values))
+
+
+def _is_filled(column: str) -> Rule:
+    return _other(column, "not empty", pl.col(column) != "")
+
+
+def _is_known(column: str) -> Rule:
+    return _other(column, "not null", pl.col(column).is_not_null())
+
+
+def _is_count(column: str) -> Rule:
+    return _other(column, "at least 0", pl.col(column) >= 0)
+
+
+def _is_weight(column: str) -> Rule:
+    return _other(column, "a number greater than 0", (pl.col(column) > 0) & pl.col(column).is_finite())
+
+
+def _rules(name: str, schema: pa.Schema, *rules: Rule, unique: str | None = None) -> Rules:
+    """Rules of the table `schema`, with the types that it gives to the columns they read."""
+    types = pl.Schema(schema)
+    read = {column for rule in rules for column in rule.holds.meta.root_names()}
+    return Rules(name, {column: kind for column, kind in types.items() if column in read}, rules, unique)
+
+
+FeedbackEventRules: Final = _rules(
+    "FeedbackEventRules",
+    FEEDBACK_EVENT,
+    _has_prompt(),
+    _has_answers("completion"),
+    _has_right_roles("completion"),
+    _has_plausible_times("event_ts", "updated_ts"),
+    _is_id("event_id"),
+    _is_filled("source"),
+    _is_one_of("op", OPERATIONS),
+    _is_one_of("ts_quality", TIME_QUALITIES),
+    _is_one_of("rater_kind", RATER_KINDS),
+)
+"""Rules of `schemas.events.FEEDBACK_EVENT` that Arrow types cannot say."""
+
+PreferencePairRules: Final = _rules(
+    "PreferencePairRules",
+    PREFERENCE_PAIR,
+    _has_prompt(),
+    _has_answers("response_a", "response_b"),
+    _has_right_roles("response_a", "response_b"),
+    _has_two_answers(),
+    _has_plausible_times("event_ts"),
+    _is_id("pair_id"),
+    _is_filled("source"),
+    _is_one_of("outcome", OUTCOMES),
+    _is_one_of("ts_quality", TIME_QUALITIES),
+    _is_one_of("rater_kind", RATER_KINDS),
+)
+"""Rules of `schemas.pairs.PREFERENCE_PAIR` that Arrow types cannot say."""
+
+UnpairedPreferenceRules: Final = _rules(
+    "UnpairedPreferenceRules",
+    UNPAIRED_PREFERENCE,
+    _has_prompt(),
+    _has_answers("completion"),
+    _has_right_roles("completion"),
+    _is_id("row_id"),
+    _is_known("label"),
+    _is_weight("weight"),
+    _is_count("n_up"),
+    _is_count("n_down"),
+    _is_one_of("split", SPLITS),
+    unique="row_id",
+)
+"""Rules of `schemas.datasets.UNPAIRED_PREFERENCE`, checked on everything that is exported."""
