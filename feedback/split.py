@@ -1,18 +1,42 @@
 """Stage `split`: which rows are trained on, and which are held out to evaluate.
 
+    all rows: group_id, label ──split_plan──► groups that are held out ──apply_split──► each partition, with its split
+
 Groups of prompts stay whole: a prompt is never on both sides. Which group is held out depends on its id and the seed
 only. Nothing is dropped, and the held-out rows keep the ratio of labels that the feedback has.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 import polars as pl
 
 from feedback.config import SplitConfig
-from feedback.stage import StageResult, count_labels, counted, finish_stage, hash_column
+from feedback.hashing import order_hash
+from feedback.stage import StageResult, count_labels, counted, finish_stage
 from schemas.settings import settings_to_dict
 
-__all__ = ["split"]
+__all__ = ["SplitPlan", "apply_split", "split", "split_notes", "split_plan"]
+
+_KINDS = ("has_up", "has_all")
+
+
+@dataclass(frozen=True, slots=True)
+class SplitPlan:
+    """What is held out.
+
+    Args:
+        test_groups: ids of the groups of the test split, sorted. [N] u64.
+        config: how much was wanted.
+        seed: what decided.
+    """
+
+    test_groups: pl.Series
+    config: SplitConfig
+    seed: int
 
 
 def split(candidates: pl.DataFrame, config: SplitConfig, *, seed: int = 0, digest_in: str = "") -> StageResult:
@@ -28,49 +52,87 @@ def split(candidates: pl.DataFrame, config: SplitConfig, *, seed: int = 0, diges
         seed: decides which groups are held out.
         digest_in: digest of the stage before.
     """
-    target = round(config.test_fraction * candidates.height)
-    test_groups = _test_groups(candidates, target, seed)
-    is_test = pl.col("group_id").is_in(test_groups.to_list())
-    kept = candidates.with_columns(split=pl.when(is_test).then(pl.lit("test")).otherwise(pl.lit("train")))
-    test, train = (count_labels(kept.filter(split=name)) for name in ("test", "train"))
-    groups = candidates["group_id"].n_unique()
-    note = (
-        f"{test.total:,} of {counted(candidates.height, 'row')} held out as the test split, in {len(test_groups):,} of "
-        f"{counted(groups, 'group')} of prompts: {test.desirable:,} desirable and {test.undesirable:,} undesirable."
-    )
+    plan = split_plan(candidates.select("group_id", "label"), config, seed=seed)
+    return apply_split(candidates, plan, digest_in=digest_in)
+
+
+def split_plan(narrow: pl.DataFrame, config: SplitConfig, *, seed: int = 0) -> SplitPlan:
+    """Which groups are held out, from the keys of all rows.
+
+    Args:
+        narrow: `group_id` and `label` of every row of every partition, in any order.
+        config: how much is held out.
+        seed: decides which groups are held out.
+    """
+    target = round(config.test_fraction * narrow.height)
+    groups = narrow.group_by("group_id").agg(rows=pl.len(), has_up=pl.col("label").any(), has_all=pl.col("label").all())
+    fitting = groups.filter(pl.col("rows") <= target)
+    return SplitPlan(_nearest(fitting, target, seed).sort(), config, seed)
+
+
+def apply_split(partition: pl.DataFrame, plan: SplitPlan, *, digest_in: str = "") -> StageResult:
+    """The rows of one partition, with `split` set as planned.
+
+    Args:
+        partition: rows of `schemas.datasets.CANDIDATE`; the rows of a group are in one partition.
+        plan: what is held out.
+        digest_in: digest of the stage before.
+    """
+    is_test = partition["group_id"].is_in(plan.test_groups.implode())
+    split_of_row = pl.when(is_test).then(pl.lit("test")).otherwise(pl.lit("train"))
+    kept = partition.with_columns(split=split_of_row)
+    labels, test = count_labels(partition), count_labels(partition.select("label").filter(is_test))
+    figures = {
+        "train": {
+            "desirable": labels.desirable - test.desirable,
+            "undesirable": labels.undesirable - test.undesirable,
+        },
+        "test": {"desirable": test.desirable, "undesirable": test.undesirable},
+        "groups": partition["group_id"].n_unique(),
+        "test_groups": partition["group_id"].filter(is_test).n_unique(),
+    }
     return finish_stage(
         "split",
         kept,
         kept.clear().with_columns(drop_reason=pl.lit(None, dtype=pl.String)),
-        rows_in=candidates.height,
-        labels_in=count_labels(candidates),
-        config={**settings_to_dict(config), "seed": seed},
+        rows_in=partition.height,
+        labels_in=labels,
+        config={**settings_to_dict(plan.config), "seed": plan.seed},
         digest_in=digest_in,
-        notes=[note] if config.test_fraction else ["Nothing is held out: test_fraction is 0."],
-        figures={
-            "train": {"desirable": train.desirable, "undesirable": train.undesirable},
-            "test": {"desirable": test.desirable, "undesirable": test.undesirable},
-            "groups": groups,
-            "test_groups": len(test_groups),
-        },
+        notes=split_notes(figures, plan.config),
+        figures=figures,
     )
 
 
-def _test_groups(candidates: pl.DataFrame, target: int, seed: int) -> pl.Series:
+def split_notes(figures: Mapping[str, Any], config: SplitConfig) -> list[str]:
+    """What the stage did, in a sentence.
+
+    Args:
+        figures: the figures of its report, or those of all partitions summed.
+        config: how much was wanted.
+    """
+    if not config.test_fraction:
+        return ["Nothing is held out: test_fraction is 0."]
+    test, train = figures["test"], figures["train"]
+    held_out = sum(test.values())
+    note = (
+        f"{held_out:,} of {counted(held_out + sum(train.values()), 'row')} held out as the test split, in "
+        f"{figures['test_groups']:,} of {counted(figures['groups'], 'group')} of prompts: {test['desirable']:,} "
+        f"desirable and {test['undesirable']:,} undesirable."
+    )
+    return [note]
+
+
+def _nearest(fitting: pl.DataFrame, target: int, seed: int) -> pl.Series:
     """Ids of the groups that are held out: the shortest run of the order that comes nearest to `target` rows."""
-    groups = candidates.group_by("group_id").agg(
-        rows=pl.len(), has_up=pl.col("label").any(), has_all=pl.col("label").all()
-    )
-    fitting = groups.filter(pl.col("rows") <= target).sort("group_id")
     if not fitting.height:
         return fitting["group_id"]
-    kinds = ["has_up", "has_all"]
     ordered = (
-        fitting.with_columns(order=hash_column(fitting["group_id"], "split", str(seed)))
-        .sort("order", "group_id")
+        fitting.with_columns(order=order_hash(fitting["group_id"], "split", seed))
+        .sort("order")
         # Fractional rank: the n-th group of a kind stands at (n - 1/2) / size, so every run takes of each kind alike.
-        .with_columns(place=(pl.int_range(pl.len()).over(kinds) + 0.5) / pl.len().over(kinds))
-        .sort("place", "order", "group_id")
+        .with_columns(place=(pl.int_range(pl.len()).over(_KINDS) + 0.5) / pl.len().over(_KINDS))
+        .sort("place", "order")
     )
     distance = (ordered["rows"].cast(pl.Int64).cum_sum() - target).abs()
     return ordered["group_id"].head(int(distance.arg_min() or 0) + 1)
