@@ -1,52 +1,49 @@
 """Stage `export`: text joins the rows again, and Parquet shards are written.
 
-    keys ──order by hash──► shard, position
-    text tables ──batch by batch──► a part file per shard ──one shard at a time──► data/train-00000-of-00004.parquet
+    rows, part by part ───keys──► the plan: order, shards, row groups
+           │                           │
+           ├──columns without text──► runs ─┐
+    text files, a chunk at a time ──► runs ─┴─ a row group at a time ──► data/train-00000-of-00004.parquet
 
-Text is read once and memory holds the keys, one batch and one shard. The manifest is not written here: it comes last.
+Text is read once. Memory holds the keys, and either all texts, where they are few, or a few row groups. The manifest is
+not written here: it comes last.
 """
 
 from __future__ import annotations
 
-import math
-import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from feedback.config import ExportConfig
-from feedback.stage import count_labels, counted, finish_stage, hash_column
-from schemas.datasets import SPLITS, UNPAIRED_PREFERENCE
-from schemas.errors import CorruptionError
-from schemas.manifest import Shard, file_sha256
-from schemas.messages import MESSAGES
+from feedback.export_plan import ExportPlan, plan_export
+from feedback.export_rows import ROW_COLUMNS, export_rows
+from feedback.export_runs import Run, keep_run
+from feedback.export_shards import write_shard
+from feedback.export_texts import TextChunk, TextTable, find_texts, id_keys, read_texts
+from feedback.hashing import stage_digest
+from feedback.stage import counted
+from schemas.datasets import UNPAIRED_PREFERENCE
+from schemas.manifest import Shard
 from schemas.progress import Advance, Progress, silent
-from schemas.report import StageReport
-from schemas.rules import UnpairedPreferenceRules, violations
+from schemas.report import LabelCounts, StageReport
 from schemas.settings import settings_to_dict
 
-__all__ = ["ExportResult", "TextTable", "export"]
+__all__ = ["ExportResult", "Part", "TextTable", "export"]
 
-_BATCH_ROWS: Final = 4096
-_OPEN_FILES: Final = 256
-_PART: Final = pa.schema(
-    [("position", pa.int64()), ("prompt", MESSAGES), ("completion", MESSAGES), ("tools", pa.string())]
-)
+Part = pl.DataFrame | Path
+"""Some of the rows: a table, or a Parquet file of it."""
 
-
-@dataclass(frozen=True, slots=True)
-class TextTable:
-    """Parquet files that hold text: the column of ids, and for each `text_side` the column of its completion."""
-
-    paths: tuple[Path, ...]
-    id_column: str
-    completions: Mapping[str, str]
+T = TypeVar("T")
+R = TypeVar("R")
+_DECIDED: Final = ("row_key", "label", "weight", "group_id", "split")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +55,7 @@ class ExportResult:
 
 
 def export(
-    candidates: pl.DataFrame,
+    candidates: pl.DataFrame | Sequence[Part],
     texts: Sequence[TextTable],
     folder: Path,
     config: ExportConfig,
@@ -69,169 +66,132 @@ def export(
 ) -> ExportResult:
     """Shards of `schemas.datasets.UNPAIRED_PREFERENCE` in `folder/data`, in an order that mixes labels and sources.
 
+    The same rows give the same bytes, whatever parts they come in and in whatever order their texts lie.
+
     Args:
-        candidates: rows of `schemas.datasets.CANDIDATE` with their split, each `row_id` once.
+        candidates: rows of `schemas.datasets.CANDIDATE` with their split, each `row_id` once: a table, or parts of it.
         texts: where their texts lie.
         folder: the dataset's folder.
-        config: the wanted size of shards.
+        config: the wanted size of shards, and how much text is held in memory.
         seed: decides the order of rows.
         digest_in: digest of the stage before.
-        progress: told about every row written.
+        progress: told about every row read and written.
 
     Raises:
-        CorruptionError: a row's text is missing, or breaks the rules of the table.
+        CorruptionError: a row's text is missing, or breaks the rules of the table, or a row is there twice.
     """
-    rows = _placed(candidates, config, seed)
-    parts = folder / "parts"
-    names = UNPAIRED_PREFERENCE.names if _has_tools(rows, texts) else _without_tools()
-    # Train comes first in every list of shards.
-    paths = rows.select("split", "path").unique().sort(["split", "path"], descending=[True, False])["path"].to_list()
-    shards = []
-    (folder / "data").mkdir(parents=True, exist_ok=True)
-    with progress("export", 2 * rows.height) as advance:
-        for start in range(0, len(paths), _OPEN_FILES):
-            group = paths[start : start + _OPEN_FILES]
-            _scatter(rows.filter(pl.col("path").is_in(group)), texts, parts, advance)
-            for path in group:
-                meta = rows.filter(path=path).sort("position")
-                shards.append(_write_shard(meta, parts, folder, names))
-                advance(meta.height)
-            shutil.rmtree(parts)
-    return ExportResult(tuple(shards), _report(candidates, tuple(shards), config, seed, digest_in))
-
-
-def _placed(candidates: pl.DataFrame, config: ExportConfig, seed: int) -> pl.DataFrame:
-    """The rows without text, with the path of their shard and their position in the split."""
-    of_vote = pl.element().struct
-    rows = candidates.with_columns(
-        order=hash_column(candidates["row_id"], "export", str(seed)),
-        source_event_ids=pl.col("votes").list.eval(of_vote.field("event_id")).list.sort(),
-        n_up=pl.col("votes").list.eval(of_vote.field("label").cast(pl.Int64)).list.sum(),
-        n_down=pl.col("votes").list.eval((~of_vote.field("label")).cast(pl.Int64)).list.sum(),
-    ).sort("order", "row_id")
-    placed = []
-    for split in SPLITS:
-        part = rows.filter(split=split).with_row_index("position").with_columns(pl.col("position").cast(pl.Int64))
-        # A character is taken for a byte: the keys know lengths in characters only.
-        size = int((part["prompt_chars"] + part["completion_chars"]).sum())
-        count = max(1, min(part.height, math.ceil(size / (config.shard_mb * 1e6))))
-        number = (pl.col("position") * count // max(1, part.height)).cast(pl.String).str.zfill(5)
-        placed.append(part.with_columns(path=pl.format(f"data/{split}-{{}}-of-{count:05d}.parquet", number)))
-    return pl.concat(placed)
-
-
-def _without_tools() -> list[str]:
-    return [name for name in UNPAIRED_PREFERENCE.names if name != "tools"]
-
-
-def _has_tools(rows: pl.DataFrame, texts: Sequence[TextTable]) -> bool:
-    wanted = rows.select("text_id")
-    for table in texts:
-        for path in table.paths:
-            if "tools" in pq.read_schema(path).names:
-                tools = pl.scan_parquet(path).select(pl.col(table.id_column).alias("text_id"), "tools")
-                used = tools.filter(pl.col("tools").is_not_null()).join(wanted.lazy(), on="text_id", how="semi")
-                if used.head(1).collect().height:
-                    return True
-    return False
-
-
-def _scatter(rows: pl.DataFrame, texts: Sequence[TextTable], parts: Path, advance: Advance) -> None:
-    """Write the texts of `rows` into one part file for each shard, in the order of the text tables."""
-    parts.mkdir(parents=True, exist_ok=True)
-    wanted = rows.select("text_id", "text_side", "path", "position")
-    writers = {
-        path: pq.ParquetWriter(parts / Path(path).name, _PART, compression="zstd")
-        for path in wanted["path"].unique().to_list()
-    }
-    try:
-        for table in texts:
-            for joined in _join_texts(wanted, table):
-                for (path,), part in joined.partition_by("path", as_dict=True).items():
-                    writers[path].write_table(_arrow(part.select(_PART.names), _PART))
-                advance(joined.height)
-    finally:
-        for writer in writers.values():
-            writer.close()
-
-
-def _join_texts(wanted: pl.DataFrame, table: TextTable) -> Iterator[pl.DataFrame]:
-    columns = [table.id_column, "prompt", "tools", *table.completions.values()]
-    for path in table.paths:
-        with pq.ParquetFile(path) as file:
-            known = [name for name in columns if name in file.schema_arrow.names]
-            for batch in file.iter_batches(_BATCH_ROWS, columns=known):
-                texts = pl.DataFrame(pl.from_arrow(batch)).rename({table.id_column: "text_id"})
-                if "tools" not in known:
-                    texts = texts.with_columns(tools=pl.lit(None, dtype=pl.String))
-                for side, column in table.completions.items():
-                    joined = wanted.filter(text_side=side).join(texts, on="text_id")
-                    if joined.height:
-                        yield joined.with_columns(completion=column)
-
-
-def _write_shard(meta: pl.DataFrame, parts: Path, folder: Path, names: Sequence[str]) -> Shard:
-    """One finished Parquet file of the rows `meta`, flushed to disk.
-
-    Raises:
-        CorruptionError: a text is missing or breaks the rules.
-    """
-    path = folder / meta["path"][0]
-    texts = pl.DataFrame(pl.read_parquet(parts / path.name))
-    # The same record may have been ingested twice; its text is the same.
-    texts = texts.unique("position", keep="any").sort("position")
-    if texts["position"].to_list() != meta["position"].to_list():
-        missing = meta.join(texts, on="position", how="anti")
-        raise CorruptionError(
-            f"the text of {counted(missing.height, 'row')} is missing, the first with text_id {missing['text_id'][0]}",
-            where=path.name,
-            todo="Curate again from the raw files",
-        )
-    frame = pl.concat([meta, texts.drop("position")], how="horizontal").select(names)
-    broken = violations(frame, UnpairedPreferenceRules)
-    if broken:
-        raise CorruptionError(
-            f"{counted(len(broken), 'row')} break the rules of the curated table",
-            where=path.name,
-            received=broken[0].detail,
-            expected="rows that `ingest` let through",
-            todo="Curate again from the raw files",
-        )
-    schema = pa.schema([UNPAIRED_PREFERENCE.field(name) for name in names])
-    with path.open("wb") as sink:
-        pq.write_table(_arrow(frame, schema), sink, compression="zstd", write_page_checksum=True, row_group_size=10_000)
-        sink.flush()
-        os.fsync(sink.fileno())
-    labels = count_labels(meta)
-    return Shard(
-        path=meta["path"][0],
-        split=meta["split"][0],
-        rows=meta.height,
-        desirable=labels.desirable,
-        undesirable=labels.undesirable,
-        bytes=path.stat().st_size,
-        sha256=file_sha256(path),
+    parts = [candidates] if isinstance(candidates, pl.DataFrame) else list(candidates)
+    keys = _read_keys(parts)
+    plan = plan_export(
+        keys,
+        lambda: pl.concat([_select(part, "row_id") for part in parts])["row_id"],
+        shard_mb=config.shard_mb,
+        seed=seed,
     )
+    keys = keys.with_columns(place=plan.places)
+    scratch = None if keys["chars"].sum() <= config.memory_mb * 1e6 else folder / "parts"
+    with progress("export", 2 * keys.height) as advance:
+        rows, text_runs = _make_runs(parts, texts, keys, plan, scratch, advance)
+        shards = _write_shards(rows, text_runs, plan, folder, advance)
+    if scratch is not None:
+        shutil.rmtree(scratch)
+    return ExportResult(shards, _report(keys, shards, config, seed, digest_in))
 
 
-def _arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
-    return frame.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema)
+def _select(part: Part, *columns: str | pl.Expr) -> pl.DataFrame:
+    return part.select(columns) if isinstance(part, pl.DataFrame) else pl.scan_parquet(part).select(columns).collect()
+
+
+def _read_keys(parts: Sequence[Part]) -> pl.DataFrame:
+    """What is known of every row at once: less than a hundred bytes each."""
+    chars = (pl.col("prompt_chars") + pl.col("completion_chars")).alias("chars")
+    return pl.concat([_select(part, *_DECIDED, "text_side", chars, *id_keys("text_id")) for part in parts])
+
+
+def _make_runs(
+    parts: Sequence[Part],
+    texts: Sequence[TextTable],
+    keys: pl.DataFrame,
+    plan: ExportPlan,
+    scratch: Path | None,
+    advance: Advance,
+) -> tuple[list[Run], list[Run]]:
+    if scratch is not None:
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+    chunks = find_texts(texts, keys.select("high", "low", "text_side", "place"))
+
+    def run_of_rows(task: tuple[int, Part, int, int]) -> Run:
+        number, part, start, stop = task
+        places = plan.places[start:stop]
+        order = np.argsort(places)
+        path = None if scratch is None else scratch / f"rows-{number:05d}.arrow"
+        return keep_run(export_rows(_select(part, *ROW_COLUMNS), order), places[order], plan.starts, path)
+
+    def run_of_texts(task: tuple[int, TextChunk]) -> Run:
+        number, chunk = task
+        path = None if scratch is None else scratch / f"texts-{number:05d}.arrow"
+        return keep_run(read_texts(chunk), chunk.places, plan.starts, path)
+
+    rows = list(_in_threads(run_of_rows, _with_borders(parts)))
+    text_runs = []
+    for run in _in_threads(run_of_texts, enumerate(chunks)):
+        text_runs.append(run)
+        advance(run.places.size)
+    return rows, text_runs
+
+
+def _with_borders(parts: Sequence[Part]) -> Iterator[tuple[int, Part, int, int]]:
+    """Each part with its number and the numbers of its first row and of the one after its last."""
+    start = 0
+    for number, part in enumerate(parts):
+        stop = start + int(_select(part, pl.len()).item())
+        yield number, part, start, stop
+        start = stop
+
+
+def _write_shards(
+    rows: Sequence[Run], texts: Sequence[Run], plan: ExportPlan, folder: Path, advance: Advance
+) -> tuple[Shard, ...]:
+    has_tools = any("tools" in run.names for run in texts)
+    schema = pa.schema([field for field in UNPAIRED_PREFERENCE if has_tools or field.name != "tools"])
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    shards = []
+    for shard in _in_threads(lambda shard: write_shard(shard, plan, rows, texts, folder, schema), plan.shards):
+        shards.append(shard)
+        advance(shard.rows)
+    return tuple(shards)
+
+
+def _in_threads(work: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
+    """The results in the order of the tasks. Polars and Arrow let go of the interpreter while they work."""
+    pool = ThreadPoolExecutor(pl.thread_pool_size())
+    try:
+        yield from pool.map(work, tasks)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _report(
-    candidates: pl.DataFrame, shards: tuple[Shard, ...], config: ExportConfig, seed: int, digest_in: str
+    keys: pl.DataFrame, shards: tuple[Shard, ...], config: ExportConfig, seed: int, digest_in: str
 ) -> StageReport:
+    described = {**settings_to_dict(config), "seed": seed}
+    deciding = {name: value for name, value in described.items() if name != "memory_mb"}
+    desirable = int(keys["label"].sum())
+    labels = LabelCounts(desirable, keys.height - desirable)
     size = sum(shard.bytes for shard in shards)
     figures: dict[str, Any] = {"shards": len(shards), "bytes": size}
-    result = finish_stage(
-        "export",
-        candidates,
-        candidates.clear().with_columns(drop_reason=pl.lit(None, dtype=pl.String)),
-        rows_in=candidates.height,
-        labels_in=count_labels(candidates),
-        config={**settings_to_dict(config), "seed": seed},
+    return StageReport(
+        stage="export",
+        rows_in=keys.height,
+        rows_created=0,
+        rows_kept=keys.height,
+        dropped={},
+        labels_in=labels,
+        labels_kept=labels,
         digest_in=digest_in,
-        notes=[f"{counted(candidates.height, 'row')} in {counted(len(shards), 'shard')} of {size:,} bytes together."],
+        digest_out=stage_digest(digest_in, "export", deciding, keys.sort("place"), _DECIDED),
+        config=described,
+        notes=(f"{counted(keys.height, 'row')} in {counted(len(shards), 'shard')} of {size:,} bytes together.",),
         figures=figures,
     )
-    return result.report
