@@ -8,6 +8,17 @@ Rows that meet in a band of MinHash values are candidates, their true Jaccard si
 shingles, and clusters are the connected components of the pairs that reach the threshold. Nobody looks at labels here.
 """
 
+from feedback.near.find import NearClusters, find_clusters
+from feedback.near.sketch_files import SketchFile, sketch_files, write_sketches
 from feedback.near.sketches import Sketches, band_shape, sketch_texts
 
-__all__ = ["Sketches", "band_shape", "sketch_texts"]
+__all__ = [
+    "NearClusters",
+    "SketchFile",
+    "Sketches",
+    "band_shape",
+    "find_clusters",
+    "sketch_files",
+    "sketch_texts",
+    "write_sketches",
+]

@@ -1,0 +1,143 @@
+"""Pairs of documents worth comparing: those that meet in a bucket of a band, each with the bucket's least member only.
+
+Documents are numbered in the order of their keys, so that the least number is the least key and no position in a file
+counts. A bucket of n members gives n - 1 pairs. Members that turn out unlike their leader form a new bucket, and so on
+for a few rounds; a large rest is first divided by the next band, so that a bucket polluted by a common phrase still
+finds its twins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Buckets", "Compared", "buckets_of_band", "candidate_pairs", "pair_codes", "rest_of_buckets"]
+
+_ROUNDS: Final = 6
+"""Leaders that a bucket may have, one after the other."""
+_LARGE: Final = 64
+"""A rest of more members is divided by the next band before it gets a new leader."""
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """Members of buckets of two or more, bucket by bucket, ascending in each.
+
+    Args:
+        members: numbers of documents. [M] uint32.
+        firsts: True for the first member of a bucket, its leader. [M] bool.
+    """
+
+    members: NDArray[np.uint32]
+    firsts: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Pairs that were compared.
+
+    Args:
+        codes: pairs as 2**32 * leader + member, ascending. [P] uint64.
+        similarity: how alike they are; exact from the threshold on. [P] float64.
+    """
+
+    codes: NDArray[np.uint64]
+    similarity: NDArray[np.float64]
+
+
+def buckets_of_band(values: NDArray[np.uint32]) -> Buckets:
+    """Documents with an equal value in a band.
+
+    Args:
+        values: hash of each document in the band. [N] uint32.
+    """
+    from feedback.near.pair_kernels import repeated
+
+    packed = np.empty(len(values), np.uint64)
+    packed = np.sort(packed[: repeated(values, packed)])
+    return _buckets(packed >> np.uint64(32), packed.astype(np.uint32))
+
+
+def pair_codes(buckets: Buckets) -> NDArray[np.uint64]:
+    """Leader and member of each pair as one number, 2**32 * leader + member, in the order of the members.
+
+    Args:
+        buckets: M members in B buckets.
+
+    Returns:
+        [M - B] uint64.
+    """
+    leaders = buckets.members[buckets.firsts][np.cumsum(buckets.firsts) - 1]
+    codes: NDArray[np.uint64] = (leaders.astype(np.uint64) << np.uint64(32)) | buckets.members
+    return codes[~buckets.firsts]
+
+
+def rest_of_buckets(buckets: Buckets, alike: NDArray[np.bool_], next_band: Callable[[], NDArray[np.uint32]]) -> Buckets:
+    """Buckets of the members that are unlike their leader.
+
+    Args:
+        buckets: M members in B buckets.
+        alike: whether each pair of `pair_codes` is alike. [M - B] bool.
+        next_band: gives the hash of each document in another band; called only if a rest is large.
+    """
+    keep = np.zeros(len(buckets.members), bool)
+    keep[~buckets.firsts] = ~alike
+    numbers = (np.cumsum(buckets.firsts) - 1)[keep].astype(np.uint64)
+    members = buckets.members[keep]
+    sizes = np.bincount(numbers.astype(np.int64)) if len(numbers) else np.empty(0, np.int64)
+    if sizes.max(initial=0) > _LARGE:
+        large = sizes[numbers.astype(np.int64)] > _LARGE
+        numbers <<= np.uint64(32)
+        numbers[large] |= next_band()[members[large]]
+        order = np.lexsort((members, numbers))
+        numbers, members = numbers[order], members[order]
+    return _buckets(numbers, members)
+
+
+def candidate_pairs(
+    bands: int,
+    read_band: Callable[[int], NDArray[np.uint32]],
+    compare: Callable[[NDArray[np.uint64]], NDArray[np.float64]],
+    *,
+    threshold: float,
+    at_once: int | None = None,
+) -> Iterator[Compared]:
+    """Pairs of documents that meet in a bucket, compared round by round.
+
+    Args:
+        bands: number of bands.
+        read_band: gives the hash of each document in a band. [N] uint32.
+        compare: similarity of pairs, given as ascending codes.
+        threshold: a pair is alike from here on, in [0, 1].
+        at_once: bands that are held at the same time; null takes all. It changes the memory and how often a pair is
+            compared, never which pairs are.
+    """
+    step = at_once or bands
+    for first in range(0, bands, step):
+        numbers = range(first, min(first + step, bands))
+        buckets = [buckets_of_band(read_band(number)) for number in numbers]
+        for turn in range(1, _ROUNDS + 1):
+            codes = [pair_codes(of_band) for of_band in buckets]
+            asked, where = np.unique(np.concatenate(codes), return_inverse=True)
+            if not len(asked):
+                break
+            similarity = compare(asked)
+            yield Compared(asked, similarity)
+            answers = np.split((similarity >= threshold)[where], np.cumsum([len(part) for part in codes])[:-1])
+            buckets = [
+                rest_of_buckets(of_band, answer, partial(read_band, (number + turn) % bands))
+                for number, of_band, answer in zip(numbers, buckets, answers, strict=True)
+            ]
+
+
+def _buckets(values: NDArray[np.uint64], members: NDArray[np.uint32]) -> Buckets:
+    """Buckets of members that stand in the order of values; those with one member are left out."""
+    same = values[1:] == values[:-1]
+    firsts = np.concatenate([np.ones(min(len(values), 1), bool), ~same])
+    alone = firsts & np.concatenate([~same, np.ones(min(len(values), 1), bool)])
+    return Buckets(members[~alone], firsts[~alone])

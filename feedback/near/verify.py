@@ -1,0 +1,102 @@
+"""True Jaccard similarity of candidate pairs, from all their shingles.
+
+Two prompts are near-duplicates if the sets of their shingles reach the threshold. Two answers are if both the sets of
+prompt and completion together and the sets of the completions alone reach it: else "Yes." and "No." to one long prompt
+would be one answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Documents", "pair_similarities"]
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Where the shingles of N documents are.
+
+    Args:
+        sources: arrays of shingles, or the files that hold them.
+        source: which of them holds each document. [N] int64.
+        starts: where each document begins in it. [N] int64.
+        middles: where the tail begins that must be alike by itself; the start where there is none. [N] int64.
+        ends: where each document ends. [N] int64.
+    """
+
+    sources: Sequence[Path | NDArray[np.uint32]]
+    source: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    middles: NDArray[np.int64]
+    ends: NDArray[np.int64]
+
+
+def pair_similarities(
+    documents: Documents, codes: NDArray[np.uint64], *, threshold: float, memory_mb: int
+) -> NDArray[np.float64]:
+    """Similarity of each pair; for one that is below the threshold perhaps only an upper bound that is below it too.
+
+    Args:
+        documents: N documents.
+        codes: pairs as 2**32 * document + document. [P] uint64.
+        threshold: where near-duplicates begin.
+        memory_mb: memory that shingles may take, at least that of one pair.
+
+    Returns:
+        [P] float64, in [0, 1].
+    """
+    left, right = (codes >> np.uint64(32)).astype(np.int64), (codes & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    sizes = documents.ends - documents.starts
+    needed = np.cumsum(sizes[left] + sizes[right])
+    found = np.empty(len(codes), np.float64)
+    start = 0
+    while start < len(codes):
+        before = needed[start - 1] if start else 0
+        end = max(int(np.searchsorted(needed, before + max(memory_mb, 1) * 250_000, side="right")), start + 1)
+        found[start:end] = _batch(documents, left[start:end], right[start:end], threshold)
+        start = end
+    return found
+
+
+def _batch(
+    documents: Documents, left: NDArray[np.int64], right: NDArray[np.int64], threshold: float
+) -> NDArray[np.float64]:
+    from feedback.near.pair_kernels import similarities
+
+    needed = np.zeros(len(documents.starts), bool)
+    needed[left] = needed[right] = True
+    chosen = np.flatnonzero(needed)
+    places = np.zeros(len(needed), np.int64)
+    places[chosen] = np.arange(len(chosen))
+    sizes = (documents.ends - documents.starts)[chosen]
+    starts = np.cumsum(sizes) - sizes
+    shingles = _shingles(documents, chosen, starts, int(sizes.sum()))
+    middles = starts + (documents.middles - documents.starts)[chosen]
+    found = np.empty(len(left), np.float64)
+    longest = int(sizes.max(initial=0))
+    similarities(shingles, starts, middles, starts + sizes, places[left], places[right], longest, threshold, found)
+    return found
+
+
+def _shingles(
+    documents: Documents, chosen: NDArray[np.int64], places: NDArray[np.int64], size: int
+) -> NDArray[np.uint32]:
+    """Shingles of some documents one after the other; a file is mapped only while its own are copied."""
+    from feedback.near.pair_kernels import gather
+
+    shingles = np.empty(size, np.uint32)
+    of_source = documents.source[chosen]
+    order = np.argsort(of_source, kind="stable")
+    for group in np.split(order, np.flatnonzero(np.diff(of_source[order])) + 1):
+        if not len(group):
+            continue
+        source = documents.sources[of_source[group[0]]]
+        held = np.memmap(source, np.uint32, mode="r") if isinstance(source, Path) else source
+        rows = chosen[group]
+        gather(np.asarray(held), documents.starts[rows], documents.ends[rows], shingles, places[group])
+    return shingles
