@@ -17,8 +17,9 @@ def mix(value: int, more: int) -> int:
 
 
 def finish(value: int) -> int:
-    value = (value ^ (value >> 32)) * FINISH & MASK
-    return value ^ (value >> 29)
+    value = (value ^ (value >> 30)) * STEP & MASK
+    value = (value ^ (value >> 27)) * FINISH & MASK
+    return value ^ (value >> 31)
 
 
 def word_hash(word: str) -> int:

@@ -9,6 +9,7 @@ shingles, and clusters are the connected components of the pairs that reach the 
 """
 
 from feedback.near.find import NearClusters, find_clusters
+from feedback.near.pairs import near_clusters, near_pairs
 from feedback.near.sketch_files import SketchFile, sketch_files, write_sketches
 from feedback.near.sketches import Sketches, band_shape, sketch_texts
 
@@ -18,6 +19,8 @@ __all__ = [
     "Sketches",
     "band_shape",
     "find_clusters",
+    "near_clusters",
+    "near_pairs",
     "sketch_files",
     "sketch_texts",
     "write_sketches",

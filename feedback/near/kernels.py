@@ -98,8 +98,10 @@ def _step(key, element):
 
 @njit
 def _finish(value):
-    value = (value ^ (value >> np.uint64(32))) * _FINISH
-    return value ^ (value >> np.uint64(29))
+    """Every bit of the result depends on every bit of the value (the finalizer of SplitMix64)."""
+    value = (value ^ (value >> np.uint64(30))) * _STEP
+    value = (value ^ (value >> np.uint64(27))) * _FINISH
+    return value ^ (value >> np.uint64(31))
 
 
 @njit

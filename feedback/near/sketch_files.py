@@ -1,7 +1,7 @@
 """Sketches on disk: three files for each block of rows, written by ingest and read piece by piece.
 
-`NAME.keys.arrow` has a row for each row: its keys and the number of its shingles. `NAME.bands.bin` has the bands one
-after the other, those of prompts before those of answers, `NAME.shingles.bin` the hashed shingles of row after row; both
+`NAME.keys.arrow` has the keys of each row and the number of its shingles. `NAME.bands.bin` has the bands one after the
+other, those of prompts before those of answers, `NAME.shingles.bin` the hashed shingles of row after row. Both
 are bare 32-bit little-endian numbers, so that one band is read at a time, and of the shingles, of which 3,000,000 rows
 have gigabytes, only those of candidates.
 """
@@ -144,6 +144,6 @@ def read_band(
     for file, count in zip(files, rows, strict=True):
         with file.bands.open("rb") as source:
             source.seek(4 * count * (bands * answers + band))
-            source.readinto(memoryview(found)[place : place + count])
+            source.readinto(found[place : place + count].data)
         place += count
     return found

@@ -42,7 +42,7 @@ def pair_similarities(
     """Similarity of each pair; for one that is below the threshold perhaps only an upper bound that is below it too.
 
     Args:
-        documents: N documents.
+        documents: N documents, each with at least one shingle.
         codes: pairs as 2**32 * document + document. [P] uint64.
         threshold: where near-duplicates begin.
         memory_mb: memory that shingles may take, at least that of one pair.
