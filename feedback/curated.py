@@ -1,14 +1,18 @@
-"""A finished dataset as candidates again, so that it can be rebalanced without its raw files."""
+"""A finished dataset as candidates again, so that it can be rebalanced or audited without its raw files."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feedback.export import TextTable
-from feedback.hashing import messages_hash, messages_key
+from feedback.export_texts import TextTable
+from feedback.flat_text import flat_text
+from feedback.hashing import answer_id, exact_text, messages_hash, row_keys, turn_digests
 from feedback.stage import CANDIDATE_TYPES, sort_rows
 from schemas.datasets import UNPAIRED_PREFERENCE
 from schemas.errors import ShapeError
@@ -16,12 +20,14 @@ from schemas.manifest import Manifest
 
 __all__ = ["read_curated", "text_of_curated"]
 
+_BATCH_ROWS: Final = 50_000
+
 
 def read_curated(folder: Path, manifest: Manifest) -> pl.DataFrame:
     """The rows of a dataset as `schemas.datasets.CANDIDATE`.
 
     Raters, times and models are not in a dataset, so they are null here; votes have their ids and their labels in
-    total.
+    total. Every answer is a cluster of its own: what was nearly the same was merged when the dataset was made.
 
     Args:
         folder: the dataset's folder.
@@ -36,8 +42,8 @@ def read_curated(folder: Path, manifest: Manifest) -> pl.DataFrame:
             missing = set(UNPAIRED_PREFERENCE.names) - {"tools"} - set(file.schema_arrow.names)
             if missing:
                 raise ShapeError(f"columns are missing: {', '.join(sorted(missing))}", where=folder / shard.path)
-            frames += [_candidates(pl.DataFrame(pl.from_arrow(batch))) for batch in file.iter_batches(8192)]
-    return sort_rows(pl.concat(frames))
+            frames += [_candidates(batch) for batch in file.iter_batches(_BATCH_ROWS)]
+    return sort_rows(pl.concat(frames, rechunk=True))
 
 
 def text_of_curated(folder: Path, manifest: Manifest) -> TextTable:
@@ -46,41 +52,62 @@ def text_of_curated(folder: Path, manifest: Manifest) -> TextTable:
     return TextTable(paths, "row_id", {"completion": "completion"})
 
 
-def _candidates(rows: pl.DataFrame) -> pl.DataFrame:
-    prompts, completions = rows["prompt"].to_list(), rows["completion"].to_list()
-    place = pl.int_ranges(pl.col("source_event_ids").list.len())
-    votes = (
-        rows.select("row_id", "n_up", event_id="source_event_ids", place=place)
-        .explode("event_id", "place")
-        .select(
-            "row_id",
-            # Which of the votes went up is not known any more, only how many did.
-            votes=pl.struct(
-                "event_id",
-                pl.lit(None, dtype=pl.String).alias("rater_key"),
-                pl.lit(None, dtype=pl.Datetime("us", "UTC")).alias("event_ts"),
-                (pl.col("place") < pl.col("n_up")).alias("label"),
-            ),
-        )
-        .group_by("row_id", maintain_order=True)
-        .agg("votes")
-    )
-    full = rows.join(votes, on="row_id", how="left").with_columns(
-        pl.Series("prompt_hash", [messages_hash(turns) for turns in prompts], pl.String),
-        pl.Series("completion_hash", [messages_hash(turns) for turns in completions], pl.String),
-        pl.Series("prompt_key", [messages_key(turns) for turns in prompts], pl.String),
-        pl.Series("completion_key", [messages_key(turns) for turns in completions], pl.String),
+def _candidates(batch: pa.RecordBatch) -> pl.DataFrame:
+    from feedback.near import sketch_texts  # loads numba
+
+    rows = pl.DataFrame(batch)
+    prompts, completions = (flat_text(batch.column(name)) for name in ("prompt", "completion"))
+    sketches = sketch_texts(prompts, completions)
+    full = rows.with_columns(
+        _votes(rows),
+        pl.Series("prompt_key", sketches.prompt_key),
+        pl.Series("completion_key", sketches.completion_key),
+        pl.Series("cluster_id", answer_id(sketches.prompt_key, sketches.completion_key)),
+        pl.Series("prompt_chars", sketches.prompt_chars),
+        pl.Series("completion_chars", sketches.completion_chars),
+        _exact_keys(rows["prompt"]).alias("prompt_hash"),
+        _exact_keys(rows["completion"]).alias("completion_hash"),
+        row_keys(rows["row_id"]).alias("row_key"),
+        row_keys(rows["group_id"]),
         pl.lit("unknown").alias("rater_kind"),
         pl.lit("completion").alias("text_side"),
         text_id="row_id",
-        prompt_chars=_chars("prompt"),
-        completion_chars=_chars("completion"),
         rater_key=None,
         model_id=None,
         event_ts=None,
+        capped_rater=None,
     )
     return full.select(pl.col(name).cast(kind) for name, kind in CANDIDATE_TYPES.items())
 
 
-def _chars(column: str) -> pl.Expr:
-    return pl.col(column).list.eval(pl.element().struct.field("content").str.len_chars()).list.sum()
+def _votes(rows: pl.DataFrame) -> pl.Series:
+    """The votes of each row; which of them went up is not known any more, only how many did."""
+    lengths = rows["source_event_ids"].list.len().cast(pl.Int64).to_numpy()
+    offsets = np.concatenate(([0], np.cumsum(lengths)))
+    places = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+    votes = pl.DataFrame(
+        {
+            "event_id": rows["source_event_ids"].explode(empty_as_null=False),
+            "label": places < np.repeat(rows["n_up"].to_numpy(), lengths),
+        }
+    ).select(
+        "event_id",
+        pl.lit(None, dtype=pl.UInt64).alias("rater_key"),
+        pl.lit(None, dtype=pl.Datetime("us", "UTC")).alias("event_ts"),
+        "label",
+    )
+    lists = pa.LargeListArray.from_arrays(pl.Series(offsets, dtype=pl.Int64).to_arrow(), votes.to_struct().to_arrow())
+    return pl.Series("votes", lists)
+
+
+def _exact_keys(messages: pl.Series) -> pl.Series:
+    """The key of the exact text of each list of turns, as `ingest` makes it."""
+    hashes = np.empty(messages.len(), dtype=object)
+    is_single = (messages.list.len() == 1).fill_null(value=False)
+    hashes[(~is_single).to_numpy()] = [messages_hash(turns) for turns in messages.filter(~is_single).to_list()]
+    first = messages.list.first().struct
+    turns = pl.DataFrame({"role": first.field("role"), "content": first.field("content")}).with_row_index("row")
+    for (role,), part in turns.filter(is_single).partition_by("role", as_dict=True).items():
+        texts = (exact_text(text).encode("utf-8") for text in part["content"].to_list())
+        hashes[part["row"].to_numpy()] = [digest.hex() for digest in turn_digests(role, texts)]
+    return row_keys(pl.Series(hashes.tolist(), dtype=pl.String))

@@ -13,7 +13,9 @@ from schemas.datasets import UNPAIRED_PREFERENCE
 
 __all__ = ["ROW_COLUMNS", "export_rows"]
 
-ROW_COLUMNS: Final = ("row_id", "label", "weight", "group_id", "origin", "source", "votes", "split")
+_PLAIN_COLUMNS: Final = ("row_id", "label", "weight", "origin", "source", "split")
+
+ROW_COLUMNS: Final = (*_PLAIN_COLUMNS, "group_id", "votes")
 """What is read of `schemas.datasets.CANDIDATE`."""
 
 _HEX: Final = np.array([f"{byte:02x}".encode() for byte in range(256)]).view(np.uint16)
@@ -27,8 +29,8 @@ def export_rows(candidates: pl.DataFrame, order: Places) -> pa.RecordBatch:
         candidates: rows with `ROW_COLUMNS`.
         order: numbers of the rows, in the wanted order. [N]
     """
-    taken = candidates.drop("votes", "group_id")[pl.Series(order)]
-    arrays = {name: _typed(taken[name], name) for name in taken.columns}
+    taken = candidates.select(_PLAIN_COLUMNS)[pl.Series(order)]
+    arrays = {name: _typed(taken[name], name) for name in _PLAIN_COLUMNS}
     arrays["group_id"] = _hex_text(candidates["group_id"].to_numpy()[order])
     arrays |= _votes(candidates["votes"], order)
     names = [name for name in UNPAIRED_PREFERENCE.names if name in arrays]
