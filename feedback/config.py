@@ -50,12 +50,15 @@ class SourceConfig:
         name: name of the source in every table; null takes the format's name. Part of every id, so renaming a source
             renames its rows.
         map: path of the TOML map, for the format `mapped` only.
+        ranking: which of several ranked answers become pairs, for formats that rank: `extremes` (best against worst)
+            or `neighbours` (each against the next), which contradicts itself: a middle answer wins and loses.
     """
 
     path: str
     format: str
     name: str | None = None
     map: str | None = None
+    ranking: Literal["extremes", "neighbours"] = "extremes"
 
 
 @settings
@@ -201,29 +204,58 @@ class SplitConfig:
 class RebalanceConfig:
     """The wanted ratio R = lambda_D n_D / (lambda_U n_U) of the train split, and how to get there.
 
+    Every row is counted with its weight. What is left out is left out evenly: every stratum loses the same share.
+
     Args:
         mode: `downsample` leaves out rows of the label that is too many; `reweight` keeps every row and raises the
             weight of the other label; `both` leaves out rows down to `min_keep_share` and does the rest by weight;
-            `off` only counts.
-        low: least R. 1 is the paper's; below 1 only where avoiding the downside matters more.
+            `off` leaves R as it is.
+        low: least R. 1 is the paper's; below 1 only with `allow_below_one`.
         high: largest R. 4/3 is the paper's. Equal to `low`, it is a target: R is at least it and less than a row above.
+        allow_below_one: whether R may fall below 1, so that avoiding bad answers weighs more than giving good ones;
+            wanted against toxic answers, and a mistake almost everywhere else.
         desirable_weight: lambda_D, greater than 0.
         undesirable_weight: lambda_U, greater than 0.
         min_keep_share: least share of a label's rows that the mode `both` keeps, in (0, 1].
+        strata: what the rows left out are spread over: any of `source`, `model`, `week` (of the event, from Monday,
+            UTC) and `cluster` (of prompts). Rows that agree in all of them are a stratum; nothing is a value too.
+        one_per_prompt: whether a prompt gives one row of the train split only; a hash decides which.
+        keep_desirable_share: share of the desirable rows that is kept before R is looked at, in (0, 1]; a larger share
+            only adds rows. The paper kept as little as 0.1 and reached the range by weight.
 
-    Source: Ethayarajh et al. 2024, arXiv:2402.01306 (the range [1, 4/3]).
+    Source: Ethayarajh et al. 2024, arXiv:2402.01306 (the range [1, 4/3]; one y per x; discarding desirable rows).
     """
 
     mode: Literal["downsample", "reweight", "both", "off"] = "downsample"
     low: Positive = 1.0
     high: Positive = 4 / 3
+    allow_below_one: bool = False
     desirable_weight: Positive = 1.0
     undesirable_weight: Positive = 1.0
     min_keep_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    strata: tuple[Literal["source", "model", "week", "cluster"], ...] = ("source",)
+    one_per_prompt: bool = False
+    keep_desirable_share: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse a range that is upside down."""
+        """Refuse a range that is upside down, one below 1 that was not asked for, and a stratum named twice."""
         _refuse_disorder("rebalance", "low", self.low, "high", self.high)
+        if self.low < 1 and self.mode != "off" and not self.allow_below_one:
+            raise ConfigError(
+                "the range lets R fall below 1, so that avoiding bad answers weighs more than giving good ones",
+                where="config table [rebalance]",
+                received=(self.low, self.high),
+                expected="low >= 1",
+                todo="Where this is what you want, for example against toxic answers, ask for it with "
+                "allow_below_one = true (--allow-below-one)",
+            )
+        if len(set(self.strata)) < len(self.strata):
+            raise ConfigError(
+                "a stratum is named twice",
+                where="config table [rebalance]",
+                received=list(self.strata),
+                expected="each of source, model, week and cluster at most once",
+            )
 
 
 @settings
@@ -232,9 +264,12 @@ class ExportConfig:
 
     Args:
         shard_mb: wanted size of a shard in millions of characters of text, greater than 0. Compressed it is smaller.
+        memory_mb: text that is held in memory, in millions of characters, at least 0; more goes through files, with the
+            same result.
     """
 
-    shard_mb: Positive = 256.0
+    shard_mb: Positive = 64.0
+    memory_mb: Annotated[float, Field(ge=0)] = 256.0
 
 
 @settings

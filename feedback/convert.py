@@ -1,113 +1,150 @@
 """Stage `convert`: feedback events and preference pairs become labelled rows, keys only.
 
-Text is read once, batch by batch, to compute its normalised keys; what leaves here has no text. An event gives one
-row. A pair with a winner gives a desirable and an undesirable row, two bad answers give two undesirable rows, and a tie
-gives none.
+An event gives one row. A pair with a winner gives a desirable and an undesirable row, two bad answers give two
+undesirable rows, and a tie gives none. Rows come in partitions; what revisions of a record need to know of other
+partitions is found before, by `find_revisions`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
-import pyarrow.parquet as pq
 
 from feedback.config import ConvertConfig
-from feedback.hashing import messages_key, stable_id
-from feedback.stage import CANDIDATE_TYPES, StageResult, counted, finish_stage, hash_column
-from schemas.progress import Progress, silent
+from feedback.hashing import answer_id, order_hash, row_keys, side_ids
+from feedback.stage import CANDIDATE_TYPES, StageResult, counted, finish_stage
 from schemas.reasons import DropReason
 from schemas.report import LabelCounts
 from schemas.settings import settings_to_dict
 
-__all__ = ["convert"]
+__all__ = ["Keys", "convert", "convert_notes", "find_revisions"]
 
-_BATCH_ROWS: Final = 8192
 _SCORE_SIGNALS: Final = ("rating", "score")
-_TEXTS_OF_EVENTS: Final = ("prompt", "completion")
-_TEXTS_OF_PAIRS: Final = ("prompt", "response_a", "response_b")
-_KEYS: Final = ("source", "source_record_id", "event_ts", "rater_key", "rater_kind", "prompt_hash")
-_KEYS_OF_EVENTS: Final = (*_KEYS, "event_id", "op", "updated_ts", "model_id", "completion_hash", "signal", "label")
-_KEYS_OF_ANSWERS: Final = ("model_a", "model_b", "response_a_hash", "response_b_hash", "score_a", "score_b")
-_KEYS_OF_PAIRS: Final = (*_KEYS, *_KEYS_OF_ANSWERS, "pair_id", "outcome", "margin")
+_ANSWER: Final = ("prompt_key", "completion_key")
+_VOTES: Final = CANDIDATE_TYPES["votes"]
 
 
-def convert(
-    events: Sequence[Path],
-    pairs: Sequence[Path],
-    config: ConvertConfig,
-    *,
-    digest_in: str = "",
-    progress: Progress = silent,
-) -> StageResult:
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What `convert` reads of one partition, see `feedback.ingest.keys`.
+
+    Args:
+        events: keys of events, or no row.
+        pairs: keys of pairs, or no row.
+        revisions: what `find_revisions` found, or no row.
+        groups: `prompt_key`, `group_id` of prompts that have near-duplicates, or no row.
+        clusters: `prompt_key`, `completion_key`, `cluster_id` of answers that have near-duplicates, or no row.
+    """
+
+    events: pl.DataFrame = field(default_factory=pl.DataFrame)
+    pairs: pl.DataFrame = field(default_factory=pl.DataFrame)
+    revisions: pl.DataFrame = field(default_factory=pl.DataFrame)
+    groups: pl.DataFrame = field(default_factory=pl.DataFrame)
+    clusters: pl.DataFrame = field(default_factory=pl.DataFrame)
+
+
+def convert(keys: Keys, config: ConvertConfig, *, digest_in: str = "") -> StageResult:
     """Labelled rows of all events and pairs.
 
     Args:
-        events: Parquet files of `schemas.events.FEEDBACK_EVENT`.
-        pairs: Parquet files of `schemas.pairs.PREFERENCE_PAIR`.
+        keys: of one partition, or of everything.
         config: thresholds and caps for pairs.
         digest_in: digest of the stage `ingest`.
-        progress: told about every batch read.
     """
-    rows = sum(pq.read_metadata(path).num_rows for path in (*events, *pairs))
-    with progress("convert", rows) as advance:
-        event_keys = _read_keys(events, _KEYS_OF_EVENTS, _TEXTS_OF_EVENTS, advance)
-        pair_keys = _read_keys(pairs, _KEYS_OF_PAIRS, _TEXTS_OF_PAIRS, advance)
     parts: list[pl.DataFrame] = []
-    notes: list[str] = []
-    labels_in = LabelCounts(unlabelled=pair_keys.height)
-    created = 0
-    if event_keys.height:
-        part, event_notes = _rows_of_events(event_keys)
-        parts.append(part)
-        notes += event_notes
-        up, down = int(event_keys["label"].sum() or 0), event_keys["label"].count()
-        labels_in = LabelCounts(up, down - up, event_keys.height - down + pair_keys.height)
-    if pair_keys.height:
-        part, pair_notes = _rows_of_pairs(pair_keys, config)
-        parts.append(part)
-        notes += pair_notes
-        created = part.height - pair_keys.height
-    table = pl.concat(parts) if parts else pl.DataFrame(schema={**CANDIDATE_TYPES, "drop_reason": pl.String})
+    figures = {"events": keys.events.height, "pairs": keys.pairs.height}
+    if keys.events.height:
+        parts.append(_rows_of_events(keys.events, keys.revisions))
+    if keys.pairs.height:
+        pairs = _judged_pairs(keys.pairs, keys.revisions, config)
+        parts.append(_rows_of_pairs(pairs, config))
+        figures |= _pair_figures(pairs)
+    rows = keys.events.height + keys.pairs.height
+    table = pl.concat(parts) if parts else pl.DataFrame(schema=_WITH_REASON)
+    table = _with_clusters(table, keys)
+    is_kept = pl.col("drop_reason").is_null()
+    figures["unordered_records"] = _unordered(keys)
     return finish_stage(
         "convert",
-        table.filter(pl.col("drop_reason").is_null()).drop("drop_reason"),
-        table.filter(pl.col("drop_reason").is_not_null()),
+        table.filter(is_kept).drop("drop_reason"),
+        table.filter(~is_kept),
         rows_in=rows,
-        rows_created=created,
-        labels_in=labels_in,
+        rows_created=table.height - rows,
+        labels_in=_labels_in(keys),
         config=settings_to_dict(config),
         digest_in=digest_in,
-        notes=notes,
-        figures={"events": event_keys.height, "pairs": pair_keys.height},
+        notes=convert_notes(figures),
+        figures=figures,
     )
 
 
-def _read_keys(paths: Sequence[Path], keys: Sequence[str], texts: Sequence[str], advance: Any) -> pl.DataFrame:
-    frames = []
-    for path in paths:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(_BATCH_ROWS, columns=[*keys, *texts]):
-                frame = pl.DataFrame(pl.from_arrow(batch))
-                frames.append(frame.select(*keys, *_text_keys(frame, texts)))
-                advance(frame.height)
-    return pl.concat(frames, how="vertical") if frames else pl.DataFrame()
+def convert_notes(figures: Mapping[str, Any]) -> list[str]:
+    """What the stage did, from its figures."""
+    notes = []
+    if figures.get("won_pairs"):
+        notes.append(f"A desirable and an undesirable row from each of {counted(figures['won_pairs'], 'pair')} won.")
+    if figures.get("bad_pairs"):
+        bad = counted(figures["bad_pairs"], "pair")
+        notes.append(f"Two undesirable rows from each of {bad} with two bad answers.")
+    if figures.get("unordered_records"):
+        records = counted(figures["unordered_records"], "record id")
+        notes.append(
+            f"{records} with different contents and no time that says which is the latest: the one with the greatest "
+            "id was kept. If they are different records, give their sources different names."
+        )
+    return notes
 
 
-def _text_keys(frame: pl.DataFrame, texts: Sequence[str]) -> Iterator[pl.Expr | pl.Series]:
-    for name in texts:
-        # Unicode normalisation exists in Python only: the one loop over rows of this stage.
-        keys = [messages_key(messages) for messages in frame[name].to_list()]
-        yield pl.Series(f"{name}_key", keys, dtype=pl.String)
-        lengths = pl.col(name).list.eval(pl.element().struct.field("content").str.len_chars())
-        yield lengths.list.sum().cast(pl.Int64).alias(f"{name}_chars")
+def find_revisions(files: Sequence[Path]) -> pl.DataFrame:
+    """Records with several revisions: `record_key`, `latest_id`, and `is_order_known` from times alone.
+
+    Args:
+        files: Parquet files of keys of events or pairs, all of one kind.
+    """
+    if not files:
+        return pl.DataFrame()
+    records = pl.concat([pl.read_parquet(path, columns=["record_key"]) for path in files]).to_series()
+    several = records.filter(records.is_duplicated()).unique()
+    if several.is_empty():
+        return pl.DataFrame()
+    chosen = [
+        pl.read_parquet(path, columns=["record_key", "text_id", "event_ts"]).filter(
+            pl.col("record_key").is_in(several.implode())
+        )
+        for path in files
+    ]
+    newest = pl.col("event_ts") == pl.col("event_ts").max()
+    # A file that is read twice gives every record twice; that is no revision.
+    return (
+        pl.concat(chosen)
+        .unique()
+        .filter(pl.col("record_key").is_duplicated())
+        .group_by("record_key")
+        .agg(
+            latest_id=pl.col("text_id").sort_by("event_ts", "text_id").last(),
+            is_order_known=(newest.sum() == 1) & pl.col("event_ts").is_not_null().all(),
+        )
+        .sort("record_key")
+    )
 
 
-def _rows_of_events(keys: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-    when = pl.coalesce("updated_ts", "event_ts")
-    keys = _mark_revisions(keys.with_columns(text_id="event_id", event_ts=when))
+_WITH_REASON: Final = {**CANDIDATE_TYPES, "drop_reason": pl.String}
+
+
+def _labels_in(keys: Keys) -> LabelCounts:
+    if not keys.events.height:
+        return LabelCounts(unlabelled=keys.pairs.height)
+    label = keys.events["label"]
+    up = int(label.sum() or 0)
+    down = keys.events.height - label.null_count() - up
+    return LabelCounts(up, down, label.null_count() + keys.pairs.height)
+
+
+def _rows_of_events(keys: pl.DataFrame, revisions: pl.DataFrame) -> pl.DataFrame:
     reason = (
         pl.when(pl.col("text_id") != pl.col("latest_id"))
         .then(pl.lit(DropReason.SUPERSEDED_REVISION.value))
@@ -117,53 +154,47 @@ def _rows_of_events(keys: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
         .then(pl.lit(DropReason.NEUTRAL.value))
     )
     origin = pl.when(pl.col("signal").is_in(_SCORE_SIGNALS)).then(pl.lit("score")).otherwise(pl.lit("thumb"))
-    rows = keys.with_columns(text_side=pl.lit("completion"), origin=origin, drop_reason=reason)
-    return _as_candidates(rows), _notes_on_revisions(keys)
+    rows = _with_latest(keys, revisions).with_columns(
+        row_id="text_id", text_side=pl.lit("completion"), origin=origin, drop_reason=reason
+    )
+    return _as_candidates(rows)
 
 
-def _rows_of_pairs(keys: pl.DataFrame, config: ConvertConfig) -> tuple[pl.DataFrame, list[str]]:
-    keys = _mark_revisions(keys.with_columns(text_id="pair_id", origin=pl.lit("pair")))
-    keys = keys.with_columns(drop_reason=_why_no_pair(config))
-    if config.max_pairs_per_prompt is not None:
-        keys = _cap_pairs(keys, config.max_pairs_per_prompt)
-    left_out = pl.col("drop_reason").is_not_null()
-    wins = [_side(keys.filter(~left_out), side).with_columns(drop_reason=_why_no_answer(config)) for side in ("a", "b")]
+def _judged_pairs(keys: pl.DataFrame, revisions: pl.DataFrame, config: ConvertConfig) -> pl.DataFrame:
+    """The pairs with the reason why one gives no rows."""
+    pairs = _with_latest(keys, revisions).with_columns(drop_reason=_why_no_pair(config))
+    return pairs if config.max_pairs_per_prompt is None else _cap_pairs(pairs, config.max_pairs_per_prompt)
+
+
+def _pair_figures(pairs: pl.DataFrame) -> dict[str, int]:
+    used = pairs.filter(pl.col("drop_reason").is_null())
+    bad = used.filter(pl.col("outcome") == "both_bad").height
+    return {"won_pairs": used.height - bad, "bad_pairs": bad}
+
+
+def _rows_of_pairs(pairs: pl.DataFrame, config: ConvertConfig) -> pl.DataFrame:
+    is_left_out = pl.col("drop_reason").is_not_null()
+    used, left_out = pairs.filter(~is_left_out), pairs.filter(is_left_out)
+    sides = [_side(used, side).with_columns(drop_reason=_why_no_answer(config)) for side in ("a", "b")]
     # A pair that is left out is one row: nothing was made of it.
-    whole = _side(keys.filter(left_out), "a").with_columns(label=pl.lit(None, dtype=pl.Boolean))
-    rows = pl.concat([*wins, whole], how="diagonal")
-    both_bad = keys.filter(~left_out & (pl.col("outcome") == "both_bad")).height
-    won = keys.filter(~left_out).height - both_bad
-    notes = [f"A desirable and an undesirable row from each of {counted(won, 'pair')} with a winner."]
-    if both_bad:
-        notes.append(f"Two undesirable rows from each of {counted(both_bad, 'pair')} with two bad answers.")
-    return _as_candidates(rows), notes + _notes_on_revisions(keys)
+    whole = _side(left_out, "a").with_columns(label=pl.lit(None, dtype=pl.Boolean))
+    return _as_candidates(pl.concat([*sides, whole], how="diagonal").with_columns(origin=pl.lit("pair")))
 
 
-def _mark_revisions(keys: pl.DataFrame) -> pl.DataFrame:
-    """`keys` with `latest_id`, null where a record has one revision, and `is_order_known` from times alone."""
-    record = ["source", "source_record_id"]
-    revisions = keys.select(*record, "text_id", "event_ts").unique()
-    newest = pl.col("event_ts") == pl.col("event_ts").max()
-    latest = (
-        revisions.filter(pl.struct(record).is_duplicated())
-        .group_by(record)
-        .agg(
-            latest_id=pl.col("text_id").sort_by("event_ts", "text_id").last(),
-            is_order_known=(newest.sum() == 1) & pl.col("event_ts").is_not_null().all(),
-        )
-    )
-    return keys.join(latest, on=record, how="left")
+def _with_latest(keys: pl.DataFrame, revisions: pl.DataFrame) -> pl.DataFrame:
+    """`keys` with `latest_id`, null where a record has one revision."""
+    if not revisions.height:
+        return keys.with_columns(latest_id=pl.lit(None, dtype=pl.String))
+    return keys.join(revisions.select("record_key", "latest_id"), on="record_key", how="left")
 
 
-def _notes_on_revisions(keys: pl.DataFrame) -> list[str]:
-    records = keys.filter(~pl.col("is_order_known")).select("source", "source_record_id").unique().height
-    if not records:
-        return []
-    note = (
-        f"{counted(records, 'record id')} with different contents and no time that says which is the latest: the one "
-        "with the greatest event id was kept. If they are different records, give their sources different names."
-    )
-    return [note]
+def _unordered(keys: Keys) -> int:
+    """Records of unknown order, each counted once: where its latest revision is."""
+    if not keys.revisions.height:
+        return 0
+    unordered = keys.revisions.filter(~pl.col("is_order_known"))
+    ids = pl.concat([part["text_id"] for part in (keys.events, keys.pairs) if part.height])
+    return unordered.filter(pl.col("latest_id").is_in(ids.implode())).height
 
 
 def _why_no_pair(config: ConvertConfig) -> pl.Expr:
@@ -179,12 +210,15 @@ def _why_no_pair(config: ConvertConfig) -> pl.Expr:
     )
 
 
-def _cap_pairs(keys: pl.DataFrame, cap: int) -> pl.DataFrame:
-    order = pl.when(pl.col("drop_reason").is_null()).then(hash_column(keys["pair_id"], "convert"))
+def _cap_pairs(pairs: pl.DataFrame, cap: int) -> pl.DataFrame:
+    order = order_hash(row_keys(pairs["text_id"]), "convert").alias("order")
+    ranked = pairs.with_columns(order).with_columns(
+        order=pl.when(pl.col("drop_reason").is_null()).then("order"),
+    )
     # Dense, so that one pair read twice takes one place; dedup removes the copy.
     place = pl.col("order").rank("dense").over("prompt_key")
     reason = pl.when(place > cap).then(pl.lit(DropReason.PAIR_CAP.value)).otherwise("drop_reason")
-    return keys.with_columns(order=order).with_columns(drop_reason=reason).drop("order")
+    return ranked.with_columns(drop_reason=reason).drop("order")
 
 
 def _why_no_answer(config: ConvertConfig) -> pl.Expr:
@@ -196,6 +230,7 @@ def _why_no_answer(config: ConvertConfig) -> pl.Expr:
 
 def _side(pairs: pl.DataFrame, side: str) -> pl.DataFrame:
     return pairs.with_columns(
+        side_ids(pairs["text_id"], side).alias("row_id"),
         text_side=pl.lit(side),
         label=pl.col("outcome") == side,
         score=pl.col(f"score_{side}"),
@@ -207,17 +242,29 @@ def _side(pairs: pl.DataFrame, side: str) -> pl.DataFrame:
 
 
 def _as_candidates(rows: pl.DataFrame) -> pl.DataFrame:
+    keys = row_keys(rows["row_id"])
+    # Sorted while rows are narrow: the later columns come in order for nothing.
+    rows = rows.with_columns(keys.alias("row_key"))[keys.arg_sort()]
     vote = pl.struct(pl.col("text_id").alias("event_id"), "rater_key", "event_ts", "label")
-    is_labelled = pl.element().struct.field("label").is_not_null()
     made = rows.with_columns(
-        row_id=_row_ids(rows["text_id"], rows["text_side"]),
         group_id=pl.col("prompt_key"),
+        cluster_id=pl.lit(0, dtype=pl.UInt64),
         weight=pl.lit(1.0),
-        votes=pl.concat_list(vote).list.filter(is_labelled),
+        votes=pl.when(pl.col("label").is_not_null()).then(pl.concat_list(vote)).otherwise(pl.lit([], dtype=_VOTES)),
+        capped_rater=pl.lit(None, dtype=pl.UInt64),
         split=pl.lit(None, dtype=pl.String),
     )
     return made.select(*(pl.col(name).cast(kind) for name, kind in CANDIDATE_TYPES.items()), "drop_reason")
 
 
-def _row_ids(text_ids: Iterable[str], sides: Iterable[str]) -> pl.Series:
-    return pl.Series("row_id", [stable_id(text, side) for text, side in zip(text_ids, sides, strict=True)], pl.String)
+def _with_clusters(table: pl.DataFrame, keys: Keys) -> pl.DataFrame:
+    """`table` with the clusters that its prompts and answers are in; alone, an answer is its own."""
+    own = answer_id(table["prompt_key"].to_numpy(), table["completion_key"].to_numpy())
+    table = table.with_columns(pl.Series("cluster_id", own, pl.UInt64))
+    if keys.groups.height:
+        joined = table.join(keys.groups, on="prompt_key", how="left", suffix="_near", maintain_order="left")
+        table = joined.with_columns(group_id=pl.coalesce("group_id_near", "group_id")).drop("group_id_near")
+    if keys.clusters.height:
+        joined = table.join(keys.clusters, on=_ANSWER, how="left", suffix="_near", maintain_order="left")
+        table = joined.with_columns(cluster_id=pl.coalesce("cluster_id_near", "cluster_id")).drop("cluster_id_near")
+    return table

@@ -1,11 +1,13 @@
 """Stage `dedup`: one row for each prompt, completion and label; the survivor carries the votes of all.
 
-Labels are never mixed: the same answer called good and bad stays as two rows, which `conflicts` decides about.
+Labels are never mixed: the same answer, or nearly the same, called good and bad stays as two rows, which `conflicts`
+decides about. Which answers are nearly the same was found before, see `feedback.near`; here they share a `cluster_id`.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import polars as pl
 
@@ -14,27 +16,29 @@ from feedback.stage import CANDIDATE_TYPES, StageResult, count_labels, counted, 
 from schemas.reasons import DropReason
 from schemas.settings import settings_to_dict
 
-__all__ = ["dedup"]
+__all__ = ["dedup", "dedup_notes"]
 
 _EXACT: Final = ["prompt_hash", "completion_hash", "label"]
-_CLUSTERS: Final = {"exact": _EXACT, "normalized": ["prompt_key", "completion_key", "label"]}
+_NORMALIZED: Final = ["prompt_key", "completion_key", "label"]
+_CLUSTERS: Final = {"exact": _EXACT, "normalized": _NORMALIZED, "near": ["cluster_id", "label"]}
 
 
 def dedup(candidates: pl.DataFrame, config: DedupConfig, *, digest_in: str = "") -> StageResult:
     """One row of each cluster of rows that say the same.
 
     Args:
-        candidates: rows of `schemas.datasets.CANDIDATE`.
+        candidates: rows of `schemas.datasets.CANDIDATE`; rows of one `cluster_id` are all here.
         config: what counts as the same, and which row stays.
         digest_in: digest of the stage before.
     """
     rows = sort_rows(candidates)
     is_copy = ~rows["row_id"].is_first_distinct()
-    copies = _dropped(rows.filter(is_copy), pl.lit(DropReason.DUPLICATE_RECORD.value))
-    kept, twins = rows.filter(~is_copy), None
+    copies = rows.filter(is_copy).with_columns(drop_reason=pl.lit(DropReason.DUPLICATE_RECORD.value))
+    kept, dropped = rows.filter(~is_copy), copies
     if config.match != "off":
         kept, twins = _merge(kept, _CLUSTERS[config.match], config.keep)
-    dropped = copies if twins is None else pl.concat([copies, twins])
+        dropped = pl.concat([copies, twins])
+    figures = _figures(kept, dropped)
     return finish_stage(
         "dedup",
         kept,
@@ -43,8 +47,31 @@ def dedup(candidates: pl.DataFrame, config: DedupConfig, *, digest_in: str = "")
         labels_in=count_labels(candidates),
         config=settings_to_dict(config),
         digest_in=digest_in,
-        notes=_notes(kept, copies.height, 0 if twins is None else twins.height),
+        notes=dedup_notes(figures),
+        figures=figures,
     )
+
+
+def dedup_notes(figures: Mapping[str, Any]) -> list[str]:
+    """What the stage did, from its figures."""
+    notes = []
+    if figures["copies"]:
+        copies = counted(figures["copies"], "row")
+        notes.append(f"{copies} left out as the same record read again: no vote is counted twice.")
+    if figures["repetitions"]:
+        notes.append(
+            f"{counted(figures['repetitions'], 'row')} left out as a repetition of prompt, completion and label; "
+            f"{counted(figures['rows_of_several'], 'row')} kept stand for several votes."
+        )
+    if figures["near"]:
+        notes.append(
+            f"{counted(figures['near'], 'row')} left out as nearly the same as a row with the same label, which has "
+            "their votes now."
+        )
+    if figures["near_across_labels"]:
+        clusters = counted(figures["near_across_labels"], "cluster")
+        notes.append(f"{clusters} of near-duplicates with both labels: not merged, the stage conflicts decides.")
+    return notes
 
 
 def _merge(rows: pl.DataFrame, cluster: list[str], keep: str) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -52,21 +79,29 @@ def _merge(rows: pl.DataFrame, cluster: list[str], keep: str) -> tuple[pl.DataFr
     is_shared = pl.struct(cluster).is_duplicated()
     alone, shared = rows.filter(~is_shared), rows.filter(is_shared)
     if not shared.height:
-        return rows, _dropped(shared, pl.lit(None, dtype=pl.String))
+        return rows, shared.with_columns(drop_reason=pl.lit(None, dtype=pl.String))
+    same = {"is_exact": _EXACT, "is_normalized": _NORMALIZED}
     ranked = _rank(shared, keep).with_columns(
+        survivor_key=pl.col("row_key").first().over(cluster),
         survivor_id=pl.col("row_id").first().over(cluster),
-        is_exact=pl.all_horizontal(pl.col(name) == pl.col(name).first().over(cluster) for name in _EXACT),
+        **{
+            name: pl.all_horizontal(pl.col(one) == pl.col(one).first().over(cluster) for one in keys)
+            for name, keys in same.items()
+        },
     )
     is_survivor = pl.col("row_id") == pl.col("survivor_id")
     reason = (
         pl.when("is_exact")
         .then(pl.lit(DropReason.EXACT_DUPLICATE.value))
-        .otherwise(pl.lit(DropReason.NORMALIZED_DUPLICATE.value))
+        .when("is_normalized")
+        .then(pl.lit(DropReason.NORMALIZED_DUPLICATE.value))
+        .otherwise(pl.lit(DropReason.NEAR_DUPLICATE.value))
     )
     survivors = (
         ranked.filter(is_survivor).drop("votes").join(_merged_votes(ranked), on="survivor_id").select(rows.columns)
     )
-    return pl.concat([alone, survivors]), _dropped(ranked.filter(~is_survivor), reason)
+    dropped = ranked.filter(~is_survivor).with_columns(drop_reason=reason)
+    return sort_rows(pl.concat([alone, survivors])), dropped.select(*CANDIDATE_TYPES.names(), "drop_reason")
 
 
 def _rank(rows: pl.DataFrame, keep: str) -> pl.DataFrame:
@@ -77,35 +112,35 @@ def _rank(rows: pl.DataFrame, keep: str) -> pl.DataFrame:
         "newest": pl.col("event_ts"),
         "longest": pl.col("prompt_chars") + pl.col("completion_chars"),
     }
-    return rows.sort(merits[keep], pl.col("row_id"), descending=[True, False], nulls_last=True)
+    order = rows.select(merit=merits[keep], row_key="row_key", row_id="row_id")
+    places = order.select(
+        pl.arg_sort_by("merit", "row_key", "row_id", descending=[True, False, False], nulls_last=True)
+    )
+    return rows[places.to_series()]
 
 
 def _merged_votes(rows: pl.DataFrame) -> pl.DataFrame:
     """Per survivor: all votes of its cluster, of each known rater only the latest."""
-    vote = pl.col("votes").struct
-    votes = rows.select("survivor_id", "votes").explode("votes", empty_as_null=False).unique()
-    votes = votes.with_columns(
-        rater=pl.coalesce(vote.field("rater_key"), pl.lit("vote:") + vote.field("event_id")),
-        at=vote.field("event_ts"),
-        event_id=vote.field("event_id"),
+    votes = rows.select("survivor_id", "votes").explode("votes", empty_as_null=False).unnest("votes").unique()
+    known = votes.filter(pl.col("rater_key").is_not_null())
+    latest = known.sort("event_ts", "event_id", descending=[True, False], nulls_last=True)
+    latest = latest.unique(["survivor_id", "rater_key"], keep="first", maintain_order=True)
+    everyone = pl.concat([latest, votes.filter(pl.col("rater_key").is_null())]).sort("event_id", "label")
+    vote = pl.struct("event_id", "rater_key", "event_ts", "label")
+    return everyone.select("survivor_id", votes=vote).group_by("survivor_id", maintain_order=True).agg("votes")
+
+
+def _figures(kept: pl.DataFrame, dropped: pl.DataFrame) -> dict[str, int]:
+    counts = dict(dropped.group_by("drop_reason").len().iter_rows())
+    both = kept.filter(pl.col("cluster_id").is_duplicated()).select("cluster_id", *_NORMALIZED)
+    clusters = both.group_by("cluster_id").agg(
+        labels=pl.col("label").n_unique(), answers=pl.struct("prompt_key", "completion_key").n_unique()
     )
-    latest = votes.sort("at", "event_id", descending=[True, False], nulls_last=True)
-    latest = latest.unique(["survivor_id", "rater"], keep="first", maintain_order=True)
-    return latest.sort("event_id").group_by("survivor_id", maintain_order=True).agg("votes")
-
-
-def _dropped(rows: pl.DataFrame, reason: pl.Expr) -> pl.DataFrame:
-    return rows.with_columns(drop_reason=reason).select(*CANDIDATE_TYPES.names(), "drop_reason")
-
-
-def _notes(kept: pl.DataFrame, copies: int, twins: int) -> list[str]:
-    notes = []
-    if copies:
-        notes.append(f"{counted(copies, 'row')} left out as the same record read again: no vote is counted twice.")
-    if twins:
-        voted = kept.filter(pl.col("votes").list.len() > 1).height
-        notes.append(
-            f"{counted(twins, 'row')} left out as a repetition of prompt, completion and label; "
-            f"{counted(voted, 'row')} kept with several votes."
-        )
-    return notes
+    same = (DropReason.EXACT_DUPLICATE, DropReason.NORMALIZED_DUPLICATE)
+    return {
+        "copies": counts.get(DropReason.DUPLICATE_RECORD, 0),
+        "repetitions": sum(counts.get(reason, 0) for reason in same),
+        "near": counts.get(DropReason.NEAR_DUPLICATE, 0),
+        "rows_of_several": kept.filter(pl.col("votes").list.len() > 1).height,
+        "near_across_labels": clusters.filter((pl.col("labels") > 1) & (pl.col("answers") > 1)).height,
+    }

@@ -19,7 +19,8 @@ from schemas.manifest import MANIFEST_NAME, Manifest
 
 __all__ = ["built_folder", "finish_dataset", "is_whole", "refuse_to_replace", "same_result"]
 
-_OURS: Final = {"data", "parts", "stages", "README.md", MANIFEST_NAME, f"{MANIFEST_NAME}.partial"}
+_STAGING: Final = "staging"
+_OURS: Final = {"data", "parts", "stages", _STAGING, "README.md", MANIFEST_NAME, f"{MANIFEST_NAME}.partial"}
 
 
 def refuse_to_replace(out: Path, *, overwrite: bool) -> None:
@@ -47,7 +48,10 @@ def refuse_to_replace(out: Path, *, overwrite: bool) -> None:
 
 @contextmanager
 def built_folder(out: Path) -> Iterator[Path]:
-    """An empty folder beside `out` to build in; it takes the place of `out` when the block ends without an error.
+    """A folder beside `out` to build in; it takes the place of `out` when the block ends without an error.
+
+    It is empty, but for the stages of an earlier run that was killed: where they are still right they are not run
+    again. An error of ours leaves nothing behind.
 
     Raises:
         OutputExistsError: the folder to build in holds files that are not ours.
@@ -56,8 +60,10 @@ def built_folder(out: Path) -> Iterator[Path]:
     work = out.with_name(f"{out.name}.partial")
     if work.exists() and not _is_unfinished(work):
         raise OutputExistsError("the folder to build in holds files that are not ours", where=work, todo="Move it away")
-    _remove(work)
-    work.mkdir(parents=True)
+    work.mkdir(parents=True, exist_ok=True)
+    for path in work.iterdir():
+        if path.name != _STAGING:
+            _remove(path)
     try:
         yield work
         old = out.with_name(f"{out.name}.partial-old")
@@ -102,5 +108,7 @@ def _is_unfinished(folder: Path) -> bool:
 
 
 def _remove(folder: Path) -> None:
-    if folder.exists():
+    if folder.is_dir():
         shutil.rmtree(folder)
+    elif folder.exists():
+        folder.unlink()

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import polars as pl
-
-from feedback.stage import count_labels
 from schemas.errors import EmptySplitError, OneLabelError
 from schemas.report import LabelCounts, StageReport
 
 __all__ = ["refuse_unusable"]
 
 
-def refuse_unusable(rows: pl.DataFrame, reports: Sequence[StageReport], test_fraction: float) -> None:
+def refuse_unusable(reports: Sequence[StageReport], test_fraction: float) -> None:
     """Pass if both labels are there, and in every split.
 
     Args:
-        rows: rows of `schemas.datasets.CANDIDATE` with their split.
-        reports: the reports of the stages so far, for the counts of what was dropped.
+        reports: the reports of the stages so far, the last one of `split`.
         test_fraction: share that was to be held out.
 
     Raises:
         OneLabelError: all rows have one label.
         EmptySplitError: there is no row, or a split has rows of one label only.
     """
-    counts = count_labels(rows)
-    if not rows.height:
+    counts = reports[-1].labels_kept
+    if not counts.total:
         raise EmptySplitError(
             "no row is left",
             where=f"after the stages {', '.join(report.stage for report in reports)}",
@@ -43,7 +39,7 @@ def refuse_unusable(rows: pl.DataFrame, reports: Sequence[StageReport], test_fra
             todo="Add a source that has the missing label, such as pairs or thumbs of the other kind",
         )
     for name in ("train", "test") if test_fraction else ("train",):
-        part = count_labels(rows.filter(split=name))
+        part = LabelCounts(**reports[-1].figures[name])
         if not part.desirable or not part.undesirable:
             raise EmptySplitError(
                 f"the {name} split has {_in_words(part)} rows",

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from xxhash import xxh3_64_intdigest, xxh3_128_hexdigest
+from xxhash import xxh3_64_intdigest, xxh3_128_digest, xxh3_128_hexdigest, xxh3_128_intdigest
 
 from schemas.messages import Message
 
@@ -29,13 +29,17 @@ __all__ = [
     "mix64",
     "order_hash",
     "row_keys",
+    "side_ids",
     "stable_id",
     "stage_digest",
+    "text_keys",
+    "turn_digests",
 ]
 
 Keys = NDArray[np.uint64]
 """Keys of 64 bits, one for each row. [N] uint64."""
 
+_LOW_HALF: Final = 2**64 - 1
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 _FIRST: Final = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND: Final = np.uint64(0x94D049BB133111EB)
@@ -69,6 +73,22 @@ def row_keys(identifiers: pl.Series) -> pl.Series:
     return identifiers.str.head(16).str.to_integer(base=16, dtype=pl.UInt64)
 
 
+def side_ids(identifiers: pl.Series, side: str) -> pl.Series:
+    """An id for one side of each of several things, made from its id: 32 hex digits.
+
+    >>> side_ids(pl.Series(["0" * 32]), "a").item() != side_ids(pl.Series(["0" * 32]), "b").item()
+    True
+
+    Args:
+        identifiers: ids of 32 hex digits. [N] string.
+        side: which side.
+    """
+    halves = [identifiers.str.slice(place, 16).str.to_integer(base=16, dtype=pl.UInt64) for place in (0, 16)]
+    mixed = [mix64(half.to_numpy(), "side", side, place) for place, half in enumerate(halves)]
+    digits = np.stack(mixed, axis=1).astype(">u8").tobytes().hex()
+    return pl.Series(identifiers.name, [digits[at : at + 32] for at in range(0, len(digits), 32)], pl.String)
+
+
 def messages_hash(messages: Sequence[Message]) -> str:
     r"""Identity of a list of turns: NFC, newlines as LF, trailing white space of each turn cut.
 
@@ -76,7 +96,44 @@ def messages_hash(messages: Sequence[Message]) -> str:
     >>> messages_hash([windows]) == messages_hash([unix])
     True
     """
-    return stable_id(*_role_and_text(messages))
+    digest = 0
+    for message in messages:
+        text = exact_text(message["content"]).encode("utf-8")
+        digest = xxh3_128_intdigest(text, seed=_role_seed(message["role"], digest))
+    return f"{digest:032x}"
+
+
+def turn_digests(role: str, texts: Iterable[bytes | memoryview]) -> list[bytes]:
+    """The digests of `messages_hash` for lists of one turn each, 16 bytes each.
+
+    Args:
+        role: the role of every turn.
+        texts: their exact texts in UTF-8, see `exact_text`.
+    """
+    seed = _role_seed(role, 0)
+    return [xxh3_128_digest(text, seed) for text in texts]
+
+
+def text_keys(texts: pl.Series) -> pl.Series:
+    """A key for each text.
+
+    Args:
+        texts: texts without nulls. [N] string.
+    """
+    return pl.Series(texts.name, [xxh3_64_intdigest(text.encode("utf-8")) for text in texts.to_list()], pl.UInt64)
+
+
+def exact_text(text: str) -> str:
+    r"""A text as its exact identity sees it: NFC, newlines as LF, trailing white space cut.
+
+    >>> exact_text("a\r\nb \n")
+    'a\nb'
+    """
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)
+    return text.rstrip()
 
 
 def mix64(values: Keys, *salt: str | int) -> Keys:
@@ -156,20 +213,6 @@ def _column_bytes(column: pl.Series) -> Iterable[bytes]:
         yield values.fill_null(False if values.dtype == pl.Boolean else 0).to_numpy().tobytes()
 
 
-def _role_and_text(messages: Sequence[Message]) -> Iterable[str]:
-    for message in messages:
-        yield message["role"]
-        yield exact_text(message["content"])
-
-
-def exact_text(text: str) -> str:
-    r"""A text as its exact identity sees it: NFC, newlines as LF, trailing white space cut.
-
-    >>> exact_text("a\r\nb \n")
-    'a\nb'
-    """
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if not text.isascii():
-        text = unicodedata.normalize("NFC", text)
-    return text.rstrip()
+def _role_seed(role: str, digest: int) -> int:
+    """The turns before and who speaks now, as the seed of the next turn's hash."""
+    return xxh3_64_intdigest(role.encode("utf-8"), seed=digest & _LOW_HALF)

@@ -5,17 +5,21 @@ What is recorded names no folder: the same files in another place give the same 
 
 from __future__ import annotations
 
+import json
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from feedback.config import CurateConfig, SourceConfig
+from feedback.hashing import stable_id
+from feedback.ingest.rater_key import load_rater_key
 from feedback.records.sources import find_files
 from schemas.manifest import SourceFile, file_sha256
 from schemas.settings import apply_overrides, load_settings, read_toml, settings_to_dict
 
-__all__ = ["default_config", "is_same_input", "load_curate_config", "resolved_config"]
+__all__ = ["default_config", "is_same_input", "load_curate_config", "plan_key", "resolved_config"]
 
 _STDIN = "-"
 
@@ -76,11 +80,26 @@ def is_same_input(sources: Sequence[SourceConfig], known: Sequence[SourceFile]) 
     return sorted(file_sha256(path) for path in files) == sorted(file.sha256 for file in known)
 
 
+def plan_key(config: CurateConfig) -> str:
+    """What an interrupted run is known by: the config, its files as they lie there now, and the key for user ids.
+
+    Files are known by place, size and time of change, since they are not read twice. A stream is never the same.
+    """
+    described = [json.dumps(resolved_config(config), sort_keys=True), stable_id(load_rater_key().decode())]
+    for source in config.sources:
+        for path in find_files([source.path]):
+            if str(path) == _STDIN:
+                described.append(uuid.uuid4().hex)
+            else:
+                status = path.stat()
+                described += [str(path.resolve()), str(status.st_size), str(status.st_mtime_ns)]
+    return stable_id(*described)
+
+
 def _relative_to(source: SourceConfig, folder: Path) -> SourceConfig:
-    return SourceConfig(
+    return replace(
+        source,
         path=source.path if source.path == _STDIN else str(folder / source.path),
-        format=source.format,
-        name=source.name,
         map=None if source.map is None else str(folder / source.map),
     )
 

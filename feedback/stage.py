@@ -32,7 +32,7 @@ __all__ = [
     "write_stage",
 ]
 
-CANDIDATE_TYPES: Final = pl.Schema(pl.DataFrame(pl.from_arrow(CANDIDATE.empty_table())).schema)
+CANDIDATE_TYPES: Final = pl.Schema(CANDIDATE)
 """`schemas.datasets.CANDIDATE` in polars' types."""
 
 _DECISIONS: Final = ("row_id", "label", "weight", "group_id", "cluster_id", "split", "vote_ids")
@@ -145,11 +145,19 @@ def merge_reports(reports: Sequence[StageReport], notes: Iterable[str] | None = 
 
 def sort_rows(frame: pl.DataFrame) -> pl.DataFrame:
     """`frame` in its one order: by `row_id`, and rows of one id by what tells them apart."""
-    keys = frame["row_key"].to_numpy()
-    if bool((keys[1:] > keys[:-1]).all()):
+    if _is_ascending(frame["row_key"]):
         return frame
+    # Keys are quick to sort by; only where two are equal, which a record read twice makes them, must all else decide.
+    ordered = frame[frame["row_key"].arg_sort()]
+    if _is_ascending(ordered["row_key"]):
+        return ordered
     more = [name for name in ("text_side", "text_id", "event_ts", "label", "drop_reason") if name in frame.columns]
-    return frame.sort("row_key", "row_id", *more, nulls_last=True)
+    return ordered.sort("row_key", "row_id", *more, nulls_last=True)
+
+
+def _is_ascending(keys: pl.Series) -> bool:
+    values = keys.to_numpy()
+    return bool((values[1:] > values[:-1]).all())
 
 
 def write_stage(result: StageResult, folder: Path) -> None:

@@ -74,6 +74,10 @@ class DropReason(_Reason):
         "normalized_duplicate",
         "dedup: the same but for case, white space or Unicode form; the surviving row's votes now count it.",
     )
+    NEAR_DUPLICATE = (
+        "near_duplicate",
+        "dedup: nearly the same words and the same label as another row, whose votes now count it.",
+    )
     SUPERSEDED_VOTE = "superseded_vote", "conflicts: the raters behind this label later gave the other one."
     OUTVOTED = "outvoted", "conflicts: more raters gave the same answer, or a near-duplicate, the other label."
     CONTESTED = "contested", "conflicts: both labels, and the votes do not decide."

@@ -5,14 +5,14 @@ A draft holds the source's own values. `feedback.ingest.draft_tables` turns it i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 from schemas.messages import Message
 
-__all__ = ["Draft", "EventDraft", "Format", "PairDraft", "Time"]
+__all__ = ["Draft", "EventDraft", "Format", "PairDraft", "PlainVotes", "Time"]
 
 Time = datetime | int | float | str
 """A point in time as sources give it: ISO 8601, or seconds since 1970."""
@@ -88,6 +88,32 @@ Draft = EventDraft | PairDraft
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlainVotes:
+    """The fields of records that say only this: one text asked, one text answered, one vote.
+
+    Such records are read column by column; `Format.parse` gives the same for each of them, and reads all others.
+
+    Args:
+        labels: label by the value of the field `label`; all values of one type.
+        fields: the record's field for each column of `schemas.events.FEEDBACK_EVENT` that is copied as it is: text for
+            `comment` and `lang`, an id for the others. `prompt`, `completion` and `label` name those three.
+        record_id: the field with the source's own id.
+        rater: the field with the id of who voted.
+        event_time: the field with the time.
+        signal: what kind of judgement it is.
+        rater_kind: who judges.
+    """
+
+    labels: Mapping[str, bool | None] | Mapping[bool, bool | None]
+    fields: Mapping[str, str]
+    record_id: str
+    rater: str
+    event_time: str
+    signal: str
+    rater_kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
     """A way in which sources write feedback.
 
@@ -100,6 +126,7 @@ class Format:
         keys: all top-level keys that are read; None where any may be.
         parse: the drafts of one record; raises `RecordRejectedError`.
         writes: whether `feedback.transcode` can write it.
+        plain: the fields of its plain records, if it has any.
     """
 
     name: str
@@ -110,3 +137,4 @@ class Format:
     keys: frozenset[str] | None
     parse: Callable[[dict[str, Any]], Iterator[Draft]]
     writes: bool = False
+    plain: PlainVotes | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from feedback.formats.drafts import EventDraft, Format
+from feedback.formats.drafts import EventDraft, Format, PlainVotes
 from feedback.formats.fields import (
     need,
     optional_bool,
@@ -93,4 +93,22 @@ THUMBS: Final = Format(
     keys=frozenset({*_REQUIRED, *_OPTIONAL}),
     parse=_parse,
     writes=True,
+    plain=PlainVotes(
+        labels=LABELS,
+        fields={
+            "prompt": "prompt",
+            "completion": "completion",
+            "label": "label",
+            "model_id": "model",
+            "conversation_id": "conversation",
+            "message_id": "message",
+            "comment": "comment",
+            "lang": "lang",
+        },
+        record_id="id",
+        rater="user",
+        event_time="time",
+        signal="thumb",
+        rater_kind="end_user",
+    ),
 )

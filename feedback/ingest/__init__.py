@@ -1,5 +1,6 @@
-"""Stage `ingest`, the room where raw ids end: records become tables, and every bad one goes to quarantine."""
+"""Stage `ingest`: raw files become validated tables, and every bad record goes to quarantine."""
 
-from feedback.ingest.stage import IngestResult, ingest, open_format
+from feedback.ingest.keys import SketchSettings
+from feedback.ingest.stage import IngestResult, ingest
 
-__all__ = ["IngestResult", "ingest", "open_format"]
+__all__ = ["IngestResult", "SketchSettings", "ingest"]

@@ -8,12 +8,13 @@ from typing import Any, Final
 from schemas.errors import RecordRejectedError
 from schemas.reasons import RejectReason
 
-__all__ = ["read_time"]
+__all__ = ["EPOCH_SECONDS", "read_time"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST: Final = datetime(1990, 1, 1, tzinfo=UTC)
 _LAST: Final = datetime(2100, 1, 1, tzinfo=UTC)
-_SECONDS: Final = ((_FIRST - _EPOCH).total_seconds(), (_LAST - _EPOCH).total_seconds())
+EPOCH_SECONDS: Final = ((_FIRST - _EPOCH).total_seconds(), (_LAST - _EPOCH).total_seconds())
+"""The years 1990 to 2100 in seconds since 1970: numbers outside are no times in seconds."""
 
 
 def read_time(value: Any) -> tuple[datetime | None, str]:
@@ -52,7 +53,7 @@ def _from_text(text: str) -> datetime:
 
 
 def _from_seconds(value: float) -> datetime:
-    if not _SECONDS[0] <= value <= _SECONDS[1]:
+    if not EPOCH_SECONDS[0] <= value <= EPOCH_SECONDS[1]:
         detail = f"the time {value!r} is not a number of seconds between 1990 and 2100"
         raise RecordRejectedError(RejectReason.BAD_TIME, detail)
     return _EPOCH + timedelta(seconds=value)

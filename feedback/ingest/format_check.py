@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 from feedback.formats import FORMATS
@@ -10,10 +11,29 @@ from feedback.records.raw_record import RawRecord
 from schemas.errors import FormatMismatchError, RecordRejectedError, ThumblineError
 from schemas.reasons import RejectReason
 
-__all__ = ["FormatCheck"]
+__all__ = ["FIRST_RECORDS", "FormatCheck", "Miss", "format_mismatch"]
 
-_FIRST_RECORDS: Final = 20
+FIRST_RECORDS: Final = 20
+"""Records of a file that are looked at before it is condemned."""
+
 _SHOWN_KEYS: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """The first record that lacked a required field, without its texts.
+
+    Args:
+        where: file and line.
+        detail: what it lacked.
+        shape: its keys and the kinds of their values.
+        fitting: names of the formats that it is in.
+    """
+
+    where: str
+    detail: str
+    shape: dict[str, Any]
+    fitting: tuple[str, ...]
 
 
 class FormatCheck:
@@ -21,14 +41,15 @@ class FormatCheck:
 
     Args:
         stated: the format that the file should be in.
+        first_records: so many records, all of which lack a required field, condemn the file; None: none ever do.
     """
 
-    def __init__(self, stated: Format) -> None:
+    def __init__(self, stated: Format, *, first_records: int | None = FIRST_RECORDS) -> None:
         self._stated = stated
-        self._first: RawRecord | None = None
-        self._detail = ""
         self._misses = 0
+        self._limit = first_records
         self.is_decided = False
+        self.miss: Miss | None = None
 
     def accepted(self) -> None:
         """A record was in the format, so the file is."""
@@ -46,31 +67,26 @@ class FormatCheck:
             # A record with all its fields, or one that is no record at all, says nothing against the format.
             self.is_decided = record.value is not None
             return
-        if self._first is None:
-            self._first, self._detail = record, detail
+        if self.miss is None:
+            value = record.value or {}
+            where = f"{record.file} line {record.line}"
+            self.miss = Miss(where, detail, _shape(value), tuple(_formats_that_accept(value)))
         self._misses += 1
-        if self._misses >= _FIRST_RECORDS:
-            self.finish()
+        if self._limit is not None and self._misses >= self._limit:
+            raise format_mismatch(self._stated, self.miss)
 
-    def finish(self) -> None:
-        """Nothing more comes that could be in the format.
 
-        Raises:
-            FormatMismatchError: records were seen, and all lack a required field.
-        """
-        if self.is_decided or self._first is None:
-            return
-        record = self._first
-        fitting = _formats_that_accept(record.value or {})
-        raise FormatMismatchError(
-            f"the file is not in the format {self._stated.name!r} ({self._detail})",
-            where=f"{record.file} line {record.line}",
-            received=_shape(record.value),
-            expected=self._stated.fields,
-            todo=f"It looks like the format {' or '.join(fitting)}"
-            if fitting
-            else "No other known format fits; write a TOML map for the format mapped",
-        )
+def format_mismatch(stated: Format, miss: Miss) -> FormatMismatchError:
+    """The error that says which format a file is not in, and which it may be in."""
+    return FormatMismatchError(
+        f"the file is not in the format {stated.name!r} ({miss.detail})",
+        where=miss.where,
+        received=miss.shape,
+        expected=stated.fields,
+        todo=f"It looks like the format {' or '.join(miss.fitting)}"
+        if miss.fitting
+        else "No other known format fits; write a TOML map for the format mapped",
+    )
 
 
 def _formats_that_accept(value: dict[str, Any]) -> list[str]:

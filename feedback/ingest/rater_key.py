@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -47,6 +48,7 @@ def load_rater_key() -> bytes:
         ) from error
 
 
+@lru_cache(maxsize=1 << 16)
 def rater_key(raw: str, key: bytes) -> str:
     """The keyed hash of a user id, 32 hex digits.
 

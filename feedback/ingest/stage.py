@@ -1,51 +1,43 @@
 """Stage `ingest`: raw files become tables of events and pairs, and every bad record goes to quarantine.
 
-    sources ─► records ─► format: drafts ─► rows ─► rules ─► events-*, pairs-* ─► report.json
-                  └─────────────┴───────────┴────────┴─────► quarantine-*
+    sources ─► blocks ─► kernel of `feedback.ingest.block`, many at once ─► results, in order ─► report
 
-Streaming, in batches: memory does not follow the number of records. The folder appears whole or not at all.
+Streaming: memory holds the few blocks that are being read.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-import shutil
-import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import polars as pl
-
 from feedback.config import SourceConfig
-from feedback.formats import Format, find_format, mapped_format
-from feedback.hashing import stage_digest
-from feedback.ingest.files import IngestFiles
-from feedback.ingest.format_check import FormatCheck
+from feedback.engine import Engine, LocalEngine, StagedEngine
+from feedback.formats import Format
+from feedback.ingest.block import BlockResult, BlockTask, ingest_block
+from feedback.ingest.format_check import format_mismatch
+from feedback.ingest.keys import SketchSettings
 from feedback.ingest.rater_key import load_rater_key
-from feedback.records.byte_stream import Tally
-from feedback.records.raw_record import RawRecord
-from feedback.records.sources import find_files, read_records
-from schemas.errors import (
-    ConfigError,
-    OutputExistsError,
-    RecordRejectedError,
-    TooManyRejectedError,
-)
-from schemas.manifest import SourceFile, write_last
+from feedback.ingest.source_format import open_format
+from feedback.near import SketchFile
+from feedback.records.byte_stream import Tally, open_bytes
+from feedback.records.sources import find_files, read_blocks
+from schemas.errors import OutputExistsError, TooManyRejectedError
+from schemas.manifest import SourceFile
 from schemas.progress import Advance, Progress, silent
-from schemas.reasons import DropReason, RejectReason
+from schemas.reasons import DropReason
 from schemas.report import LabelCounts, StageReport
 
-__all__ = ["IngestResult", "ingest", "open_format"]
+__all__ = ["IngestResult", "SketchSettings", "ingest"]
 
-_EVENT_DIGEST: Final = ("event_id", "op", "signal", "label", "prompt_hash", "completion_hash", "event_ts", "updated_ts")
-_PAIR_DIGEST: Final = ("pair_id", "outcome", "margin", "prompt_hash", "response_a_hash", "response_b_hash", "event_ts")
 _FIELD_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\- ]{0,39}")
 _SHOWN_FIELDS: Final = 12
-_MOST_FIELDS: Final = 1000
+_FIRST_CASES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +49,9 @@ class IngestResult:
         events: Parquet files of `schemas.events.FEEDBACK_EVENT`; none where there is no event.
         pairs: Parquet files of `schemas.pairs.PREFERENCE_PAIR`, likewise.
         quarantine: Parquet files of `schemas.quarantine.QUARANTINE`, likewise.
+        event_keys: Parquet files with the keys of the events, see `feedback.ingest.keys`.
+        pair_keys: the same of the pairs.
+        sketches: files of sketches; none where they were not asked for.
         report: records in, drafts beyond one a record, rows kept, records quarantined.
         rejected: quarantined records by `RejectReason`.
         source_files: the files that were read.
@@ -66,98 +61,140 @@ class IngestResult:
     events: tuple[Path, ...]
     pairs: tuple[Path, ...]
     quarantine: tuple[Path, ...]
+    event_keys: tuple[Path, ...]
+    pair_keys: tuple[Path, ...]
+    sketches: tuple[SketchFile, ...]
     report: StageReport
     rejected: dict[str, int]
     source_files: tuple[SourceFile, ...]
 
 
 def ingest(
-    sources: Sequence[SourceConfig], folder: Path, *, max_rejected_share: float = 0.2, progress: Progress = silent
+    sources: Sequence[SourceConfig],
+    folder: Path,
+    *,
+    max_rejected_share: float = 0.2,
+    sketch: SketchSettings | None = None,
+    engine: Engine | None = None,
+    progress: Progress = silent,
 ) -> IngestResult:
     """The tables of all sources in `folder`.
 
     Args:
         sources: where raw feedback lies and what it looks like.
-        folder: a folder that does not exist yet, or is empty.
+        folder: a folder that does not exist yet, or is empty; or a stage's folder of `engine`.
         max_rejected_share: largest share of records that may go to quarantine, in [0, 1].
+        sketch: for which near-duplicates texts are sketched; None makes no sketches.
+        engine: who reads the blocks; None takes all cores of this machine.
         progress: told about the bytes read.
 
     Raises:
         InputError: a file is missing, damaged, or not in its format.
         UnknownChoiceError: a format that does not exist.
-        TooManyRejectedError: more records went to quarantine than allowed; nothing is left behind.
+        TooManyRejectedError: more records went to quarantine than allowed.
         OutputExistsError: the folder holds files.
     """
+    if not isinstance(engine, StagedEngine) and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputExistsError("the folder for ingested tables is not empty", where=folder)
     opened = [_Source(config) for config in sources]
-    key = load_rater_key()
-    with _built_beside(folder) as work:
-        files = IngestFiles(work, key)
-        read: list[SourceFile] = []
-        with progress("ingest", _size(opened)) as advance, files:
-            for source in opened:
-                read += _read_source(source, files, advance)
-        records = sum(file.records for file in read)
-        _refuse_too_many(files, records, max_rejected_share)
-        report = _report(opened, files, records, max_rejected_share)
-        write_last(work / "report.json", report.to_json())
+    folder.mkdir(parents=True, exist_ok=True)
+    reader = _Reader(opened, folder, sketch, load_rater_key())
+    with progress("ingest", _size(opened)) as advance:
+        results = (engine or LocalEngine()).run("ingest", ingest_block, reader.tasks(advance))
+        files = reader.source_files(results, advance)
+    _refuse_wrong_formats(opened, reader, results)
+    records = sum(file.records for file in files)
+    rejected: Counter[str] = Counter()
+    for result in results:
+        rejected.update(result.rejected)
+    _refuse_too_many(rejected, results, records, max_rejected_share)
+    report = _report(opened, reader, results, rejected, max_rejected_share)
     return IngestResult(
         folder=folder,
-        events=tuple(folder / path.name for path in files.parts["events"].paths),
-        pairs=tuple(folder / path.name for path in files.parts["pairs"].paths),
-        quarantine=tuple(folder / path.name for path in files.quarantine.paths),
+        events=_tables(folder, "events"),
+        pairs=_tables(folder, "pairs"),
+        quarantine=_tables(folder, "quarantine"),
+        event_keys=_tables(folder, "event-keys"),
+        pair_keys=_tables(folder, "pair-keys"),
+        sketches=tuple(sketches for result in results for sketches in result.sketches),
         report=report,
-        rejected=dict(sorted(files.rejected.items())),
-        source_files=tuple(read),
+        rejected=dict(sorted(rejected.items())),
+        source_files=tuple(files),
     )
 
 
-def open_format(name: str, map_path: str | Path | None) -> Format:
-    """The format `name`, with its map where it is `mapped`.
-
-    Raises:
-        UnknownChoiceError: there is no such format.
-        ConfigError: a map without need, or none where it is needed.
-    """
-    found = find_format(name)
-    if found.name == "mapped" and map_path is not None:
-        return mapped_format(Path(map_path))
-    if found.name == "mapped" or map_path is not None:
-        raise ConfigError(
-            "the format 'mapped' needs a map" if map_path is None else f"the format {name!r} takes no map",
-            received=None if map_path is None else str(map_path),
-            todo="Name the TOML file with --map or map = FILE" if map_path is None else "Use the format mapped",
-        )
-    return found
-
-
 class _Source:
-    """A source with its format, its files, and the fields of its records that the format does not read."""
+    """A source with its format and its files."""
 
     def __init__(self, config: SourceConfig) -> None:
-        self.format = open_format(config.format, config.map)
+        self.config = config
+        self.format: Format = open_format(config.format, config.map, config.ranking)
         self.name = config.name or self.format.name
         self.paths = find_files([config.path])
-        self.unused: set[str] = set()
-
-    def note_unused(self, value: dict[str, Any]) -> None:
-        """Remember the fields of a record that nobody reads; their names only, and not without end."""
-        known = self.format.keys
-        if known is not None and not value.keys() <= known and len(self.unused) < _MOST_FIELDS:
-            self.unused |= value.keys() - known
 
 
-@contextmanager
-def _built_beside(folder: Path) -> Iterator[Path]:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputExistsError("the folder for ingested tables is not empty", where=folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
-    try:
-        yield work
-        work.chmod(0o755)
-        work.rename(folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+class _Reader:
+    """All blocks of all sources, and which block came from which file."""
+
+    def __init__(self, sources: Sequence[_Source], folder: Path, sketch: SketchSettings | None, key: bytes) -> None:
+        self._folder = folder
+        self._sketch = sketch
+        self._key = key
+        self._files = [(source, path) for source in sources for path in source.paths]
+        self._tallies: list[Tally] = []
+
+    def tasks(self, advance: Advance) -> Iterator[BlockTask]:
+        """The blocks, read one after another."""
+        number = 0
+        for owner, (source, path) in enumerate(self._files):
+            self._tallies.append(Tally(advance))
+            for place, block in enumerate(read_blocks(path, tally=self._tallies[owner])):
+                yield BlockTask(
+                    number=number,
+                    owner=owner,
+                    folder=self._folder,
+                    source=source.name,
+                    format=source.config.format,
+                    map=source.config.map,
+                    ranking=source.config.ranking,
+                    key=self._key,
+                    sketch=self._sketch,
+                    is_first=place == 0,
+                    block=block,
+                )
+                number += 1
+
+    def source_files(self, results: Sequence[BlockResult], advance: Advance) -> list[SourceFile]:
+        """What was read of each file; where the stage was complete before, the files are read again for it."""
+        if not self._tallies:
+            self._tallies = [_tally(path, advance) for _, path in self._files]
+        records = Counter[int]()
+        for result in results:
+            records[result.owner] += result.records
+        return [
+            SourceFile(_name(path), source.format.name, tally.sha256, tally.bytes, records[owner])
+            for owner, ((source, path), tally) in enumerate(zip(self._files, self._tallies, strict=True))
+        ]
+
+    def of_source(self, source: _Source, results: Sequence[BlockResult]) -> list[BlockResult]:
+        """The results of the blocks of one source."""
+        return [result for result in results if self._files[result.owner][0] is source]
+
+
+def _tally(path: Path, advance: Advance) -> Tally:
+    tally = Tally(advance)
+    with open_bytes(path, tally) as stream:
+        while stream.read(1 << 20):
+            pass
+    return tally
+
+
+def _name(path: Path) -> str:
+    return "stdin" if str(path) == "-" else path.name
+
+
+def _tables(folder: Path, name: str) -> tuple[Path, ...]:
+    return tuple(sorted(folder.glob(f"{name}-[0-9]*.parquet")))
 
 
 def _size(sources: Sequence[_Source]) -> int | None:
@@ -165,94 +202,78 @@ def _size(sources: Sequence[_Source]) -> int | None:
     return sum(path.stat().st_size for path in paths) if all(path.is_file() for path in paths) else None
 
 
-def _read_source(source: _Source, files: IngestFiles, advance: Advance) -> list[SourceFile]:
-    checks = [FormatCheck(source.format) for _ in source.paths]
-    read = [_read_file(path, source, files, check, advance) for path, check in zip(source.paths, checks, strict=True)]
-    # One bad record may be all that a small file holds; it condemns the source only where nothing speaks for it.
-    if not any(check.is_decided for check in checks):
-        for check in checks:
-            check.finish()
-    return read
+def _refuse_wrong_formats(sources: Sequence[_Source], reader: _Reader, results: Sequence[BlockResult]) -> None:
+    """Refuse a source in which no record was in its format.
+
+    One bad record may be all that a small file holds; it condemns the source only where nothing speaks for it.
+
+    Raises:
+        FormatMismatchError: there is such a source.
+    """
+    for source in sources:
+        of_source = reader.of_source(source, results)
+        misses = [result.miss for result in of_source if result.miss is not None]
+        if misses and not any(result.is_in_format for result in of_source):
+            raise format_mismatch(source.format, misses[0])
 
 
-def _read_file(path: Path, source: _Source, files: IngestFiles, check: FormatCheck, advance: Advance) -> SourceFile:
-    tally = Tally(advance)
-    records = 0
-    for record in read_records(path, tally=tally):
-        records += 1
-        try:
-            files.accept(source.name, record, list(source.format.parse(_value(record))))
-        except RecordRejectedError as error:
-            check.rejected(record, error.reason, error.detail)
-            files.refuse(source.name, record, error.reason, error.detail)
-        else:
-            check.accepted()
-            source.note_unused(_value(record))
-    name = "stdin" if str(path) == "-" else path.name
-    return SourceFile(name, source.format.name, tally.sha256, tally.bytes, records)
-
-
-def _value(record: RawRecord) -> dict[str, Any]:
-    if record.value is None:
-        raise RecordRejectedError(*(record.reject or (RejectReason.NOT_AN_OBJECT, "the record is empty")))
-    return record.value
-
-
-def _refuse_too_many(files: IngestFiles, records: int, limit: float) -> None:
-    count = files.rejected.total()
+def _refuse_too_many(rejected: Counter[str], results: Sequence[BlockResult], records: int, limit: float) -> None:
+    count = rejected.total()
     if count <= limit * records:
         return
-    listed = ", ".join(f"{reason} {number:,}" for reason, number in files.rejected.most_common())
+    listed = ", ".join(f"{reason} {number:,}" for reason, number in rejected.most_common())
+    cases = [case for result in results for case in result.first_cases][:_FIRST_CASES]
     raise TooManyRejectedError(
         f"{count:,} of {records:,} records ({count / records:.0%}) were rejected: {listed}",
         expected=f"at most {limit:.0%}",
-        todo=f"Nothing was written. The first cases are: {'; '.join(files.first_cases)}. Mend the records, name "
+        todo=f"Nothing was written. The first cases are: {'; '.join(cases)}. Mend the records, name "
         "another format, or allow more with max_rejected_share",
     )
 
 
-def _report(sources: Sequence[_Source], files: IngestFiles, records: int, max_rejected_share: float) -> StageReport:
-    events = _frame(files.parts["events"].paths, _EVENT_DIGEST)
-    pairs = _frame(files.parts["pairs"].paths, _PAIR_DIGEST)
-    count = files.rejected.total()
-    up, labelled = int(events["label"].sum() or 0), events["label"].count()
-    digest = stage_digest("", "ingest", {}, events, _EVENT_DIGEST)
+def _report(
+    sources: Sequence[_Source],
+    reader: _Reader,
+    results: Sequence[BlockResult],
+    rejected: Counter[str],
+    max_rejected_share: float,
+) -> StageReport:
+    records, events, pairs = (sum(getattr(one, name) for one in results) for name in ("records", "events", "pairs"))
+    ups, labelled = (sum(getattr(one, name) for one in results) for name in ("ups", "labelled"))
+    count = rejected.total()
+    config = {
+        "max_rejected_share": max_rejected_share,
+        "sources": sorted(({"name": one.name, "format": one.format.name} for one in sources), key=str),
+    }
     return StageReport(
         stage="ingest",
         rows_in=records,
-        rows_created=files.drafts,
-        rows_kept=events.height + pairs.height,
+        rows_created=sum(one.drafts for one in results),
+        rows_kept=events + pairs,
         dropped={DropReason.QUARANTINED.value: count} if count else {},
         labels_in=LabelCounts(unlabelled=records),
-        labels_kept=LabelCounts(up, labelled - up, events.height - labelled + pairs.height),
-        digest_out=stage_digest(digest, "ingest", {}, pairs, _PAIR_DIGEST),
-        config={
-            "max_rejected_share": max_rejected_share,
-            "sources": sorted(({"name": one.name, "format": one.format.name} for one in sources), key=str),
-        },
-        notes=tuple(_notes(sources, records)),
-        figures={
-            "events": events.height,
-            "pairs": pairs.height,
-            "rejected": dict(sorted(files.rejected.items())),
-        },
+        labels_kept=LabelCounts(ups, labelled - ups, events - labelled + pairs),
+        digest_out=_digest(results, events, pairs, config),
+        config=config,
+        notes=tuple(_notes(sources, reader, results, records)),
+        figures={"events": events, "pairs": pairs, "rejected": dict(sorted(rejected.items()))},
     )
 
 
-def _frame(paths: Sequence[Path], columns: Sequence[str]) -> pl.DataFrame:
-    """The narrow columns that the digest is over, in an order that does not follow the files'."""
-    if not paths:
-        return pl.DataFrame(schema={name: pl.Boolean if name == "label" else pl.String for name in columns})
-    frame = pl.concat([pl.read_parquet(path, columns=list(columns)) for path in paths])
-    return frame.select(columns).sort(columns, nulls_last=True)
+def _digest(results: Sequence[BlockResult], events: int, pairs: int, config: dict[str, Any]) -> str:
+    """Digest of the ids of all rows; an id is a hash of its raw record, so the digest is over all that was read."""
+    total = sum(int(one.id_sum) for one in results) % 2**128
+    described = json.dumps([config, events, pairs, f"{total:032x}"], sort_keys=True, ensure_ascii=False)
+    return hashlib.blake2b(described.encode("utf-8"), digest_size=16).hexdigest()
 
 
-def _notes(sources: Sequence[_Source], records: int) -> Iterator[str]:
+def _notes(sources: Sequence[_Source], reader: _Reader, results: Sequence[BlockResult], records: int) -> Iterator[str]:
     if not records:
         yield "No record was read: the files are empty."
     unused: dict[str, set[str]] = {}
     for source in sources:
-        unused.setdefault(source.name, set()).update(source.unused)
+        for result in reader.of_source(source, results):
+            unused.setdefault(source.name, set()).update(result.unused)
     for name, found in sorted(unused.items()):
         fields = sorted(field for field in found if _FIELD_NAME.fullmatch(field))
         if fields:

@@ -12,7 +12,7 @@ import glob
 import io
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,15 +20,17 @@ from feedback.records.byte_stream import ByteStream, Tally, open_bytes
 from feedback.records.json_text import read_json_lines, read_json_values
 from feedback.records.raw_record import MAX_RECORD_BYTES, RawRecord
 from feedback.records.tabular import read_csv, read_parquet
+from feedback.records.text_blocks import TextBlock, read_text_blocks
 from schemas.errors import InputError, InputNotFoundError
 from schemas.manifest import MANIFEST_NAME
 
-__all__ = ["SUFFIXES", "RawRecord", "find_files", "read_records"]
+__all__ = ["SUFFIXES", "RawRecord", "find_files", "read_blocks", "read_records"]
 
 SUFFIXES: Final = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 """What is read of a folder, also with `.gz` or `.zst` behind it."""
 
 _HEAD: Final = 1 << 16
+_BATCH_BYTES: Final = 8 << 20
 _PARQUET: Final = b"PAR1"
 _BOM: Final = b"\xef\xbb\xbf"
 _WIDE: Final = (b"\xff\xfe", b"\xfe\xff")
@@ -66,19 +68,62 @@ def read_records(
         InputError: the file as a whole cannot be read.
         CorruptionError: compressed or Parquet bytes are damaged.
     """
+    for block in _read(path, max_record_bytes, tally or Tally(), _lines_as_records):
+        yield from block  # type: ignore[misc]
+
+
+def read_blocks(
+    path: Path, *, max_record_bytes: int = MAX_RECORD_BYTES, tally: Tally | None = None
+) -> Iterator[TextBlock | list[RawRecord]]:
+    """The file `path` in pieces: text blocks of JSON lines, and records of anything else.
+
+    Args and errors are those of `read_records`.
+    """
+    return _read(path, max_record_bytes, tally or Tally(), read_text_blocks)
+
+
+def _read(
+    path: Path, max_bytes: int, tally: Tally, read_lines: Callable[..., Iterator[TextBlock | list[RawRecord]]]
+) -> Iterator[TextBlock | list[RawRecord]]:
     name = "stdin" if str(path) == "-" else path.name
-    with open_bytes(path, tally or Tally()) as source:
+    with open_bytes(path, tally) as source:
         stream: io.BufferedReader = io.BufferedReader(source, 4 * _HEAD)
         head = stream.peek(_HEAD)
         if head.startswith(_PARQUET):
-            yield from _read_parquet_bytes(path, stream, name)
+            yield from _batches(_read_parquet_bytes(path, stream, name))
             return
         if head.startswith(_WIDE):
             raise InputError("the file is UTF-16", where=name, expected="UTF-8", todo="Convert it to UTF-8")
         if head.startswith(_BOM):
             stream.read(len(_BOM))
             head = head[len(_BOM) :]
-        yield from _read_text(stream, source, name, head[:_HEAD], max_record_bytes)
+        kind = _kind_of_text(head[:_HEAD], _plain_suffix(name))
+        if kind == "lines":
+            yield from read_lines(stream, source, name, max_bytes)
+        elif kind == "csv":
+            yield from _batches(read_csv(stream, source, name, max_bytes))
+        else:
+            yield from _batches(read_json_values(stream, source, name, max_bytes, is_array=kind == "array"))
+
+
+def _lines_as_records(
+    stream: io.BufferedReader, source: ByteStream, name: str, max_bytes: int
+) -> Iterator[list[RawRecord]]:
+    for record in read_json_lines(stream, source, name, max_bytes):
+        yield [record]
+
+
+def _batches(records: Iterator[RawRecord]) -> Iterator[list[RawRecord]]:
+    batch: list[RawRecord] = []
+    size = 0
+    for record in records:
+        batch.append(record)
+        size += len(record.raw)
+        if size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def _expand(item: str) -> list[Path]:
@@ -112,17 +157,6 @@ def _is_hidden(path: Path, folder: Path) -> bool:
 
 def _plain_suffix(name: str) -> str:
     return Path(name.lower().removesuffix(".gz").removesuffix(".zst")).suffix
-
-
-def _read_text(
-    stream: io.BufferedReader, source: ByteStream, name: str, head: bytes, max_bytes: int
-) -> Iterator[RawRecord]:
-    kind = _kind_of_text(head, _plain_suffix(name))
-    if kind == "csv":
-        return read_csv(stream, source, name, max_bytes)
-    if kind == "lines":
-        return read_json_lines(stream, source, name, max_bytes)
-    return read_json_values(stream, source, name, max_bytes, is_array=kind == "array")
 
 
 def _kind_of_text(head: bytes, suffix: str) -> str:

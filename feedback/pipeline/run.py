@@ -1,6 +1,4 @@
-"""The only room that knows the order of the stages.
-
-    ingest ─► convert ─► dedup ─► conflicts ─► split ─► rebalance ─► export ─► README.md ─► manifest.json
+"""Runs of the pipeline: what goes in, where it enters, and the folder that comes out.
 
 `curate` goes all the way, `read_candidates` stops after `convert`, and `rebalance_dataset` enters at `rebalance` where
 it is given a finished dataset. A dataset is built beside its place and appears there whole, with its manifest.
@@ -9,26 +7,22 @@ it is given a finished dataset. A dataset is built beside its place and appears 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import polars as pl
 
 from feedback.config import ConvertConfig, CurateConfig, ExportConfig, IngestConfig, RebalanceConfig, SourceConfig
-from feedback.conflicts import resolve_conflicts
-from feedback.convert import convert
 from feedback.curated import read_curated, text_of_curated
-from feedback.dedup import dedup
-from feedback.export import ExportResult, TextTable, export
+from feedback.engine import Engine, LocalEngine, StagedEngine
+from feedback.export import ExportResult, export
 from feedback.folders import built_folder, finish_dataset, is_whole, refuse_to_replace, same_result
-from feedback.gates import refuse_unusable
-from feedback.ingest import IngestResult, ingest
-from feedback.rebalance import ratio_of_report, rebalance
-from feedback.run_config import default_config, is_same_input, load_curate_config, resolved_config
-from feedback.split import split
-from feedback.stage import StageResult, write_stage
+from feedback.pipeline.order import Stages
+from feedback.rebalance import base_weights, ratio_of_report, rebalance
+from feedback.run_config import default_config, is_same_input, load_curate_config, plan_key, resolved_config
+from feedback.stage import sort_rows, write_stage
 from schemas import __version__
 from schemas.errors import UsageError
 from schemas.manifest import MANIFEST_NAME, Manifest, SourceFile
@@ -44,9 +38,6 @@ __all__ = [
     "read_candidates",
     "rebalance_dataset",
 ]
-
-_EVENT_TEXT: Final = ("event_id", {"completion": "completion"})
-_PAIR_TEXT: Final = ("pair_id", {"a": "response_a", "b": "response_b"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +68,23 @@ class RawCandidates:
     sources: tuple[SourceFile, ...]
 
 
-def curate(config: CurateConfig, out: Path, *, overwrite: bool = False, progress: Progress = silent) -> CurateResult:
+def curate(
+    config: CurateConfig,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    engine: Engine | None = None,
+    progress: Progress = silent,
+) -> CurateResult:
     """The curated dataset of `config` in the folder `out`.
+
+    What an interrupted run left in `OUT.partial` is taken up again where its stages are complete.
 
     Args:
         config: sources and settings.
         out: the dataset's folder. Where it already holds this very dataset, nothing is done.
         overwrite: replace another dataset that is there.
+        engine: who runs the stages; None takes all cores of this machine. The dataset is the same on any.
         progress: told about every stage.
 
     Raises:
@@ -97,19 +98,19 @@ def curate(config: CurateConfig, out: Path, *, overwrite: bool = False, progress
         return CurateResult(out, found, was_done=True)
     refuse_to_replace(out, overwrite=overwrite or found is not None)
     with built_folder(out) as folder:
-        stages = folder / "stages"
-        raw = ingest(
-            config.sources,
-            stages / "ingest",
-            max_rejected_share=config.ingest.max_rejected_share,
+        stages = Stages(config, StagedEngine(engine or LocalEngine(), folder / "staging", plan_key(config)), progress)
+        stages.through_all()
+        exported = export(
+            stages.parts,
+            stages.texts(),
+            folder,
+            config.export,
+            seed=config.seed,
+            digest_in=stages.reports[-1].digest_out,
             progress=progress,
         )
-        rows, reports = _through_stages(raw, config, stages, progress)
-        texts = [TextTable(raw.events, *_EVENT_TEXT), TextTable(raw.pairs, *_PAIR_TEXT)]
-        exported = export(
-            rows, texts, folder, config.export, seed=config.seed, digest_in=reports[-1].digest_out, progress=progress
-        )
-        manifest = _manifest(exported, [raw.report, *reports], raw.source_files, described)
+        manifest = _manifest(exported, stages.reports, stages.raw.source_files, described)
+        stages.settle(folder / "stages")
         finish_dataset(folder, manifest)
     return CurateResult(out, manifest)
 
@@ -162,6 +163,7 @@ def rebalance_dataset(
         plain,
         dedup=replace(plain.dedup, match="off"),
         conflicts=replace(plain.conflicts, policy="off"),
+        caps=replace(plain.caps, max_rater_share=1.0),
         split=replace(plain.split, test_fraction=0.0),
     )
     return curate(only, out, overwrite=overwrite, progress=progress)
@@ -186,43 +188,17 @@ def read_candidates(
         TooManyRejectedError: more bad records than allowed.
         InputError: a source is missing or not in its format.
     """
-    ingest_config = ingest_config or IngestConfig()
-    with tempfile.TemporaryDirectory(prefix="thumbline-") as folder:
-        raw = ingest(
-            sources, Path(folder) / "ingest", max_rejected_share=ingest_config.max_rejected_share, progress=progress
-        )
-        result = convert(
-            raw.events,
-            raw.pairs,
-            convert_config or ConvertConfig(),
-            digest_in=raw.report.digest_out,
-            progress=progress,
-        )
-    return RawCandidates(result.kept, result.dropped, (raw.report, result.report), dict(raw.rejected), raw.source_files)
-
-
-def _through_stages(
-    raw: IngestResult, config: CurateConfig, stages: Path, progress: Progress
-) -> tuple[pl.DataFrame, list[StageReport]]:
-    """The rows after `rebalance`, and the reports from `convert` on; only one stage's rows are held at a time."""
-    result = convert(raw.events, raw.pairs, config.convert, digest_in=raw.report.digest_out, progress=progress)
-    write_stage(result, stages / "convert")
-    reports = [result.report]
-    steps: tuple[tuple[str, Callable[[pl.DataFrame, str], StageResult]], ...] = (
-        ("dedup", lambda rows, digest: dedup(rows, config.dedup, digest_in=digest)),
-        ("conflicts", lambda rows, digest: resolve_conflicts(rows, config.conflicts, digest_in=digest)),
-        ("split", lambda rows, digest: split(rows, config.split, seed=config.seed, digest_in=digest)),
-        ("rebalance", lambda rows, digest: rebalance(rows, config.rebalance, seed=config.seed, digest_in=digest)),
+    config = CurateConfig(
+        sources=tuple(sources), ingest=ingest_config or IngestConfig(), convert=convert_config or ConvertConfig()
     )
-    with progress("curate", len(steps)) as advance:
-        for name, step in steps:
-            if name == "rebalance":
-                refuse_unusable(result.kept, reports, config.split.test_fraction)
-            result = step(result.kept, result.report.digest_out)
-            write_stage(result, stages / name)
-            reports.append(result.report)
-            advance(1)
-    return result.kept, reports
+    config = replace(config, dedup=replace(config.dedup, match="normalized"))
+    with tempfile.TemporaryDirectory(prefix="thumbline-") as folder:
+        stages = Stages(config, StagedEngine(LocalEngine(), Path(folder), ""), progress)
+        stages.to_rows()
+        kept = sort_rows(pl.concat([pl.read_parquet(path) for path in stages.parts]))
+        dropped = sort_rows(pl.concat([pl.read_parquet(path) for path in stages.dropped("convert")]))
+    raw = stages.raw
+    return RawCandidates(kept, dropped, tuple(stages.reports), dict(raw.rejected), raw.source_files)
 
 
 def _rebalance_curated(
@@ -247,7 +223,7 @@ def _rebalance_curated(
         return CurateResult(out, found, was_done=True)
     refuse_to_replace(out, overwrite=overwrite or found is not None)
     with built_folder(out) as folder:
-        rows = read_curated(parent_folder, parent)
+        rows = base_weights(read_curated(parent_folder, parent), parent.stages)
         result = rebalance(rows, config, seed=seed, digest_in=parent.digest)
         write_stage(result, folder / "stages" / "rebalance")
         exported = export(

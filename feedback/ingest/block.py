@@ -1,0 +1,306 @@
+"""One block of a raw file becomes tables on disk: the kernel of `ingest`, which any engine can run anywhere.
+
+    block ─┬─ plain records ─────────────► columns ─┐
+           └─ others ─► values ─► drafts ─► rows ───┴─► rules ─► events-*, pairs-*, keys, sketches
+                  └──────────┴───────────────┴───────────┴─────► quarantine-*
+
+A record is accepted whole or quarantined whole, also where it gave several drafts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from feedback.engine import written_whole
+from feedback.formats import Format
+from feedback.formats.drafts import EventDraft, PlainVotes
+from feedback.ingest.draft_tables import Row, draft_row, rows_to_table
+from feedback.ingest.format_check import FIRST_RECORDS, FormatCheck, Miss
+from feedback.ingest.keys import SketchSettings, event_keys, pair_keys
+from feedback.ingest.plain_votes import find_plain, plain_events, plain_schema
+from feedback.ingest.source_format import open_format
+from feedback.near import Sketches, SketchFile, write_sketches
+from feedback.records.json_columns import read_columns, split_lines
+from feedback.records.json_lines import decode_lines
+from feedback.records.raw_record import RawRecord
+from feedback.records.text_blocks import TextBlock
+from schemas.errors import RecordRejectedError
+from schemas.events import FEEDBACK_EVENT
+from schemas.pairs import PREFERENCE_PAIR
+from schemas.quarantine import QUARANTINE
+from schemas.reasons import RejectReason
+from schemas.rules import FeedbackEventRules, PreferencePairRules, Rules, violations
+
+__all__ = ["BlockResult", "BlockTask", "ingest_block"]
+
+_FIRST_CASES: Final = 3
+_MOST_FIELDS: Final = 1000
+_SAMPLE: Final = 20
+_MEANINGS: Final = {one.value: one.meaning for one in RejectReason if one != RejectReason.RULE_VIOLATION}
+_SHIFTS: Final = (np.uint64(32), np.uint64(0))
+_KINDS: Final = (("events", FEEDBACK_EVENT, FeedbackEventRules), ("pairs", PREFERENCE_PAIR, PreferencePairRules))
+_NO_NEAR: Final = SketchSettings(threshold=0.8, shingle_words=3)
+"""Sketches are made with the keys; where they are not wanted, any settings do."""
+_WORDS: Final = ("source", "op", "ts_quality", "rater_kind", "model_id", "signal", "raw_value", "lang")
+"""Columns of few different values; the others are not worth a dictionary."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockTask:
+    """A block and what is needed to read it.
+
+    Args:
+        number: which block of the run it is, from 0; names its files.
+        owner: which file of the run it is from, from 0.
+        folder: where its files go.
+        source: name of the source.
+        format: name of the source's format.
+        map: path of the TOML map, for the format `mapped`.
+        ranking: which ranked answers become pairs, for formats that rank.
+        key: key for user ids.
+        sketch: for which near-duplicates texts are sketched; None writes no sketches.
+        is_first: whether it is the first block of its file, which tells whether the file is in the format.
+        block: the lines, or records.
+    """
+
+    number: int
+    owner: int
+    folder: Path
+    source: str
+    format: str
+    map: str | None
+    ranking: str
+    key: bytes
+    sketch: SketchSettings | None
+    is_first: bool
+    block: TextBlock | list[RawRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockResult:
+    """What a block gave; its files lie in the task's folder.
+
+    Args:
+        owner: which file of the run it is from.
+        records: records in it.
+        events: rows of events kept, pairs: of pairs.
+        drafts: rows beyond one for each record that was accepted.
+        ups: events that say up; labelled: events that say up or down.
+        rejected: quarantined records by reason.
+        first_cases: the first of them, for people.
+        unused: names of fields that nobody reads.
+        is_in_format: whether a record was in the format, or spoke for it.
+        miss: the first record that lacked a required field.
+        sketches: files of sketches.
+        id_sum: sum of all row ids modulo 2^128, which does not depend on their order.
+    """
+
+    owner: int
+    records: int
+    events: int = 0
+    pairs: int = 0
+    drafts: int = 0
+    ups: int = 0
+    labelled: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    first_cases: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    is_in_format: bool = False
+    miss: Miss | None = None
+    sketches: tuple[SketchFile, ...] = ()
+    id_sum: str = "0"
+
+
+def ingest_block(task: BlockTask) -> BlockResult:
+    """Write the tables of one block, each whole or not at all.
+
+    Raises:
+        FormatMismatchError: its first records all lack a required field.
+    """
+    made = _Made(task, open_format(task.format, task.map, task.ranking))
+    if isinstance(task.block, TextBlock):
+        _read_text(task.block, made)
+    else:
+        made.add_records(task.block)
+    return made.write()
+
+
+def _read_text(block: TextBlock, made: _Made) -> None:
+    lines = split_lines(block.data)
+    is_left = np.ones(len(lines), dtype=np.bool_)
+    votes = made.format.plain
+    if votes is not None and made.format.keys is not None and len(lines):
+        sample, _ = decode_lines(
+            [line for place in range(min(_SAMPLE, len(lines))) if (line := lines.line(place).strip())]
+        )
+        schema = plain_schema(votes, [value for value in sample if value is not None])
+        for places, table in read_columns(lines, schema):
+            rows = find_plain(table, votes, made.format.keys)
+            if len(rows):
+                chosen = table if len(rows) == table.num_rows else table.take(pa.array(rows))
+                made.add_plain(chosen, votes, [lines.line(place) for place in places[rows].tolist()])
+                is_left[places[rows]] = False
+                made.note_fields(name for name in table.column_names if table.column(name).null_count < table.num_rows)
+    left = [(int(place), lines.line(place)) for place in np.flatnonzero(is_left)]
+    left = [(place, line) for place, line in left if line.strip(b" \t\r")]
+    values, rejects = decode_lines([line for _, line in left])
+    made.add_records(
+        RawRecord(block.file, block.first_line + place, line, value, rejects.get(number))
+        for number, ((place, line), value) in enumerate(zip(left, values, strict=True))
+    )
+
+
+class _Made:
+    """The tables of one block while it is read."""
+
+    def __init__(self, task: BlockTask, source_format: Format) -> None:
+        self.format = source_format
+        self._task = task
+        self._check = FormatCheck(source_format, first_records=FIRST_RECORDS if task.is_first else None)
+        self._plain: list[pa.Table] = []
+        self._rows: dict[str, list[Row]] = {"events": [], "pairs": []}
+        self._owners: dict[str, list[int]] = {"events": [], "pairs": []}
+        self._records: list[tuple[RawRecord, str]] = []
+        self._refused: list[Row] = []
+        self._rejected: Counter[str] = Counter()
+        self._cases: list[str] = []
+        self._unused: set[str] = set()
+        self._count = 0
+
+    def note_fields(self, names: Iterator[str]) -> None:
+        """Remember fields that the format does not read; their names only, and not without end."""
+        if self.format.keys is not None and len(self._unused) < _MOST_FIELDS:
+            self._unused |= set(names) - self.format.keys
+
+    def add_plain(self, table: pa.Table, votes: PlainVotes, lines: Sequence[bytes]) -> None:
+        """Take plain records."""
+        self._check.accepted()
+        self._count += len(lines)
+        self._plain.append(plain_events(table, lines, votes, self._task.source, self._task.key))
+
+    def add_records(self, records: Iterator[RawRecord] | Sequence[RawRecord]) -> None:
+        """Take records one by one.
+
+        Raises:
+            FormatMismatchError: the first ones of the block all lack a required field.
+        """
+        for record in records:
+            self._count += 1
+            digest = hashlib.sha256(record.raw).hexdigest()
+            try:
+                self._accept(record, digest)
+            except RecordRejectedError as error:
+                self._check.rejected(record, error.reason, error.detail)
+                self._refuse(record, digest, error.reason, error.detail)
+            else:
+                self._check.accepted()
+                self.note_fields(iter(record.value or ()))
+
+    def write(self) -> BlockResult:
+        """Write what was taken."""
+        tables = self._sound_tables()
+        events, pairs = pa.concat_tables([*self._plain, tables["events"]]), tables["pairs"]
+        self._write("quarantine", rows_to_table(sorted(self._refused, key=lambda row: row[2]), QUARANTINE))
+        self._write("events", events)
+        self._write("pairs", pairs)
+        label = events.column("label")
+        return BlockResult(
+            owner=self._task.owner,
+            records=self._count,
+            events=events.num_rows,
+            pairs=pairs.num_rows,
+            drafts=events.num_rows + pairs.num_rows + self._rejected.total() - self._count,
+            ups=int(pl.Series(label).sum() or 0),
+            labelled=len(label) - label.null_count,
+            rejected=dict(sorted(self._rejected.items())),
+            first_cases=tuple(self._cases),
+            unused=tuple(sorted(self._unused)),
+            is_in_format=self._check.is_decided,
+            miss=self._check.miss,
+            sketches=self._write_keys(events, pairs),
+            id_sum=str((_id_sum(events.column("event_id")) + _id_sum(pairs.column("pair_id"))) % 2**128),
+        )
+
+    def _accept(self, record: RawRecord, digest: str) -> None:
+        if record.value is None:
+            raise RecordRejectedError(*(record.reject or (RejectReason.NOT_AN_OBJECT, "the record is empty")))
+        drafts = list(self.format.parse(record.value))
+        rows = [
+            draft_row(draft, self._task.source, digest, place, self._task.key) for place, draft in enumerate(drafts)
+        ]
+        for draft, row in zip(drafts, rows, strict=True):
+            name = "events" if isinstance(draft, EventDraft) else "pairs"
+            self._rows[name].append(row)
+            self._owners[name].append(len(self._records))
+        self._records.append((record, digest))
+
+    def _refuse(self, record: RawRecord, digest: str, reason: str, detail: str) -> None:
+        self._rejected[str(reason)] += 1
+        if len(self._cases) < _FIRST_CASES:
+            self._cases.append(f"{record.file} line {record.line}: {reason}, {detail}")
+        self._refused.append((self._task.source, record.file, record.line, str(reason), detail, record.raw, digest))
+
+    def _sound_tables(self) -> dict[str, pa.Table]:
+        """The tables of what came as drafts, without the rows of records that break a rule, which are quarantined."""
+        tables = {name: rows_to_table(self._rows[name], schema) for name, schema, _ in _KINDS}
+        broken: dict[int, tuple[str, str]] = {}
+        for name, _, rules in _KINDS:
+            for row, reason, detail in _check_rules(tables[name], rules):
+                broken.setdefault(self._owners[name][row], (reason, _MEANINGS.get(reason, detail)))
+        for owner, (reason, detail) in sorted(broken.items()):
+            self._refuse(*self._records[owner], reason, detail)
+        if not broken:
+            return tables
+        return {
+            name: table.filter(pa.array([owner not in broken for owner in self._owners[name]], pa.bool_()))
+            for name, table in tables.items()
+        }
+
+    def _write_keys(self, events: pa.Table, pairs: pa.Table) -> tuple[SketchFile, ...]:
+        made: list[Sketches] = []
+        settings = self._task.sketch or _NO_NEAR
+        if events.num_rows:
+            keys, sketches = event_keys(events, settings)
+            self._write("event-keys", keys.to_arrow())
+            made.append(sketches)
+        if pairs.num_rows:
+            keys, more = pair_keys(pairs, settings)
+            self._write("pair-keys", keys.to_arrow())
+            made += more
+        if self._task.sketch is None:
+            return ()
+        name = f"{self._task.number:05d}"
+        (self._task.folder / "sketches").mkdir(parents=True, exist_ok=True)
+        return tuple(
+            write_sketches(sketches, self._task.folder / "sketches", f"{name}-{part}")
+            for part, sketches in enumerate(made)
+        )
+
+    def _write(self, name: str, table: pa.Table) -> None:
+        if not table.num_rows:
+            return
+        with written_whole(self._task.folder / f"{name}-{self._task.number:05d}.parquet") as partial:
+            pq.write_table(table, partial, compression="lz4", use_dictionary=list(_WORDS), write_page_checksum=True)
+
+
+def _check_rules(table: pa.Table, rules: Rules) -> Sequence[tuple[int, str, str]]:
+    return violations(pl.DataFrame(pl.from_arrow(table)), rules) if table.num_rows else ()
+
+
+def _id_sum(ids: pa.ChunkedArray) -> int:
+    """The ids as numbers of 128 bits, summed modulo 2^128."""
+    raw = bytes.fromhex("".join(ids.to_pylist()))
+    high, low = np.frombuffer(raw, dtype=">u8").astype(np.uint64).reshape(-1, 2).T
+    # Summed in halves of 32 bits, which cannot overflow for fewer than 2^32 rows.
+    parts = (int((half >> shift & np.uint64(0xFFFFFFFF)).sum()) for half in (high, low) for shift in _SHIFTS)
+    return sum(part << (96 - 32 * place) for place, part in enumerate(parts)) % 2**128

@@ -1,0 +1,98 @@
+"""What curation decides on, taken from events and pairs while their text is at hand: ids, keys, times and lengths.
+
+    event, pair ──sketch──► keys of their texts ─► EVENT_KEYS, PAIR_KEYS (no text)
+
+Both tables have their record's key, so that revisions of one record can be told without its id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+import pyarrow as pa
+
+from feedback.flat_text import flat_text
+from feedback.hashing import row_keys, text_keys
+from feedback.near import Sketches, sketch_texts
+
+__all__ = ["SketchSettings", "event_keys", "pair_keys"]
+
+_SHARED: Final = ("source", "event_ts", "rater_kind")
+_OF_EVENTS: Final = ("op", "model_id", "signal", "label")
+_OF_PAIRS: Final = ("outcome", "margin", "model_a", "model_b", "score_a", "score_b")
+
+
+@dataclass(frozen=True, slots=True)
+class SketchSettings:
+    """What near-duplicates will be looked for.
+
+    Args:
+        threshold: least similarity, in (0, 1).
+        shingle_words: words in a shingle.
+    """
+
+    threshold: float
+    shingle_words: int
+
+
+def event_keys(events: pa.Table, settings: SketchSettings) -> tuple[pl.DataFrame, Sketches]:
+    """The keys of events, and the sketches of their prompts and answers.
+
+    Args:
+        events: rows of `schemas.events.FEEDBACK_EVENT`.
+        settings: what the sketches are made for.
+    """
+    sketches = _sketches(_texts(events, "prompt"), _texts(events, "completion"), settings)
+    narrow = _narrow(events, "event_id", (*_SHARED, "updated_ts", *_OF_EVENTS), ("prompt_hash", "completion_hash"))
+    keys = narrow.with_columns(
+        pl.coalesce("updated_ts", "event_ts").alias("event_ts"),
+        pl.Series("prompt_key", sketches.prompt_key),
+        pl.Series("completion_key", sketches.completion_key),
+        pl.Series("prompt_chars", sketches.prompt_chars),
+        pl.Series("completion_chars", sketches.completion_chars),
+    )
+    return keys.drop("updated_ts"), sketches
+
+
+def pair_keys(pairs: pa.Table, settings: SketchSettings) -> tuple[pl.DataFrame, list[Sketches]]:
+    """The keys of pairs, and the sketches of their prompts with either answer.
+
+    Args:
+        pairs: rows of `schemas.pairs.PREFERENCE_PAIR`.
+        settings: what the sketches are made for.
+    """
+    prompts = _texts(pairs, "prompt")
+    sketches = [_sketches(prompts, _texts(pairs, f"response_{side}"), settings) for side in "ab"]
+    narrow = _narrow(pairs, "pair_id", (*_SHARED, *_OF_PAIRS), ("prompt_hash", "response_a_hash", "response_b_hash"))
+    keys = narrow.with_columns(
+        pl.Series("prompt_key", sketches[0].prompt_key),
+        pl.Series("prompt_chars", sketches[0].prompt_chars),
+        *(pl.Series(f"response_{side}_key", one.completion_key) for side, one in zip("ab", sketches, strict=True)),
+        *(pl.Series(f"response_{side}_chars", one.completion_chars) for side, one in zip("ab", sketches, strict=True)),
+    )
+    return keys, sketches
+
+
+def _sketches(prompts: pa.Array, completions: pa.Array, settings: SketchSettings) -> Sketches:
+    return sketch_texts(prompts, completions, shingle_words=settings.shingle_words, threshold=settings.threshold)
+
+
+def _texts(table: pa.Table, name: str) -> pa.Array:
+    return flat_text(table.column(name).combine_chunks())
+
+
+def _narrow(table: pa.Table, id_column: str, columns: Sequence[str], hashes: Sequence[str]) -> pl.DataFrame:
+    """The columns without text; hashes, raters and records as keys of 64 bits."""
+    names = [id_column, "source_record_id", "rater_key", *columns, *hashes]
+    frame = pl.DataFrame(pl.from_arrow(table.select(names)))
+    record = frame.select(pl.concat_str("source", pl.lit("\x1f"), "source_record_id")).to_series()
+    return frame.select(
+        pl.col(id_column).alias("text_id"),
+        text_keys(record).alias("record_key"),
+        row_keys(frame["rater_key"]),
+        *columns,
+        *(row_keys(frame[name]) for name in hashes),
+    )

@@ -1,0 +1,21 @@
+"""The only room that knows the order of the stages: from raw files to a dataset, on any engine."""
+
+from feedback.pipeline.run import (
+    CurateResult,
+    RawCandidates,
+    curate,
+    default_config,
+    load_curate_config,
+    read_candidates,
+    rebalance_dataset,
+)
+
+__all__ = [
+    "CurateResult",
+    "RawCandidates",
+    "curate",
+    "default_config",
+    "load_curate_config",
+    "read_candidates",
+    "rebalance_dataset",
+]

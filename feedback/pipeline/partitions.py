@@ -1,0 +1,208 @@
+"""Rows in partitions: kernels that take one partition of a stage to the next, and the files in between.
+
+    keys of ingest ─► clusters, revisions ─► scattered by group of prompts ─► convert ─► dedup ─► ...
+                                                                  a kept-* and a dropped-* file for each partition
+
+Rows of one group of prompts are always in one partition, so what a stage decides about a group it sees whole. What a
+stage decides about all rows it plans on narrow columns first, which the driver reads from the files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from feedback.config import ConvertConfig
+from feedback.convert import Keys, convert, find_revisions
+from feedback.engine import Scattered, partition_numbers, scatter, write_parquet
+from feedback.near import SketchFile, find_clusters
+from feedback.stage import StageResult
+from schemas.report import StageReport
+
+__all__ = [
+    "ClusterTask",
+    "Clusters",
+    "ConvertTask",
+    "KeysTask",
+    "PartTask",
+    "ScatteredKeys",
+    "apply_to_part",
+    "convert_part",
+    "find_all_clusters",
+    "kept_file",
+    "number_of_partitions",
+    "scatter_keys",
+]
+
+_ROWS_A_PARTITION: Final = 400_000
+
+
+def number_of_partitions(rows: int) -> int:
+    """Partitions for so many rows: of at most 400,000 each, on average."""
+    return max(1, -(-rows // _ROWS_A_PARTITION))
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterTask:
+    """What tells which prompts, answers and records belong together.
+
+    Args:
+        event_keys: files of the keys of events, pair_keys: of pairs.
+        sketches: files of sketches; none where near-duplicates are not wanted.
+        threshold: least similarity of near-duplicates.
+        memory_mb: memory for candidate pairs, in MiB.
+        folder: where the tables go.
+    """
+
+    event_keys: tuple[Path, ...]
+    pair_keys: tuple[Path, ...]
+    sketches: tuple[SketchFile, ...]
+    threshold: float
+    memory_mb: int
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Clusters:
+    """Files of what was found; they hold only what is not alone.
+
+    Args:
+        groups: prompts with near-duplicates, and their group.
+        answers: answers with near-duplicates, and their cluster.
+        event_revisions: records with several events, and the latest one.
+        pair_revisions: the same of pairs.
+        figures: what near-duplicates were found.
+    """
+
+    groups: Path
+    answers: Path
+    event_revisions: Path
+    pair_revisions: Path
+    figures: dict[str, int]
+
+
+def find_all_clusters(task: ClusterTask) -> Clusters:
+    """Kernel: find what belongs together, over all partitions."""
+    figures: dict[str, int] = {}
+    groups, answers = pl.DataFrame(), pl.DataFrame()
+    if task.sketches:
+        found = find_clusters(task.sketches, threshold=task.threshold, memory_mb=task.memory_mb)
+        groups, answers, figures = found.prompts, found.answers, dict(found.figures)
+    return Clusters(
+        groups=write_parquet(groups, task.folder / "groups.parquet"),
+        answers=write_parquet(answers, task.folder / "answers.parquet"),
+        event_revisions=write_parquet(find_revisions(task.event_keys), task.folder / "event-revisions.parquet"),
+        pair_revisions=write_parquet(find_revisions(task.pair_keys), task.folder / "pair-revisions.parquet"),
+        figures=figures,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class KeysTask:
+    """Some files of keys, to be scattered into partitions."""
+
+    number: int
+    event_keys: tuple[Path, ...]
+    pair_keys: tuple[Path, ...]
+    groups: Path
+    partitions: int
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ScatteredKeys:
+    """The pieces that one task wrote."""
+
+    events: Scattered
+    pairs: Scattered
+
+
+def scatter_keys(task: KeysTask) -> ScatteredKeys:
+    """Kernel: the keys of each partition into a file of its own."""
+    groups = pl.read_parquet(task.groups)
+
+    def scattered(files: Sequence[Path], name: str) -> Scattered:
+        if not files:
+            return Scattered(())
+        keys = _read(files)
+        numbers = partition_numbers(_groups_of(keys, groups), task.partitions)
+        return scatter(keys, numbers, task.folder / name, f"{task.number:05d}")
+
+    return ScatteredKeys(scattered(task.event_keys, "events"), scattered(task.pair_keys, "pairs"))
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertTask:
+    """The keys of one partition.
+
+    Args:
+        number: which partition, from 0.
+        event_keys: files of the keys of its events, pair_keys: of its pairs.
+        clusters: what belongs together.
+        folder: where its rows go.
+        config: settings of the stage.
+        digest_in: digest of the stage before.
+    """
+
+    number: int
+    event_keys: tuple[Path, ...]
+    pair_keys: tuple[Path, ...]
+    clusters: Clusters
+    folder: Path
+    config: ConvertConfig
+    digest_in: str
+
+
+def convert_part(task: ConvertTask) -> StageReport:
+    """Kernel: the labelled rows of one partition."""
+    found = task.clusters
+    revisions = [pl.read_parquet(path) for path in (found.event_revisions, found.pair_revisions)]
+    keys = Keys(
+        events=_read(task.event_keys),
+        pairs=_read(task.pair_keys),
+        revisions=pl.concat([part for part in revisions if part.width] or [pl.DataFrame()]),
+        groups=pl.read_parquet(found.groups),
+        clusters=pl.read_parquet(found.answers),
+    )
+    return _write(convert(keys, task.config, digest_in=task.digest_in), task.folder, task.number)
+
+
+@dataclass(frozen=True, slots=True)
+class PartTask:
+    """The rows of one partition: where they lie, and where those that a stage keeps and drops go."""
+
+    number: int
+    rows: Path
+    folder: Path
+
+
+def apply_to_part(task: PartTask, step: Callable[[pl.DataFrame], StageResult]) -> StageReport:
+    """Kernel: one stage on one partition."""
+    return _write(step(pl.read_parquet(task.rows)), task.folder, task.number)
+
+
+def kept_file(folder: Path, number: int) -> Path:
+    """The file of the rows that a stage kept of a partition."""
+    return folder / f"kept-{number:05d}.parquet"
+
+
+def _write(result: StageResult, folder: Path, number: int) -> StageReport:
+    write_parquet(result.kept, kept_file(folder, number))
+    write_parquet(result.dropped, folder / f"dropped-{number:05d}.parquet")
+    return result.report
+
+
+def _read(files: Sequence[Path]) -> pl.DataFrame:
+    return pl.concat([pl.read_parquet(path) for path in files]) if files else pl.DataFrame()
+
+
+def _groups_of(keys: pl.DataFrame, groups: pl.DataFrame) -> pl.Series:
+    prompts = keys.select("prompt_key")
+    if not groups.height:
+        return prompts.to_series()
+    joined = prompts.join(groups, on="prompt_key", how="left", maintain_order="left")
+    return joined.select(pl.coalesce("group_id", "prompt_key")).to_series()

@@ -1,0 +1,184 @@
+"""Many JSON lines at once, as columns: for records of known fields, each of one type.
+
+Arrow's reader is as strict as `strict_json` about keys that occur twice, types, numbers and surrogates. It differs in
+three things, and lines where they could matter are left out: NaN and infinities, nesting without end, and two objects
+on one line. Where it refuses a block, msgspec finds the lines that are no JSON or have another type, and if that is not
+all, the block is parted until the refused lines stand alone. What is left out here is for `json_lines`, which says what
+is wrong with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json
+from numpy.typing import NDArray
+
+from feedback.records.strict_json import MAX_DEPTH
+
+__all__ = ["Lines", "read_columns", "split_lines"]
+
+Places = NDArray[np.int64]
+
+_NEWLINE, _RETURN, _OPEN, _CLOSE = (ord(sign) for sign in "\n\r{}")
+_CONSTANTS: Final = (b"NaN", b"Infinity")
+_PYTHON: Final = {pa.string(): str, pa.int64(): int, pa.float64(): float, pa.bool_(): bool}
+_ALONE: Final = 24
+_PARTS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """A block of text and where its lines are.
+
+    Args:
+        data: the text.
+        starts: first byte of each line. [N].
+        ends: byte behind the last one of each line, without its line end. [N].
+    """
+
+    data: bytes
+    starts: Places
+    ends: Places
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def line(self, place: int) -> bytes:
+        """The bytes of one line."""
+        return self.data[self.starts[place] : self.ends[place]]
+
+
+def split_lines(data: bytes) -> Lines:
+    r"""The lines of `data`; the last one may lack its line end.
+
+    >>> lines = split_lines(b"a\r\nb")
+    >>> [lines.line(place) for place in range(len(lines))]
+    [b'a', b'b']
+    """
+    signs = np.frombuffer(data, dtype=np.uint8)
+    ends = np.flatnonzero(signs == _NEWLINE)
+    if len(data) and not data.endswith(b"\n"):
+        ends = np.append(ends, len(data))
+    starts = np.concatenate((np.zeros(min(len(ends), 1), np.int64), ends[:-1] + 1))
+    if b"\r" in data:
+        ends = ends.copy()
+        while len(returned := np.flatnonzero((ends > starts) & (signs[np.maximum(ends - 1, 0)] == _RETURN))):
+            ends[returned] -= 1
+    return Lines(data, starts, ends)
+
+
+def read_columns(lines: Lines, schema: pa.Schema) -> Iterator[tuple[Places, pa.Table]]:
+    """Tables of the lines that hold one object each, whose fields have the types of `schema`.
+
+    Args:
+        lines: the lines.
+        schema: types of the fields that are known. A field that a line lacks is null; others are added, each with the
+            type that Arrow finds for it.
+
+    Yields:
+        Places of lines, and a table with a row for each. Lines of no table were not read.
+    """
+    yield from _read(lines, _candidates(lines), schema)
+
+
+def _candidates(lines: Lines) -> Places:
+    signs = np.frombuffer(lines.data, dtype=np.uint8)
+    if not len(lines):
+        return np.zeros(0, np.int64)
+    last = len(signs) - 1
+    is_object = (
+        (lines.ends > lines.starts)
+        & (signs[np.minimum(lines.starts, last)] == _OPEN)
+        & (signs[np.maximum(lines.ends - 1, 0)] == _CLOSE)
+    )
+    if lines.data.count(b"[") + lines.data.count(b"{") > MAX_DEPTH + len(lines):
+        # The bit 0x20 is all that tells `[` from `{`.
+        at = np.flatnonzero((signs | 0x20) == _OPEN)
+        is_object &= np.searchsorted(at, lines.ends) - np.searchsorted(at, lines.starts) <= MAX_DEPTH
+    return np.flatnonzero(is_object)
+
+
+def _read(
+    lines: Lines, places: Places, schema: pa.Schema, *, is_sifted: bool = False
+) -> Iterator[tuple[Places, pa.Table]]:
+    if not len(places):
+        return
+    table = _parse(_text(lines, places), len(places), schema)
+    if table is not None:
+        yield from _finite(lines, places, table)
+    elif not is_sifted:
+        yield from _read(lines, _sift(lines, places, schema), schema, is_sifted=True)
+    elif len(places) > _ALONE:
+        for part in np.array_split(places, _PARTS):
+            yield from _read(lines, part, schema, is_sifted=True)
+
+
+def _finite(lines: Lines, places: Places, table: pa.Table) -> Iterator[tuple[Places, pa.Table]]:
+    """The rows without NaN and infinities, which Arrow reads although they are no JSON."""
+    is_finite = np.ones(len(places), dtype=np.bool_)
+    for column in table.columns:
+        if pa.types.is_floating(column.type):
+            is_finite &= pc.fill_null(pc.is_finite(column), True).to_numpy()
+        elif pa.types.is_nested(column.type):
+            lines_of_rows = map(lines.line, places.tolist())
+            is_finite &= [not any(name in line for name in _CONSTANTS) for line in lines_of_rows]
+    if is_finite.all():
+        yield places, table
+    elif is_finite.any():
+        yield places[is_finite], table.filter(pa.array(is_finite))
+
+
+def _sift(lines: Lines, places: Places, schema: pa.Schema) -> Places:
+    """The places of lines that are JSON and have the right types, as far as msgspec can tell."""
+    fields = [(f"field_{number}", _PYTHON[field.type] | None, None) for number, field in enumerate(schema)]
+    names = {f"field_{number}": field.name for number, field in enumerate(schema)}
+    decode = msgspec.json.Decoder(msgspec.defstruct("Row", fields, rename=names, gc=False)).decode
+    sound = []
+    for place in places.tolist():
+        try:
+            decode(lines.line(place))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            continue
+        sound.append(place)
+    return np.array(sound, dtype=np.int64)
+
+
+def _text(lines: Lines, places: Places) -> bytes:
+    if len(places) == len(lines):
+        return lines.data
+    first, last = int(places[0]), int(places[-1])
+    if last - first + 1 == len(places):
+        return lines.data[lines.starts[first] : lines.ends[last]]
+    return b"\n".join([lines.line(place) for place in places.tolist()])
+
+
+def _parse(text: bytes, rows: int, schema: pa.Schema) -> pa.Table | None:
+    try:
+        table = pyarrow.json.read_json(
+            pa.BufferReader(text),
+            # One block: whoever asks for columns brings blocks, and has other threads to run.
+            read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=len(text) + 1),
+            parse_options=pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="infer"),
+        )
+        if not _is_utf8(text):
+            return None
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError):
+        return None
+    return table.combine_chunks() if table.num_rows == rows else None
+
+
+def _is_utf8(text: bytes) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
