@@ -1,11 +1,13 @@
 """The arithmetic of R = lambda_D n_D / (lambda_U n_U): how many rows to keep and which weights to give. No tables.
 
-Everything is computed in fractions, so an edge like 4/3 is met exactly and no rounding decides about a row.
+n_D and n_U count each row with its own weight, 1 for most. Everything is computed in fractions, so an edge like 4/3 is
+met exactly and no rounding decides about a row.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Final
@@ -13,9 +15,13 @@ from typing import Final
 from feedback.config import RebalanceConfig
 from schemas.errors import ConfigError, OneLabelError, RatioUnreachableError
 
-__all__ = ["RatioPlan", "parse_ratio_range", "plan_ratio"]
+__all__ = ["Masses", "RatioPlan", "count_ratio", "exact_fraction", "parse_ratio_range", "plan_ratio"]
+
+Masses = Callable[[int], Fraction]
+"""The sum of the weights of the first so many rows of a label, in the order in which rows are kept."""
 
 _LARGEST_DENOMINATOR: Final = 1_000_000
+_DECIMALS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +29,10 @@ class RatioPlan:
     """How many rows of each label stay, their weights, and the range that was wanted.
 
     Args:
-        desirable: desirable rows that stay, n_D.
-        undesirable: undesirable rows that stay, n_U.
+        desirable: desirable rows that stay.
+        undesirable: undesirable rows that stay.
+        desirable_mass: the sum of their weights before lambda_D, n_D; the same number where all are 1.
+        undesirable_mass: the sum of their weights before lambda_U, n_U.
         desirable_weight: lambda_D.
         undesirable_weight: lambda_U.
         low: least R wanted.
@@ -33,6 +41,8 @@ class RatioPlan:
 
     desirable: int
     undesirable: int
+    desirable_mass: Fraction
+    undesirable_mass: Fraction
     desirable_weight: Fraction
     undesirable_weight: Fraction
     low: Fraction
@@ -43,7 +53,8 @@ class RatioPlan:
         """R, or None where there is no undesirable row."""
         if not self.undesirable:
             return None
-        return self.desirable_weight * self.desirable / (self.undesirable_weight * self.undesirable)
+        up, down = _sides(self)
+        return up / down
 
 
 def parse_ratio_range(text: str) -> tuple[float, float]:
@@ -69,26 +80,45 @@ def parse_ratio_range(text: str) -> tuple[float, float]:
     return numbers[0], numbers[-1]
 
 
-def plan_ratio(desirable: int, undesirable: int, config: RebalanceConfig) -> RatioPlan:
+def count_ratio(
+    desirable: int, undesirable: int, config: RebalanceConfig, masses: tuple[Masses, Masses] = (Fraction, Fraction)
+) -> RatioPlan:
+    """The plan that leaves everything as it is.
+
+    Args:
+        desirable: desirable rows of the train split.
+        undesirable: undesirable rows of the train split.
+        config: the range and the weights.
+        masses: of desirable and of undesirable rows; the rows' number where every weight is 1.
+    """
+    return RatioPlan(
+        desirable,
+        undesirable,
+        masses[0](desirable),
+        masses[1](undesirable),
+        exact_fraction(config.desirable_weight),
+        exact_fraction(config.undesirable_weight),
+        exact_fraction(config.low),
+        exact_fraction(config.high),
+    )
+
+
+def plan_ratio(
+    desirable: int, undesirable: int, config: RebalanceConfig, masses: tuple[Masses, Masses] = (Fraction, Fraction)
+) -> RatioPlan:
     """The plan that loses the fewest rows: R goes to the nearest edge of its range.
 
     Args:
         desirable: desirable rows of the train split.
         undesirable: undesirable rows of the train split.
         config: the range, the weights and the mode.
+        masses: of desirable and of undesirable rows; the rows' number where every weight is 1.
 
     Raises:
         OneLabelError: one of the labels has no row.
         RatioUnreachableError: no whole number of rows gives an R in the range.
     """
-    plan = RatioPlan(
-        desirable,
-        undesirable,
-        _fraction(config.desirable_weight),
-        _fraction(config.undesirable_weight),
-        _fraction(config.low),
-        _fraction(config.high),
-    )
+    plan = count_ratio(desirable, undesirable, config, masses)
     if config.mode == "off":
         return plan
     if not desirable or not undesirable:
@@ -98,77 +128,129 @@ def plan_ratio(desirable: int, undesirable: int, config: RebalanceConfig) -> Rat
             todo="Add a source that has the missing label, or hold out less",
         )
     if config.mode == "reweight":
-        return _reweight(plan)
-    if config.mode == "both":
-        plan = _downsample(plan, keep_share=_fraction(config.min_keep_share))
-        return _with_reached_target(plan if _is_reached(plan) else _reweight(plan))
-    plan = _downsample(plan, keep_share=Fraction(0))
-    _refuse_unreached(plan, desirable, undesirable)
-    return _with_reached_target(plan)
+        return _with_reached_target(_reweight(plan))
+    keep_share = exact_fraction(config.min_keep_share) if config.mode == "both" else Fraction(0)
+    smaller, is_reached = _downsample(plan, masses, keep_share)
+    if not is_reached and config.mode == "downsample":
+        raise _unreachable(plan, smaller, masses)
+    return _with_reached_target(smaller if is_reached else _reweight(smaller))
+
+
+def exact_fraction(value: float) -> Fraction:
+    """The simple fraction that a float was meant as.
+
+    >>> exact_fraction(4 / 3), Fraction(4 / 3)
+    (Fraction(4, 3), Fraction(6004799503160661, 4503599627370496))
+    """
+    exact = Fraction(value)
+    simple = exact.limit_denominator(_LARGEST_DENOMINATOR)
+    return simple if abs(simple - exact) <= exact * Fraction(1, 10**14) else Fraction(repr(value))
 
 
 def _sides(plan: RatioPlan) -> tuple[Fraction, Fraction]:
     """lambda_D n_D and lambda_U n_U: products are compared, so that nothing is divided by 0."""
-    return plan.desirable_weight * plan.desirable, plan.undesirable_weight * plan.undesirable
+    return plan.desirable_weight * plan.desirable_mass, plan.undesirable_weight * plan.undesirable_mass
 
 
-def _downsample(plan: RatioPlan, *, keep_share: Fraction) -> RatioPlan:
-    """`plan` with fewer rows of the label that is too many, but at least `keep_share` of them."""
+def _downsample(plan: RatioPlan, masses: tuple[Masses, Masses], keep_share: Fraction) -> tuple[RatioPlan, bool]:
+    """`plan` with fewer rows of the label that is too many, and whether that is enough; at least `keep_share` stay."""
     up, down = _sides(plan)
     if up > plan.high * down:
-        wanted = plan.high * down / plan.desirable_weight
-        fewest = math.floor(wanted)
-        count = fewest if plan.desirable_weight * fewest >= plan.low * down else math.ceil(wanted)
-        return replace(plan, desirable=max(count, math.ceil(keep_share * plan.desirable)))
-    if up < plan.low * down:
-        count = math.floor(up / (plan.low * plan.undesirable_weight))
-        return replace(plan, undesirable=max(count, math.ceil(keep_share * plan.undesirable)))
-    return plan
+        wanted = _most(masses[0], plan.desirable, plan.high * down / plan.desirable_weight)
+        if plan.desirable_weight * masses[0](wanted) < plan.low * down:
+            wanted += 1  # A target is met from above; a range too narrow for whole rows is jumped over.
+        count = max(wanted, math.ceil(keep_share * plan.desirable))
+        smaller = _with_desirable(plan, count, masses)
+    elif up < plan.low * down:
+        wanted = _most(masses[1], plan.undesirable, up / (plan.low * plan.undesirable_weight))
+        count = max(wanted, math.ceil(keep_share * plan.undesirable))
+        smaller = _with_undesirable(plan, count, masses)
+    else:
+        return plan, True
+    is_target = plan.low == plan.high
+    return smaller, count == wanted and count > 0 and (is_target or _is_in_range(smaller))
+
+
+def _most(mass: Masses, count: int, limit: Fraction) -> int:
+    """The largest number of rows, of `count`, whose mass is at most `limit`."""
+    if mass is Fraction:
+        return min(count, math.floor(limit))
+    low, high = 0, count
+    below, above = Fraction(0), mass(count)
+    if above <= limit:
+        return count
+    turn = 0
+    while high - low > 1:
+        turn += 1
+        # Mass is nearly proportional to rows, so the straight line finds the place; halving bounds the worst case.
+        guess = (
+            (low + high) // 2 if turn % 4 == 0 else low + math.floor((limit - below) / (above - below) * (high - low))
+        )
+        guess = min(max(guess, low + 1), high - 1)
+        found = mass(guess)
+        if found <= limit:
+            low, below = guess, found
+        else:
+            high, above = guess, found
+    return low
+
+
+def _with_desirable(plan: RatioPlan, count: int, masses: tuple[Masses, Masses]) -> RatioPlan:
+    return replace(plan, desirable=count, desirable_mass=masses[0](count))
+
+
+def _with_undesirable(plan: RatioPlan, count: int, masses: tuple[Masses, Masses]) -> RatioPlan:
+    return replace(plan, undesirable=count, undesirable_mass=masses[1](count))
 
 
 def _reweight(plan: RatioPlan) -> RatioPlan:
-    """`plan` with the weight of the label that is too few raised; no weight is ever lowered."""
+    """`plan` with the weight of the label that is too few raised; no weight is ever lowered.
+
+    The weight has six decimals where that keeps R in the range, so that rows written with it have exactly this R.
+    """
     up, down = _sides(plan)
     if up > plan.high * down:
-        return replace(plan, undesirable_weight=plan.undesirable_weight * up / (plan.high * down))
+        exact = plan.undesirable_weight * up / (plan.high * down)
+        # A target is met from above.
+        digits = math.floor(exact * _DECIMALS) if plan.low == plan.high else math.ceil(exact * _DECIMALS)
+        rounded = replace(plan, undesirable_weight=Fraction(digits, _DECIMALS)) if digits else plan
+        return rounded if _is_near(rounded) else replace(plan, undesirable_weight=exact)
     if up < plan.low * down:
-        return replace(plan, desirable_weight=plan.desirable_weight * plan.low * down / up)
+        exact = plan.desirable_weight * plan.low * down / up
+        rounded = replace(plan, desirable_weight=Fraction(math.ceil(exact * _DECIMALS), _DECIMALS))
+        return rounded if _is_near(rounded) else replace(plan, desirable_weight=exact)
     return plan
 
 
-def _is_reached(plan: RatioPlan) -> bool:
-    """Whether R lies in the range, or at its one point and less than a row above."""
+def _is_near(plan: RatioPlan) -> bool:
+    """Whether R lies in the range, or above a target by no more than six decimals of a weight may make it."""
     up, down = _sides(plan)
-    if not up or not down or up < plan.low * down:
-        return False
-    if plan.low < plan.high:
-        return up <= plan.high * down
-    return up - plan.desirable_weight < plan.low * down or up < plan.low * (down + plan.undesirable_weight)
+    high = plan.high * (1 + Fraction(1, _DECIMALS)) if plan.low == plan.high else plan.high
+    return plan.low * down <= up <= high * down
 
 
-def _refuse_unreached(plan: RatioPlan, desirable: int, undesirable: int) -> None:
-    """Whether whole rows can do it.
+def _is_in_range(plan: RatioPlan) -> bool:
+    up, down = _sides(plan)
+    return plan.low * down <= up <= plan.high * down
 
-    Raises:
-        RatioUnreachableError: they cannot.
-    """
-    if _is_reached(plan):
-        return
+
+def _unreachable(plan: RatioPlan, smaller: RatioPlan, masses: tuple[Masses, Masses]) -> RatioUnreachableError:
+    """The refusal of a range that whole rows step over."""
     weights = f"weights {float(plan.desirable_weight):.6g} and {float(plan.undesirable_weight):.6g}"
-    raise RatioUnreachableError(
+    return RatioUnreachableError(
         f"no number of rows to leave out brings R into [{float(plan.low):.6g}, {float(plan.high):.6g}]",
-        where=f"train split with {desirable:,} desirable and {undesirable:,} undesirable rows, {weights}",
-        expected=f"an R that whole rows can make; the nearest are {_neighbours(plan, desirable)}",
+        where=f"train split with {plan.desirable:,} desirable and {plan.undesirable:,} undesirable rows, {weights}",
+        expected=f"an R that whole rows can make; the nearest are {_neighbours(plan, smaller, masses)}",
         todo="Widen the range (--ratio LOW:HIGH) to take in one of them, use --mode reweight, or add rows",
     )
 
 
-def _neighbours(plan: RatioPlan, desirable: int) -> str:
+def _neighbours(plan: RatioPlan, smaller: RatioPlan, masses: tuple[Masses, Masses]) -> str:
     """The ratios on both sides of the range, each with the rows that make it."""
-    if plan.desirable < desirable:
-        around = [replace(plan, desirable=plan.desirable - less) for less in (1, 0)]
+    if smaller.desirable < plan.desirable:
+        around = [_with_desirable(smaller, smaller.desirable - less, masses) for less in (1, 0)]
     else:
-        around = [replace(plan, undesirable=plan.undesirable + more) for more in (1, 0)]
+        around = [_with_undesirable(smaller, smaller.undesirable + more, masses) for more in (1, 0)]
     texts = [
         f"{float(near.value):.6g} ({near.desirable:,} desirable, {near.undesirable:,} undesirable)"
         for near in around
@@ -181,10 +263,3 @@ def _with_reached_target(plan: RatioPlan) -> RatioPlan:
     """`plan`, its range widened to the R reached where a single number was wanted."""
     ratio = plan.value
     return replace(plan, high=ratio) if plan.low == plan.high and ratio and ratio > plan.high else plan
-
-
-def _fraction(value: float) -> Fraction:
-    """The simple fraction that a float was meant as: 4/3, not 6004799503160661/4503599627370496."""
-    exact = Fraction(value)
-    simple = exact.limit_denominator(_LARGEST_DENOMINATOR)
-    return simple if abs(simple - exact) <= exact * Fraction(1, 10**14) else Fraction(repr(value))

@@ -1,35 +1,89 @@
 """Stage `rebalance`: the ratio of labels of the train split, brought into its range.
 
-R = lambda_D n_D / (lambda_U n_U) is counted on the rows that are there; which rows are left out depends on their ids,
-their sources and the seed only. The test split is not touched.
+    narrow columns of all rows ──rebalance_plan──► lines, one for each stratum ──apply_rebalance──► rows of a partition
+
+R = lambda_D n_D / (lambda_U n_U) is counted on the rows that are there, each with its weight; which rows are left out
+depends on their ids, their strata and the seed only. A smaller number of rows is always a part of a larger one. The
+test split is not touched. Rows of one prompt must be in one partition.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any, Final
 
 import polars as pl
 
+from feedback.balance_notes import balance_figures, balance_notes, strata_figures
 from feedback.config import RebalanceConfig
-from feedback.ratio import RatioPlan, plan_ratio
-from feedback.stage import StageResult, count_labels, counted, finish_stage, hash_column
+from feedback.hashing import order_hash
+from feedback.ratio import Masses, RatioPlan, count_ratio, exact_fraction, plan_ratio
+from feedback.stage import StageResult, count_labels, finish_stage, merge_reports
+from feedback.strata import (
+    CAPPED,
+    UNITS_OF_ONE,
+    LabelStrata,
+    exact_weights,
+    label_strata,
+    line_through,
+    stratum_columns,
+    weight_units,
+)
+from schemas.errors import ShapeError
 from schemas.manifest import Ratio
 from schemas.reasons import DropReason
+from schemas.report import StageReport
 from schemas.settings import settings_to_dict
 
-__all__ = ["ratio_of_report", "rebalance"]
+__all__ = [
+    "RebalancePlan",
+    "apply_rebalance",
+    "base_weights",
+    "merge_rebalance",
+    "narrow_columns",
+    "ratio_of_report",
+    "rebalance",
+    "rebalance_plan",
+]
 
-_STRATA: Final = ["source"]
+_STAGE: Final = "rebalance"
+_READ_FOR: Final = {"source": "source", "model": "model_id", "week": "event_ts", "cluster": "group_id"}
+_DOWNSAMPLED: Final = pl.lit(DropReason.DOWNSAMPLED.value)
+_SHARE: Final = pl.lit(DropReason.DESIRABLE_SHARE.value)
+_IS_TRAIN: Final = pl.col("split").fill_null("train") == "train"
+
+
+@dataclass(frozen=True, slots=True)
+class RebalancePlan:
+    """Which rows of the train split stay, and their lambdas; small, and the same for every partition.
+
+    Args:
+        config: the settings.
+        seed: decides which rows are left out.
+        after: what stays of each label, and lambda_D and lambda_U.
+        lines: for each label and stratum its `rows`, how many are `shared` (kept by share) and `kept`, and the last of
+            both (`shared_order`, `shared_row_id`, `kept_order`, `kept_row_id`).
+        figures: numbers for the report.
+        notes: sentences for the report.
+    """
+
+    config: RebalanceConfig
+    seed: int
+    after: RatioPlan
+    lines: pl.DataFrame
+    figures: dict[str, Any]
+    notes: tuple[str, ...]
 
 
 def rebalance(candidates: pl.DataFrame, config: RebalanceConfig, *, seed: int = 0, digest_in: str = "") -> StageResult:
-    """Rows whose train split has its R in the range; `weight` holds lambda_D or lambda_U.
-
-    A smaller number of rows is always a part of a larger one, and each source loses the same share.
+    """Rows whose train split has its R in the range; `weight` is multiplied by lambda_D or lambda_U.
 
     Args:
-        candidates: rows of `schemas.datasets.CANDIDATE` with their split.
-        config: the range, the weights and the mode.
+        candidates: rows of `schemas.datasets.CANDIDATE` with their split; without one, a row is in the train split.
+        config: the range, the weights, the mode and the strata.
         seed: decides which rows are left out.
         digest_in: digest of the stage before.
 
@@ -37,143 +91,209 @@ def rebalance(candidates: pl.DataFrame, config: RebalanceConfig, *, seed: int = 
         OneLabelError: the train split has rows of one label only.
         RatioUnreachableError: no whole number of rows gives an R in the range.
     """
-    is_train = pl.col("split") == "train"
-    train = candidates.filter(is_train)
-    counts = count_labels(train)
-    plan = plan_ratio(counts.desirable, counts.undesirable, config)
-    up, more_up = _keep(train.filter("label"), plan.desirable, seed)
-    down, more_down = _keep(train.filter(~pl.col("label")), plan.undesirable, seed)
-    kept = pl.concat(
-        [
-            up.with_columns(weight=pl.lit(float(plan.desirable_weight))),
-            down.with_columns(weight=pl.lit(float(plan.undesirable_weight))),
-            candidates.filter(~is_train),
-        ]
+    plan = rebalance_plan(candidates, config, seed=seed)
+    result = apply_rebalance(candidates, plan, digest_in=digest_in)
+    return replace(result, report=merge_rebalance([result.report], plan))
+
+
+def narrow_columns(config: RebalanceConfig) -> tuple[str, ...]:
+    """The columns of candidates that a plan is made from.
+
+    `row_id` may be added: it tells rows of one `row_key` apart, of which there are hardly ever any.
+    """
+    strata = tuple(_READ_FOR[name] for name in config.strata)
+    return ("row_key", "label", "weight", "split", CAPPED, *strata, *(("prompt_key",) if config.one_per_prompt else ()))
+
+
+def rebalance_plan(narrow: pl.DataFrame, config: RebalanceConfig, *, seed: int = 0) -> RebalancePlan:
+    """What `apply_rebalance` does with each row.
+
+    Args:
+        narrow: the columns `narrow_columns` of all rows, in any order. Rows of the test split are only counted.
+        config: the range, the weights, the mode and the strata.
+        seed: decides which rows are left out.
+
+    Raises:
+        OneLabelError: the train split has rows of one label only.
+        RatioUnreachableError: no whole number of rows gives an R in the range.
+    """
+    is_weighted = bool((narrow["weight"] != 1).any())
+    rows = narrow.with_columns(
+        *([weight_units(narrow["weight"]).alias("units")] if is_weighted else []),
+        is_train=narrow.select(_IS_TRAIN).to_series(),
+        order=order_hash(narrow["row_key"], _STAGE, seed),
     )
-    before = plan_ratio(counts.desirable, counts.undesirable, _counting_only(config))
+    before = _as_it_came(rows, config)
+    is_candidate = rows["is_train"]
+    if config.one_per_prompt:
+        is_candidate &= ~_is_further_answer(narrow, seed)
+    up, down = (
+        label_strata(rows.filter(is_candidate & is_label), rows.filter(~rows["is_train"] & is_label), config.strata)
+        for is_label in (rows["label"], ~rows["label"])
+    )
+    masses: tuple[Masses, Masses] = (up.mass, down.mass) if is_weighted else (Fraction, Fraction)
+    shared = math.ceil(exact_fraction(config.keep_desirable_share) * up.count)
+    start = count_ratio(shared, down.count, config, masses)
+    after = plan_ratio(shared, down.count, config, masses)
+    lines = pl.concat([_lines(up, True, shared, after.desirable), _lines(down, False, down.count, after.undesirable)])
+    alone = {"desirable": before.desirable - up.count, "undesirable": before.undesirable - down.count}
+    capped = lines.filter(pl.col(CAPPED).is_not_null() & (pl.col("kept") < pl.col("rows")))[CAPPED].n_unique()
+    return RebalancePlan(
+        config,
+        seed,
+        after,
+        lines,
+        {**balance_figures(before, start, after), "one_per_prompt": alone, "strata": strata_figures(lines, config)},
+        tuple(balance_notes(before, start, after, config, alone, capped)),
+    )
+
+
+def apply_rebalance(partition: pl.DataFrame, plan: RebalancePlan, *, digest_in: str = "") -> StageResult:
+    """The rows of a partition that stay, with their weights, and those that are left out.
+
+    The report of a partition counts its own rows and has the notes of the plan; `merge_rebalance` adds the figures.
+
+    Args:
+        partition: rows of `schemas.datasets.CANDIDATE`, some of those that the plan was made from.
+        plan: what to do.
+        digest_in: digest of the stage before.
+
+    Raises:
+        ShapeError: a row's stratum is not in the plan.
+    """
+    reason = _drop_reasons(partition, plan)
+    is_kept = reason.is_null()
+    kept = partition if is_kept.all() else partition.filter(is_kept)
     return finish_stage(
-        "rebalance",
-        kept,
-        pl.concat([more_up, more_down]).with_columns(drop_reason=pl.lit(DropReason.DOWNSAMPLED.value)),
-        rows_in=candidates.height,
-        labels_in=count_labels(candidates),
-        config={**settings_to_dict(config), "seed": seed},
+        _STAGE,
+        kept.with_columns(weight=_weight(kept["weight"], plan.after)),
+        partition.with_columns(drop_reason=reason).filter(~is_kept),
+        rows_in=partition.height,
+        labels_in=count_labels(partition),
+        config={**settings_to_dict(plan.config), "seed": plan.seed},
         digest_in=digest_in,
-        notes=_notes(before, plan, config),
-        figures=_figures(before, plan),
+        notes=plan.notes,
     )
+
+
+def merge_rebalance(reports: Sequence[StageReport], plan: RebalancePlan) -> StageReport:
+    """The report of the whole stage: the counts of its partitions, the figures and notes of the plan.
+
+    Args:
+        reports: one for each partition, in order; at least one.
+        plan: the plan of all of them.
+    """
+    return replace(merge_reports(reports, notes=plan.notes), figures=plan.figures)
 
 
 def ratio_of_report(figures: dict[str, Any]) -> Ratio:
-    """The ratio of the train split that the figures of a `rebalance` report tell of."""
+    """The ratio of the train split that the figures of a `rebalance` report tell of.
+
+    Its weights are those that a row of the label has on average: lambda times the rows' own weights.
+    """
     after = figures["after"]
+    mean = {
+        label: after[f"{label}_weight"] * (after[f"{label}_sum"] / after[label] if after[label] else 1)
+        for label in ("desirable", "undesirable")
+    }
     return Ratio(
         desirable=after["desirable"],
         undesirable=after["undesirable"],
-        desirable_weight=after["desirable_weight"],
-        undesirable_weight=after["undesirable_weight"],
+        desirable_weight=mean["desirable"],
+        undesirable_weight=mean["undesirable"],
         low=figures["low"],
         high=figures["high"],
     )
 
 
-def _counting_only(config: RebalanceConfig) -> RebalanceConfig:
-    return RebalanceConfig(
-        mode="off",
-        low=config.low,
-        high=config.high,
-        desirable_weight=config.desirable_weight,
-        undesirable_weight=config.undesirable_weight,
+def base_weights(candidates: pl.DataFrame, stages: Iterable[StageReport]) -> pl.DataFrame:
+    """Rows of a finished dataset with the weights they had before its last `rebalance`.
+
+    A dataset's rows hold lambda times their own weight; the report of the stage tells lambda. So a dataset that is
+    rebalanced again has one lambda in its weights, not two.
+
+    Args:
+        candidates: rows of `schemas.datasets.CANDIDATE`.
+        stages: the reports in the dataset's manifest.
+    """
+    reports = [stage for stage in stages if stage.stage == _STAGE]
+    if not reports:
+        return candidates
+    after = reports[-1].figures["after"]
+    lambdas = pl.when("label").then(after["desirable_weight"]).otherwise(after["undesirable_weight"])
+    own = exact_weights(candidates.select(pl.col("weight") / lambdas).to_series())
+    return candidates.with_columns(weight=pl.when(_IS_TRAIN).then(own).otherwise("weight"))
+
+
+def _as_it_came(rows: pl.DataFrame, config: RebalanceConfig) -> RatioPlan:
+    train = rows.lazy().filter("is_train").select(pl.col("label", "^units$")).collect()
+    counts = count_labels(train)
+    if "units" not in train.columns:
+        return count_ratio(counts.desirable, counts.undesirable, config)
+    up, down = (Fraction(int(train.filter(label=one)["units"].sum()), UNITS_OF_ONE) for one in (True, False))
+    return count_ratio(counts.desirable, counts.undesirable, config, (lambda _: up, lambda _: down))
+
+
+def _is_further_answer(rows: pl.DataFrame, seed: int) -> pl.Series:
+    """Whether a row of the train split is not the one that its prompt gives. [N] bool."""
+    turns = rows.select(
+        "prompt_key", _IS_TRAIN.alias("is_train"), turn=order_hash(rows["row_key"], "one_per_prompt", seed)
     )
+    train = turns.with_row_index("place").filter("is_train").sort("turn", maintain_order=True)
+    first = train.unique("prompt_key", keep="first")["place"]
+    return turns["is_train"].scatter(first, False)
 
 
-def _keep(rows: pl.DataFrame, count: int, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The first `count` rows of an order that mixes the strata evenly, and the rest."""
-    if count >= rows.height:
-        return rows, rows.clear()
-    ordered = (
-        rows.with_columns(order=hash_column(rows["row_id"], "rebalance", str(seed)))
-        .sort("order", "row_id")
-        # Fractional rank: the n-th row of a source stands at (n - 1/2) / size, so every run takes of each source alike.
-        .with_columns(place=(pl.int_range(pl.len()).over(_STRATA) + 0.5) / pl.len().over(_STRATA))
-        .sort("place", "order", "row_id")
-        .drop("order", "place")
-    )
-    return ordered.head(count), ordered.tail(rows.height - count)
+def _lines(strata: LabelStrata, label: bool, shared: int, kept: int) -> pl.DataFrame:
+    """The strata of a label and where each is cut, by the share and in the end."""
+    parts = [strata.table.insert_column(0, pl.Series("label", [label]).new_from_index(0, strata.table.height))]
+    for name, count in (("shared", shared), ("kept", kept)):
+        line = line_through(strata, count)
+        parts.append(line.rename({"kept": name, "order": f"{name}_order", "row_id": f"{name}_row_id"}))
+    return pl.concat(parts, how="horizontal")
 
 
-def _figures(before: RatioPlan, after: RatioPlan) -> dict[str, Any]:
-    return {
-        "before": _counts(before),
-        "after": _counts(after),
-        "low": float(after.low),
-        "high": float(after.high),
-    }
-
-
-def _counts(plan: RatioPlan) -> dict[str, Any]:
-    return {
-        "desirable": plan.desirable,
-        "undesirable": plan.undesirable,
-        "desirable_weight": float(plan.desirable_weight),
-        "undesirable_weight": float(plan.undesirable_weight),
-        "ratio": None if plan.value is None else float(plan.value),
-    }
-
-
-def _notes(before: RatioPlan, after: RatioPlan, config: RebalanceConfig) -> list[str]:
-    notes = [f"Before: {_arithmetic(before)}, wanted {_range(config)}."]
-    if config.mode == "off":
-        notes.append("Only counted: the mode is off.")
-    elif before == after:
-        notes.append("Nothing left out and no weight raised: R is where it is wanted.")
-    else:
-        notes += [*_notes_on_rows(before, after), *_notes_on_weights(before, after)]
-        notes.append(f"After: {_arithmetic(after)}.")
-    if config.low < 1 and config.mode != "off":
-        notes.append("The range allows R below 1, which weighs avoiding bad answers over giving good ones.")
-    if after.desirable_weight != 1 or after.undesirable_weight != 1:
-        notes.append(
-            f"The column weight of the train split is {float(after.desirable_weight):.6g} for desirable and "
-            f"{float(after.undesirable_weight):.6g} for undesirable rows. It multiplies the loss of a row, so the "
-            "weights of the objective itself stay 1."
+def _drop_reasons(partition: pl.DataFrame, plan: RebalancePlan) -> pl.Series:
+    """Why each row is left out, null where it stays. [N] string."""
+    names = ["label", CAPPED, *plan.config.strata]
+    is_train = partition.select(_IS_TRAIN).to_series()
+    reason = pl.Series("drop_reason", [None], dtype=pl.String).new_from_index(0, partition.height)
+    if plan.config.one_per_prompt:
+        alone = _is_further_answer(partition, plan.seed)
+        reason = reason.scatter(alone.arg_true(), DropReason.ONE_PER_PROMPT.value)
+        is_train &= ~alone
+    cut = plan.lines.filter(pl.col("kept") < pl.col("rows"))["label"].unique()
+    lines = plan.lines.filter(pl.col("label").is_in(cut.implode()))
+    found = (
+        partition.select(
+            *("label", "row_id"),
+            *stratum_columns(plan.config.strata),
+            place=pl.int_range(pl.len()),
+            order=order_hash(partition["row_key"], _STAGE, plan.seed),
         )
-    return notes
-
-
-def _notes_on_rows(before: RatioPlan, after: RatioPlan) -> list[str]:
-    pairs = (
-        ("desirable", before.desirable, after.desirable, "undesirable", after.undesirable),
-        ("undesirable", before.undesirable, after.undesirable, "desirable", after.desirable),
+        .filter(is_train & partition["label"].is_in(cut.implode()))
+        .join(lines, on=names, how="left", nulls_equal=True)
+        .filter(~_is_up_to("kept"))
+        .select("place", "rows", reason=pl.when(_is_up_to("shared")).then(_DOWNSAMPLED).otherwise(_SHARE))
     )
-    return [
-        f"{had - has:,} of {counted(had, label + ' row')} of the train split left out ({(had - has) / had:.1%}), the "
-        f"same share of every source; {others:,} {other} kept."
-        for label, had, has, other, others in pairs
-        if has < had
-    ]
+    if found["rows"].null_count():
+        raise ShapeError(
+            f"the stratum of {found['rows'].null_count():,} rows is not in the plan",
+            where=f"stage {_STAGE!r}",
+            expected="a partition of the rows that the plan was made from",
+        )
+    return reason.scatter(found["place"], found["reason"])
 
 
-def _notes_on_weights(before: RatioPlan, after: RatioPlan) -> list[str]:
-    pairs = (
-        ("desirable", before.desirable_weight, after.desirable_weight),
-        ("undesirable", before.undesirable_weight, after.undesirable_weight),
-    )
-    return [
-        f"The weight of {label} rows raised from {float(had):.6g} to {float(has):.6g}."
-        for label, had, has in pairs
-        if has > had
-    ]
+def _is_up_to(line: str) -> pl.Expr:
+    """Whether a row stands before a line or on it; false where there is no line."""
+    order, row_id = pl.col(f"{line}_order"), pl.col(f"{line}_row_id")
+    on_line = (pl.col("order") == order) & (row_id.is_null() | (pl.col("row_id") <= row_id))
+    return ((pl.col("order") < order) | on_line).fill_null(False)
 
 
-def _arithmetic(plan: RatioPlan) -> str:
-    up = f"{float(plan.desirable_weight):.6g} x {plan.desirable:,} desirable"
-    down = f"{float(plan.undesirable_weight):.6g} x {plan.undesirable:,} undesirable"
-    value = "undefined" if plan.value is None else f"{float(plan.value):.4f}"
-    return f"R = {up} / ({down}) = {value}"
-
-
-def _range(config: RebalanceConfig) -> str:
-    if config.low == config.high:
-        return f"at least {config.low:.6g} and less than a row above"
-    return f"in [{config.low:.6g}, {config.high:.6g}]"
+def _weight(weights: pl.Series, plan: RatioPlan) -> pl.Expr:
+    """A row's weight times its lambda. Weights have nine decimals here, as they are counted in R."""
+    own = weights if (weights == 1).all() else exact_weights(weights)
+    lambdas = pl.when("label").then(float(plan.desirable_weight)).otherwise(float(plan.undesirable_weight))
+    return pl.when(_IS_TRAIN).then(own * lambdas).otherwise("weight")

@@ -41,7 +41,7 @@ def test_too_many_desirable_rows_go_to_the_upper_edge() -> None:
 def test_too_many_undesirable_rows_go_to_the_lower_edge() -> None:
     """100 up allow 100 down at R = 1; at R >= 0.75, 133 of them."""
     assert counts(100, 700) == (100, 100)
-    assert counts(100, 700, low=0.75) == (100, 133)
+    assert counts(100, 700, low=0.75, allow_below_one=True) == (100, 133)
 
 
 def test_an_edge_is_met_exactly_and_not_by_float_rounding() -> None:
@@ -136,7 +136,12 @@ def test_one_label_only_is_refused_with_its_counts(up: int, down: int) -> None:
 def test_the_plan_is_in_range_and_loses_no_row_too_many(up, down, low, width, weights, mode) -> None:
     """Beside a search over all counts: only one label is cut, R is in range, and one row more would not be."""
     config = RebalanceConfig(
-        low=low, high=low * width, desirable_weight=weights[0], undesirable_weight=weights[1], mode=mode
+        low=low,
+        high=low * width,
+        allow_below_one=True,
+        desirable_weight=weights[0],
+        undesirable_weight=weights[1],
+        mode=mode,
     )
     try:
         plan = plan_ratio(up, down, config)
@@ -196,8 +201,28 @@ def test_the_report_has_the_arithmetic() -> None:
     assert (ratio.desirable, ratio.undesirable, report.figures["before"]["ratio"]) == (272, 204, 7.5)
 
 
+@pytest.mark.parametrize("mode", ["downsample", "reweight", "both"])
+def test_a_range_below_one_must_be_asked_for(mode: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        RebalanceConfig(low=0.5, high=0.8, mode=mode)
+    assert str(refusal.value) == (
+        "config table [rebalance]: the range lets R fall below 1, so that avoiding bad answers weighs more than giving "
+        "good ones: got (0.5, 0.8); expected low >= 1. Where this is what you want, for example against toxic answers, "
+        "ask for it with allow_below_one = true (--allow-below-one)."
+    )
+    assert RebalanceConfig(low=0.5, high=0.8, mode=mode, allow_below_one=True).low == 0.5
+    assert RebalanceConfig(low=0.5, high=0.8, mode="off").low == 0.5
+
+
+def test_a_toxic_plan_has_more_to_avoid_than_to_give() -> None:
+    """400 up against 100 down at R <= 0.8: 80 up stay."""
+    result = balanced(rows_of(400, 100), low=0.5, high=0.8, allow_below_one=True)
+    assert (result.report.labels_kept.desirable, result.report.labels_kept.undesirable) == (80, 100)
+    assert ratio_of_report(dict(result.report.figures)).value == pytest.approx(0.8)
+
+
 def test_a_range_below_one_is_said_to_be_one() -> None:
-    assert "The range allows R below 1" in balanced(rows_of(10, 10), low=0.5).report.notes[-1]
+    assert "The range allows R below 1" in balanced(rows_of(10, 10), low=0.5, allow_below_one=True).report.notes[-1]
 
 
 def test_running_again_changes_nothing() -> None:

@@ -41,7 +41,8 @@ def _on_ratio(metric: Metric, config: AuditConfig, source: str) -> list[Advice]:
     details = metric.details
     if not details["desirable"] or not details["undesirable"]:
         return []  # The gate `labels` says what to do.
-    options = f"-o OUT --ratio {_shown(config.low)}:{_shown(config.high)}{_lambdas(config)}"
+    below = " --allow-below-one" if config.low < 1 else ""
+    options = f"-o OUT --ratio {_shown(config.low)}:{_shown(config.high)}{below}{_lambdas(config)}"
     advice = []
     if (fewer := _plan(details, config, "downsample")) is not None:
         advice.append(
@@ -72,6 +73,7 @@ def _plan(
         mode=mode,
         low=config.low,
         high=config.high,
+        allow_below_one=config.low < 1,
         desirable_weight=config.desirable_weight,
         undesirable_weight=config.undesirable_weight,
     )
