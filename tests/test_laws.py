@@ -20,7 +20,7 @@ FORBIDDEN = {
     "align": {"polars", "pandera", "click", "feedback", "cli"},
     "cli": set(),
 }
-STAGES = {"convert", "dedup", "conflicts", "split", "rebalance", "export"}
+STAGES = {"convert", "dedup", "conflicts", "caps", "split", "rebalance", "export"}
 
 
 def _name(path: Path) -> str:

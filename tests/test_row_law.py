@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from feedback.config import ConflictConfig, ConvertConfig, DedupConfig, RebalanceConfig, SplitConfig
+from feedback.caps import cap_influence
+from feedback.config import CapsConfig, ConflictConfig, ConvertConfig, DedupConfig, RebalanceConfig, SplitConfig
 from feedback.conflicts import resolve_conflicts
 from feedback.convert import convert
 from feedback.dedup import dedup
@@ -24,6 +25,7 @@ from tests.feedback_tables import candidate, event, pair, table, write_events, w
 QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 RATERS = st.sampled_from([None, "ann", "bob", "cyd"])
 MINUTES = st.sampled_from([None, 1, 2, 3])
+CAPS = CapsConfig(max_rater_share=0.5, share_from_raters=1, max_rows_per_rater_day=5, max_rows_per_group=9)
 
 CANDIDATES = st.lists(
     st.builds(
@@ -76,6 +78,7 @@ def stages(match: str = "normalized", policy: str = "majority", mode: str = "bot
     return {
         "dedup": lambda rows, digest: dedup(rows, DedupConfig(match=match), digest_in=digest),
         "conflicts": lambda rows, digest: resolve_conflicts(rows, ConflictConfig(policy=policy), digest_in=digest),
+        "caps": lambda rows, digest: cap_influence(rows, CAPS, seed=seed, digest_in=digest),
         "split": lambda rows, digest: split(rows, SplitConfig(test_fraction=0.3), seed=seed, digest_in=digest),
         "rebalance": lambda rows, digest: rebalance(rows, RebalanceConfig(mode=mode), seed=seed, digest_in=digest),
     }
@@ -97,11 +100,11 @@ def holds(rows_in: pl.DataFrame, result: StageResult) -> None:
     assert result.kept["row_id"].is_sorted()
 
 
-@pytest.mark.parametrize("name", ["dedup", "conflicts", "split", "rebalance"])
+@pytest.mark.parametrize("name", ["dedup", "conflicts", "caps", "split", "rebalance"])
 @given(
     rows=CANDIDATES.map(unique),
     match=st.sampled_from(["exact", "normalized", "off"]),
-    policy=st.sampled_from(["majority", "drop", "keep_both", "off"]),
+    policy=st.sampled_from(["majority", "soft", "drop", "keep_both", "off"]),
     order=st.randoms(use_true_random=False),
 )
 @QUICK
@@ -144,7 +147,7 @@ def test_all_stages_in_a_row_lose_nothing(events, pairs, order) -> None:
         assert result.report.rows_in == reports[-1].rows_kept
         assert result.report.digest_in == reports[-1].digest_out
         reports.append(result.report)
-    assert len({report.digest_out for report in reports}) == 5
+    assert len({report.digest_out for report in reports}) == 6
     contested = result.kept.group_by("prompt_key", "completion_key").agg(pl.col("label").n_unique())
     assert contested.filter(pl.col("label") > 1).height == 0
 
