@@ -14,25 +14,37 @@ import polars as pl
 from feedback.config import CapsConfig
 from feedback.hashing import order_hash
 
-__all__ = ["caps_narrow", "in_cap_order", "is_past", "lacks_raters", "last_within"]
+__all__ = ["caps_columns", "caps_narrow", "in_cap_order", "is_past", "lacks_raters", "last_within"]
+
+
+def caps_columns(config: CapsConfig) -> tuple[str, ...]:
+    """Columns of `schemas.datasets.CANDIDATE` that `caps_narrow` reads.
+
+    Args:
+        config: the caps.
+    """
+    columns = ["row_key", "label", "votes", "rater_kind"]
+    if config.max_rows_per_rater_day is not None or config.max_rows_per_day is not None:
+        columns.append("event_ts")
+    if config.max_rows_per_group is not None:
+        columns.append("group_id")
+    return tuple(columns)
 
 
 def caps_narrow(candidates: pl.DataFrame, config: CapsConfig) -> pl.DataFrame:
     """What `caps_plan` needs of some rows: row_key, label, rater and, where a cap asks, day, group_id and voters.
 
     Args:
-        candidates: rows of `schemas.datasets.CANDIDATE`.
+        candidates: rows with the columns of `caps_columns`.
         config: the caps.
 
     Returns:
         One row each, in the same order. `rater` is null where the row rests on no known rater or on an exempt one;
         `day` counts from 1970; `voters` are the different raters who gave the row's label.
     """
-    columns: list[pl.Expr | str] = ["row_key", "label"]
-    if config.max_rows_per_rater_day is not None or config.max_rows_per_day is not None:
-        columns.append(pl.col("event_ts").dt.date().cast(pl.Int32).alias("day"))
-    if config.max_rows_per_group is not None:
-        columns.append("group_id")
+    day = pl.col("event_ts").dt.date().cast(pl.Int32).alias("day")
+    asked = set(caps_columns(config)) - {"votes", "rater_kind"}
+    columns = [day if name == "event_ts" else pl.col(name) for name in candidates.columns if name in asked]
     narrow = candidates.select(*columns, _sole_rater(candidates, config.exempt_kinds))
     return narrow.with_columns(_voters(candidates)) if config.min_raters > 1 else narrow
 

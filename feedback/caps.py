@@ -12,13 +12,13 @@ import polars as pl
 
 from feedback.cap_notes import caps_notes
 from feedback.cap_plan import DAY, GROUP, RATER, RATER_DAY, CapsPlan, caps_plan
-from feedback.cap_rows import caps_narrow, in_cap_order, is_past, lacks_raters, last_within
+from feedback.cap_rows import caps_columns, caps_narrow, in_cap_order, is_past, lacks_raters, last_within
 from feedback.config import CapsConfig
 from feedback.stage import StageResult, count_labels, finish_stage
 from schemas.reasons import DropReason
 from schemas.settings import settings_to_dict
 
-__all__ = ["CapsPlan", "apply_caps", "cap_influence", "caps_narrow", "caps_notes", "caps_plan"]
+__all__ = ["CapsPlan", "apply_caps", "cap_influence", "caps_columns", "caps_narrow", "caps_notes", "caps_plan"]
 
 
 def cap_influence(candidates: pl.DataFrame, config: CapsConfig, *, seed: int = 0, digest_in: str = "") -> StageResult:

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from feedback.caps import apply_caps, cap_influence, caps_narrow, caps_notes, caps_plan
-from feedback.config import CapsConfig, RebalanceConfig
+from feedback.caps import apply_caps, cap_influence, caps_columns, caps_narrow, caps_notes, caps_plan
+from feedback.config import CapsConfig, RebalanceConfig, SplitConfig
 from feedback.rater_share import cap_share
 from feedback.rebalance import rebalance
+from feedback.split import split
 from feedback.stage import merge_reports
 from schemas.errors import ConfigError
 from tests.feedback_tables import candidate, key, reasons, table
@@ -89,6 +90,19 @@ def test_a_brigade_of_the_rarer_label_stays_at_the_cap_when_the_other_is_left_ou
     assert curated.height < capped.height
     assert share(curated, "loud", label=False) == Fraction(22, 222)
     assert share(curated, "loud") <= Fraction(1, 10)
+
+
+@pytest.mark.parametrize(("up", "down"), [(1_000, 0), (0, 1_000), (500, 500)])
+def test_the_curated_set_holds_the_cap_with_its_test_split(up: int, down: int) -> None:
+    """Through split and rebalance, for one loud rater among 200 who is for all, against all, or both."""
+    capped = cap_influence(table(*crowd(200, up=4, down=1), *thumbs("loud", up, down)), CapsConfig()).kept
+    for seed in range(3):
+        held = split(capped, SplitConfig(test_fraction=0.2), seed=seed).kept
+        curated = rebalance(held, RebalanceConfig(), seed=seed).kept
+        shares = [share(curated, "loud", label) for label in (True, False)]
+        assert max(shares) <= Fraction(1, 10)
+        assert max(shares) > Fraction(8, 100)
+        assert share(curated, "loud") <= Fraction(1, 10)
 
 
 def test_a_team_keeps_its_rows() -> None:
@@ -275,7 +289,7 @@ def test_partitions_give_the_rows_counts_and_notes_of_the_whole(rows, config) ->
     frame = table(*rows).sort("row_key", "row_id")
     whole = cap_influence(frame, config, seed=1)
     parts = [part for _, part in frame.group_by(pl.col("group_id") % 2, maintain_order=True)] or [frame]
-    narrow = pl.concat([caps_narrow(part, config) for part in parts])
+    narrow = pl.concat([caps_narrow(part.select(caps_columns(config)), config) for part in parts])
     plan = pickle.loads(pickle.dumps(caps_plan(narrow, config, seed=1)))
     results = [apply_caps(part, plan) for part in parts]
     assert pl.concat([result.kept for result in results]).sort("row_key", "row_id").equals(whole.kept)
