@@ -9,17 +9,22 @@ does not depend on the order of rows, on how they are split into files, or on th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from feedback.engine import Engine
 from feedback.hashing import answer_id
 from feedback.near.candidates import Compared, candidate_pairs
 from feedback.near.clusters import Components
 from feedback.near.sketch_files import SketchFile, read_band, read_keys
 from feedback.near.sketches import band_shape
+from feedback.near.stars import StarComponents
 from feedback.near.verify import Documents, pair_similarities
 
 __all__ = ["NearClusters", "find_clusters"]
@@ -79,7 +84,15 @@ class _Pairs:
         return (codes >> np.uint64(32)).astype(np.int64), (codes & np.uint64(0xFFFFFFFF)).astype(np.int64)
 
 
-def find_clusters(files: Sequence[SketchFile], *, threshold: float = 0.8, memory_mb: int = 512) -> NearClusters:
+def find_clusters(
+    files: Sequence[SketchFile],
+    *,
+    threshold: float = 0.8,
+    memory_mb: int = 512,
+    engine: Engine | None = None,
+    folder: Callable[[str], Path] | None = None,
+    max_nodes: int | None = None,
+) -> NearClusters:
     """Clusters of near-duplicates among all rows of all blocks.
 
     Args:
@@ -87,6 +100,9 @@ def find_clusters(files: Sequence[SketchFile], *, threshold: float = 0.8, memory
         threshold: similarity from which two are near-duplicates, in [0.1, 1). Bands find nearly all pairs of the
             similarity that they were made for, and fewer below it.
         memory_mb: memory that bands and shingles of candidates may take, at least 1.
+        engine: finds the components of very many documents; null does it in memory.
+        folder: gives the folder of an engine's stage by its name; wanted with an engine.
+        max_nodes: documents whose components are found in memory; null takes what `memory_mb` allows.
 
     Raises:
         ConfigError: the blocks were made with different settings.
@@ -94,10 +110,17 @@ def find_clusters(files: Sequence[SketchFile], *, threshold: float = 0.8, memory
     """
     keys, made_for = read_keys(files)
     prompts, answers = _sides(files, keys, made_for)
-    groups, clusters = Components(len(prompts.keys)), Components(len(answers.keys))
-    of_prompts, of_answers = (
-        _alike(side, band_shape(made_for)[0], threshold, memory_mb) for side in (prompts, answers)
-    )
+
+    def components(name: str, nodes: int) -> Components | StarComponents:
+        allowed = memory_mb * 100_000 if max_nodes is None else max_nodes
+        if engine is None or folder is None or nodes <= allowed:
+            return Components(nodes)
+        return StarComponents(engine, folder, name)
+
+    groups, clusters = components("near-groups", len(prompts.keys)), components("near-clusters", len(answers.keys))
+    with ThreadPoolExecutor(2) as pool:
+        compare = partial(_alike, bands=band_shape(made_for)[0], threshold=threshold, memory_mb=memory_mb // 2)
+        of_prompts, of_answers = pool.map(compare, (prompts, answers))
     groups.add(*of_prompts.edges())
     edges = of_answers.edges()
     clusters.add(*edges)
