@@ -13,12 +13,13 @@ from feedback.audit import AuditReport, audit_candidates, render_html
 from feedback.audit.charts import draw
 from feedback.audit.page import _FOLDER
 from feedback.audit.svg import COLOURS
-from feedback.hashing import stable_id
+from feedback.hashing import hex_key, stable_id
 from feedback.stage import CANDIDATE_TYPES
 from schemas.reasons import DropReason
 from schemas.report import StageReport
 
 HOSTILE = '<script>alert(1)</script>"onload=x\x1b[31m\u202e=cmd()'
+KEYS = ("row_key", "prompt_hash", "completion_hash", "prompt_key", "completion_key", "group_id", "cluster_id")
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
 
@@ -26,15 +27,15 @@ def table(up: int, down: int, **changes: object) -> pl.DataFrame:
     start = datetime(2026, 1, 5, tzinfo=UTC)
     rows = []
     for number in range(up + down):
-        key, rater, label = stable_id(str(number)), stable_id(str(number % 7)), number < up
+        identifier, rater, label = stable_id(str(number)), hex_key(stable_id(str(number % 7))), number < up
         when = start + timedelta(days=number)
-        texts = ("row_id", "text_id", "prompt_hash", "completion_hash", "prompt_key", "completion_key", "group_id")
         rows.append(
-            dict.fromkeys(texts, key)
+            dict.fromkeys(("row_id", "text_id"), identifier)
+            | dict.fromkeys(KEYS, hex_key(identifier))
             | {"text_side": "completion", "source": "thumbs", "origin": "thumb", "rater_kind": "end_user"}
             | {"label": label, "weight": 1.0, "prompt_chars": 1, "completion_chars": 20 + 7 * number}
             | {"event_ts": when, "rater_key": rater, "model_id": f"model-{number % 2}"}
-            | {"votes": [{"event_id": key, "rater_key": rater, "event_ts": when, "label": label}]}
+            | {"votes": [{"event_id": identifier, "rater_key": rater, "event_ts": when, "label": label}]}
             | changes
         )
     return pl.DataFrame(rows, schema=CANDIDATE_TYPES)

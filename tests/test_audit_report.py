@@ -12,22 +12,24 @@ from hypothesis import strategies as st
 from feedback.audit import Advice, AuditConfig, AuditReport, Metric, audit_candidates, check_gates
 from feedback.audit.advice import advise
 from feedback.audit.balance import measure_balance
-from feedback.hashing import stable_id
+from feedback.hashing import hex_key, stable_id
 from feedback.stage import CANDIDATE_TYPES
 from schemas.errors import AuditGateError, InputError
 from schemas.report import StageReport
+
+KEYS = ("row_key", "prompt_hash", "completion_hash", "prompt_key", "completion_key", "group_id", "cluster_id")
 
 
 def table(up: int, down: int, **changes: object) -> pl.DataFrame:
     """Rows with `up` of one label and `down` of the other, each with a prompt and an answer of its own."""
     ids = [stable_id(str(number)) for number in range(up + down)]
-    texts = ("row_id", "text_id", "prompt_hash", "completion_hash", "prompt_key", "completion_key", "group_id")
     rows = [
-        dict.fromkeys(texts, key)
+        dict.fromkeys(("row_id", "text_id"), identifier)
+        | dict.fromkeys(KEYS, hex_key(identifier))
         | {"text_side": "completion", "source": "thumbs", "origin": "thumb", "rater_kind": "unknown"}
         | {"label": number < up, "weight": 1.0, "prompt_chars": 1, "completion_chars": 1, "votes": []}
         | changes
-        for number, key in enumerate(ids)
+        for number, identifier in enumerate(ids)
     ]
     return pl.DataFrame(rows, schema=CANDIDATE_TYPES)
 
@@ -90,21 +92,20 @@ def test_one_label_is_advised_on_once() -> None:
 def test_every_gate_that_can_break_has_advice() -> None:
     """Break all: one label, a leak, a gap, a raw id; then ratio, contradictions, one rater and lengths."""
     leak = table(3, 0, split="train").with_columns(
-        split=pl.Series(["train", "test", "test"]), group_id=pl.lit("g"), rater_key=pl.lit("ann")
+        split=pl.Series(["train", "test", "test"]), group_id=pl.lit(7, pl.UInt64), rater_key=pl.lit(42, pl.UInt64)
     )
     failed = audit_candidates(leak, reports=[StageReport("convert", 9, 0, 9, {})])
-    vote = [{"event_id": "e", "rater_key": "0" * 32, "event_ts": None, "label": True}]
-    rows = table(60, 30, votes=vote).with_columns(
+    rows = table(60, 30).with_columns(
         votes=pl.concat_list(
             pl.struct(
                 pl.col("row_id").alias("event_id"),
-                pl.lit("0" * 32).alias("rater_key"),
+                pl.lit(2**40, pl.UInt64).alias("rater_key"),
                 pl.lit(None, pl.Datetime("us", "UTC")).alias("event_ts"),
                 "label",
             )
         ),
-        prompt_key=pl.lit("p"),
-        completion_key=pl.Series([str(number % 45) for number in range(90)]),
+        prompt_key=pl.lit(7, pl.UInt64),
+        completion_key=pl.Series([number % 45 for number in range(90)], dtype=pl.UInt64),
         completion_chars=pl.when("label").then(1).otherwise(9).cast(pl.Int64),
     )
     warned = audit_candidates(rows)

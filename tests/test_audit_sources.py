@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from feedback.audit import AuditConfig, AuditReport, Metric, check_gates, render_html
@@ -116,6 +117,39 @@ def test_raters_models_and_times_come_from_the_stage_folder(dataset: Path) -> No
     assert alone.table("by_time") is None
     assert found(alone, "label_ratio").value == found(report, "label_ratio").value
     assert found(alone, "length_auc").value == found(report, "length_auc").value
+
+
+def test_history_of_an_earlier_version_is_left_aside(dataset: Path) -> None:
+    """Its raters were texts; the shards alone are audited then."""
+    (path,) = dataset.glob("stages/rebalance/kept-*.parquet")
+    pl.read_parquet(path).with_columns(pl.col("rater_key").cast(pl.String)).write_parquet(path)
+    assert found(audit_dataset(dataset), "top_rater").value is None
+
+
+def test_every_stage_is_in_the_waterfall_and_a_cap_says_whom_it_held(tmp_path: Path) -> None:
+    """One rater gives half of 400 votes; sixty others give the rest."""
+    rows = [
+        {
+            "prompt": f"question {number}",
+            "completion": f"answer {number}",
+            "label": "up" if number % 4 < 2 else "down",
+            "user": "loud" if number % 2 else f"user-{number % 120}",
+        }
+        for number in range(400)
+    ]
+    path = tmp_path / "thumbs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = audit_dataset(curate(default_config([path], "thumbs"), tmp_path / "dataset").folder)
+    waterfall, dropped = report.table("waterfall"), report.table("dropped")
+    assert waterfall is not None
+    assert dropped is not None
+    stages = ["ingest", "convert", "dedup", "conflicts", "caps", "split", "rebalance", "export"]
+    assert [line[0] for line in waterfall.rows] == stages
+    (held,) = (line for line in dropped.rows if line[:2] == ("caps", "rater_cap"))
+    assert held[2] > 100
+    assert found(report, "waterfall").severity == "ok"
+    assert found(report, "top_rater").value == pytest.approx(0.1, abs=0.02)
+    assert "rater cap" in render_html(report)
 
 
 def test_damaged_shard_is_refused(dataset: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Final, Literal
 from feedback.audit.config import AuditConfig
 from feedback.audit.report import SEVERITIES, Advice, Metric
 from feedback.audit.wording import count, number, percent, plural
-from feedback.config import RebalanceConfig
+from feedback.config import CapsConfig, RebalanceConfig
 from feedback.ratio import RatioPlan, plan_ratio
 from schemas.errors import RatioUnreachableError
 
@@ -191,12 +191,15 @@ def _on_contradictions(metric: Metric, source: str) -> Advice:
 
 
 def _on_top_rater(metric: Metric, source: str) -> Advice:
-    del source
+    caps = CapsConfig()
     return Advice(
         metric=metric.name,
-        title="Look at what the most active rater votes for",
+        title="Cap what rests on one rater, and look at what this one votes for",
         text=f"{plural(metric.details['judgements'], 'judgement')} come from one person. Compare their share of up "
-        "with the others' in the table of raters; if it is far off, collect from more people before training.",
+        f"with the others' in the table of raters. From {caps.share_from_raters} raters on, `curate` lets "
+        f"{percent(caps.max_rater_share or 1)} of each label's rows rest on one of them at most; with fewer, collect "
+        "from more people, or set caps.share_from_raters.",
+        command=f"thumbline curate {source} -o OUT",
     )
 
 

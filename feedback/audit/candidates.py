@@ -19,6 +19,7 @@ from feedback.audit.slices import slice_by_label
 from feedback.audit.splits import measure_leakage
 from feedback.audit.waterfall import measure_waterfall, tabulate_waterfall
 from feedback.audit.wording import safe_name
+from feedback.stage import sort_rows
 from schemas.report import StageReport
 from schemas.settings import settings_to_dict
 
@@ -50,7 +51,7 @@ def audit_candidates(
         raw: what stands there for the raw files.
     """
     config = config or AuditConfig()
-    frame = frame.sort("row_id", "text_side", "text_id", nulls_last=True)
+    frame = sort_rows(frame)
     rows = training_rows(frame)
     judged = votes(rows)
     metrics = _measure(frame, rows, judged, reports, config)

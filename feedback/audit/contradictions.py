@@ -65,9 +65,9 @@ def _contradictions_sentence(n: int, both: int, across: int) -> str:
 
 def _latest_of_each_rater(frame: pl.DataFrame) -> pl.DataFrame:
     """The newest row of each answer and rater, ties to the greatest id. An unknown rater is somebody else each time."""
-    rater = pl.coalesce(pl.col("rater_key"), pl.format("row {}", pl.int_range(pl.len())))
-    ordered = frame.with_columns(rater=rater).sort("event_ts", "row_id", nulls_last=False)
-    return ordered.unique(subset=[*_ANSWER, "rater"], keep="last", maintain_order=True)
+    stranger = pl.when(pl.col("rater_key").is_null()).then(pl.int_range(pl.len()))
+    ordered = frame.with_columns(stranger=stranger).sort("event_ts", "row_key", "row_id", nulls_last=False)
+    return ordered.unique(subset=[*_ANSWER, "rater_key", "stranger"], keep="last", maintain_order=True)
 
 
 def _disagreement(votes: pl.DataFrame) -> list[Metric]:

@@ -14,7 +14,7 @@ __all__ = ["measure_duplicates"]
 
 
 def measure_duplicates(frame: pl.DataFrame) -> list[Metric]:
-    """The metrics `repeated_records`, `exact_duplicates` and `normalized_duplicates`.
+    """The metrics `repeated_records`, `exact_duplicates`, `normalized_duplicates` and `near_duplicates`.
 
     Each counts the rows beyond the first of their kind, and only those that the metric before it does not count.
     """
@@ -24,9 +24,11 @@ def measure_duplicates(frame: pl.DataFrame) -> list[Metric]:
     records = _distinct(frame, ["row_id"])
     exact = _distinct(frame, ["prompt_hash", "completion_hash", "label"])
     normalized = _distinct(frame, ["prompt_key", "completion_key", "label"])
+    clusters = _distinct(frame, ["cluster_id", "label"])
     repeated = n - records
     copied = max(0, records - exact)
     alike = max(0, min(records, exact) - normalized)
+    near = max(0, min(records, exact, normalized) - clusters)
     return [
         _metric("repeated_records", "Repeated records", repeated, n, "are the same record read more than once."),
         _metric(
@@ -38,10 +40,17 @@ def measure_duplicates(frame: pl.DataFrame) -> list[Metric]:
         ),
         _metric(
             "normalized_duplicates",
-            "Near duplicates",
+            "Duplicates but for form",
             alike,
             n,
             "differ from another row of the same label only in case, white space or Unicode form.",
+        ),
+        _metric(
+            "near_duplicates",
+            "Near duplicates",
+            near,
+            n,
+            "share most of their words in the same order with another row of the same label.",
         ),
     ]
 
@@ -53,7 +62,7 @@ def _distinct(frame: pl.DataFrame, columns: Sequence[str]) -> int:
 def _metric(name: str, title: str, repeated: int, n: int, meaning: str) -> Metric:
     low, high = wilson_interval(repeated, n)
     counted = f"{percent(repeated / n)} of {plural(n, 'row')} ({count(repeated)})" if repeated else "No row"
-    verbs = {"are": "is", "repeat": "repeats", "differ": "differs"}
+    verbs = {"are": "is", "repeat": "repeats", "differ": "differs", "share": "shares"}
     verb, rest = meaning.split(" ", 1)
     return Metric(
         name=name,

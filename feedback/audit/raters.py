@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 import polars as pl
@@ -14,14 +13,15 @@ from feedback.audit.wording import count, number, percent, plural
 
 __all__ = ["measure_privacy", "measure_raters", "rater_curve", "tabulate_raters", "votes"]
 
-_KEY: Final = r"^[0-9a-f]{32}\z"
+_LEAST_KEY: Final = 2**32
+"""A keyed hash is smaller once in four thousand million raters; ids that count users from 1 all are."""
 _POINTS: Final = 100
 _SHOWN: Final = 10
 
 
 def votes(frame: pl.DataFrame) -> pl.DataFrame:
     """Every judgement behind the rows, once: prompt_key, completion_key, event_id, rater_key, label."""
-    exploded = frame.select("prompt_key", "completion_key", "votes").explode("votes").drop_nulls("votes")
+    exploded = frame.select("prompt_key", "completion_key", "votes").explode("votes", empty_as_null=False)
     columns = {name: pl.col("votes").struct.field(name) for name in ("event_id", "rater_key", "label")}
     flat = exploded.with_columns(**columns).drop("votes")
     return flat.unique(subset=["prompt_key", "completion_key", "event_id", "label"], keep="first", maintain_order=True)
@@ -37,10 +37,10 @@ def measure_raters(judged: pl.DataFrame, config: AuditConfig) -> list[Metric]:
 
 
 def measure_privacy(frame: pl.DataFrame) -> list[Metric]:
-    """The metric `raw_rater_ids`: raters whose key is not a keyed hash of 32 hex digits, which may be a raw id."""
-    voters = frame["votes"].explode(empty_as_null=True).struct.field("rater_key")
+    """The metric `raw_rater_ids`: raters whose key is too small for a keyed hash, so that it may be a raw id."""
+    voters = frame["votes"].explode(empty_as_null=False).struct.field("rater_key")
     keys = pl.concat([frame["rater_key"], voters.rename("rater_key")]).drop_nulls().unique()
-    raw = keys.len() - int(keys.str.contains(_KEY).sum())
+    raw = int((keys < _LEAST_KEY).sum())
     return [
         Metric(
             name="raw_rater_ids",
@@ -72,7 +72,7 @@ def tabulate_raters(judged: pl.DataFrame) -> list[Table]:
     for key, judgements, labels, up in top.iter_rows():
         low, high = wilson_interval(up, labels)
         # A raw id is never shown, not even the start of it.
-        name = f"{key[:8]}…" if re.fullmatch("[0-9a-f]{32}", key) else "(raw id)"
+        name = "(raw id)" if key < _LEAST_KEY else f"{key:016x}"[:8] + "…"
         rows.append((name, judgements, judgements / total, up / labels, low, high))
     columns = (
         Column("rater", "Rater", "text"),

@@ -21,7 +21,7 @@ from schemas.progress import Progress, silent
 
 __all__ = ["audit", "audit_dataset", "audit_files"]
 
-_FROM_STAGES = ("prompt_chars", "rater_key", "rater_kind", "model_id", "event_ts", "votes")
+_FROM_STAGES = ("prompt_chars", "cluster_id", "rater_key", "rater_kind", "model_id", "event_ts", "votes")
 """What a dataset's shards do not hold and its stage folder does."""
 
 
@@ -127,7 +127,9 @@ def _with_history(frame: pl.DataFrame, folder: Path) -> pl.DataFrame:
     tables = sorted(folder.glob("stages/rebalance/kept-*.parquet"))
     if not tables:
         return frame
-    known = pl.concat([pl.read_parquet(table) for table in tables]).select("row_id", *_FROM_STAGES)
+    known = pl.concat([pl.read_parquet(table, columns=["row_id", *_FROM_STAGES]) for table in tables])
+    if any(known.schema[name] != CANDIDATE_TYPES[name] for name in _FROM_STAGES):
+        return frame  # a dataset of an earlier version
     if not frame.join(known, on="row_id", how="anti").is_empty() or known["row_id"].is_duplicated().any():
         return frame
     joined = frame.drop(_FROM_STAGES).join(known, on="row_id", how="left")

@@ -16,8 +16,8 @@ def measure_leakage(frame: pl.DataFrame) -> list[Metric]:
     test, train = frame.filter(pl.col("split") == "test"), frame.filter(pl.col("split") == "train")
     if test.is_empty():
         return []
-    seen = pl.col("group_id").is_in(train["group_id"].unique().to_list()) | pl.col("prompt_key").is_in(
-        train["prompt_key"].unique().to_list()
+    seen = pl.col("group_id").is_in(train["group_id"].unique().implode()) | pl.col("prompt_key").is_in(
+        train["prompt_key"].unique().implode()
     )
     n, leaked = test.height, test.filter(seen).height
     low, high = wilson_interval(leaked, n)
