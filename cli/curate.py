@@ -1,4 +1,4 @@
-"""Commands of curation: formats, convert, audit, rebalance, curate. Each parses, calls, shows."""
+"""Commands of curation: formats, convert, audit, curate. Each parses, calls, shows."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import click
 
+from cli.dataset_page import show_dataset
 from cli.options import (
     FOLDER,
     from_option,
@@ -15,19 +16,16 @@ from cli.options import (
     json_option,
     map_option,
     overwrite_option,
-    parse_ratio,
     set_option,
 )
 
-if TYPE_CHECKING:  # all three load polars
+if TYPE_CHECKING:  # both load polars
     from feedback.audit import AuditReport
     from feedback.config import CurateConfig
-    from feedback.pipeline import CurateResult
 
-__all__ = ["audit", "convert", "curate", "formats", "rebalance"]
+__all__ = ["audit", "convert", "curate", "formats"]
 
 DATASET_TYPES: Final = ("unpaired_preference", "preference")
-MODES: Final = ("downsample", "reweight", "both")
 
 
 @click.command(epilog="Example: thumbline formats")
@@ -151,64 +149,6 @@ def audit(
     _leave_at_gates(ctx, report, fail_on)
 
 
-@click.command(epilog="Example: thumbline rebalance votes.jsonl --from thumbs --ratio 1:1.33 -o balanced")
-@inputs_argument()
-@from_option()
-@map_option
-@click.option("-o", "--out", type=FOLDER, required=True, help="Folder of the new dataset.")
-@click.option(
-    "--ratio",
-    metavar="LOW:HIGH",
-    callback=parse_ratio,
-    help="Wanted range of R = up / down, weights included; one number is a target.  [default: 1:4/3]",
-)
-@click.option("--mode", type=click.Choice(MODES), help="Leave out rows, weigh them, or both.  [default: downsample]")
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, help="Decides which rows are left out.", show_default=True
-)
-@overwrite_option
-@set_option
-@json_option
-def rebalance(
-    inputs: tuple[str, ...],
-    source_format: str | None,
-    map_path: Path | None,
-    out: Path,
-    ratio: tuple[float, float] | None,
-    mode: str | None,
-    seed: int,
-    overwrite: bool,
-    overrides: tuple[str, ...],
-    as_json: bool,
-) -> None:
-    """Bring R, up against down, into a range: a new dataset from IN....
-
-    IN... are raw files with --from, or the folder of a curated dataset, whose held-out split stays as it is. Keys for
-    --set are those of the table [rebalance].
-    """
-    from cli.progress import shown_progress
-    from feedback.config import RebalanceConfig
-    from feedback.pipeline import rebalance_dataset
-    from schemas.settings import apply_overrides, load_settings
-
-    values: dict[str, object] = {} if ratio is None else {"low": ratio[0], "high": ratio[1]}
-    if mode is not None:
-        values["mode"] = mode
-    config = load_settings(RebalanceConfig, apply_overrides(values, overrides), where="--set")
-    with shown_progress() as progress:
-        result = rebalance_dataset(
-            inputs,
-            out,
-            config,
-            format=source_format,
-            map=None if map_path is None else str(map_path),
-            seed=seed,
-            overwrite=overwrite,
-            progress=progress,
-        )
-    _show_dataset(result, as_json)
-
-
 @click.command(epilog="Example: thumbline curate votes.jsonl --from thumbs -o dataset")
 @inputs_argument()
 @from_option()
@@ -237,7 +177,7 @@ def curate(
     config = _curate_config(inputs, source_format, map_path, overrides)
     with shown_progress() as progress:
         result = curate_feedback(config, out, overwrite=overwrite, progress=progress)
-    _show_dataset(result, as_json)
+    show_dataset(result, as_json)
 
 
 def _curate_config(
@@ -304,38 +244,6 @@ def _leave_at_gates(ctx: click.Context, report: AuditReport, fail_on: str) -> No
     except AuditGateError as error:
         click.secho(f"Error: {clean(str(error))}", fg="red", err=True)
         ctx.exit(error.exit_code)
-
-
-def _show_dataset(result: CurateResult, as_json: bool) -> None:
-    from cli.render import print_json, print_next, show, waterfall
-
-    manifest = result.manifest
-    if as_json:
-        print_json({"out": str(result.folder), "was_done": result.was_done, "manifest": manifest.to_dict()})
-        return
-    if result.was_done:
-        show("This very dataset is there already; nothing was done.")
-    ratio = manifest.ratio
-    show(
-        waterfall(manifest.stages, ratio=None if ratio is None else ratio.value),
-        *(note for stage in manifest.stages for note in stage.notes),
-        "",
-        f"Dataset: {result.folder} (digest {manifest.digest})",
-        f"Rows: {_rows_by_split(result)}",
-        f"Dropped rows with their reasons: {result.folder / 'stages'}",
-    )
-    print_next(
-        f"thumbline train {_quoted(result.folder)} --model builtin:smollm2-135m-instruct -o run", "train a model on it"
-    )
-
-
-def _rows_by_split(result: CurateResult) -> str:
-    splits: dict[str, list[int]] = {}
-    for shard in result.manifest.shards:
-        counts = splits.setdefault(shard.split, [0, 0])
-        counts[0] += shard.desirable
-        counts[1] += shard.undesirable
-    return "; ".join(f"{name} {up:,} up and {down:,} down" for name, (up, down) in splits.items())
 
 
 def _quoted(path: Path) -> str:

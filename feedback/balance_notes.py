@@ -46,7 +46,7 @@ def balance_notes(
     after: RatioPlan,
     config: RebalanceConfig,
     alone: Mapping[str, int],
-    capped: int,
+    lines: pl.DataFrame,
 ) -> list[str]:
     """What was done, a sentence each.
 
@@ -56,7 +56,7 @@ def balance_notes(
         after: what stays.
         config: the settings.
         alone: rows of each label left out since their prompt has another one.
-        capped: capped raters with rows of a label of which rows are left out.
+        lines: `label`, `capped_rater`, the columns of the strata, `rows` and `kept`. [S].
     """
     notes = [f"Before: {ratio_in_words(before)}, wanted {wanted_in_words(config)}."]
     if config.one_per_prompt:
@@ -80,7 +80,11 @@ def balance_notes(
         notes += [*_on_rows(start, after, config), *_on_weights(start, after)]
     if before != after:
         notes.append(f"After: {ratio_in_words(after)}.")
-    if capped:
+    cut = lines.filter(pl.col("kept") < pl.col("rows"))
+    empty = [name for name in config.strata if cut.height and lines[name].null_count() == lines.height]
+    if empty:
+        notes.append(f"No row tells its {in_words(empty)}, so nothing is spread over it.")
+    if capped := cut[CAPPED].drop_nulls().n_unique():
         notes.append(
             f"Rows of {counted(capped, 'rater')} near the cap of influence are left out by themselves, so that the "
             "raters' share does not rise."

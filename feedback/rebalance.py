@@ -137,14 +137,13 @@ def rebalance_plan(narrow: pl.DataFrame, config: RebalanceConfig, *, seed: int =
     after = plan_ratio(shared, down.count, config, masses)
     lines = pl.concat([_lines(up, True, shared, after.desirable), _lines(down, False, down.count, after.undesirable)])
     alone = {"desirable": before.desirable - up.count, "undesirable": before.undesirable - down.count}
-    capped = lines.filter(pl.col(CAPPED).is_not_null() & (pl.col("kept") < pl.col("rows")))[CAPPED].n_unique()
     return RebalancePlan(
         config,
         seed,
         after,
         lines,
         {**balance_figures(before, start, after), "one_per_prompt": alone, "strata": strata_figures(lines, config)},
-        tuple(balance_notes(before, start, after, config, alone, capped)),
+        tuple(balance_notes(before, start, after, config, alone, lines)),
     )
 
 

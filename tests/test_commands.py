@@ -179,9 +179,8 @@ def test_rebalance_makes_a_dataset_in_range(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_rebalance_by_weight_keeps_every_row(capsys: pytest.CaptureFixture[str], dataset: Path) -> None:
-    code, out, _ = call(
-        capsys, "rebalance", dataset, "-o", "b", "--ratio", "0.9", "--mode", "reweight", "--seed", "3", "--json"
-    )
+    options = ("--ratio", "0.9", "--allow-below-one", "--mode", "reweight", "--seed", "3", "--json")
+    code, out, _ = call(capsys, "rebalance", dataset, "-o", "b", *options)
     manifest = json.loads(out)["manifest"]
     assert code == 0
     assert manifest["stages"][-2]["dropped"] == {}
