@@ -26,7 +26,7 @@ from feedback.stage import StageResult, count_labels, finish_stage
 from schemas.reasons import DropReason
 from schemas.settings import settings_to_dict
 
-__all__ = ["resolve_conflicts"]
+__all__ = ["conflict_notes", "resolve_conflicts"]
 
 _ANSWER: Final = ["prompt_key", "completion_key"]
 _VOTE: Final = ["event_id", "rater_key", "event_ts", "label"]

@@ -58,6 +58,7 @@ def cap_share(counts: NDArray[np.int64], others: int, share: float) -> ShareCap:
     sums = np.concatenate([[0], np.cumsum(ordered)])
 
     def left(most: int) -> int:
+        """Rows left when everybody keeps at most `most`."""
         smaller = int(np.searchsorted(ordered, most, side="right"))
         return int(sums[smaller]) + most * (raters - smaller) + others
 
