@@ -19,6 +19,7 @@ from schemas.settings import settings_to_dict
 __all__ = ["dedup", "dedup_notes"]
 
 _EXACT: Final = ["prompt_hash", "completion_hash", "label"]
+_TEXT_KEYS: Final = ("prompt_hash", "completion_hash", "prompt_key", "completion_key")
 _NORMALIZED: Final = ["prompt_key", "completion_key", "label"]
 _CLUSTERS: Final = {"exact": _EXACT, "normalized": _NORMALIZED, "near": ["cluster_id", "label"]}
 
@@ -61,7 +62,7 @@ def dedup_notes(figures: Mapping[str, Any]) -> list[str]:
     if figures["repetitions"]:
         notes.append(
             f"{counted(figures['repetitions'], 'row')} left out as a repetition of prompt, completion and label; "
-            f"{counted(figures['rows_of_several'], 'row')} kept stand for several votes."
+            f"{counted(figures['rows_of_several'], 'row')} kept with several votes."
         )
     if figures["near"]:
         notes.append(
@@ -80,20 +81,19 @@ def _merge(rows: pl.DataFrame, cluster: list[str], keep: str) -> tuple[pl.DataFr
     alone, shared = rows.filter(~is_shared), rows.filter(is_shared)
     if not shared.height:
         return rows, shared.with_columns(drop_reason=pl.lit(None, dtype=pl.String))
-    same = {"is_exact": _EXACT, "is_normalized": _NORMALIZED}
-    ranked = _rank(shared, keep).with_columns(
-        survivor_key=pl.col("row_key").first().over(cluster),
-        survivor_id=pl.col("row_id").first().over(cluster),
-        **{
-            name: pl.all_horizontal(pl.col(one) == pl.col(one).first().over(cluster) for one in keys)
-            for name, keys in same.items()
-        },
-    )
+    ranked = _rank(shared, keep)
+    first = ranked.unique(cluster, keep="first", maintain_order=True)
+    ranked = ranked.join(
+        first.select(*cluster, *(pl.col(name).alias(f"survivor_{name}") for name in ("row_id", *_TEXT_KEYS))),
+        on=cluster,
+        how="left",
+        maintain_order="left",
+    ).rename({"survivor_row_id": "survivor_id"})
     is_survivor = pl.col("row_id") == pl.col("survivor_id")
     reason = (
-        pl.when("is_exact")
+        pl.when(_is_like_survivor("prompt_hash", "completion_hash"))
         .then(pl.lit(DropReason.EXACT_DUPLICATE.value))
-        .when("is_normalized")
+        .when(_is_like_survivor("prompt_key", "completion_key"))
         .then(pl.lit(DropReason.NORMALIZED_DUPLICATE.value))
         .otherwise(pl.lit(DropReason.NEAR_DUPLICATE.value))
     )
@@ -102,6 +102,10 @@ def _merge(rows: pl.DataFrame, cluster: list[str], keep: str) -> tuple[pl.DataFr
     )
     dropped = ranked.filter(~is_survivor).with_columns(drop_reason=reason)
     return sort_rows(pl.concat([alone, survivors])), dropped.select(*CANDIDATE_TYPES.names(), "drop_reason")
+
+
+def _is_like_survivor(*names: str) -> pl.Expr:
+    return pl.all_horizontal(pl.col(name) == pl.col(f"survivor_{name}") for name in names)
 
 
 def _rank(rows: pl.DataFrame, keep: str) -> pl.DataFrame:

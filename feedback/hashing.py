@@ -39,6 +39,7 @@ __all__ = [
 Keys = NDArray[np.uint64]
 """Keys of 64 bits, one for each row. [N] uint64."""
 
+_SLICE: Final = 500_000
 _LOW_HALF: Final = 2**64 - 1
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 _FIRST: Final = np.uint64(0xBF58476D1CE4E5B9)
@@ -103,7 +104,7 @@ def messages_hash(messages: Sequence[Message]) -> str:
     return f"{digest:032x}"
 
 
-def turn_digests(role: str, texts: Iterable[bytes | memoryview]) -> list[bytes]:
+def turn_digests(role: str, texts: Iterable[bytes]) -> list[bytes]:
     """The digests of `messages_hash` for lists of one turn each, 16 bytes each.
 
     Args:
@@ -197,7 +198,7 @@ def stage_digest(
     return digest.hexdigest()
 
 
-def _column_bytes(column: pl.Series) -> Iterable[bytes]:
+def _column_bytes(column: pl.Series) -> Iterable[bytes | memoryview]:
     """The values of a column as bytes that depend on nothing else: nulls, lengths, then content."""
     yield np.packbits(column.is_null().to_numpy()).tobytes()
     if isinstance(column.dtype, pl.List):
@@ -206,8 +207,11 @@ def _column_bytes(column: pl.Series) -> Iterable[bytes]:
     elif column.dtype == pl.String:
         texts = column.fill_null("")
         yield texts.str.len_bytes().cast(pl.UInt32).to_numpy().tobytes()
-        for part in texts.to_frame().iter_slices(100_000):
-            yield "".join(part.to_series().to_list()).encode("utf-8")
+        for part in texts.to_frame().iter_slices(_SLICE):
+            array = part.to_series().rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+            begin, end = (array.buffers()[1].slice(8 * place, 8) for place in (array.offset, array.offset + len(array)))
+            span = [int.from_bytes(one.to_pybytes(), "little") for one in (begin, end)]
+            yield memoryview(array.buffers()[2] or b"")[span[0] : span[1]]
     else:
         values = column.to_physical()
         yield values.fill_null(False if values.dtype == pl.Boolean else 0).to_numpy().tobytes()

@@ -56,9 +56,9 @@ def test_the_spelling_with_the_most_votes_survives() -> None:
 
 
 def test_the_newest_or_the_longest_row_survives_where_wanted() -> None:
-    old = candidate("hi  there", text_id="e1", prompt_key="k", minutes=1)
-    new = candidate("hi there", text_id="e2", prompt_key="k", minutes=2)
-    undated = candidate("Hi there", text_id="e3", prompt_key="k")
+    old = candidate("hi  there", text_id="e1", prompt_key=7, minutes=1)
+    new = candidate("hi there", text_id="e2", prompt_key=7, minutes=2)
+    undated = candidate("Hi there", text_id="e3", prompt_key=7)
     assert deduped(old, new, undated, keep="newest").kept["text_id"].to_list() == ["e2"]
     assert deduped(old, new, undated, keep="longest").kept["text_id"].to_list() == ["e1"]
 

@@ -26,7 +26,7 @@ from feedback.formats import Format
 from feedback.formats.drafts import EventDraft, PlainVotes
 from feedback.ingest.draft_tables import Row, draft_row, rows_to_table
 from feedback.ingest.format_check import FIRST_RECORDS, FormatCheck, Miss
-from feedback.ingest.keys import SketchSettings, event_keys, pair_keys
+from feedback.ingest.keys import SketchSettings, event_keys, outcome_sum, pair_keys
 from feedback.ingest.plain_votes import find_plain, plain_events, plain_schema
 from feedback.ingest.source_format import open_format
 from feedback.near import Sketches, SketchFile, write_sketches
@@ -47,7 +47,6 @@ _FIRST_CASES: Final = 3
 _MOST_FIELDS: Final = 1000
 _SAMPLE: Final = 20
 _MEANINGS: Final = {one.value: one.meaning for one in RejectReason if one != RejectReason.RULE_VIOLATION}
-_SHIFTS: Final = (np.uint64(32), np.uint64(0))
 _KINDS: Final = (("events", FEEDBACK_EVENT, FeedbackEventRules), ("pairs", PREFERENCE_PAIR, PreferencePairRules))
 _NO_NEAR: Final = SketchSettings(threshold=0.8, shingle_words=3)
 """Sketches are made with the keys; where they are not wanted, any settings do."""
@@ -102,7 +101,7 @@ class BlockResult:
         is_in_format: whether a record was in the format, or spoke for it.
         miss: the first record that lacked a required field.
         sketches: files of sketches.
-        id_sum: sum of all row ids modulo 2^128, which does not depend on their order.
+        outcome: sum of what all rows say, see `feedback.ingest.keys.outcome_sum`.
     """
 
     owner: int
@@ -118,7 +117,7 @@ class BlockResult:
     is_in_format: bool = False
     miss: Miss | None = None
     sketches: tuple[SketchFile, ...] = ()
-    id_sum: str = "0"
+    outcome: int = 0
 
 
 def ingest_block(task: BlockTask) -> BlockResult:
@@ -148,11 +147,11 @@ def _read_text(block: TextBlock, made: _Made) -> None:
             rows = find_plain(table, votes, made.format.keys)
             if len(rows):
                 chosen = table if len(rows) == table.num_rows else table.take(pa.array(rows))
-                made.add_plain(chosen, votes, [lines.line(place) for place in places[rows].tolist()])
+                made.add_plain(chosen, votes, lines.at(places[rows]))
                 is_left[places[rows]] = False
                 made.note_fields(name for name in table.column_names if table.column(name).null_count < table.num_rows)
-    left = [(int(place), lines.line(place)) for place in np.flatnonzero(is_left)]
-    left = [(place, line) for place, line in left if line.strip(b" \t\r")]
+    places = np.flatnonzero(is_left)
+    left = [item for item in zip(places.tolist(), lines.at(places), strict=True) if item[1].strip(b" \t\r")]
     values, rejects = decode_lines([line for _, line in left])
     made.add_records(
         RawRecord(block.file, block.first_line + place, line, value, rejects.get(number))
@@ -176,6 +175,7 @@ class _Made:
         self._cases: list[str] = []
         self._unused: set[str] = set()
         self._count = 0
+        self._outcome = 0
 
     def note_fields(self, names: Iterator[str]) -> None:
         """Remember fields that the format does not read; their names only, and not without end."""
@@ -214,6 +214,7 @@ class _Made:
         self._write("events", events)
         self._write("pairs", pairs)
         label = events.column("label")
+        sketches = self._write_keys(events, pairs)
         return BlockResult(
             owner=self._task.owner,
             records=self._count,
@@ -227,8 +228,8 @@ class _Made:
             unused=tuple(sorted(self._unused)),
             is_in_format=self._check.is_decided,
             miss=self._check.miss,
-            sketches=self._write_keys(events, pairs),
-            id_sum=str((_id_sum(events.column("event_id")) + _id_sum(pairs.column("pair_id"))) % 2**128),
+            sketches=sketches,
+            outcome=self._outcome,
         )
 
     def _accept(self, record: RawRecord, digest: str) -> None:
@@ -271,10 +272,12 @@ class _Made:
         settings = self._task.sketch or _NO_NEAR
         if events.num_rows:
             keys, sketches = event_keys(events, settings)
+            self._outcome += outcome_sum(keys)
             self._write("event-keys", keys.to_arrow())
             made.append(sketches)
         if pairs.num_rows:
             keys, more = pair_keys(pairs, settings)
+            self._outcome += outcome_sum(keys)
             self._write("pair-keys", keys.to_arrow())
             made += more
         if self._task.sketch is None:
@@ -290,17 +293,15 @@ class _Made:
         if not table.num_rows:
             return
         with written_whole(self._task.folder / f"{name}-{self._task.number:05d}.parquet") as partial:
-            pq.write_table(table, partial, compression="lz4", use_dictionary=list(_WORDS), write_page_checksum=True)
+            pq.write_table(
+                table,
+                partial,
+                compression="none",
+                use_dictionary=list(_WORDS),
+                write_statistics=False,
+                write_page_checksum=True,
+            )
 
 
 def _check_rules(table: pa.Table, rules: Rules) -> Sequence[tuple[int, str, str]]:
     return violations(pl.DataFrame(pl.from_arrow(table)), rules) if table.num_rows else ()
-
-
-def _id_sum(ids: pa.ChunkedArray) -> int:
-    """The ids as numbers of 128 bits, summed modulo 2^128."""
-    raw = bytes.fromhex("".join(ids.to_pylist()))
-    high, low = np.frombuffer(raw, dtype=">u8").astype(np.uint64).reshape(-1, 2).T
-    # Summed in halves of 32 bits, which cannot overflow for fewer than 2^32 rows.
-    parts = (int((half >> shift & np.uint64(0xFFFFFFFF)).sum()) for half in (high, low) for shift in _SHIFTS)
-    return sum(part << (96 - 32 * place) for place, part in enumerate(parts)) % 2**128

@@ -15,13 +15,16 @@ import polars as pl
 import pyarrow as pa
 
 from feedback.flat_text import flat_text
-from feedback.hashing import row_keys, text_keys
+from feedback.hashing import mix64, row_keys, text_keys
 from feedback.near import Sketches, sketch_texts
 
-__all__ = ["SketchSettings", "event_keys", "pair_keys"]
+__all__ = ["SketchSettings", "event_keys", "outcome_sum", "pair_keys"]
 
 _SHARED: Final = ("source", "event_ts", "rater_kind")
 _OF_EVENTS: Final = ("op", "model_id", "signal", "label")
+_NULL: Final = 0
+_OUTCOME_KEYS: Final = ("prompt_hash", "completion_hash", "response_a_hash", "response_b_hash")
+_OUTCOME_VALUES: Final = ("op", "signal", "label", "outcome", "margin", "event_ts")
 _OF_PAIRS: Final = ("outcome", "margin", "model_a", "model_b", "score_a", "score_b")
 
 
@@ -74,6 +77,31 @@ def pair_keys(pairs: pa.Table, settings: SketchSettings) -> tuple[pl.DataFrame, 
         *(pl.Series(f"response_{side}_chars", one.completion_chars) for side, one in zip("ab", sketches, strict=True)),
     )
     return keys, sketches
+
+
+def outcome_sum(keys: pl.DataFrame) -> int:
+    """A number of 64 bits that stands for what the rows say, in whatever order they are.
+
+    Args:
+        keys: of events or of pairs.
+    """
+    total = row_keys(keys["text_id"]).to_numpy()
+    for name in (*_OUTCOME_KEYS, *_OUTCOME_VALUES):
+        if name in keys.columns:
+            column = keys[name]
+            values = column if name in _OUTCOME_KEYS else _as_keys(column)
+            total = mix64(total ^ values.fill_null(_NULL).to_numpy(), "outcome", name)
+    return int(total.sum())
+
+
+def _as_keys(column: pl.Series) -> pl.Series:
+    """A number for each value, the same on every machine: values that repeat much, so that few are hashed."""
+    if column.dtype == pl.Datetime:
+        return column.to_physical().cast(pl.UInt64)
+    distinct = column.unique().drop_nulls()
+    texts = distinct.cast(pl.String)
+    table = pl.DataFrame({"value": distinct, "key": text_keys(texts)})
+    return column.to_frame("value").join(table, on="value", how="left", maintain_order="left")["key"]
 
 
 def _sketches(prompts: pa.Array, completions: pa.Array, settings: SketchSettings) -> Sketches:

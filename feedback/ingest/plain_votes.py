@@ -37,6 +37,7 @@ _MICROSECONDS: Final = 1_000_000
 _BLANK: Final = r"^[\s\v\x1c-\x1f\x85\p{Z}]*$"
 _FIRST_SECOND, _LAST_SECOND = EPOCH_SECONDS
 _RETURN: Final = ord("\r")
+_LAST_ASCII: Final = 127
 _CUT_OFF: Final = np.isin(np.arange(256), [9, 10, 11, 12, 13, 28, 29, 30, 31, 32])
 """ASCII characters that `str.rstrip` cuts."""
 
@@ -188,20 +189,21 @@ def _event_ids(source: str, ids: pa.Array, digests: Sequence[bytes]) -> pa.Array
     return _hex(made, 16)
 
 
-def _exact(texts: pa.Array) -> list[bytes | memoryview]:
-    """`exact_text` of each text: a view of its bytes where they are exact already, which nearly all are."""
+def _exact(texts: pa.Array) -> list[bytes]:
+    """`exact_text` of each text: its own bytes where they are exact already, which nearly all are."""
     offsets = np.frombuffer(texts.buffers()[1], dtype=np.int32)[texts.offset : texts.offset + len(texts) + 1]
-    data = memoryview(texts.buffers()[2] or b"")
+    # Not a memoryview: its slices are objects that the garbage collector walks through again and again.
+    data = bytes(texts.buffers()[2] or b"")
     signs = np.frombuffer(data, dtype=np.uint8)
-    begins, ends = offsets[:-1], offsets[1:]
-    places = offsets.tolist()
-    exact: list[bytes | memoryview] = [data[begin:end] for begin, end in pairwise(places)]
-    is_inexact = _CUT_OFF[signs[np.maximum(ends - 1, 0)]] & (ends > begins)
-    for at in (signs >= 128, signs == _RETURN):
-        found = np.flatnonzero(at)
-        is_inexact |= np.searchsorted(found, ends) > np.searchsorted(found, begins)
+    exact = [data[begin:end] for begin, end in pairwise(offsets.tolist())]
+    is_inexact = _CUT_OFF[signs[np.maximum(offsets[1:] - 1, 0)]]
+    if int(signs.max(initial=0)) > _LAST_ASCII:
+        is_inexact |= ~pc.string_is_ascii(texts).to_numpy(zero_copy_only=False)
+    if (signs == _RETURN).any():
+        at = np.searchsorted(np.flatnonzero(signs == _RETURN), offsets)
+        is_inexact |= at[1:] > at[:-1]
     for place in np.flatnonzero(is_inexact).tolist():
-        exact[place] = exact_text(bytes(exact[place]).decode("utf-8")).encode("utf-8")
+        exact[place] = exact_text(exact[place].decode("utf-8")).encode("utf-8")
     return exact
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
-from feedback.formats import Format, find_format, mapped_format
-from schemas.errors import ConfigError
+from feedback.formats import FORMATS, Format, find_format, mapped_format
+from schemas.errors import ConfigError, UnknownChoiceError
 
 __all__ = ["open_format"]
 
+_DEFAULT_RANKING: Final = "extremes"
 
-def open_format(name: str, map_path: str | None, ranking: str = "extremes") -> Format:
-    """The format `name`, with its map where it is `mapped`.
+
+def open_format(name: str, map_path: str | None, ranking: str = _DEFAULT_RANKING) -> Format:
+    """The format `name`, with its map where it is `mapped` and its ranking where it ranks.
 
     Args:
         name: name of a known format.
@@ -20,10 +24,11 @@ def open_format(name: str, map_path: str | None, ranking: str = "extremes") -> F
 
     Raises:
         UnknownChoiceError: there is no such format.
-        ConfigError: a map without need, or none where it is needed.
+        ConfigError: a map without need, or none where it is needed; a ranking of a format that does not rank.
     """
     found = find_format(name)
     if found.name == "mapped" and map_path is not None:
+        _refuse_ranking(name, ranking)
         return mapped_format(Path(map_path))
     if found.name == "mapped" or map_path is not None:
         raise ConfigError(
@@ -31,4 +36,21 @@ def open_format(name: str, map_path: str | None, ranking: str = "extremes") -> F
             received=map_path,
             todo="Name the TOML file with --map or map = FILE" if map_path is None else "Use the format mapped",
         )
-    return found
+    if found.rankings is None:
+        _refuse_ranking(name, ranking)
+        return found
+    if ranking not in found.rankings:
+        raise UnknownChoiceError("ranking", ranking, found.rankings, where=f"format {name!r}")
+    return replace(found, parse=found.rankings[ranking])
+
+
+def _refuse_ranking(name: str, ranking: str) -> None:
+    """Every source has the default, so only another one can have been asked for."""
+    if ranking != _DEFAULT_RANKING:
+        ranked = sorted(one.name for one in FORMATS.values() if one.rankings is not None)
+        raise ConfigError(
+            f"the format {name!r} does not rank answers",
+            received=ranking,
+            expected=f"a format that does: {', '.join(ranked)}",
+            todo="Leave out --ranking, or the key ranking of the source",
+        )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -98,17 +99,31 @@ def ingest(
         raise OutputExistsError("the folder for ingested tables is not empty", where=folder)
     opened = [_Source(config) for config in sources]
     folder.mkdir(parents=True, exist_ok=True)
-    reader = _Reader(opened, folder, sketch, load_rater_key())
-    with progress("ingest", _size(opened)) as advance:
-        results = (engine or LocalEngine()).run("ingest", ingest_block, reader.tasks(advance))
+    try:
+        return _ingest(opened, folder, max_rejected_share, sketch, engine or LocalEngine(), progress)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _ingest(
+    sources: Sequence[_Source],
+    folder: Path,
+    max_rejected_share: float,
+    sketch: SketchSettings | None,
+    engine: Engine,
+    progress: Progress,
+) -> IngestResult:
+    reader = _Reader(sources, folder, sketch, load_rater_key())
+    with progress("ingest", _size(sources)) as advance:
+        results = engine.run("ingest", ingest_block, reader.tasks(advance))
         files = reader.source_files(results, advance)
-    _refuse_wrong_formats(opened, reader, results)
+    _refuse_wrong_formats(sources, reader, results)
     records = sum(file.records for file in files)
     rejected: Counter[str] = Counter()
     for result in results:
         rejected.update(result.rejected)
     _refuse_too_many(rejected, results, records, max_rejected_share)
-    report = _report(opened, reader, results, rejected, max_rejected_share)
     return IngestResult(
         folder=folder,
         events=_tables(folder, "events"),
@@ -117,7 +132,7 @@ def ingest(
         event_keys=_tables(folder, "event-keys"),
         pair_keys=_tables(folder, "pair-keys"),
         sketches=tuple(sketches for result in results for sketches in result.sketches),
-        report=report,
+        report=_report(sources, reader, results, rejected, max_rejected_share),
         rejected=dict(sorted(rejected.items())),
         source_files=tuple(files),
     )
@@ -261,9 +276,9 @@ def _report(
 
 
 def _digest(results: Sequence[BlockResult], events: int, pairs: int, config: dict[str, Any]) -> str:
-    """Digest of the ids of all rows; an id is a hash of its raw record, so the digest is over all that was read."""
-    total = sum(int(one.id_sum) for one in results) % 2**128
-    described = json.dumps([config, events, pairs, f"{total:032x}"], sort_keys=True, ensure_ascii=False)
+    """Digest of what all rows say, in whatever order and files they came."""
+    total = sum(one.outcome for one in results) % 2**64
+    described = json.dumps([config, events, pairs, total], sort_keys=True, ensure_ascii=False)
     return hashlib.blake2b(described.encode("utf-8"), digest_size=16).hexdigest()
 
 

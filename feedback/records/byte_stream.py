@@ -24,6 +24,7 @@ __all__ = ["ByteStream", "Tally", "open_bytes"]
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _GZIP_CHUNK: Final = 1 << 16
+_PLAIN_CHUNK: Final = 1 << 20
 _ZSTD_CHUNK: Final = 1 << 10
 """zstandard decompresses a chunk at once; small ones bound what a hostile one becomes (128 KiB a block of 4 bytes)."""
 _MAX_WINDOW: Final = 1 << 27
@@ -95,6 +96,7 @@ class ByteStream(io.RawIOBase):
         self._head = self._read_file(_GZIP_CHUNK)
         self._new = _decompressor_for(self._head)
         self._inner: _Decompressor | None = self._new() if self._new else None
+        self._chunk = {None: _PLAIN_CHUNK, _new_zstd: _ZSTD_CHUNK}.get(self._new, _GZIP_CHUNK)
         self._has_ended = False
 
     def readable(self) -> bool:
@@ -127,7 +129,7 @@ class ByteStream(io.RawIOBase):
         super().close()
 
     def _next_bytes(self) -> bytes:
-        data = self._head or self._read_file(_ZSTD_CHUNK if self._new is _new_zstd else _GZIP_CHUNK)
+        data = self._head or self._read_file(self._chunk)
         self._head = b""
         if self._new is None or self._inner is None:
             self._has_ended = not data

@@ -54,6 +54,12 @@ class Lines:
         """The bytes of one line."""
         return self.data[self.starts[place] : self.ends[place]]
 
+    def at(self, places: Places) -> list[bytes]:
+        """The bytes of several lines."""
+        data = self.data
+        spans = zip(self.starts[places].tolist(), self.ends[places].tolist(), strict=True)
+        return [data[start:end] for start, end in spans]
+
 
 def split_lines(data: bytes) -> Lines:
     r"""The lines of `data`; the last one may lack its line end.
@@ -127,8 +133,7 @@ def _finite(lines: Lines, places: Places, table: pa.Table) -> Iterator[tuple[Pla
         if pa.types.is_floating(column.type):
             is_finite &= pc.fill_null(pc.is_finite(column), True).to_numpy()
         elif pa.types.is_nested(column.type):
-            lines_of_rows = map(lines.line, places.tolist())
-            is_finite &= [not any(name in line for name in _CONSTANTS) for line in lines_of_rows]
+            is_finite &= [not any(name in line for name in _CONSTANTS) for line in lines.at(places)]
     if is_finite.all():
         yield places, table
     elif is_finite.any():
@@ -141,9 +146,9 @@ def _sift(lines: Lines, places: Places, schema: pa.Schema) -> Places:
     names = {f"field_{number}": field.name for number, field in enumerate(schema)}
     decode = msgspec.json.Decoder(msgspec.defstruct("Row", fields, rename=names, gc=False)).decode
     sound = []
-    for place in places.tolist():
+    for place, line in zip(places.tolist(), lines.at(places), strict=True):
         try:
-            decode(lines.line(place))
+            decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             continue
         sound.append(place)
@@ -156,7 +161,7 @@ def _text(lines: Lines, places: Places) -> bytes:
     first, last = int(places[0]), int(places[-1])
     if last - first + 1 == len(places):
         return lines.data[lines.starts[first] : lines.ends[last]]
-    return b"\n".join([lines.line(place) for place in places.tolist()])
+    return b"\n".join(lines.at(places))
 
 
 def _parse(text: bytes, rows: int, schema: pa.Schema) -> pa.Table | None:
