@@ -251,29 +251,26 @@ def _shingle(tokens, count, key, words, out, bins):
 
 
 @njit
-def _slot(bins, chain, place):
-    """Value of a bin; an empty one borrows from the first filled bin on its own chain (optimal densification)."""
-    value = bins[place]
-    step = 0
-    while value == _EMPTY:
-        value = bins[chain[place, step]]
-        step += 1
-    return value
+def _fill(bins, chain, out):
+    """Values of all bins; an empty one borrows from the first filled bin on its own chain (optimal densification)."""
+    for place in range(len(bins)):
+        value = bins[place]
+        step = 0
+        while value == _EMPTY:
+            value = bins[chain[place, step]]
+            step += 1
+        out[place] = value
 
 
 @njit
-def _write_bands(prompt, answer, completion, chain, row, prompt_bands, answer_bands):
-    """Band hashes of a row. Half of an answer's band comes from its completion: both must reach the threshold."""
-    bands = len(prompt_bands)
-    width = len(prompt) // bands
-    for band in range(bands):
-        of_prompt, of_answer = np.uint64(band), np.uint64(band)
-        for place in range(band * width, (band + 1) * width):
-            of_prompt = _mix(of_prompt, np.uint64(_slot(prompt, chain, place)))
-            source = answer if 2 * (place - band * width) < width else completion
-            of_answer = _mix(of_answer, np.uint64(_slot(source, chain, place)))
-        prompt_bands[band, row] = np.uint32(of_prompt & np.uint64(0xFFFFFFFF))
-        answer_bands[band, row] = np.uint32(of_answer & np.uint64(0xFFFFFFFF))
+def _write_bands(values, row, bands):
+    """Hash of the values of each band, two at a time."""
+    width = len(values) // len(bands)
+    for band in range(len(bands)):
+        hashed = np.uint64(band)
+        for place in range(band * width, (band + 1) * width, 2):
+            hashed = _mix(hashed, np.uint64(values[place]) | (np.uint64(values[place + 1]) << np.uint64(32)))
+        bands[band, row] = np.uint32(hashed & np.uint64(0xFFFFFFFF))
 
 
 @njit
@@ -303,7 +300,7 @@ _SIDE = types.Tuple((_TEXT, _OFFSETS, _I64[::1], _TEXT, _OFFSETS))
 
 @njit(
     _I64(
-        _SIDE, _SIDE, _U8[::1], _I64[:, ::1], _I64, _I64,
+        _SIDE, _SIDE, _U8[::1], _U8[:, ::1], _I64, _I64,
         _U64[:, ::1], _U32[:, ::1], _U32[:, ::1], _U32[::1], _U32[:, ::1],
     ),
     nogil=True,
@@ -319,7 +316,7 @@ def sketch_rows(
             those normalised texts and where each of them begins.
         completions: the same of the completions.
         kinds: kind of each code point, of the first 128 at least.
-        chain: for each slot the order in which it borrows. [slots, slots].
+        chain: for each slot the order in which it borrows. [slots, slots] uint8.
         words: words of a shingle, at least 1.
         longest: bytes of the longest text, normalised ones too.
         keys: normalised key of prompt and completion, written here. [2, N].
@@ -334,7 +331,8 @@ def sketch_rows(
     tokens = np.empty(longest + 1, np.uint64)
     slots = len(chain)
     of_prompt, of_completion = np.empty(slots, np.uint32), np.empty(slots, np.uint32)
-    of_answer = np.empty(slots, np.uint32)
+    of_answer, values = np.empty(slots, np.uint32), np.empty(slots, np.uint32)
+    width = slots // len(answer_bands)
     place = 0
     for row in range(lengths.shape[0]):
         keys[0, row], count = _read(prompts, row, kinds, words, tokens, shingles[place:], of_prompt)
@@ -343,7 +341,14 @@ def sketch_rows(
         keys[1, row], count = _read(completions, row, kinds, words, tokens, shingles[place:], of_completion)
         lengths[row, 1] = count
         place += count
+        _fill(of_prompt, chain, values)
+        _write_bands(values, row, prompt_bands)
         for slot in range(slots):
             of_answer[slot] = min(of_prompt[slot], of_completion[slot])
-        _write_bands(of_prompt, of_answer, of_completion, chain, row, prompt_bands, answer_bands)
+        _fill(of_completion, chain, values)
+        _fill(of_answer, chain, of_completion)
+        for slot in range(slots):  # half of a band from the completion alone, as both must reach the threshold
+            if 2 * (slot % width) < width:
+                values[slot] = of_completion[slot]
+        _write_bands(values, row, answer_bands)
     return place
