@@ -183,6 +183,19 @@ def test_rows_of_a_capped_rater_are_rounded_down() -> None:
     assert "5" not in str([one.get("capped_rater") for one in result.report.figures["strata"]["largest"]])
 
 
+def test_a_capped_rater_pays_for_rows_that_fell_into_the_test_split() -> None:
+    """He has 20 of 100 up rows to train on and 10 of 20 held out: 30 of 120. 60 + 20 stay, so 20 are his, 10 trained."""
+    rows = many(20, 0, capped_rater=5) + many(80, 45)
+    held_out = [row | {"split": "test"} for row in many(10, 0, capped_rater=5, source="t") + many(10, 9, source="t")]
+    his = run(rows + held_out).kept.filter(pl.col("capped_rater") == 5)
+    assert his.group_by("split").len().sort("split")["len"].to_list() == [10, 10]
+
+
+def test_a_stratum_that_no_row_tells_is_named() -> None:
+    notes = run(many(90, 10), strata=("source", "model", "week")).report.notes
+    assert "No row tells its model and week, so nothing is spread over it." in notes
+
+
 def test_a_prompt_gives_one_row_if_asked_and_the_other_split_all_of_its_rows() -> None:
     rows = [
         candidate(f"p{n}", f"c{m}", label=m < 2, split="test" if n < 5 else "train")
