@@ -184,7 +184,7 @@ def test_rows_of_a_capped_rater_are_rounded_down() -> None:
 
 
 def test_a_capped_rater_pays_for_rows_that_fell_into_the_test_split() -> None:
-    """He has 20 of 100 up rows to train on and 10 of 20 held out: 30 of 120. 60 + 20 stay, so 20 are his, 10 trained."""
+    """He has 20 of 100 up rows to train on and 10 of 20 held out: 30 of 120. 60 + 20 stay; 20 are his, 10 trained."""
     rows = many(20, 0, capped_rater=5) + many(80, 45)
     held_out = [row | {"split": "test"} for row in many(10, 0, capped_rater=5, source="t") + many(10, 9, source="t")]
     his = run(rows + held_out).kept.filter(pl.col("capped_rater") == 5)
