@@ -119,16 +119,19 @@ def as_pandera(rules: Rules) -> pandera.DataFrameSchema:
     """
     import pandera.polars as pandera
 
-    def check(rule: Rule) -> pandera.Check:
-        holds = rule.holds.fill_null(value=False)
-        return pandera.Check(lambda data: data.lazyframe.select(holds), name=rule.reason.value, error=rule.claim)
-
     columns = {
         # Whether a null is right is for the rules to say, so that it has a reason too.
         name: pandera.Column(kind, nullable=True, unique=name == rules.unique)
         for name, kind in rules.types.items()
     }
-    return pandera.DataFrameSchema(columns, checks=[check(rule) for rule in rules.rules], name=rules.name)
+    return pandera.DataFrameSchema(columns, checks=[_as_check(rule) for rule in rules.rules], name=rules.name)
+
+
+def _as_check(rule: Rule) -> pandera.Check:
+    import pandera.polars as pandera
+
+    holds = rule.holds.fill_null(value=False)
+    return pandera.Check(lambda data: data.lazyframe.select(holds), name=rule.reason.value, error=rule.claim)
 
 
 def _refuse_other_shape(frame: pl.DataFrame, rules: Rules) -> None:
