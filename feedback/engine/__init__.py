@@ -57,13 +57,12 @@ def open_engine(name: str = "local", address: str | None = None, *, workers: int
 
     Args:
         name: one of `ENGINES`.
-        address: address of a Ray cluster, `HOST:PORT` or `ray://HOST:PORT`; null starts Ray on this machine. For the
-            engine `ray` only.
+        address: `HOST:PORT` of a Ray cluster; null starts Ray on this machine. For the engine `ray` only.
         workers: kernels that run at once on this machine, at least 1; null takes one for each core.
 
     Raises:
         UnknownChoiceError: no engine has this name.
-        UsageError: an address for the engine `local`, or a remote cluster without token authentication.
+        UsageError: an address for the engine `local`, fewer than one worker, or a cluster without token authentication.
         MissingExtraError: Ray is not installed.
     """
     if name not in ENGINES:

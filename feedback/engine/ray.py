@@ -1,21 +1,23 @@
 """A Ray cluster (extra `ray`): the same kernels as tasks of Ray, over an explicit list of tasks.
 
-Every node must see the input, the staging folder and the output under the same paths (a shared file system), and must
-have this version of thumbline installed. A task whose node is lost is run again on another one; its files are the same.
+Every node must see the input, the staging folder and the output under the same paths (a shared file system), must have
+this version of thumbline installed, and this process must run on one of them. A task whose node is lost is run again on
+another one; its files are the same.
 
-Whoever reaches a Ray cluster can run code on it. So a cluster that is not started here is only joined with token
-authentication: `RAY_AUTH_MODE=token`, and the token in `RAY_AUTH_TOKEN`, in the file named by `RAY_AUTH_TOKEN_PATH`,
-or in `~/.ray/auth_token`. Usage statistics are off.
+Which clusters are joined at all is said in `ray_access`. Usage statistics are off.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from feedback.engine.ray_access import cannot_join, refuse_open_cluster, refuse_without_token
+from schemas import __version__
 from schemas.errors import MissingExtraError, ThumblineError, UsageError
 
 __all__ = ["RayEngine"]
@@ -30,131 +32,128 @@ _TASKS_A_CORE: Final = 2
 
 
 class RayEngine:
-    """Runs kernels on a Ray cluster.
+    """Runs kernels on a Ray cluster; it is joined, or started, when the first stage is run.
 
     Args:
-        address: `HOST:PORT` or `auto` for a running cluster that this machine is a node of, or `ray://HOST:PORT`; null
-            takes the one that this process is connected to, or starts Ray on this machine.
+        address: `HOST:PORT` of a running cluster that this machine is a node of; null takes the one that this process
+            is connected to, or else starts Ray on this machine.
         workers: cores that Ray gets where it is started here, at least 1; null gives it all.
 
     Raises:
-        UsageError: a running cluster without token authentication.
+        UsageError: an address of another form, no token authentication, or fewer than one worker.
         MissingExtraError: Ray is not installed.
     """
 
     def __init__(self, address: str | None = None, *, workers: int | None = None) -> None:
+        if workers is not None and workers < 1:
+            raise UsageError("no worker is left to run a task", received=workers, expected="at least 1")
+        if importlib.util.find_spec("ray") is None:
+            raise MissingExtraError("ray", "ray")
         if address is not None:
-            _refuse_without_token(address)
-        self._ray = _import_ray()
-        if not self._ray.is_initialized():
-            self._connect(address, workers)
+            refuse_without_token(address)
+        self._address = address
+        self._workers = workers
 
     def run(self, name: str, kernel: Callable[[T], R], tasks: Iterable[T], *, key: str = "") -> list[R]:
         """The kernel's results, in the order of the tasks; see `feedback.engine.plan.Engine`.
 
         At most twice as many tasks as the cluster has cores are under way. When one fails no other is started; the call
-        returns when those under way are done, so nothing is written after it.
+        returns when those under way are done.
 
         Raises:
             Exception: what the kernel raised, unchanged; where several tasks failed, the error of the first of them.
-            ThumblineError: a task was lost again and again.
+            ThumblineError: the cluster cannot be joined, or a task was lost again and again.
+            UsageError: the cluster lets in who has no token.
         """
         del key
-        ray = self._ray
+        ray = _connected(self._address, self._workers)
         call = ray.remote(_call).options(num_cpus=1, max_retries=_RETRIES, retry_exceptions=False)
-        results: dict[int, R] = {}
-        failed: dict[int, Any] = {}
+        outcomes: dict[int, Any] = {}
         running: dict[Any, int] = {}
+        failed: dict[int, Any] = {}
+
+        def collect_one() -> None:
+            done = ray.wait(list(running), num_returns=1)[0][0]
+            number = running.pop(done)
+            try:
+                outcomes[number] = ray.get(done)
+            except ray.exceptions.RayError as error:
+                failed[number] = error
+
         try:
             for number, task in enumerate(tasks):
-                running[call.remote(kernel, task)] = number
-                while len(running) >= self._most_running():
-                    self._collect_one(running, results, failed)
+                running[call.remote(__version__, kernel, task)] = number
+                # Asked each time: nodes come and go.
+                while len(running) >= _TASKS_A_CORE * max(1, int(ray.cluster_resources().get("CPU", 1))):
+                    collect_one()
                 if failed:
                     break
             while running:
-                self._collect_one(running, results, failed)
+                collect_one()
         finally:
             for reference in running:
                 ray.cancel(reference)
         if failed:
             _raise_first(name, failed, ray.exceptions)
-        return [results[number] for number in sorted(results)]
-
-    def _collect_one(self, running: dict[Any, int], results: dict[int, Any], failed: dict[int, Any]) -> None:
-        done, _ = self._ray.wait(list(running), num_returns=1)
-        number = running.pop(done[0])
-        try:
-            results[number] = self._ray.get(done[0])
-        except self._ray.exceptions.RayError as error:
-            failed[number] = error
-
-    def _most_running(self) -> int:
-        return _TASKS_A_CORE * max(1, int(self._ray.cluster_resources().get("CPU", 1)))
-
-    def _connect(self, address: str | None, workers: int | None) -> None:
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-        quiet = {"logging_level": logging.ERROR, "log_to_driver": False, "configure_logging": False}
-        if address is None:
-            self._ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
-            return
-        try:
-            self._ray.init(address=address, **quiet)
-        except (ConnectionError, RuntimeError, self._ray.exceptions.RayError) as error:
-            raise ThumblineError(
-                f"the Ray cluster cannot be joined ({str(error).splitlines()[0]})",
-                where=f"--ray-address {address}",
-                todo="Check the address, the token, and that the cluster runs with RAY_AUTH_MODE=token",
-            ) from error
+        return [outcomes[number] for number in sorted(outcomes)]
 
 
-def _call(kernel: Callable[[Any], Any], task: Any) -> Any:
+def _call(version: str, kernel: Callable[[Any], Any], task: Any) -> Any:
+    """Runs on a node: the kernel's result.
+
+    Raises:
+        ThumblineError: the node has another version of this package, which might decide otherwise.
+        Exception: what the kernel raised.
+    """
+    if version != __version__:
+        raise ThumblineError(
+            "a node has another version of thumbline",
+            where=socket.gethostname(),
+            received=__version__,
+            expected=version,
+            todo="Install the same version on every node",
+        )
     return kernel(task)
 
 
 def _raise_first(name: str, failed: dict[int, Any], exceptions: Any) -> None:
-    """Raise what the first failing task raised, with the traceback of its node as the cause."""
+    """Raise what the first failing task raised; its cause shows the traceback of the node."""
     number = min(failed)
     error = failed[number]
     if isinstance(error, exceptions.RayTaskError) and not isinstance(error.cause, exceptions.RayError):
         raise error.cause from error
     raise ThumblineError(
-        f"a task was lost {_RETRIES + 1} times ({type(error).__name__})",
+        f"a task could not be run ({type(error).__name__})",
         where=f"stage {name!r} task {number}",
-        todo="Look at the nodes' memory and at Ray's logs",
+        todo=f"It is tried {_RETRIES + 1} times: look at the nodes' memory and at Ray's logs",
     ) from error
 
 
-def _import_ray() -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+def _connected(address: str | None, workers: int | None) -> Any:
+    """The module `ray`, connected."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    import ray
+
+    if ray.is_initialized():
+        joined = ray.get_runtime_context().gcs_address
+        if address not in (None, joined):
+            raise UsageError(
+                "this process is on another Ray cluster", where=f"--ray-address {address}", received=joined
+            )
+        return ray
+    # A task has one core, so polars in it needs no more threads than one.
+    options: dict[str, Any] = {
+        "runtime_env": {"env_vars": {"POLARS_MAX_THREADS": "1"}},
+        "logging_level": logging.ERROR,
+        "log_to_driver": False,
+        "configure_logging": False,
+    }
+    if address is None:
+        ray.init(address="local", num_cpus=workers, include_dashboard=False, **options)
+        return ray
+    refuse_open_cluster(address)
     try:
-        import ray
-    except ImportError as error:
-        raise MissingExtraError("ray", "ray") from error
+        ray.init(address=address, **options)
+    except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
+        raise cannot_join(address, str(error)) from error
     return ray
-
-
-def _refuse_without_token(address: str) -> None:
-    """Pass if token authentication is on and there is a token, by the rules of Ray.
-
-    Raises:
-        UsageError: it is off, or there is no token.
-    """
-    mode = os.environ.get("RAY_AUTH_MODE", "")
-    if mode.lower() != "token":
-        raise UsageError(
-            "a Ray cluster is only joined with token authentication",
-            where=f"--ray-address {address}",
-            received=f"RAY_AUTH_MODE={mode}",
-            expected="RAY_AUTH_MODE=token, here and on every node",
-            todo="Make a token with `ray get-auth-token --generate`, give it to every node, and start them anew",
-        )
-    if os.environ.get("RAY_AUTH_TOKEN"):
-        return
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
-    if not path.is_file() or not path.read_text("utf-8").strip():
-        raise UsageError(
-            "token authentication is on, and there is no token",
-            where=path,
-            expected="the cluster's token in RAY_AUTH_TOKEN, in the file named by RAY_AUTH_TOKEN_PATH, or there",
-        )
