@@ -71,7 +71,11 @@ def _with_length_bin(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _table(name: str, title: str, frame: pl.DataFrame, config: AuditConfig, *, order: str) -> Table:
-    sizes = frame.group_by("value", *(["bin"] if order == "bin" else [])).len("rows")
+    bins = ["bin"] if order == "bin" else []
+    frame = frame.select(
+        "value", *bins, "label", "weight"
+    )  # every value is filtered for: votes would be copied each time
+    sizes = frame.group_by("value", *bins).len("rows")
     if order == "rows":
         listed = sizes.sort(["rows", "value"], descending=[True, False])["value"].to_list()
         shown, others = listed[: config.max_slices], listed[config.max_slices :]
