@@ -8,7 +8,7 @@ finds its twins.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -105,34 +105,59 @@ def candidate_pairs(
     compare: Callable[[NDArray[np.uint64]], NDArray[np.float64]],
     *,
     threshold: float,
-    at_once: int | None = None,
-) -> Iterator[Compared]:
-    """Pairs of documents that meet in a bucket, compared round by round.
+    max_members: int = 2**62,
+) -> Compared:
+    """Pairs of documents that meet in a bucket, compared round by round, each once.
 
     Args:
         bands: number of bands.
         read_band: gives the hash of each document in a band. [N] uint32.
         compare: similarity of pairs, given as ascending codes.
         threshold: a pair is alike from here on, in [0, 1].
-        at_once: bands that are held at the same time; null takes all. It changes the memory and how often a pair is
-            compared, never which pairs are.
+        max_members: members of buckets that are held at the same time, those of one band at least. It changes the
+            memory, never the result.
     """
-    step = at_once or bands
-    for first in range(0, bands, step):
-        numbers = range(first, min(first + step, bands))
-        buckets = [buckets_of_band(read_band(number)) for number in numbers]
-        for turn in range(1, _ROUNDS + 1):
-            codes = [pair_codes(of_band) for of_band in buckets]
-            asked, where = np.unique(np.concatenate(codes), return_inverse=True)
-            if not len(asked):
-                break
-            similarity = compare(asked)
-            yield Compared(asked, similarity)
-            answers = np.split((similarity >= threshold)[where], np.cumsum([len(part) for part in codes])[:-1])
-            buckets = [
-                rest_of_buckets(of_band, answer, partial(read_band, (number + turn) % bands))
-                for number, of_band, answer in zip(numbers, buckets, answers, strict=True)
-            ]
+    found = Compared(np.empty(0, np.uint64), np.empty(0, np.float64))
+    held: dict[int, Buckets] = {}
+    for band in range(bands):
+        held[band] = buckets_of_band(read_band(band))
+        if band == bands - 1 or sum(len(buckets.members) for buckets in held.values()) >= max_members:
+            found = _compare_rounds(found, held, bands, read_band, compare, threshold)
+            held = {}
+    return found
+
+
+def _compare_rounds(
+    found: Compared,
+    buckets: dict[int, Buckets],
+    bands: int,
+    read_band: Callable[[int], NDArray[np.uint32]],
+    compare: Callable[[NDArray[np.uint64]], NDArray[np.float64]],
+    threshold: float,
+) -> Compared:
+    """What was found before, and all pairs of the buckets of some bands, one leader after the other."""
+    for turn in range(1, _ROUNDS + 1):
+        codes = {band: pair_codes(of_band) for band, of_band in buckets.items()}
+        asked = np.unique(np.concatenate(list(codes.values())))
+        if not len(asked):
+            break
+        found = _extended(found, asked, compare)
+        for band, of_band in buckets.items():
+            alike = found.similarity[np.searchsorted(found.codes, codes[band])] >= threshold
+            buckets[band] = rest_of_buckets(of_band, alike, partial(read_band, (band + turn) % bands))
+    return found
+
+
+def _extended(
+    found: Compared, asked: NDArray[np.uint64], compare: Callable[[NDArray[np.uint64]], NDArray[np.float64]]
+) -> Compared:
+    """What was found before and the similarity of what is asked; nothing is compared twice."""
+    if len(found.codes):
+        places = np.minimum(np.searchsorted(found.codes, asked), len(found.codes) - 1)
+        asked = asked[found.codes[places] != asked]
+    codes = np.concatenate([found.codes, asked])
+    order = np.argsort(codes)
+    return Compared(codes[order], np.concatenate([found.similarity, compare(asked)])[order])
 
 
 def _buckets(values: NDArray[np.uint64], members: NDArray[np.uint32]) -> Buckets:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from feedback.engine import Engine
 from feedback.hashing import answer_id
 from feedback.near.candidates import Compared, candidate_pairs
 from feedback.near.clusters import Components
-from feedback.near.sketch_files import SketchFile, read_band, read_keys
+from feedback.near.sketch_files import Keys, SketchFile, read_band, read_keys
 from feedback.near.sketches import band_shape
 from feedback.near.stars import StarComponents
 from feedback.near.verify import Documents, pair_similarities
@@ -53,35 +53,19 @@ class _Side:
 
     Args:
         keys: their keys, ascending. [N] uint64.
-        rows: a row that has each. [N] int64.
+        rows: a row that has each. [N] uint32.
         documents: where their shingles are.
         bands: reads a band of all rows.
     """
 
     keys: NDArray[np.uint64]
-    rows: NDArray[np.int64]
+    rows: NDArray[np.uint32]
     documents: Documents
     bands: Callable[[int], NDArray[np.uint32]]
 
     def read_band(self, band: int) -> NDArray[np.uint32]:
         values: NDArray[np.uint32] = self.bands(band)[self.rows]
         return values
-
-
-@dataclass
-class _Pairs:
-    """Pairs compared so far and those of them that are alike, as codes."""
-
-    compared: list[NDArray[np.uint64]] = field(default_factory=lambda: [np.empty(0, np.uint64)])
-    alike: list[NDArray[np.uint64]] = field(default_factory=lambda: [np.empty(0, np.uint64)])
-
-    def add(self, compared: Compared, threshold: float) -> None:
-        self.compared.append(compared.codes)
-        self.alike.append(compared.codes[compared.similarity >= threshold])
-
-    def edges(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        codes = np.unique(np.concatenate(self.alike))
-        return (codes >> np.uint64(32)).astype(np.int64), (codes & np.uint64(0xFFFFFFFF)).astype(np.int64)
 
 
 def find_clusters(
@@ -108,97 +92,86 @@ def find_clusters(
         ConfigError: the blocks were made with different settings.
         InputNotFoundError: a file of a block is missing.
     """
-    keys, made_for = read_keys(files)
-    prompts, answers = _sides(files, keys, made_for)
+    keys = read_keys(files)
+    prompts, answers = _sides(files, keys)
 
-    def components(name: str, nodes: int) -> Components | StarComponents:
+    def components(name: str, side: _Side) -> Components | StarComponents:
         allowed = memory_mb * 100_000 if max_nodes is None else max_nodes
-        if engine is None or folder is None or nodes <= allowed:
-            return Components(nodes)
+        if engine is None or folder is None or len(side.keys) <= allowed:
+            return Components(len(side.keys))
         return StarComponents(engine, folder, name)
 
-    groups, clusters = components("near-groups", len(prompts.keys)), components("near-clusters", len(answers.keys))
+    groups, clusters = components("near-groups", prompts), components("near-clusters", answers)
     with ThreadPoolExecutor(2) as pool:
-        compare = partial(_alike, bands=band_shape(made_for)[0], threshold=threshold, memory_mb=memory_mb // 2)
-        of_prompts, of_answers = pool.map(compare, (prompts, answers))
-    groups.add(*of_prompts.edges())
-    edges = of_answers.edges()
-    clusters.add(*edges)
-    prompt_key = keys["prompt_key"].to_numpy()
-    groups.add(*(np.searchsorted(prompts.keys, prompt_key[answers.rows[ends]]) for ends in edges))
+        find = partial(_compare, bands=band_shape(keys.threshold)[0], threshold=threshold, memory_mb=memory_mb // 2)
+        compared = list(pool.map(find, (prompts, answers)))
+    alike = [each.codes[each.similarity >= threshold] for each in compared]
+    groups.add(*_ends(alike[0]))
+    clusters.add(*_ends(alike[1]))
+    of_answers = (np.searchsorted(prompts.keys, keys.prompt_key[answers.rows[ends]]) for ends in _ends(alike[1]))
+    groups.add(*of_answers)
     (nodes, roots), (answer_nodes, answer_roots) = groups.table(), clusters.table()
     rows = answers.rows[answer_nodes]
+    by_answer = {
+        "prompt_key": keys.prompt_key[rows],
+        "completion_key": keys.completion_key[rows],
+        "cluster_id": answers.keys[answer_roots],
+    }
     return NearClusters(
         prompts=pl.DataFrame({"prompt_key": prompts.keys[nodes], "group_id": prompts.keys[roots]}),
-        answers=keys.select("prompt_key", "completion_key")[rows].with_columns(
-            pl.Series("cluster_id", answers.keys[answer_roots])
-        ),
+        answers=pl.DataFrame(by_answer),
         figures={
-            **_figures("prompt", prompts, of_prompts),
-            **_figures("answer", answers, of_answers),
-            "groups": len(np.unique(roots)),
-            "largest_group": _largest(roots),
-            "clusters": len(np.unique(answer_roots)),
-            "largest_cluster": _largest(answer_roots),
+            "prompts": len(prompts.keys),
+            "prompt_candidates": len(compared[0].codes),
+            "prompt_pairs": len(alike[0]),
+            "answers": len(answers.keys),
+            "answer_candidates": len(compared[1].codes),
+            "answer_pairs": len(alike[1]),
+            **_sizes("groups", "largest_group", roots),
+            **_sizes("clusters", "largest_cluster", answer_roots),
         },
     )
 
 
-def _sides(files: Sequence[SketchFile], keys: pl.DataFrame, made_for: float) -> tuple[_Side, _Side]:
+def _sides(files: Sequence[SketchFile], keys: Keys) -> tuple[_Side, _Side]:
     """Different prompts and different answers; of rows with one key any stands for all: their shingles are the same."""
-    rows = np.bincount(keys["block"].to_numpy(), minlength=len(files)).tolist()
-    of_prompt, of_completion = (
-        keys[f"{side}_shingles"].to_numpy().astype(np.int64) for side in ("prompt", "completion")
-    )
-    ends = np.cumsum(of_prompt + of_completion)
-    firsts = np.cumsum([0, *rows[:-1]])
-    before = np.concatenate([[0], ends])[firsts]
-    block = keys["block"].to_numpy().astype(np.int64)
-    ends -= before[block]
-    middles = ends - of_completion
-    starts = middles - of_prompt
-    paths = [file.shingles for file in files]
 
-    def bands(answers: bool) -> Callable[[int], NDArray[np.uint32]]:
-        return lambda band: read_band(files, rows, made_for, answers=answers, band=band)
+    def side(of_rows: NDArray[np.uint64], answers: bool) -> _Side:
+        different, rows = _different(of_rows)
+        paths = [file.shingles for file in files]
+        documents = Documents(paths, keys.rows, keys.prompt_shingles, keys.completion_shingles, rows, answers)
+        return _Side(different, rows, documents, partial(_read_band, files, keys, answers))
 
-    prompt_key = keys["prompt_key"].to_numpy()
-    prompt, row = _different(prompt_key)
-    of_prompts = Documents(paths, block[row], starts[row], starts[row], middles[row])
-    prompts = _Side(prompt, row, of_prompts, bands(False))
-    answer, row = _different(answer_id(prompt_key, keys["completion_key"].to_numpy()))
-    return prompts, _Side(answer, row, Documents(paths, block[row], starts[row], middles[row], ends[row]), bands(True))
+    return side(keys.prompt_key, False), side(answer_id(keys.prompt_key, keys.completion_key), True)
 
 
-def _different(keys: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+def _read_band(files: Sequence[SketchFile], keys: Keys, answers: bool, band: int) -> NDArray[np.uint32]:
+    return read_band(files, keys, answers=answers, band=band)
+
+
+def _different(keys: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
     """Different keys, ascending, and a row of each."""
-    order = np.argsort(keys)
+    order = np.argsort(keys).astype(np.uint32)
     ascending = keys[order]
     first = np.concatenate([np.ones(min(len(keys), 1), bool), ascending[1:] != ascending[:-1]])
     return ascending[first], order[first]
 
 
-def _alike(side: _Side, bands: int, threshold: float, memory_mb: int) -> _Pairs:
+def _compare(side: _Side, bands: int, threshold: float, memory_mb: int) -> Compared:
     """Candidate pairs of a side, compared."""
 
     def compare(codes: NDArray[np.uint64]) -> NDArray[np.float64]:
         return pair_similarities(side.documents, codes, threshold=threshold, memory_mb=memory_mb // 2)
 
-    # a member of a bucket takes four bytes, a flag, and twice eight bytes of pair codes while these are compared
-    at_once = max(1, min(bands, memory_mb * 500_000 // (21 * max(len(side.keys), 1))))
-    pairs = _Pairs()
-    for compared in candidate_pairs(bands, side.read_band, compare, threshold=threshold, at_once=at_once):
-        pairs.add(compared, threshold)
-    return pairs
+    # a member of a bucket takes four bytes and a flag, and some times eight bytes of codes while it is compared
+    max_members = memory_mb * 500_000 // 40
+    return candidate_pairs(bands, side.read_band, compare, threshold=threshold, max_members=max_members)
 
 
-def _figures(name: str, side: _Side, pairs: _Pairs) -> dict[str, int]:
-    return {
-        f"{name}s": len(side.keys),
-        f"{name}_candidates": len(np.unique(np.concatenate(pairs.compared))),
-        f"{name}_pairs": len(np.unique(np.concatenate(pairs.alike))),
-    }
+def _ends(codes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    return (codes >> np.uint64(32)).astype(np.int64), (codes & np.uint64(0xFFFFFFFF)).astype(np.int64)
 
 
-def _largest(roots: NDArray[np.int64]) -> int:
-    return int(np.unique(roots, return_counts=True)[1].max(initial=0))
+def _sizes(count: str, largest: str, roots: NDArray[np.int64]) -> dict[str, int]:
+    sizes = np.unique(roots, return_counts=True)[1]
+    return {count: len(sizes), largest: int(sizes.max(initial=0))}

@@ -60,14 +60,13 @@ def near_pairs(texts: Texts, *, threshold: float = 0.8, shingle_words: int = 3) 
     """
     sketches = sketch_texts(texts, [""] * len(texts), shingle_words=shingle_words, threshold=threshold)
     order = np.argsort(sketches.prompt_key, kind="stable")
-    ends = np.cumsum(sketches.lengths.sum(axis=1, dtype=np.int64))
-    starts = (ends - sketches.lengths.sum(axis=1, dtype=np.int64))[order]
     documents = Documents(
         sources=[sketches.shingles],
-        source=np.zeros(len(order), np.int64),
-        starts=starts,
-        middles=starts,
-        ends=starts + sketches.lengths[order, 0],
+        source_rows=[len(order)],
+        prompt_sizes=sketches.lengths[:, 0],
+        completion_sizes=sketches.lengths[:, 1],
+        rows=order,
+        answers=False,
     )
 
     def compare(codes: NDArray[np.uint64]) -> NDArray[np.float64]:
@@ -78,8 +77,8 @@ def near_pairs(texts: Texts, *, threshold: float = 0.8, shingle_words: int = 3) 
         return values
 
     bands, _ = band_shape(threshold)
-    rounds = candidate_pairs(bands, read_band, compare, threshold=threshold)
-    found = np.concatenate([np.empty(0, np.uint64), *(each.codes[each.similarity >= threshold] for each in rounds)])
+    compared = candidate_pairs(bands, read_band, compare, threshold=threshold)
+    found = compared.codes[compared.similarity >= threshold]
     codes = np.unique(np.concatenate([found, _within_clusters(found, len(order))]))
     similarity = compare(codes)
     left, right = (order[part.astype(np.int64)] for part in (codes >> np.uint64(32), codes & np.uint64(0xFFFFFFFF)))

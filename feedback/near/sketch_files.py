@@ -12,19 +12,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from feedback.near.sketches import Sketches, band_shape
 from schemas.errors import ConfigError, InputNotFoundError
 
-__all__ = ["SketchFile", "read_band", "read_keys", "sketch_files", "write_sketches"]
+__all__ = ["Keys", "SketchFile", "read_band", "read_keys", "sketch_files", "write_sketches"]
 
 _SHAPE: Final = b"thumbline"
+_COLUMNS: Final = ("prompt_key", "completion_key", "prompt_shingles", "completion_shingles")
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,27 @@ class SketchFile:
         return self.keys.with_name(self.keys.name.removesuffix(".keys.arrow") + ".shingles.bin")
 
 
+@dataclass(frozen=True)
+class Keys:
+    """Keys and numbers of shingles of the rows of some blocks, one block after the other.
+
+    Args:
+        prompt_key: see `Sketches`. [R] uint64.
+        completion_key: see `Sketches`. [R] uint64.
+        prompt_shingles: shingles of each prompt. [R] uint32.
+        completion_shingles: shingles of each completion. [R] uint32.
+        rows: rows of each block.
+        threshold: similarity that the bands were made for.
+    """
+
+    prompt_key: NDArray[np.uint64]
+    completion_key: NDArray[np.uint64]
+    prompt_shingles: NDArray[np.uint32]
+    completion_shingles: NDArray[np.uint32]
+    rows: list[int]
+    threshold: float
+
+
 def write_sketches(sketches: Sketches, folder: Path, name: str) -> SketchFile:
     """Write the files of a block; each appears whole or not at all, the keys last.
 
@@ -64,14 +85,8 @@ def write_sketches(sketches: Sketches, folder: Path, name: str) -> SketchFile:
         sketches.prompt_bands.tofile(sink)
         sketches.answer_bands.tofile(sink)
     part.replace(file.bands)
-    keys = pa.table(
-        {
-            "prompt_key": sketches.prompt_key,
-            "completion_key": sketches.completion_key,
-            "prompt_shingles": np.ascontiguousarray(sketches.lengths[:, 0]),
-            "completion_shingles": np.ascontiguousarray(sketches.lengths[:, 1]),
-        }
-    )
+    lengths = np.ascontiguousarray(sketches.lengths.T)
+    keys = pa.table(dict(zip(_COLUMNS, (sketches.prompt_key, sketches.completion_key, *lengths), strict=True)))
     shape = json.dumps({"threshold": sketches.threshold, "shingle_words": sketches.shingle_words}, sort_keys=True)
     with (
         pa.OSFile(str(part), "wb") as sink,
@@ -91,30 +106,28 @@ def sketch_files(folder: Path) -> list[SketchFile]:
     return [SketchFile(path) for path in sorted(folder.glob("*.keys.arrow"))]
 
 
-def read_keys(files: Sequence[SketchFile]) -> tuple[pl.DataFrame, float]:
-    """Keys and numbers of shingles of all rows of all blocks, and the threshold that their bands were made for.
+def read_keys(files: Sequence[SketchFile]) -> Keys:
+    """Keys and numbers of shingles of all rows of all blocks.
 
     Args:
         files: at least one block.
-
-    Returns:
-        columns block (its place in `files`, uint32), prompt_key, completion_key, prompt_shingles, completion_shingles.
 
     Raises:
         ConfigError: blocks were made with different settings.
         InputNotFoundError: a file is missing.
     """
-    frames: list[pl.DataFrame] = []
+    columns: dict[str, list[NDArray[Any]]] = {name: [] for name in _COLUMNS}
     shapes: dict[tuple[float, int], Path] = {}
-    for number, file in enumerate(files):
+    for file in files:
         for path in (file.keys, file.bands, file.shingles):
             if not path.is_file():
                 raise InputNotFoundError("sketches are missing", where=path, todo="Run ingest again")
         with pa.OSFile(str(file.keys)) as source:
             table = pa.ipc.open_file(source).read_all()
         shape = json.loads(table.schema.metadata[_SHAPE])
-        frames.append(pl.DataFrame(table).select(pl.lit(number, pl.UInt32).alias("block"), pl.all()))
         shapes.setdefault((shape["threshold"], shape["shingle_words"]), file.keys)
+        for name, parts in columns.items():
+            parts.append(np.array(table.column(name)))  # a copy, so that the file's other bytes can go
     if len(shapes) > 1:
         raise ConfigError(
             "sketches were made with different settings",
@@ -123,26 +136,25 @@ def read_keys(files: Sequence[SketchFile]) -> tuple[pl.DataFrame, float]:
             expected="one threshold and one number of words",
             todo="Run ingest again with one configuration",
         )
-    return pl.concat(frames), next(iter(shapes))[0]
+    rows = [len(part) for part in columns["prompt_key"]]
+    joined = {name: np.concatenate(columns.pop(name)) for name in _COLUMNS}
+    return Keys(**joined, rows=rows, threshold=next(iter(shapes))[0])
 
 
-def read_band(
-    files: Sequence[SketchFile], rows: Sequence[int], threshold: float, *, answers: bool, band: int
-) -> NDArray[np.uint32]:
+def read_band(files: Sequence[SketchFile], keys: Keys, *, answers: bool, band: int) -> NDArray[np.uint32]:
     """One band of all rows of all blocks; nothing else is read.
 
     Args:
         files: the blocks.
-        rows: rows of each block.
-        threshold: what the bands were made for.
+        keys: what `read_keys` gave for them.
         answers: of the answers, else of the prompts.
         band: number of the band.
     """
-    bands, _ = band_shape(threshold)
-    found = np.empty(sum(rows), np.uint32)
+    bands, _ = band_shape(keys.threshold)
+    found = np.empty(sum(keys.rows), np.uint32)
     place = 0
-    for file, count in zip(files, rows, strict=True):
-        with file.bands.open("rb") as source:
+    for file, count in zip(files, keys.rows, strict=True):
+        with file.bands.open("rb", buffering=0) as source:
             source.seek(4 * count * (bands * answers + band))
             source.readinto(found[place : place + count].data)
         place += count

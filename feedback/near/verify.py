@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,21 +22,41 @@ __all__ = ["Documents", "pair_similarities"]
 
 @dataclass(frozen=True)
 class Documents:
-    """Where the shingles of N documents are.
+    """Where the shingles of N documents are: each is what one of R rows has, its prompt or its prompt and completion.
 
     Args:
-        sources: arrays of shingles, or the files that hold them.
-        source: which of them holds each document. [N] int64.
-        starts: where each document begins in it. [N] int64.
-        middles: where the tail begins that must be alike by itself; the start where there is none. [N] int64.
-        ends: where each document ends. [N] int64.
+        sources: arrays of shingles, or the files that hold them, each of some rows in their order.
+        source_rows: rows of each source.
+        prompt_sizes: shingles of each row's prompt. [R] uint32.
+        completion_sizes: shingles of each row's completion. [R] uint32.
+        rows: the row of each document. [N] int.
+        answers: whether documents are prompts with their completions.
     """
 
     sources: Sequence[Path | NDArray[np.uint32]]
-    source: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    middles: NDArray[np.int64]
-    ends: NDArray[np.int64]
+    source_rows: Sequence[int]
+    prompt_sizes: NDArray[np.uint32]
+    completion_sizes: NDArray[np.uint32]
+    rows: NDArray[np.integer[Any]]
+    answers: bool
+
+    @cached_property
+    def row_starts(self) -> NDArray[np.int64]:
+        """Where each row begins in its source. [R] int64."""
+        ends = np.cumsum(self.prompt_sizes, dtype=np.int64)
+        ends += np.cumsum(self.completion_sizes, dtype=np.int64)
+        ends = np.concatenate([[0], ends])
+        first_rows = np.cumsum([0, *self.source_rows])
+        for first, last in pairwise(first_rows.tolist()):
+            ends[first:last] -= ends[first]
+        starts: NDArray[np.int64] = ends[:-1]
+        return starts
+
+    def sizes(self, documents: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Shingles of some documents."""
+        rows = self.rows[documents]
+        sizes = self.prompt_sizes[rows].astype(np.int64)
+        return sizes + self.completion_sizes[rows] if self.answers else sizes
 
 
 def pair_similarities(
@@ -51,8 +74,7 @@ def pair_similarities(
         [P] float64, in [0, 1].
     """
     left, right = (codes >> np.uint64(32)).astype(np.int64), (codes & np.uint64(0xFFFFFFFF)).astype(np.int64)
-    sizes = documents.ends - documents.starts
-    needed = np.cumsum(sizes[left] + sizes[right])
+    needed = np.cumsum(documents.sizes(left) + documents.sizes(right))
     found = np.empty(len(codes), np.float64)
     start = 0
     while start < len(codes):
@@ -68,15 +90,15 @@ def _batch(
 ) -> NDArray[np.float64]:
     from feedback.near.pair_kernels import similarities
 
-    needed = np.zeros(len(documents.starts), bool)
+    needed = np.zeros(len(documents.rows), bool)
     needed[left] = needed[right] = True
     chosen = np.flatnonzero(needed)
     places = np.zeros(len(needed), np.int64)
     places[chosen] = np.arange(len(chosen))
-    sizes = (documents.ends - documents.starts)[chosen]
+    sizes = documents.sizes(chosen)
     starts = np.cumsum(sizes) - sizes
     shingles = _shingles(documents, chosen, starts, int(sizes.sum()))
-    middles = starts + (documents.middles - documents.starts)[chosen]
+    middles = starts + documents.prompt_sizes[documents.rows[chosen]] if documents.answers else starts
     found = np.empty(len(left), np.float64)
     longest = int(sizes.max(initial=0))
     similarities(shingles, starts, middles, starts + sizes, places[left], places[right], longest, threshold, found)
@@ -90,13 +112,14 @@ def _shingles(
     from feedback.near.pair_kernels import gather
 
     shingles = np.empty(size, np.uint32)
-    of_source = documents.source[chosen]
+    rows, sizes = documents.rows[chosen], documents.sizes(chosen)
+    of_source = np.searchsorted(np.cumsum(documents.source_rows), rows, side="right")
     order = np.argsort(of_source, kind="stable")
     for group in np.split(order, np.flatnonzero(np.diff(of_source[order])) + 1):
         if not len(group):
             continue
         source = documents.sources[of_source[group[0]]]
         held = np.memmap(source, np.uint32, mode="r") if isinstance(source, Path) else source
-        rows = chosen[group]
-        gather(np.asarray(held), documents.starts[rows], documents.ends[rows], shingles, places[group])
+        starts = documents.row_starts[rows[group]]
+        gather(np.asarray(held), starts, starts + sizes[group], shingles, places[group])
     return shingles
