@@ -11,17 +11,21 @@ import click
 from cli.dataset_page import show_dataset
 from cli.options import (
     FOLDER,
+    Ranking,
+    engine_options,
     from_option,
     inputs_argument,
     json_option,
     map_option,
     overwrite_option,
+    ranking_option,
     set_option,
 )
 
 if TYPE_CHECKING:  # both load polars
     from feedback.audit import AuditReport
     from feedback.config import CurateConfig
+    from feedback.engine import Engine
 
 __all__ = ["audit", "convert", "curate", "formats"]
 
@@ -62,6 +66,7 @@ def formats(as_json: bool) -> None:
     help="What to write where the format takes both.  [default: what the input is]",
 )
 @map_option
+@ranking_option
 @json_option
 def convert(
     inputs: tuple[str, ...],
@@ -70,6 +75,7 @@ def convert(
     out: Path,
     dataset_type: Literal["unpaired_preference", "preference"] | None,
     map_path: Path | None,
+    ranking: Ranking,
     as_json: bool,
 ) -> None:
     """Write the feedback of IN... in another format, file to file.
@@ -83,7 +89,14 @@ def convert(
 
     with shown_progress() as progress:
         report = convert_files(
-            inputs, source_format, target_format, out, map_path=map_path, dataset_type=dataset_type, progress=progress
+            inputs,
+            source_format,
+            target_format,
+            out,
+            map_path=map_path,
+            ranking=ranking,
+            dataset_type=dataset_type,
+            progress=progress,
         )
     if as_json:
         print_json({"out": str(out), "report": report.to_dict()})
@@ -96,6 +109,7 @@ def convert(
 @inputs_argument()
 @from_option()
 @map_option
+@ranking_option
 @click.option(
     "--json",
     "json_path",
@@ -125,6 +139,7 @@ def audit(
     inputs: tuple[str, ...],
     source_format: str | None,
     map_path: Path | None,
+    ranking: Ranking,
     json_path: str | None,
     html_path: Path | None,
     fail_on: str,
@@ -143,7 +158,12 @@ def audit(
     config = load_settings(AuditConfig, apply_overrides({}, overrides), where="--set") if overrides else None
     with shown_progress() as progress:
         report = audit_feedback(
-            inputs, source_format=source_format, map_path=map_path, config=config, progress=progress
+            inputs,
+            source_format=source_format,
+            map_path=map_path,
+            ranking=ranking,
+            config=config,
+            progress=progress,
         )
     _show_audit(report, json_path, html_path)
     _leave_at_gates(ctx, report, fail_on)
@@ -153,16 +173,21 @@ def audit(
 @inputs_argument()
 @from_option()
 @map_option
+@ranking_option
 @click.option("-o", "--out", type=FOLDER, required=True, help="Folder of the dataset.")
 @overwrite_option
+@engine_options
 @set_option
 @json_option
 def curate(
     inputs: tuple[str, ...],
     source_format: str | None,
     map_path: Path | None,
+    ranking: Ranking,
     out: Path,
     overwrite: bool,
+    engine_name: str | None,
+    ray_address: str | None,
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -174,14 +199,19 @@ def curate(
     from cli.progress import shown_progress
     from feedback.pipeline import curate as curate_feedback
 
-    config = _curate_config(inputs, source_format, map_path, overrides)
+    config = _curate_config(inputs, source_format, map_path, ranking, overrides)
     with shown_progress() as progress:
-        result = curate_feedback(config, out, overwrite=overwrite, progress=progress)
+        engine = _open_engine(config, engine_name, ray_address)
+        result = curate_feedback(config, out, overwrite=overwrite, engine=engine, progress=progress)
     show_dataset(result, as_json)
 
 
 def _curate_config(
-    inputs: tuple[str, ...], source_format: str | None, map_path: Path | None, overrides: tuple[str, ...]
+    inputs: tuple[str, ...],
+    source_format: str | None,
+    map_path: Path | None,
+    ranking: Ranking,
+    overrides: tuple[str, ...],
 ) -> CurateConfig:
     """The config that a file holds, or the default one for files of a named format."""
     from feedback.formats import FORMATS
@@ -192,13 +222,23 @@ def _curate_config(
         return load_curate_config(Path(inputs[0]), overrides)
     if source_format is not None:
         mapped = None if map_path is None else str(map_path)
-        return default_config(inputs, source_format, map=mapped, overrides=overrides)
+        return default_config(inputs, source_format, map=mapped, ranking=ranking, overrides=overrides)
     raise UsageError(
         "the format of the input is not named",
         where=", ".join(inputs),
         expected=f"--from with one of {', '.join(FORMATS)}",
         todo="Name it, or write a config file and name that; `thumbline formats` explains the formats",
     )
+
+
+def _open_engine(config: CurateConfig, name: str | None, address: str | None) -> Engine:
+    """The engine that the options name, or else the config."""
+    from feedback.engine import open_engine
+
+    chosen = config.engine
+    if name is None:
+        return open_engine(chosen.name, address or chosen.ray_address, workers=chosen.workers)
+    return open_engine(name, address, workers=chosen.workers)
 
 
 def _refuse_to_overwrite_input(json_path: str | None, html_path: Path | None, inputs: tuple[str, ...]) -> None:

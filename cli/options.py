@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import click
 
 __all__ = [
     "FOLDER",
+    "Ranking",
+    "engine_options",
     "from_option",
     "inputs_argument",
     "json_option",
     "map_option",
     "overwrite_option",
     "parse_ratio",
+    "ranking_option",
     "set_option",
 ]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Ranking = Literal["extremes", "neighbours", "off"]
 FOLDER: Final = click.Path(path_type=Path, file_okay=False)
 
 set_option = click.option(
@@ -35,6 +39,29 @@ map_option = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="TOML map of paths and labels, for the format 'mapped'.",
 )
+ranking_option = click.option(
+    "--ranking",
+    type=click.Choice(("extremes", "neighbours", "off")),
+    default="extremes",
+    help="Where answers are ranked: best against worst, each against the next, or thumbs instead.",
+    show_default=True,
+)
+
+
+def engine_options(command: Function) -> Function:
+    """The options --engine and --ray-address: where the stages run."""
+    address = click.option(
+        "--ray-address",
+        metavar="HOST:PORT",
+        help="Ray cluster that this machine is a node of.  [default: start Ray here]",
+    )
+    name = click.option(
+        "--engine",
+        "engine_name",
+        type=click.Choice(("local", "ray")),
+        help="Where the stages run: the cores of this machine, or Ray.  [default: local]",
+    )
+    return name(address(command))
 
 
 def inputs_argument(name: str = "inputs", *, required: bool = True) -> Callable[[Function], Function]:

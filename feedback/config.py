@@ -19,6 +19,7 @@ __all__ = [
     "ConvertConfig",
     "CurateConfig",
     "DedupConfig",
+    "EngineConfig",
     "ExportConfig",
     "IngestConfig",
     "RebalanceConfig",
@@ -28,6 +29,7 @@ __all__ = [
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Ranking = Literal["extremes", "neighbours", "off"]
 
 
 def _refuse_disorder(table: str, low_key: str, low: float, high_key: str, high: float) -> None:
@@ -50,15 +52,16 @@ class SourceConfig:
         name: name of the source in every table; null takes the format's name. Part of every id, so renaming a source
             renames its rows.
         map: path of the TOML map, for the format `mapped` only.
-        ranking: which of several ranked answers become pairs, for formats that rank: `extremes` (best against worst)
-            or `neighbours` (each against the next), which contradicts itself: a middle answer wins and loses.
+        ranking: which of several ranked answers become pairs, for formats that rank: `extremes` (best against worst),
+            `neighbours` (each against the next), which contradicts itself: a middle answer wins and loses, or `off`
+            (ranks are not read, but the answers' thumbs).
     """
 
     path: str
     format: str
     name: str | None = None
     map: str | None = None
-    ranking: Literal["extremes", "neighbours"] = "extremes"
+    ranking: Ranking = "extremes"
 
 
 @settings
@@ -273,6 +276,21 @@ class ExportConfig:
 
 
 @settings
+class EngineConfig:
+    """Where the stages run. The dataset is the same on any engine, so nothing of this is recorded in its manifest.
+
+    Args:
+        name: `local` (all cores of this machine) or `ray` (a Ray cluster; extra `ray`).
+        ray_address: `HOST:PORT` of a Ray cluster that this machine is a node of; null starts Ray on this machine.
+        workers: tasks that run at once on this machine, at least 1; null takes one for each core.
+    """
+
+    name: Literal["local", "ray"] = "local"
+    ray_address: str | None = None
+    workers: Annotated[int, Field(ge=1)] | None = None
+
+
+@settings
 class CurateConfig:
     """A whole curation run, from raw files to a dataset.
 
@@ -280,6 +298,7 @@ class CurateConfig:
         sources: the raw files, at least one source.
         seed: decides which rows are held out or left out and in what order the rest is written; 0 or more.
         ingest: settings of the stage `ingest`, and so on for each stage.
+        engine: where the stages run.
     """
 
     sources: Annotated[tuple[SourceConfig, ...], Field(min_length=1)]
@@ -292,3 +311,4 @@ class CurateConfig:
     split: SplitConfig = SplitConfig()
     rebalance: RebalanceConfig = RebalanceConfig()
     export: ExportConfig = ExportConfig()
+    engine: EngineConfig = EngineConfig()

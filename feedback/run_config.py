@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from feedback.config import CurateConfig, SourceConfig
+from feedback.config import CurateConfig, Ranking, SourceConfig
 from feedback.hashing import stable_id
 from feedback.ingest.rater_key import load_rater_key
 from feedback.records.sources import find_files
@@ -45,6 +45,7 @@ def default_config(
     *,
     name: str | None = None,
     map: str | None = None,  # noqa: A002 - the same
+    ranking: Ranking = "extremes",
     overrides: Iterable[str] = (),
 ) -> CurateConfig:
     """The config that curates `inputs` with the default settings.
@@ -54,18 +55,24 @@ def default_config(
         format: their format.
         name: name of the source; null takes the format's.
         map: the TOML map of the format `mapped`.
+        ranking: which ranked answers become pairs, for formats that rank.
         overrides: `dotted.key=value` texts.
 
     Raises:
         ConfigError: an override is not right.
     """
-    sources = [{"path": str(item), "format": format, "name": name, "map": map} for item in inputs]
+    source = {"format": format, "name": name, "map": map, "ranking": ranking}
+    sources = [{"path": str(item), **source} for item in inputs]
     return load_settings(CurateConfig, apply_overrides({"sources": sources}, overrides), where="--set")
 
 
 def resolved_config(config: CurateConfig) -> dict[str, Any]:
-    """`config` as JSON values, with the names of files instead of their paths and the sha256 of maps."""
+    """`config` as JSON values, with the names of files instead of their paths and the sha256 of maps.
+
+    The engine is not in it: it decides nothing.
+    """
     values: dict[str, Any] = settings_to_dict(config)
+    del values["engine"]
     values["sources"] = [_without_folder(source) for source in config.sources]
     return values
 

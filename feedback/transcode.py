@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feedback.config import SourceConfig
+from feedback.config import Ranking, SourceConfig
 from feedback.formats import FORMATS
 from feedback.formats.writers import WRITERS, Writer
 from feedback.ingest import IngestResult, ingest
@@ -46,6 +46,7 @@ def convert_files(
     out: Path,
     *,
     map_path: Path | None = None,
+    ranking: Ranking = "extremes",
     dataset_type: Literal["unpaired_preference", "preference"] | None = None,
     max_rejected_share: float = 0.2,
     progress: Progress = silent,
@@ -61,6 +62,7 @@ def convert_files(
         to_format: the format of the output: thumbs, trl, openai or llamafactory.
         out: the file to write: .jsonl, .jsonl.gz, .jsonl.zst or .parquet.
         map_path: the map, for the input format `mapped`.
+        ranking: which ranked answers become pairs, for input formats that rank.
         dataset_type: what to write where the format takes both; null keeps what the input is.
         max_rejected_share: largest share of records that may be rejected, in [0, 1].
         progress: told about reading and writing.
@@ -75,10 +77,8 @@ def convert_files(
     """
     writers = _writers_of(to_format, dataset_type)
     suffix = check_out(out, can_be_parquet=any(writer.schema is not None for writer in writers.values()))
-    sources = [
-        SourceConfig(path=str(item), format=from_format, map=None if map_path is None else str(map_path))
-        for item in inputs
-    ]
+    mapped = None if map_path is None else str(map_path)
+    sources = [SourceConfig(path=str(item), format=from_format, map=mapped, ranking=ranking) for item in inputs]
     with tempfile.TemporaryDirectory(prefix="thumbline-") as folder:
         raw = ingest(sources, Path(folder) / "in", max_rejected_share=max_rejected_share, progress=progress)
         writer = _choose_writer(writers, raw)

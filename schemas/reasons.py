@@ -48,6 +48,7 @@ class RejectReason(_Reason):
         "bad_roles",
         "The prompt does not end with user or tool, the completion not with assistant, or a role is unknown.",
     )
+    NO_JUDGEMENT = "no_judgement", "The record is sound, and nothing in it judges an answer."
     RULE_VIOLATION = "rule_violation", "A value breaks another rule of the table it was meant for."
 
 

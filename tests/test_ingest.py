@@ -74,6 +74,7 @@ WEBUI = {
     "meta": {"message_id": "x"},
     "snapshot": {"chat": {"chat": {"history": {"messages": {}}}}},
 }
+TREE = {"message_tree_id": "t", "prompt": {"message_id": "t", "role": "prompter", "text": "q"}}
 
 REJECTIONS = {
     RejectReason.INVALID_JSON: ("thumbs", b"{'prompt': 1}"),
@@ -95,6 +96,7 @@ REJECTIONS = {
     RejectReason.EMPTY_PROMPT: ("thumbs", thumb(prompt=" \n")),
     RejectReason.EMPTY_COMPLETION: ("thumbs", thumb(completion=[])),
     RejectReason.BAD_ROLES: ("thumbs", thumb(prompt=[{"role": "assistant", "content": "q"}])),
+    RejectReason.NO_JUDGEMENT: ("oasst_tree", TREE),
     RejectReason.RULE_VIOLATION: ("trl", {**PAIR, "margin": -1}),
 }
 

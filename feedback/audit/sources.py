@@ -11,7 +11,7 @@ import polars as pl
 from feedback.audit.candidates import audit_candidates
 from feedback.audit.config import AuditConfig
 from feedback.audit.report import AuditReport
-from feedback.config import IngestConfig, SourceConfig
+from feedback.config import IngestConfig, Ranking, SourceConfig
 from feedback.curated import read_curated
 from feedback.pipeline import read_candidates
 from feedback.stage import CANDIDATE_TYPES
@@ -30,6 +30,7 @@ def audit(
     *,
     source_format: str | None = None,
     map_path: Path | None = None,
+    ranking: Ranking = "extremes",
     config: AuditConfig | None = None,
     progress: Progress = silent,
 ) -> AuditReport:
@@ -39,6 +40,7 @@ def audit(
         inputs: the folder of a dataset, or raw files, globs and folders.
         source_format: the format of raw files.
         map_path: the TOML map, for the format `mapped`.
+        ranking: which ranked answers become pairs, for formats that rank.
         config: the thresholds; null takes the defaults.
         progress: told about every stage.
 
@@ -56,7 +58,7 @@ def audit(
             todo="Name the format of the raw files with --from, see `thumbline formats`",
         )
     mapped = None if map_path is None else str(map_path)
-    sources = [SourceConfig(path=str(item), format=source_format, map=mapped) for item in inputs]
+    sources = [SourceConfig(path=str(item), format=source_format, map=mapped, ranking=ranking) for item in inputs]
     return audit_files(sources, config, progress=progress)
 
 
@@ -138,9 +140,11 @@ def _with_history(frame: pl.DataFrame, folder: Path) -> pl.DataFrame:
 
 def _as_typed(sources: Sequence[SourceConfig]) -> str:
     """The sources as they stand in a command, or a placeholder where one command cannot name them."""
-    formats = {(source.format, source.map) for source in sources}
+    formats = {(source.format, source.map, source.ranking) for source in sources}
     if len(formats) != 1:
         return "RAW --from FORMAT"
-    format_name, mapped = formats.pop()
+    format_name, mapped, ranking = formats.pop()
     paths = " ".join(shlex.quote(source.path) for source in sources)
-    return f"{paths} --from {format_name}" + (f" --map {shlex.quote(mapped)}" if mapped else "")
+    options = [f"--map {shlex.quote(mapped)}"] if mapped else []
+    options += [f"--ranking {ranking}"] if ranking != "extremes" else []
+    return " ".join([paths, f"--from {format_name}", *options])

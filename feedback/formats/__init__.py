@@ -13,6 +13,7 @@ from feedback.formats.drafts import Draft, EventDraft, Format, PairDraft
 from feedback.formats.hh_rlhf import HH_RLHF
 from feedback.formats.llamafactory import LLAMAFACTORY
 from feedback.formats.mapped import MAPPED, mapped_format
+from feedback.formats.oasst_tree import OASST_TREE
 from feedback.formats.open_webui import OPEN_WEBUI
 from feedback.formats.openai import OPENAI
 from feedback.formats.thumbs import THUMBS
@@ -21,7 +22,7 @@ from schemas.errors import UnknownChoiceError
 
 __all__ = ["FORMATS", "Draft", "EventDraft", "Format", "PairDraft", "find_format", "mapped_format"]
 
-_ALL: Final = (THUMBS, MAPPED, TRL, OPENAI, LLAMAFACTORY, HH_RLHF, OPEN_WEBUI)
+_ALL: Final = (THUMBS, MAPPED, TRL, OPENAI, LLAMAFACTORY, HH_RLHF, OPEN_WEBUI, OASST_TREE)
 
 FORMATS: Final[Mapping[str, Format]] = MappingProxyType({one.name: one for one in _ALL})
 """Every format by its name, our own first."""

@@ -127,6 +127,7 @@ class Format:
         parse: the drafts of one record; raises `RecordRejectedError`.
         writes: whether `feedback.transcode` can write it.
         plain: the fields of its plain records, if it has any.
+        rankings: what parses a record under each value of the setting `ranking`, for formats that rank answers.
     """
 
     name: str
@@ -138,3 +139,4 @@ class Format:
     parse: Callable[[dict[str, Any]], Iterator[Draft]]
     writes: bool = False
     plain: PlainVotes | None = None
+    rankings: Mapping[str, Callable[[dict[str, Any]], Iterator[Draft]]] | None = None
