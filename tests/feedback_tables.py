@@ -10,12 +10,15 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from feedback.convert import Keys, find_revisions
 from feedback.hashing import hex_key, messages_hash, stable_id
+from feedback.ingest.keys import SketchSettings, event_keys, pair_keys
 from feedback.stage import CANDIDATE_TYPES
 from schemas.events import FEEDBACK_EVENT
 from schemas.pairs import PREFERENCE_PAIR
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
+SKETCH = SketchSettings(threshold=0.8, shingle_words=3)
 
 
 def at(minutes: int | None) -> datetime | None:
@@ -82,6 +85,31 @@ def pair(prompt: str = "hi", a: str = "hello", b: str = "go away", outcome: str 
         "flags": [],
     }
     return row | more
+
+
+def keys_of_events(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    """The keys of events, as the stage `ingest` takes them."""
+    return event_keys(pa.Table.from_pylist(rows, schema=FEEDBACK_EVENT), SKETCH)[0] if rows else pl.DataFrame()
+
+
+def keys_of_pairs(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    """The keys of pairs, as the stage `ingest` takes them."""
+    return pair_keys(pa.Table.from_pylist(rows, schema=PREFERENCE_PAIR), SKETCH)[0] if rows else pl.DataFrame()
+
+
+def write_keys(folder: Path, keys: pl.DataFrame, name: str = "keys-00000.parquet") -> list[Path]:
+    """Write keys as the stage `ingest` does; no file where there is no row."""
+    if keys.height:
+        keys.write_parquet(folder / name)
+    return [folder / name] if keys.height else []
+
+
+def keys_of(folder: Path, events: list[dict[str, Any]], pairs: list[dict[str, Any]]) -> Keys:
+    """What the stage `convert` reads of events and pairs in one partition, none of them nearly the same."""
+    of_events, of_pairs = keys_of_events(events), keys_of_pairs(pairs)
+    found = [find_revisions(write_keys(folder, keys)) for keys in (of_events, of_pairs)]
+    revisions = pl.concat([part for part in found if part.width] or [pl.DataFrame()])
+    return Keys(events=of_events, pairs=of_pairs, revisions=revisions)
 
 
 def write_events(folder: Path, rows: list[dict[str, Any]], name: str = "events-00000.parquet") -> list[Path]:

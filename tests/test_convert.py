@@ -9,29 +9,40 @@ import polars as pl
 import pytest
 
 from feedback.config import ConvertConfig
-from feedback.convert import convert
-from feedback.hashing import messages_key, stable_id
-from feedback.stage import CANDIDATE_TYPES, StageResult
-from tests.feedback_tables import at, event, pair, reasons, turns, write_events, write_pairs
+from feedback.convert import Keys, convert, find_revisions
+from feedback.hashing import answer_id, hex_key, messages_hash, side_ids
+from feedback.stage import CANDIDATE_TYPES, StageResult, merge_reports
+from tests.feedback_tables import (
+    at,
+    event,
+    key,
+    keys_of,
+    keys_of_events,
+    pair,
+    reasons,
+    turns,
+    write_keys,
+)
 
 
 def converted(folder: Path, events: list[dict] = [], pairs: list[dict] = [], **config: object) -> StageResult:  # noqa: B006
-    event_files = write_events(folder, events) if events else []
-    pair_files = write_pairs(folder, pairs) if pairs else []
-    return convert(event_files, pair_files, ConvertConfig(**config))
+    return convert(keys_of(folder, events, pairs), ConvertConfig(**config))
 
 
 def test_an_event_gives_one_row_with_keys_and_one_vote(tmp_path: Path) -> None:
-    said = event("Hi  THERE", "Hello", False, rater_key="r1", minutes=3, model_id="m1")
+    said = event("Hi  THERE", "Hello", False, rater_key="1b" * 16, minutes=3, model_id="m1")
     result = converted(tmp_path, [said])
     (row,) = result.kept.to_dicts()
     assert result.kept.schema == CANDIDATE_TYPES
-    assert row["row_id"] == stable_id(said["event_id"], "completion")
-    assert row["prompt_key"] == row["group_id"] == messages_key(turns("user", "hi there"))
+    assert (row["row_id"], row["row_key"]) == (said["event_id"], hex_key(said["event_id"]))
+    assert row["prompt_hash"] == hex_key(messages_hash(turns("user", "Hi  THERE")))
+    assert row["prompt_key"] == row["group_id"] == keys_of_events([event("hi there")])["prompt_key"].item()
     assert row["prompt_hash"] != row["prompt_key"]
+    assert row["cluster_id"] == answer_id(*(result.kept[f"{side}_key"].to_numpy() for side in ("prompt", "completion")))
     assert (row["prompt_chars"], row["completion_chars"], row["label"]) == (9, 5, False)
-    vote = {"event_id": said["event_id"], "rater_key": "r1", "event_ts": at(3), "label": False}
+    vote = {"event_id": said["event_id"], "rater_key": 0x1B1B1B1B1B1B1B1B, "event_ts": at(3), "label": False}
     assert (row["votes"], row["origin"], row["split"], row["weight"]) == ([vote], "thumb", None, 1.0)
+    assert (row["rater_key"], row["capped_rater"], row["model_id"]) == (0x1B1B1B1B1B1B1B1B, None, "m1")
 
 
 def test_a_rating_is_of_origin_score(tmp_path: Path) -> None:
@@ -76,13 +87,15 @@ def test_the_same_record_twice_is_left_to_dedup(tmp_path: Path) -> None:
 
 
 def test_a_won_pair_gives_a_desirable_and_an_undesirable_row(tmp_path: Path) -> None:
-    duel = pair(outcome="b", model_a="old", model_b="new", rater_key="r1")
+    duel = pair(outcome="b", model_a="old", model_b="new", rater_key="1b" * 16)
     result = converted(tmp_path, pairs=[duel])
     by_side = {row["text_side"]: row for row in result.kept.to_dicts()}
     assert (by_side["a"]["label"], by_side["b"]["label"]) == (False, True)
     assert (by_side["a"]["model_id"], by_side["b"]["model_id"]) == ("old", "new")
-    assert by_side["a"]["completion_hash"] == duel["response_a_hash"]
-    assert by_side["a"]["row_id"] == stable_id(duel["pair_id"], "a")
+    assert by_side["a"]["completion_hash"] == hex_key(duel["response_a_hash"])
+    assert by_side["a"]["row_id"] == side_ids(pl.Series([duel["pair_id"]]), "a").item()
+    assert by_side["a"]["row_id"] != by_side["b"]["row_id"]
+    assert {row["text_id"] for row in by_side.values()} == {duel["pair_id"]}
     assert (result.report.rows_in, result.report.rows_created, result.report.rows_kept) == (1, 1, 2)
 
 
@@ -133,9 +146,9 @@ def test_events_and_pairs_are_counted_together(tmp_path: Path) -> None:
     report = converted(tmp_path, [event(), event("x", label=False)], [pair(), pair("y", outcome="both_bad")]).report
     assert (report.rows_in, report.rows_created, report.rows_kept) == (4, 2, 6)
     assert (report.labels_kept.desirable, report.labels_kept.undesirable) == (2, 4)
-    assert report.figures == {"events": 2, "pairs": 2}
+    assert report.figures == {"events": 2, "pairs": 2, "won_pairs": 1, "bad_pairs": 1, "unordered_records": 0}
     assert report.notes == (
-        "A desirable and an undesirable row from each of 1 pair with a winner.",
+        "A desirable and an undesirable row from each of 1 pair won.",
         "Two undesirable rows from each of 1 pair with two bad answers.",
     )
 
@@ -146,17 +159,72 @@ def test_no_input_gives_no_rows(tmp_path: Path) -> None:
     assert result.dropped.schema["drop_reason"] == pl.String
 
 
-def test_progress_hears_of_every_row(tmp_path: Path) -> None:
-    from contextlib import contextmanager
+def test_a_revision_is_found_in_whatever_file_it_is(tmp_path: Path) -> None:
+    """The record read twice is no revision; of two that differ, the later one is the latest wherever it lies."""
+    first, second = event(record="7", minutes=1), event(record="7", label=False, minutes=2)
+    others = [event("x", record="8"), event("x", record="8")]
+    whole = find_revisions(write_keys(tmp_path, keys_of_events([first, second, *others])))
+    assert whole["latest_id"].to_list() == [second["event_id"]]
+    assert whole["is_order_known"].to_list() == [True]
+    for number, parts in enumerate(([[first], [second, *others]], [[others[0], second], [first, others[1]]])):
+        files = [
+            path
+            for place, rows in enumerate(parts)
+            for path in write_keys(tmp_path, keys_of_events(rows), f"part-{number}-{place}.parquet")
+        ]
+        assert find_revisions(files).equals(whole)
+    assert find_revisions(write_keys(tmp_path, keys_of_events(others), "copies.parquet")).is_empty()
 
-    seen: list[int] = []
 
-    @contextmanager
-    def count(description: str, total: int | None = None):
-        seen.append(-(total or 0))
-        yield seen.append
+def test_an_event_and_a_pair_with_one_record_id_are_no_revisions_of_each_other(tmp_path: Path) -> None:
+    events = [event(record="7", minutes=1), event(record="7", label=False, minutes=2)]
+    pairs = [pair(record="7", source="log", minutes=3), pair("other", record="7", source="log", minutes=4)]
+    result = converted(tmp_path, events, pairs)
+    assert reasons(result.dropped) == dict.fromkeys((events[0]["event_id"], pairs[0]["pair_id"]), "superseded_revision")
+    assert (result.report.rows_created, result.kept.height) == (1, 3)
 
-    files = write_events(tmp_path, [event(), event("x"), event("y")])
-    convert(files, [], ConvertConfig(), progress=count)
-    assert sum(seen) == 0
-    assert len(seen) > 1
+
+def test_rows_in_parts_are_those_of_the_whole(tmp_path: Path) -> None:
+    """Each prompt in a part of its own; a revision that moved to another prompt is superseded there all the same."""
+    events = [event("p", record="7", minutes=1), event("q", record="7", minutes=2), event("q", label=None)]
+    events += [event("p", record="9"), event("q", record="9")]
+    pairs = [pair(prompt, b=f"no {n}") for prompt in "pq" for n in range(3)]
+    whole = keys_of(tmp_path, events, pairs)
+    config = ConvertConfig(max_pairs_per_prompt=2)
+    one = convert(whole, config)
+    parts = []
+    for prompt in "pq":
+        part_events, part_pairs = (
+            keys.filter(pl.col("prompt_key") == keys_of_events([event(prompt)])["prompt_key"].item())
+            for keys in (whole.events, whole.pairs)
+        )
+        parts.append(convert(Keys(events=part_events, pairs=part_pairs, revisions=whole.revisions), config))
+    assert pl.concat([part.kept for part in parts]).sort("row_key").equals(one.kept)
+    assert pl.concat([part.dropped for part in parts]).sort("row_key").equals(one.dropped)
+    merged = merge_reports([part.report for part in parts], notes=one.report.notes)
+    assert merged.figures == one.report.figures
+    assert (merged.rows_in, merged.rows_created, merged.dropped) == (
+        one.report.rows_in,
+        one.report.rows_created,
+        one.report.dropped,
+    )
+    assert one.report.figures["unordered_records"] == 1
+
+
+def test_near_duplicates_get_the_group_and_the_cluster_that_were_found(tmp_path: Path) -> None:
+    """Groups are of prompts and clusters of answers; what is in none is its own."""
+    keys = keys_of(tmp_path, [event("p", "a"), event("q", "a"), event("r", "a")], [pair("p", "a", "b")])
+    by_prompt = dict(zip("pqr", keys.events["prompt_key"], strict=True))
+    groups = pl.DataFrame({"prompt_key": [by_prompt["p"], by_prompt["q"]], "group_id": [by_prompt["q"]] * 2})
+    clusters = keys.events.select("prompt_key", "completion_key").head(2)
+    clusters = clusters.with_columns(cluster_id=pl.lit(key("cluster"), dtype=pl.UInt64))
+    groups = groups.cast(pl.UInt64)
+    found = convert(Keys(events=keys.events, pairs=keys.pairs, groups=groups, clusters=clusters), ConvertConfig()).kept
+    assert found.schema == CANDIDATE_TYPES
+    of_prompt = dict(found.select("prompt_key", "group_id").iter_rows())
+    assert of_prompt == {by_prompt["p"]: by_prompt["q"], by_prompt["q"]: by_prompt["q"], by_prompt["r"]: by_prompt["r"]}
+    in_cluster = found.filter(cluster_id=key("cluster"))
+    assert sorted(in_cluster["origin"]) == ["pair", "thumb", "thumb"]
+    alone = found.filter(pl.col("cluster_id") != key("cluster"))
+    own = answer_id(alone["prompt_key"].to_numpy(), alone["completion_key"].to_numpy())
+    assert alone["cluster_id"].to_list() == own.tolist()

@@ -59,8 +59,8 @@ def test_the_newest_or_the_longest_row_survives_where_wanted() -> None:
     old = candidate("hi  there", text_id="e1", prompt_key=7, minutes=1)
     new = candidate("hi there", text_id="e2", prompt_key=7, minutes=2)
     undated = candidate("Hi there", text_id="e3", prompt_key=7)
-    assert deduped(old, new, undated, keep="newest").kept["text_id"].to_list() == ["e2"]
-    assert deduped(old, new, undated, keep="longest").kept["text_id"].to_list() == ["e1"]
+    assert deduped(old, new, undated, match="normalized", keep="newest").kept["text_id"].to_list() == ["e2"]
+    assert deduped(old, new, undated, match="normalized", keep="longest").kept["text_id"].to_list() == ["e1"]
 
 
 def test_ties_go_to_the_smallest_row_id() -> None:

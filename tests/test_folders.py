@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from feedback.config import CurateConfig, SourceConfig
+from feedback.config import CurateConfig, DedupConfig, SourceConfig
 from feedback.folders import built_folder, refuse_to_replace
 from feedback.gates import refuse_unusable
 from feedback.run_config import default_config, is_same_input, load_curate_config, resolved_config
@@ -19,8 +20,7 @@ from schemas.errors import (
     UnknownChoiceError,
 )
 from schemas.manifest import SourceFile, file_sha256
-from schemas.report import StageReport
-from tests.feedback_tables import candidate, table
+from schemas.report import LabelCounts, StageReport
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -68,31 +68,42 @@ def test_another_dataset_is_replaced_only_on_request(tmp_path: Path) -> None:
     refuse_to_replace(tmp_path, overwrite=True)
 
 
-def report(**dropped: int) -> StageReport:
-    return StageReport("convert", rows_in=sum(dropped.values()), rows_created=0, rows_kept=0, dropped=dropped)
+def report(train: tuple[int, int] = (0, 0), test: tuple[int, int] = (0, 0), **dropped: int) -> StageReport:
+    """The report of the stage `split`: desirable and undesirable rows of each split, and what was dropped."""
+    counts = [LabelCounts(*labels, 0) for labels in (train, test)]
+    up, down = (train[place] + test[place] for place in (0, 1))
+    return StageReport(
+        "split",
+        rows_in=up + down + sum(dropped.values()),
+        rows_created=0,
+        rows_kept=up + down,
+        dropped=dropped,
+        labels_kept=LabelCounts(up, down, 0),
+        figures={name: asdict(count) for name, count in zip(("train", "test"), counts, strict=True)},
+    )
 
 
 def test_no_rows_are_refused_with_the_reasons() -> None:
-    with pytest.raises(EmptySplitError, match=r"convert: no row is left: got {'neutral': 7, 'tie': 2}"):
-        refuse_unusable(table(), [report(tie=2, neutral=7)], 0.1)
+    with pytest.raises(EmptySplitError, match=r"split: no row is left: got {'neutral': 7, 'tie': 2}"):
+        refuse_unusable([report(tie=2, neutral=7)], 0.1)
 
 
 def test_one_label_is_refused_with_its_counts() -> None:
-    rows = table(candidate("a", split="train"), candidate("b", split="train"))
     with pytest.raises(OneLabelError, match="one label: 2 desirable and 0 undesirable; expected rows of both"):
-        refuse_unusable(rows, [report()], 0.1)
+        refuse_unusable([report(train=(2, 0))], 0.1)
 
 
 @pytest.mark.parametrize(("poor", "help_text"), [("train", "Hold out less"), ("test", "Hold out more")])
 def test_a_split_with_one_label_is_refused_with_what_helps(poor: str, help_text: str) -> None:
     rich = "test" if poor == "train" else "train"
-    rows = [candidate("a", split=rich), candidate("b", label=False, split=rich), candidate("c", split=poor)]
     with pytest.raises(EmptySplitError, match=f"the {poor} split has 1 desirable and 0 undesirable rows.*{help_text}"):
-        refuse_unusable(table(*rows), [report()], 0.1)
+        refuse_unusable([report(**{rich: (1, 1), poor: (1, 0)})], 0.1)
 
 
 def test_without_a_test_split_only_train_counts() -> None:
-    refuse_unusable(table(candidate("a", split="train"), candidate("b", label=False, split="train")), [], 0.0)
+    refuse_unusable([report(train=(1, 1))], 0.0)
+    with pytest.raises(EmptySplitError, match="the test split has 0 desirable and 0 undesirable rows"):
+        refuse_unusable([report(train=(1, 1))], 0.1)
 
 
 def written(folder: Path, text: str) -> Path:
@@ -146,7 +157,7 @@ def test_the_recorded_config_names_no_folder(tmp_path: Path) -> None:
     (source,) = values["sources"]
     assert source["path"] == "a.jsonl"
     assert source["map"] == {"name": "map.toml", "sha256": file_sha256(tmp_path / "map.toml")}
-    assert values["dedup"] == {"match": "normalized", "keep": "newest"}
+    assert values["dedup"] == asdict(DedupConfig(keep="newest"))
 
 
 def test_an_input_is_the_same_only_byte_for_byte(tmp_path: Path) -> None:

@@ -116,7 +116,8 @@ def _narrow(table: pa.Table, id_column: str, columns: Sequence[str], hashes: Seq
     """The columns without text; hashes, raters and records as keys of 64 bits."""
     names = [id_column, "source_record_id", "rater_key", *columns, *hashes]
     frame = pl.DataFrame(pl.from_arrow(table.select(names)))
-    record = frame.select(pl.concat_str("source", pl.lit("\x1f"), "source_record_id")).to_series()
+    # An event and a pair with one record id are no revisions of each other.
+    record = frame.select(pl.concat_str("source", pl.lit(f"\x1f{id_column}\x1f"), "source_record_id")).to_series()
     return frame.select(
         pl.col(id_column).alias("text_id"),
         text_keys(record).alias("record_key"),
