@@ -13,6 +13,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -99,11 +100,11 @@ def ingest(
         raise OutputExistsError("the folder for ingested tables is not empty", where=folder)
     opened = [_Source(config) for config in sources]
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        return _ingest(opened, folder, max_rejected_share, sketch, engine or LocalEngine(), progress)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+    with ExitStack() as undo:
+        undo.callback(shutil.rmtree, folder, ignore_errors=True)
+        result = _ingest(opened, folder, max_rejected_share, sketch, engine or LocalEngine(), progress)
+        undo.pop_all()
+    return result
 
 
 def _ingest(
