@@ -153,7 +153,7 @@ def _with_borders(parts: Sequence[Part]) -> Iterator[tuple[int, Part, int, int]]
 def _write_shards(
     rows: Sequence[Run], texts: Sequence[Run], plan: ExportPlan, folder: Path, advance: Advance
 ) -> tuple[Shard, ...]:
-    has_tools = any("tools" in run.names for run in texts)
+    has_tools = any("tools" in run.schema.names for run in texts)
     schema = pa.schema([field for field in UNPAIRED_PREFERENCE if has_tools or field.name != "tools"])
     (folder / "data").mkdir(parents=True, exist_ok=True)
     shards = []

@@ -1,13 +1,14 @@
 """Runs: rows in the order of their places, cut at the borders of row groups, in memory or in a file.
 
 Every part of the input becomes a run; a row group of the dataset is then put together from one piece of each. Beyond
-memory, a run is an Arrow file with a batch for each row group, so that only the piece that is wanted is read.
+memory, a run is a file of Arrow batches, one for each row group, so that only the piece that is wanted is read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -26,26 +27,27 @@ class Run:
     Args:
         places: their places, ascending. [N]
         edges: where the piece of each row group starts among them, and N as the last. [G + 1]
-        rows: their columns; null where they are in `path`.
-        path: an Arrow file with a batch for each row group that the run has rows of.
-        names: the columns.
+        schema: their columns.
+        rows: the columns, or a file of Arrow batches, one for each row group that the run has rows of.
+        offsets: where each row group's batch starts in the file, and its size as the last. [G + 1]
     """
 
     places: Places
     edges: Places
-    rows: pa.RecordBatch | None
-    path: Path | None
-    names: tuple[str, ...]
+    schema: pa.Schema
+    rows: pa.RecordBatch | Path
+    offsets: Places
 
     def piece(self, group: int) -> pa.RecordBatch:
         """The rows of one row group."""
-        start, stop = int(self.edges[group]), int(self.edges[group + 1])
-        if self.rows is not None:
+        cuts = self.offsets if isinstance(self.rows, Path) else self.edges
+        start, stop = int(cuts[group]), int(cuts[group + 1])
+        if not isinstance(self.rows, Path):
             return self.rows.slice(start, stop - start)
         # Not mapped into memory: a page that was looked at once would count as ours until the end.
-        number = int(np.count_nonzero(np.diff(self.edges[: group + 1])))
-        with pa.OSFile(str(self.path)) as source:
-            return pa.ipc.open_file(source).get_batch(number)
+        with self.rows.open("rb") as source:
+            source.seek(start)
+            return pa.ipc.read_record_batch(pa.py_buffer(source.read(stop - start)), self.schema)
 
 
 def keep_run(rows: pa.RecordBatch, places: Places, starts: Places, path: Path | None) -> Run:
@@ -58,14 +60,15 @@ def keep_run(rows: pa.RecordBatch, places: Places, starts: Places, path: Path | 
         path: the file to write; null keeps the rows in memory.
     """
     edges = np.searchsorted(places, starts).astype(np.int64)
-    names = tuple(rows.schema.names)
+    offsets = np.zeros_like(edges)
     if path is None:
-        return Run(places, edges, rows, None, names)
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, rows.schema) as file:
-        for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        return Run(places, edges, rows.schema, rows, offsets)
+    with path.open("wb") as sink:
+        for group, (start, stop) in enumerate(pairwise(edges.tolist())):
             if stop > start:
-                file.write_batch(rows.slice(start, stop - start))
-    return Run(places, edges, None, path, names)
+                sink.write(rows.slice(start, stop - start).serialize())
+            offsets[group + 1] = sink.tell()
+    return Run(places, edges, rows.schema, path, offsets)
 
 
 def joined_piece(runs: Sequence[Run], group: int, names: Sequence[str]) -> tuple[Places, list[pa.Array]]:

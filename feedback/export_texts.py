@@ -42,21 +42,17 @@ class TextTable:
 
 @dataclass(frozen=True, slots=True)
 class TextChunk:
-    """Some row groups of a text file and what is wanted of them.
+    """Some row groups of a table's files, few enough for memory, and what is wanted of them.
 
     Args:
-        path: the file.
-        start: number of the first row.
-        rows: how many rows there are.
+        pieces: file, number of the first row, and number of rows, of each piece; the rows of a chunk follow each other.
         completions: columns of completions.
-        wanted_rows: the wanted row of each place, from `start`. [N]
+        wanted_rows: the wanted row of each place. [N]
         wanted_columns: which of `completions` each place wants. [N]
         places: the places, ascending. [N]
     """
 
-    path: Path
-    start: int
-    rows: int
+    pieces: tuple[tuple[Path, int, int], ...]
     completions: tuple[str, ...]
     wanted_rows: Places
     wanted_columns: Places
@@ -97,8 +93,7 @@ def find_texts(texts: Sequence[TextTable], wanted: pl.DataFrame) -> list[TextChu
             # The same record may have been ingested twice; its text is the same.
             found = found.sort("place", "file", "row").unique("place", keep="first", maintain_order=True)
         wanted = wanted.join(found.select("place"), on="place", how="anti")
-        for (file,), part in found.partition_by("file", as_dict=True).items():
-            chunks += _chunks(table.paths[file], tuple(table.completions.values()), part)
+        chunks += _chunks(table, found.sort("file", "row"))
     if wanted.height:
         first = wanted.sort("place").row(0, named=True)
         raise CorruptionError(
@@ -112,18 +107,15 @@ def find_texts(texts: Sequence[TextTable], wanted: pl.DataFrame) -> list[TextChu
 
 def read_texts(chunk: TextChunk) -> pa.RecordBatch:
     """Columns `prompt`, `completion` and, where a row has some, `tools`, in the order of the chunk's places."""
-    known = pq.read_schema(chunk.path).names
-    columns = ["prompt", *chunk.completions, *(["tools"] if "tools" in known else [])]
-    frame = pl.scan_parquet(chunk.path).slice(chunk.start, chunk.rows).select(columns).collect()
+    frame = pl.concat([_read_piece(chunk, *piece) for piece in chunk.pieces])
     completions = pl.concat([frame[name].alias("completion") for name in chunk.completions])
     arrays = {
         "prompt": _taken_messages(frame["prompt"], chunk.wanted_rows),
         "completion": _taken_messages(completions, chunk.wanted_rows + chunk.wanted_columns * frame.height),
     }
-    if "tools" in columns:
-        tools = frame["tools"].gather(chunk.wanted_rows)
-        if tools.null_count() < tools.len():
-            arrays["tools"] = _plain_text(tools)
+    tools = frame["tools"].gather(chunk.wanted_rows)
+    if tools.null_count() < tools.len():
+        arrays["tools"] = _plain_text(tools)
     return pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
 
 
@@ -138,37 +130,67 @@ def _read_ids(table: TextTable) -> pl.DataFrame:
     return pl.concat(frames).collect()
 
 
-def _chunks(path: Path, completions: tuple[str, ...], found: pl.DataFrame) -> Iterator[TextChunk]:
-    """The wanted rows of one file, a few row groups at a time."""
-    ordered = found.sort("row")
-    rows = ordered["row"].cast(pl.Int64).to_numpy()
-    for start, count in _row_ranges(path):
-        low, high = np.searchsorted(rows, (start, start + count)).tolist()
-        if low < high:
-            part = ordered[low:high].sort("place")
-            yield TextChunk(
-                path=path,
-                start=start,
-                rows=count,
-                completions=completions,
-                wanted_rows=part["row"].cast(pl.Int64).to_numpy() - start,
-                wanted_columns=part["column"].to_numpy(),
-                places=part["place"].to_numpy(),
-            )
+def _chunks(table: TextTable, found: pl.DataFrame) -> Iterator[TextChunk]:
+    """The wanted rows, found in this order, a few row groups at a time."""
+    files = found["file"].to_numpy()
+    rows = found["row"].cast(pl.Int64).to_numpy(writable=True)
+    pieces: list[tuple[Path, int, int]] = []
+    first = last = base = size = 0
+    for file, path in enumerate(table.paths):
+        start, stop = np.searchsorted(files, (file, file + 1)).tolist()
+        for row, count, group_bytes in _row_groups(path) if start < stop else ():
+            until = start + int(np.searchsorted(rows[start:stop], row + count))
+            if until == start:
+                continue
+            if pieces and size + group_bytes > _CHUNK_BYTES:
+                yield _chunk(table, found[first:last], rows[first:last], pieces)
+                pieces, first, base, size = [], start, 0, 0
+            rows[start:until] += base - row
+            pieces.append((path, row, count))
+            start = last = until
+            base, size = base + count, size + group_bytes
+    if pieces:
+        yield _chunk(table, found[first:last], rows[first:last], pieces)
 
 
-def _row_ranges(path: Path) -> Iterator[tuple[int, int]]:
-    """First row and number of rows of runs of row groups that fit into memory together."""
+def _chunk(table: TextTable, found: pl.DataFrame, rows: Places, pieces: Sequence[tuple[Path, int, int]]) -> TextChunk:
+    places = found["place"].to_numpy()
+    order = np.argsort(places)
+    return TextChunk(
+        pieces=tuple(_joined(pieces)),
+        completions=tuple(table.completions.values()),
+        wanted_rows=rows[order],
+        wanted_columns=found["column"].to_numpy()[order],
+        places=places[order],
+    )
+
+
+def _joined(pieces: Sequence[tuple[Path, int, int]]) -> Iterator[tuple[Path, int, int]]:
+    """The pieces, those that follow each other in one file as one."""
+    path, start, count = pieces[0]
+    for other, row, rows in pieces[1:]:
+        if (other, row) != (path, start + count):
+            yield path, start, count
+            path, start, count = other, row, 0
+        count += rows
+    yield path, start, count
+
+
+def _row_groups(path: Path) -> Iterator[tuple[int, int, int]]:
+    """First row, number of rows and bytes of every row group."""
     metadata = pq.read_metadata(path)
-    start = count = size = 0
+    start = 0
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
-        if count and size + group.total_byte_size > _CHUNK_BYTES:
-            yield start, count
-            start, count, size = start + count, 0, 0
-        count += group.num_rows
-        size += group.total_byte_size
-    yield start, count
+        yield start, group.num_rows, group.total_byte_size
+        start += group.num_rows
+
+
+def _read_piece(chunk: TextChunk, path: Path, start: int, rows: int) -> pl.DataFrame:
+    file = pl.scan_parquet(path)
+    has_tools = "tools" in file.collect_schema().names()
+    tools = pl.col("tools") if has_tools else pl.lit(None, dtype=pl.String).alias("tools")
+    return file.slice(start, rows).select("prompt", *chunk.completions, tools).collect()
 
 
 def _taken_messages(messages: pl.Series, rows: Places) -> pa.Array:
