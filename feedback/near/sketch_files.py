@@ -87,7 +87,9 @@ def write_sketches(sketches: Sketches, folder: Path, name: str) -> SketchFile:
     part.replace(file.bands)
     lengths = np.ascontiguousarray(sketches.lengths.T)
     keys = pa.table(dict(zip(_COLUMNS, (sketches.prompt_key, sketches.completion_key, *lengths), strict=True)))
-    shape = json.dumps({"threshold": sketches.threshold, "shingle_words": sketches.shingle_words}, sort_keys=True)
+    shape = json.dumps(
+        {"rows": keys.num_rows, "threshold": sketches.threshold, "shingle_words": sketches.shingle_words}
+    )
     with (
         pa.OSFile(str(part), "wb") as sink,
         pa.ipc.new_file(sink, keys.schema.with_metadata({_SHAPE: shape})) as writer,
@@ -116,29 +118,29 @@ def read_keys(files: Sequence[SketchFile]) -> Keys:
         ConfigError: blocks were made with different settings.
         InputNotFoundError: a file is missing.
     """
-    columns: dict[str, list[NDArray[Any]]] = {name: [] for name in _COLUMNS}
-    shapes: dict[tuple[float, int], Path] = {}
-    for file in files:
-        for path in (file.keys, file.bands, file.shingles):
-            if not path.is_file():
-                raise InputNotFoundError("sketches are missing", where=path, todo="Run ingest again")
-        with pa.OSFile(str(file.keys)) as source:
-            table = pa.ipc.open_file(source).read_all()
-        shape = json.loads(table.schema.metadata[_SHAPE])
-        shapes.setdefault((shape["threshold"], shape["shingle_words"]), file.keys)
-        for name, parts in columns.items():
-            parts.append(np.array(table.column(name)))  # a copy, so that the file's other bytes can go
-    if len(shapes) > 1:
+    shapes = [_read_shape(file) for file in files]
+    settings = {
+        (shape["threshold"], shape["shingle_words"]): file.keys for shape, file in zip(shapes, files, strict=True)
+    }
+    if len(settings) > 1:
         raise ConfigError(
             "sketches were made with different settings",
-            where=", ".join(str(path) for path in shapes.values()),
-            received=list(shapes),
+            where=", ".join(str(path) for path in settings.values()),
+            received=list(settings),
             expected="one threshold and one number of words",
             todo="Run ingest again with one configuration",
         )
-    rows = [len(part) for part in columns["prompt_key"]]
-    joined = {name: np.concatenate(columns.pop(name)) for name in _COLUMNS}
-    return Keys(**joined, rows=rows, threshold=next(iter(shapes))[0])
+    rows = [shape["rows"] for shape in shapes]
+    keys = [np.empty(sum(rows), dtype) for dtype in (np.uint64, np.uint64, np.uint32, np.uint32)]
+    place = 0
+    for file, count in zip(files, rows, strict=True):
+        with pa.OSFile(str(file.keys)) as source:
+            table = pa.ipc.open_file(source).read_all()
+        for column, values in zip(_COLUMNS, keys, strict=True):
+            values[place : place + count] = table.column(column)
+        place += count
+    named: dict[str, Any] = dict(zip(_COLUMNS, keys, strict=True))
+    return Keys(**named, rows=rows, threshold=shapes[0]["threshold"])
 
 
 def read_band(files: Sequence[SketchFile], keys: Keys, *, answers: bool, band: int) -> NDArray[np.uint32]:
@@ -159,3 +161,13 @@ def read_band(files: Sequence[SketchFile], keys: Keys, *, answers: bool, band: i
             source.readinto(found[place : place + count].data)
         place += count
     return found
+
+
+def _read_shape(file: SketchFile) -> dict[str, Any]:
+    """Settings and number of rows of a block, all files of which are there."""
+    for path in (file.keys, file.bands, file.shingles):
+        if not path.is_file():
+            raise InputNotFoundError("sketches are missing", where=path, todo="Run ingest again")
+    with pa.OSFile(str(file.keys)) as source:
+        shape: dict[str, Any] = json.loads(pa.ipc.open_file(source).schema.metadata[_SHAPE])
+    return shape

@@ -55,8 +55,10 @@ class Documents:
     def sizes(self, documents: NDArray[np.int64]) -> NDArray[np.int64]:
         """Shingles of some documents."""
         rows = self.rows[documents]
-        sizes = self.prompt_sizes[rows].astype(np.int64)
-        return sizes + self.completion_sizes[rows] if self.answers else sizes
+        sizes: NDArray[np.int64] = self.prompt_sizes[rows].astype(np.int64)
+        if self.answers:
+            sizes += self.completion_sizes[rows]
+        return sizes
 
 
 def pair_similarities(
