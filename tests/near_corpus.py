@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-
 import numpy as np
 
 from tests.near_reference import shingle_set
@@ -34,16 +32,17 @@ def planted_corpus(documents: int, seed: int) -> list[str]:
 
 def exact_pairs(texts: list[str], threshold: float, words: int = 3) -> dict[tuple[int, int], float]:
     """Every pair of documents whose sets of shingles reach the threshold, by an index of all shingles."""
-    sets = [shingle_set(text, words) for text in texts]
-    holders = defaultdict(list)
-    for number, shingles in enumerate(sets):
-        for shingle in shingles:
-            holders[shingle].append(number)
+    sets = [np.array(sorted(shingle_set(text, words)), np.uint64) for text in texts]
+    sizes = np.array([len(shingles) for shingles in sets])
+    _, numbers = np.unique(np.concatenate(sets), return_inverse=True)
+    order = np.argsort(numbers, kind="stable")
+    holders = np.repeat(np.arange(len(sets)), sizes)[order]
+    begins = np.searchsorted(numbers[order], np.arange(numbers.max() + 2))
     found = {}
-    for number, shingles in enumerate(sets):
-        shared = Counter(other for shingle in shingles for other in holders[shingle] if other < number)
-        for other, both in shared.items():
-            similarity = both / (len(shingles) + len(sets[other]) - both)
-            if similarity >= threshold:
-                found[other, number] = similarity
+    for number, own in enumerate(np.split(numbers, np.cumsum(sizes)[:-1])):
+        lists = [holders[begins[shingle] : begins[shingle + 1]] for shingle in own]
+        both = np.bincount(np.concatenate(lists), minlength=len(sets))[:number]
+        similarity = both / (sizes[number] + sizes[:number] - both)
+        for other in np.flatnonzero(similarity >= threshold).tolist():
+            found[other, number] = float(similarity[other])
     return found
