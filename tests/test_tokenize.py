@@ -1,4 +1,4 @@
-"""Rows into token ids: the template's own text, its border and its end; limits; texts that spell control tokens."""
+"""Rows into token ids: the template's own text, its border and its end; texts that spell control tokens."""
 
 from __future__ import annotations
 
@@ -11,41 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from align.dataset import LabelledRow
-from align.tokenize import TokenizedRow, TokenizedSplit, tokenize_rows
 from schemas.errors import ModelError
-from schemas.messages import Message
-from schemas.reasons import DropReason
+from tests.token_rows import ids_of, one, row, run, turn
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=30)
 SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1.gguf"
-
-
-def turn(role: str, content: str) -> Message:
-    return {"role": role, "content": content}
-
-
-def row(*prompt: Message | str, answer: str | list[Message] = "hello", tools: str | None = None) -> LabelledRow:
-    turns = [turn("user", each) if isinstance(each, str) else each for each in prompt]
-    completion = [turn("assistant", answer)] if isinstance(answer, str) else answer
-    return LabelledRow("row", turns, completion, True, 0.5, "group", tools)
-
-
-def run(
-    tokenizer: Any, *rows: LabelledRow, prompt: int = 10_000, completion: int = 10_000, **more: Any
-) -> TokenizedSplit:
-    return tokenize_rows(rows, tokenizer, max_prompt_tokens=prompt, max_completion_tokens=completion, **more)
-
-
-def one(tokenizer: Any, labelled: LabelledRow, **more: Any) -> TokenizedRow:
-    [tokenized] = run(tokenizer, labelled, **more).rows
-    return tokenized
-
-
-def ids_of(tokenizer: Any, labelled: LabelledRow, **more: Any) -> list[int]:
-    ids: list[int] = tokenizer.apply_chat_template(
-        [dict(each) for each in [*labelled.prompt, *labelled.completion]], tokenize=True, return_dict=False, **more
-    )
-    return ids
 
 
 def check_equals_template(tokenizer: Any, labelled: LabelledRow) -> None:
@@ -250,98 +220,6 @@ def test_templates_as_families_write_them(tokenizer_factory: Any, family: str) -
     control = set(tokenizer.convert_tokens_to_ids([*special, *added]))
     assert [i for i in split.rows[1].prompt_ids if i in control] == [i for i in plain if i in control]
     assert split.figures["without_turn_end"] == split.figures["redrawn_prompts"] == 0
-
-
-CHAT = [
-    turn("system", "S" * 10),
-    *(turn(role, role[0] * 20) for role in ("user", "assistant") * 3),
-    turn("user", "q" * 20),
-]
-
-
-def test_a_long_prompt_loses_its_oldest_turns_after_the_system_turn(chat_tokenizer: Any) -> None:
-    whole = one(chat_tokenizer, row(*CHAT))
-    split = run(chat_tokenizer, row(*CHAT), prompt=len(whole.prompt_ids) - 1)
-    left = chat_tokenizer.apply_chat_template([dict(each) for each in CHAT[:1] + CHAT[3:]], tokenize=False)
-    assert chat_tokenizer.decode(split.rows[0].prompt_ids) == left + "<|im_start|>assistant\n"
-    assert split.rows[0].completion_ids == whole.completion_ids
-    assert (split.figures["truncated_prompts"], split.figures["dropped_turns"]) == (1, 2)
-
-
-def test_the_newest_turn_and_the_system_turn_stay(chat_tokenizer: Any) -> None:
-    least = len(one(chat_tokenizer, row(CHAT[0], CHAT[-1])).prompt_ids)
-    kept = run(chat_tokenizer, row(*CHAT), prompt=least)
-    assert kept.rows[0].prompt_ids == one(chat_tokenizer, row(CHAT[0], CHAT[-1])).prompt_ids
-    assert run(chat_tokenizer, row(*CHAT), prompt=least - 1).dropped == {"too_long": 1}
-
-
-def test_a_shortened_prompt_never_begins_with_an_answer_or_a_tool(chat_tokenizer: Any) -> None:
-    chat = [
-        turn("user", "u" * 50),
-        turn("assistant", "c"),
-        turn("tool", "t" * 9),
-        turn("assistant", "d"),
-        turn("user", "v"),
-    ]
-    split = run(chat_tokenizer, row(*chat), prompt=60)
-    assert split.rows[0].prompt_ids == one(chat_tokenizer, row("v")).prompt_ids
-
-
-def test_a_row_that_cannot_fit_is_dropped_as_too_long(chat_tokenizer: Any) -> None:
-    split = run(
-        chat_tokenizer, row("x" * 100), row("x", answer="y" * 100), row("x", answer="y"), prompt=50, completion=50
-    )
-    assert split.dropped == {DropReason.TOO_LONG: 2}
-    assert [reason for _, reason in split.dropped_rows] == ["too_long"] * 2
-    assert split.figures["rows"] == len(split.rows) == 1
-
-
-def test_a_cut_completion_gets_no_turn_end(chat_tokenizer: Any) -> None:
-    split = run(chat_tokenizer, row("x", answer="y" * 100), completion=50, long_completions="truncate")
-    assert chat_tokenizer.decode(split.rows[0].completion_ids) == "y" * 50
-    assert (split.figures["truncated_completions"], split.figures["without_turn_end"]) == (1, 1)
-
-
-def test_a_completion_of_nothing_but_its_end_is_dropped(chat_tokenizer: Any) -> None:
-    assert run(chat_tokenizer, row("x", answer=" \n ")).dropped == {DropReason.EMPTY_AFTER_TOKENIZATION: 1}
-
-
-REFUSING = (
-    "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
-    "{{ m.content }}<|im_end|>{% endfor %}"
-)
-
-
-def test_a_conversation_that_the_template_refuses_is_dropped(tokenizer_factory: Any) -> None:
-    split = run(tokenizer_factory(chat_template=REFUSING), row(turn("system", "s"), "x"), row("x"))
-    assert split.dropped == {DropReason.TEMPLATE_REFUSED: 1}
-    assert len(split.rows) == 1
-
-
-def test_a_template_that_refuses_every_row_is_an_error(tokenizer_factory: Any) -> None:
-    with pytest.raises(ModelError, match=r"refuses every row \(System role not supported\)"):
-        run(tokenizer_factory(chat_template=REFUSING), row(turn("system", "s"), "x"))
-
-
-def test_a_template_that_never_writes_the_answer_is_an_error(tokenizer_factory: Any) -> None:
-    template = "{{ messages | length }}{{ messages[0].content }}"
-    with pytest.raises(ModelError, match="does not write the answer"):
-        run(tokenizer_factory(chat_template=template), row("x"))
-
-
-def test_a_tokenizer_that_is_not_fast_is_refused() -> None:
-    class Slow:
-        is_fast = False
-
-    with pytest.raises(ModelError, match="Slow: the tokenizer is not a fast one"):
-        run(Slow(), row("x"))
-
-
-def test_counts_and_tokens_sum(chat_tokenizer: Any) -> None:
-    split = run(chat_tokenizer, *(row("x" * n, answer="y" * n) for n in range(1, 9)))
-    assert split.figures["prompt_tokens"] == sum(len(each.prompt_ids) for each in split.rows)
-    assert split.figures["completion_tokens"] == sum(len(each.completion_ids) for each in split.rows)
-    assert split.dropped == {}
 
 
 def test_metaspace_tokenizers_equal_their_own_template() -> None:

@@ -1,0 +1,64 @@
+"""What the tests of formats share: turns, a record as its one draft or its reason, and a record of Open WebUI."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from feedback.formats import find_format
+from schemas.errors import RecordRejectedError
+from schemas.messages import Message
+
+
+def user(text: str) -> Message:
+    return {"role": "user", "content": text}
+
+
+def bot(text: str) -> Message:
+    return {"role": "assistant", "content": text}
+
+
+def parse(name: str, record: dict[str, Any]) -> Any:
+    drafts = list(find_format(name).parse(record))
+    assert len(drafts) == 1
+    return drafts[0]
+
+
+def reason_of(name: str, record: dict[str, Any]) -> str:
+    with pytest.raises(RecordRejectedError) as caught:
+        list(find_format(name).parse(record))
+    assert caught.value.detail
+    return caught.value.reason
+
+
+def webui(**changes: Any) -> dict[str, Any]:
+    """A chat of q1 -> (a1, b1), a1 -> q2 -> a2, of which a1 is rated."""
+    turns = [("q1", None, "user"), ("a1", "q1", "assistant"), ("b1", "q1", "assistant"), ("q2", "a1", "user")]
+    messages = {
+        name: {"id": name, "parentId": parent, "role": role, "content": f"text {name}", "model": f"model-{name}"}
+        for name, parent, role in [*turns, ("a2", "q2", "assistant")]
+    }
+    record = {
+        "id": "f1",
+        "user_id": "u1",
+        "type": "rating",
+        "data": {
+            "rating": 1,
+            "model_id": "model-a1",
+            "sibling_model_ids": ["model-b1"],
+            "reason": "good",
+            "tags": ["t"],
+        },
+        "meta": {"chat_id": "c1", "message_id": "a1", "arena": False},
+        "snapshot": {"chat": {"chat": {"history": {"messages": messages}, "messages": list(messages.values())}}},
+        "created_at": 1767606699,
+        "updated_at": 1767606799,
+    }
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        target: dict[str, Any] = record
+        for parent in parents:
+            target = target[parent]
+        target[last] = value
+    return record

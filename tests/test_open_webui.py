@@ -1,0 +1,86 @@
+"""Open WebUI's export: the thread behind a rated message, ratings as labels, arena ratings as pairs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from feedback.formats import EventDraft, PairDraft, find_format
+from schemas.reasons import RejectReason
+from tests.format_records import bot, parse, reason_of, user, webui
+
+
+def test_an_open_webui_prompt_is_the_way_up_from_the_rated_message() -> None:
+    draft = parse("open_webui", webui())
+    assert (draft.prompt, draft.completion, draft.label) == ([user("text q1")], [bot("text a1")], True)
+    assert (draft.record_id, draft.rater, draft.event_time, draft.updated_time) == ("f1", "u1", 1767606699, 1767606799)
+    assert (draft.model_id, draft.reason_codes, draft.conversation_id) == ("model-a1", ("good", "t"), "c1")
+    later = parse("open_webui", webui(meta__message_id="a2", data__details={"rating": 3}))
+    assert later.prompt == [user("text q1"), bot("text a1"), user("text q2")]
+    assert later.strength == 3.0
+
+
+@pytest.mark.parametrize(
+    ("rating", "label"), [(1, True), ("1", True), (-1, False), ("-1", False), (0, None), ("0", None), (None, None)]
+)
+def test_open_webui_ratings_are_compared_as_text(rating: object, label: bool | None) -> None:
+    assert parse("open_webui", webui(data__rating=rating)).label is label
+
+
+@pytest.mark.parametrize("rating", [2, "up", True, 1.0, "", [], "+1"])
+def test_any_other_open_webui_rating_is_unknown(rating: object) -> None:
+    assert reason_of("open_webui", webui(data__rating=rating)) == RejectReason.UNKNOWN_LABEL
+
+
+def test_a_broken_open_webui_thread_is_rejected() -> None:
+    assert reason_of("open_webui", webui(meta__message_id="zz")) == RejectReason.BROKEN_THREAD
+    messages = "snapshot__chat__chat__history__messages__"
+    assert reason_of("open_webui", webui(**{f"{messages}q1__parentId": "zz"})) == RejectReason.BROKEN_THREAD
+    assert reason_of("open_webui", webui(**{f"{messages}q1__parentId": "a1"})) == RejectReason.BROKEN_THREAD
+    assert reason_of("open_webui", webui(**{f"{messages}q1__parentId": 3})) == RejectReason.BROKEN_THREAD
+    assert reason_of("open_webui", webui(meta__message_id="q1")) == RejectReason.BAD_ROLES
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"data": None}, RejectReason.MISSING_FIELD),
+        ({"snapshot": None}, RejectReason.MISSING_FIELD),
+        ({"snapshot": {"chat": None}}, RejectReason.MISSING_FIELD),
+        ({"meta": []}, RejectReason.WRONG_TYPE),
+        ({"type": "comment"}, RejectReason.RULE_VIOLATION),
+        ({"data__details": 3}, RejectReason.WRONG_TYPE),
+        ({"data__tags": 3}, RejectReason.WRONG_TYPE),
+        ({"user_id": 3}, RejectReason.WRONG_TYPE),
+    ],
+)
+def test_an_open_webui_record_without_its_parts_is_rejected(change: dict[str, Any], reason: str) -> None:
+    assert reason_of("open_webui", webui(**change)) == reason
+
+
+@pytest.mark.parametrize(("rating", "outcome"), [(1, "a"), (-1, "b"), (0, "tie")])
+def test_an_arena_rating_is_a_pair_where_the_sibling_is_there(rating: int, outcome: str) -> None:
+    draft = parse("open_webui", webui(meta__arena=True, data__rating=rating))
+    assert isinstance(draft, PairDraft)
+    assert (draft.response_a, draft.response_b, draft.outcome) == ([bot("text a1")], [bot("text b1")], outcome)
+    assert (draft.model_a, draft.model_b, draft.event_time) == ("model-a1", "model-b1", 1767606799)
+    alone = parse("open_webui", webui(meta__arena=True, data__sibling_model_ids=None))
+    assert isinstance(alone, EventDraft)
+    assert alone.flags == ("arena",)
+
+
+def test_several_siblings_give_a_pair_each_and_two_of_one_model_give_none() -> None:
+    key = "snapshot__chat__chat__history__messages__c1"
+    third = {"id": "c1", "parentId": "q1", "role": "assistant", "content": "text c1", "model": "model-c1"}
+    siblings = ["model-b1", "model-c1"]
+    record = webui(meta__arena=True, data__sibling_model_ids=siblings, **{key: third})
+    assert [draft.model_b for draft in find_format("open_webui").parse(record)] == siblings
+    twice = webui(meta__arena=True, **{key: {**third, "model": "model-b1"}})
+    assert isinstance(parse("open_webui", twice), EventDraft)
+
+
+def test_no_email_of_an_open_webui_record_is_in_a_draft() -> None:
+    record = webui(user={"email": "canary@example.com", "name": "canary"}, meta__ip="10.9.8.7")
+    assert "canary" not in repr(parse("open_webui", record))
+    assert "10.9.8.7" not in repr(parse("open_webui", record))
