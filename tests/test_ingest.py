@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-import stat
 from collections import Counter
 from datetime import UTC, datetime
 from functools import partial
@@ -19,16 +17,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feedback.config import SourceConfig
-from feedback.ingest import IngestResult, files, ingest, rater_key
-from feedback.ingest.event_time import read_time
-from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE, load_rater_key
-from feedback.records.sources import read_records
+from feedback.ingest import IngestResult, ingest
+from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE
+from feedback.records.sources import read_blocks
 from schemas.errors import (
     ConfigError,
     FormatMismatchError,
     InputNotFoundError,
     OutputExistsError,
-    RecordRejectedError,
     TooManyRejectedError,
     UnknownChoiceError,
 )
@@ -106,7 +102,7 @@ def test_every_reason_for_rejection_is_given_and_kept_with_its_place(
     tmp_path: Path, reason: RejectReason, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One bad record beside two good ones: it alone is in quarantine, with file, line, reason and bytes."""
-    monkeypatch.setattr("feedback.ingest.stage.read_records", partial(read_records, max_record_bytes=200_000))
+    monkeypatch.setattr("feedback.ingest.stage.read_blocks", partial(read_blocks, max_record_bytes=200_000))
     format_name, record = REJECTIONS[reason]
     raw = record if isinstance(record, bytes) else json.dumps(record).encode()
     good = {"thumbs": GOOD, "trl": PAIR}.get(format_name)
@@ -137,7 +133,7 @@ def test_events_are_rows_of_their_schema(tmp_path: Path) -> None:
         '"up"',
     )
     assert result.report.labels_kept == LabelCounts(1, 0, 0)
-    assert StageReport.from_json((result.folder / "report.json").read_text("utf-8")) == result.report
+    assert StageReport.from_json(result.report.to_json()) == result.report
 
 
 def test_pairs_are_rows_of_their_schema(tmp_path: Path) -> None:
@@ -154,7 +150,7 @@ def test_pairs_are_rows_of_their_schema(tmp_path: Path) -> None:
 def test_raw_user_ids_and_contacts_are_in_no_column_and_no_report(tmp_path: Path) -> None:
     canary = {"user": "canary-user", "email": "canary-mail@example.com", "ip": "10.9.8.7"}
     result = run(tmp_path, lines(thumb(**canary), thumb(**canary, prompt="r")))
-    written = b"".join(path.read_bytes() for path in result.folder.iterdir())
+    written = b"".join(path.read_bytes() for path in result.folder.rglob("*") if path.is_file())
     table = frame(result.events)
     assert "canary" not in str(table.to_dicts())
     assert b"canary" not in written
@@ -247,7 +243,7 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path, monkeypatch: p
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(files.IngestFiles, "accept", stop)
+    monkeypatch.setattr("feedback.ingest.stage.ingest_block", stop)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, lines(GOOD))
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
@@ -325,18 +321,6 @@ def test_source_files_are_named_and_hashed_and_progress_follows_their_bytes(tmp_
     assert (file.sha256, file.bytes, sum(seen)) == (file_sha256(path), path.stat().st_size, path.stat().st_size)
 
 
-def test_batches_and_parts_change_nothing_but_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    records = [thumb(prompt=f"q{n}", completion="a" if n % 4 else " ") for n in range(25)]
-    whole = run(tmp_path, lines(*records))
-    monkeypatch.setattr(files, "_BATCH_RECORDS", 4)
-    monkeypatch.setattr(files, "_PART_ROWS", 6)
-    parts = run(tmp_path, lines(*records))
-    assert len(parts.events) > 2
-    assert frame(parts.events).equals(frame(whole.events))
-    assert frame(parts.quarantine).equals(frame(whole.quarantine))
-    assert parts.report == whole.report
-
-
 field = st.one_of(st.none(), st.booleans(), st.integers(-3, 3), st.text(max_size=3), st.just([]))
 record = st.one_of(
     st.just(GOOD),
@@ -361,64 +345,6 @@ def test_every_record_is_accepted_or_quarantined(
         assert Counter(table["reason"]) == result.rejected
         split = data.split(b"\n")
         assert all(split[row["line"] - 1].rstrip(b"\r") == row["raw"] for row in table.iter_rows(named=True))
-
-
-@pytest.mark.parametrize(
-    ("value", "expected", "quality"),
-    [
-        (None, None, "missing"),
-        ("2026-01-05T09:51:39Z", datetime(2026, 1, 5, 9, 51, 39, tzinfo=UTC), "exact"),
-        ("2026-01-05T10:51:39+01:00", datetime(2026, 1, 5, 9, 51, 39, tzinfo=UTC), "exact"),
-        ("2026-01-05T09:51:39", datetime(2026, 1, 5, 9, 51, 39, tzinfo=UTC), "naive"),
-        (1767606699, datetime(2026, 1, 5, 10, 4, 59, tzinfo=UTC), "exact"),
-        (datetime(2026, 1, 5), datetime(2026, 1, 5, tzinfo=UTC), "naive"),
-    ],
-)
-def test_times_are_read_and_naive_ones_marked(value: Any, expected: datetime | None, quality: str) -> None:
-    read, how = read_time(value)
-    assert how == quality
-    if value != 1767606699:
-        assert read == expected
-    else:
-        assert read is not None
-        assert read.timestamp() == value
-
-
-@pytest.mark.parametrize(
-    "value",
-    [True, "yesterday", "", "1767606699", 1767606699000, 0, -1, "1989-12-31T23:59:59Z", "2101-01-01", [], 1e300],
-)
-def test_times_that_are_none_are_rejected(value: object) -> None:
-    with pytest.raises(RecordRejectedError) as caught:
-        read_time(value)
-    assert caught.value.reason == RejectReason.BAD_TIME
-
-
-def test_the_key_is_made_once_and_only_the_user_can_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(ENVIRONMENT_VARIABLE)
-    monkeypatch.setattr(rater_key, "user_data_dir", lambda name: str(tmp_path / "made" / name))
-    first = load_rater_key()
-    path = tmp_path / "made" / "thumbline" / "rater.key"
-    assert load_rater_key() == first
-    assert len(first) == 64
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert [one.name for one in path.parent.iterdir()] == ["rater.key"]
-    path.write_text("short")
-    with pytest.raises(ConfigError, match="the key for user ids is too short; expected at least 16 characters"):
-        load_rater_key()
-    path.unlink()
-    path.mkdir()
-    with pytest.raises(ConfigError, match="the key for user ids cannot be read or written"):
-        load_rater_key()
-
-
-def test_a_key_that_is_too_short_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "x")
-    with pytest.raises(
-        ConfigError, match=f"environment variable {ENVIRONMENT_VARIABLE}: the key for user ids is too short"
-    ):
-        load_rater_key()
-    assert os.environ[ENVIRONMENT_VARIABLE] == "x"
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the shared data is not here")

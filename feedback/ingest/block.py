@@ -137,6 +137,7 @@ def ingest_block(task: BlockTask) -> BlockResult:
 def _read_text(block: TextBlock, made: _Made) -> None:
     lines = split_lines(block.data)
     is_left = np.ones(len(lines), dtype=np.bool_)
+    first = len(lines)
     votes = made.format.plain
     if votes is not None and made.format.keys is not None and len(lines):
         sample, _ = decode_lines(
@@ -148,15 +149,22 @@ def _read_text(block: TextBlock, made: _Made) -> None:
             if len(rows):
                 chosen = table if len(rows) == table.num_rows else table.take(pa.array(rows))
                 made.add_plain(chosen, votes, lines.at(places[rows]))
+                first = min(first, int(places[rows[0]]))
                 is_left[places[rows]] = False
                 made.note_fields(name for name in table.column_names if table.column(name).null_count < table.num_rows)
     places = np.flatnonzero(is_left)
     left = [item for item in zip(places.tolist(), lines.at(places), strict=True) if item[1].strip(b" \t\r")]
     values, rejects = decode_lines([line for _, line in left])
-    made.add_records(
+    records = [
         RawRecord(block.file, block.first_line + place, line, value, rejects.get(number))
         for number, ((place, line), value) in enumerate(zip(left, values, strict=True))
-    )
+    ]
+    # Whether the file is in its format is seen from its first records in their order, the plain ones among them.
+    before = sum(place < first for place, _ in left)
+    made.add_records(records[:before])
+    if first < len(lines):
+        made.note_in_format()
+    made.add_records(records[before:])
 
 
 class _Made:
@@ -182,9 +190,12 @@ class _Made:
         if self.format.keys is not None and len(self._unused) < _MOST_FIELDS:
             self._unused |= set(names) - self.format.keys
 
+    def note_in_format(self) -> None:
+        """Remember that a record speaks for the format."""
+        self._check.accepted()
+
     def add_plain(self, table: pa.Table, votes: PlainVotes, lines: Sequence[bytes]) -> None:
         """Take plain records."""
-        self._check.accepted()
         self._count += len(lines)
         self._plain.append(plain_events(table, lines, votes, self._task.source, self._task.key))
 

@@ -58,7 +58,9 @@ def event_id_head(source: str) -> bytes:
 
 def rows_to_table(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
     """A table of `schema` from rows in its order."""
-    columns = list(zip(*rows, strict=True)) or [()] * len(schema)
+    if not rows:
+        return pa.Table.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
+    columns = list(zip(*rows, strict=True))
     arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
     return pa.Table.from_arrays(arrays, schema=schema)
 

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from feedback.ingest.draft_tables import event_id_head
 from feedback.ingest.event_time import EPOCH_SECONDS, read_time
 from feedback.ingest.rater_key import rater_key
 from schemas.errors import RecordRejectedError
-from schemas.events import FEEDBACK_EVENT, TIMESTAMP
+from schemas.events import FEEDBACK_EVENT
 from schemas.messages import MESSAGES
 
 __all__ = ["find_plain", "plain_events", "plain_schema"]
@@ -34,7 +35,10 @@ Places = NDArray[np.int64]
 
 _OWN: Final = ("prompt", "completion", "label")
 _MICROSECONDS: Final = 1_000_000
-_BLANK: Final = r"^[\s\v\x1c-\x1f\x85\p{Z}]*$"
+_SEPARATORS: Final = ("\x1c", "\x1d", "\x1e", "\x1f")
+"""What Python counts as white space and polars does not."""
+_TEXTS: Final = ("comment", "lang")
+_TIME: Final = pl.Datetime("us", "UTC")
 _FIRST_SECOND, _LAST_SECOND = EPOCH_SECONDS
 _RETURN: Final = ord("\r")
 _LAST_ASCII: Final = 127
@@ -65,20 +69,23 @@ def find_plain(table: pa.Table, votes: PlainVotes, read: frozenset[str]) -> Plac
         votes: what the format calls plain.
         read: all fields that the format reads; those beyond the plain ones must be null.
     """
-    prompt, completion, label = (table.column(votes.fields[name]) for name in _OWN)
+    prompt, completion, label = (votes.fields[name] for name in _OWN)
     ids = (votes.record_id, votes.rater, *_id_fields(votes))
-    checks = [_is_said(prompt), _is_said(completion)]
-    checks.append(pc.is_in(label, value_set=pa.array(list(votes.labels), label.type)))
-    checks += [
-        pc.fill_null(_is_said(table.column(name)), True) for name in ids if table.column(name).type == pa.string()
-    ]
     plain = {*votes.fields.values(), *ids, votes.event_time}
-    checks += [pc.is_null(table.column(name)) for name in table.column_names if name in read - plain]
-    is_plain = np.ones(table.num_rows, dtype=np.bool_)
-    for check in checks:
-        is_plain &= pc.fill_null(check, False).combine_chunks().to_numpy(zero_copy_only=False)
-    is_plain[is_plain] = _is_time(table.column(votes.event_time).filter(pa.array(is_plain)))
-    return np.flatnonzero(is_plain)
+    others = [name for name in table.column_names if name in read - plain]
+    frame = pl.DataFrame(pl.from_arrow(table.select([*sorted(plain), *others])))
+    texts = [name for name in ids if frame.schema[name] == pl.String]
+    is_plain = frame.select(
+        pl.all_horizontal(
+            _is_said(prompt),
+            _is_said(completion),
+            pl.col(label).is_in(list(votes.labels)),
+            *(_is_said(name) | pl.col(name).is_null() for name in texts),
+            *(pl.col(name).is_null() for name in others),
+        ).fill_null(value=False)
+    ).to_series()
+    is_plain = is_plain & _is_time(frame[votes.event_time])
+    return np.flatnonzero(is_plain.to_numpy())
 
 
 def plain_events(table: pa.Table, lines: Sequence[bytes], votes: PlainVotes, source: str, key: bytes) -> pa.Table:
@@ -95,37 +102,39 @@ def plain_events(table: pa.Table, lines: Sequence[bytes], votes: PlainVotes, sou
     sha256 = hashlib.sha256
     digests = [sha256(line).digest() for line in lines]
     raw = _hex(digests, 32)
-    ids = _text(table.column(votes.record_id))
-    if ids.null_count:
-        unnamed = pc.binary_join_element_wise("sha256:", pc.utf8_slice_codeunits(raw, 0, 32), "")
-        ids = pc.coalesce(ids, unnamed)
     prompts, completions = (_text(table.column(votes.fields[name])) for name in ("prompt", "completion"))
-    labels = table.column(votes.fields["label"]).combine_chunks()
-    place = pc.index_in(labels, value_set=pa.array(list(votes.labels), labels.type))
-    times, qualities = _times(table.column(votes.event_time).combine_chunks())
-    columns: dict[str, pa.Array] = {
-        "event_id": _event_ids(source, ids, digests),
+    names = [name for name in table.column_names if name not in (votes.fields["prompt"], votes.fields["completion"])]
+    frame = pl.DataFrame(pl.from_arrow(table.select(names)))
+    unnamed = pl.Series(raw).str.head(32)
+    ids = frame[votes.record_id].cast(pl.String)
+    ids = ids if not ids.null_count() else pl.select(pl.coalesce(ids, pl.lit("sha256:") + unnamed)).to_series()
+    times, qualities = _times(frame[votes.event_time])
+    labels = frame[votes.fields["label"]]
+    values = list(votes.labels)
+    columns: dict[str, pa.Array | pl.Series] = {
+        "event_id": _event_ids(source, ids.to_list(), digests),
         "source": _repeated(source, rows),
         "source_record_id": ids,
         "raw_sha256": raw,
         "op": _repeated("create", rows),
         "event_ts": times,
         "ts_quality": qualities,
-        "rater_key": _rater_keys(_text(table.column(votes.rater)), key),
+        "rater_key": _rater_keys(frame[votes.rater].cast(pl.String), key),
         "rater_kind": _repeated(votes.rater_kind, rows),
         "prompt": _turns("user", prompts),
         "completion": _turns("assistant", completions),
         "prompt_hash": _hex(turn_digests("user", _exact(prompts)), 16),
         "completion_hash": _hex(turn_digests("assistant", _exact(completions)), 16),
         "signal": _repeated(votes.signal, rows),
-        "raw_value": pa.array([json.dumps(label, ensure_ascii=False) for label in votes.labels]).take(place),
-        "label": pa.array(list(votes.labels.values()), pa.bool_()).take(place),
+        "raw_value": labels.replace_strict(values, [json.dumps(one) for one in values], return_dtype=pl.String),
+        "label": labels.replace_strict(values, list(votes.labels.values()), return_dtype=pl.Boolean),
     }
     for name, field in votes.fields.items():
         if name not in _OWN:
-            text = _text(table.column(field))
-            columns[name] = text if name.endswith("_id") else pc.if_else(_is_said(text), text, None)
-    arrays = [columns[field.name] if field.name in columns else _empty(field, rows) for field in FEEDBACK_EVENT]
+            column = frame[field].cast(pl.String)
+            said = frame.select(pl.when(_is_said(field)).then(pl.col(field))).to_series() if name in _TEXTS else column
+            columns[name] = said
+    arrays = [_as_array(columns.get(field.name), field, rows) for field in FEEDBACK_EVENT]
     return pa.Table.from_arrays(arrays, schema=FEEDBACK_EVENT)
 
 
@@ -139,16 +148,16 @@ def _type_of(field: str, sample: Sequence[Record], types: Mapping[type, pa.DataT
     return types.get(next(kinds, str), pa.string())
 
 
-def _is_said(column: Any) -> Any:
+def _is_said(name: str) -> pl.Expr:
     """Where a text is not blank, in the wider sense of Python: what it calls blank is looked at more closely."""
-    return pc.invert(pc.or_(pc.equal(pc.binary_length(column), 0), pc.match_substring_regex(column, _BLANK)))
+    stripped = pl.col(name).str.strip_chars()
+    return (stripped.str.len_bytes() > 0) & ~stripped.str.head(1).is_in(_SEPARATORS)
 
 
-def _is_time(column: pa.ChunkedArray) -> NDArray[np.bool_]:
-    if column.type == pa.int64():
-        seconds = column.combine_chunks().fill_null(int(_FIRST_SECOND)).to_numpy(zero_copy_only=False)
-        return (seconds >= _FIRST_SECOND) & (seconds <= _LAST_SECOND)
-    return np.array([_reads_as_time(value) for value in column.to_pylist()], dtype=np.bool_)
+def _is_time(column: pl.Series) -> pl.Series:
+    if column.dtype == pl.Int64:
+        return column.is_between(int(_FIRST_SECOND), int(_LAST_SECOND)).fill_null(value=True)
+    return pl.Series([_reads_as_time(value) for value in column.to_list()], dtype=pl.Boolean)
 
 
 def _reads_as_time(value: Any) -> bool:
@@ -159,12 +168,13 @@ def _reads_as_time(value: Any) -> bool:
     return True
 
 
-def _times(column: pa.Array) -> tuple[pa.Array, pa.Array]:
-    if column.type == pa.int64():
-        times = pc.multiply(column, _MICROSECONDS).cast(TIMESTAMP)
-        return times, pc.if_else(pc.is_null(column), "missing", "exact")
-    read = [read_time(value) for value in column.to_pylist()]
-    return pa.array([when for when, _ in read], TIMESTAMP), pa.array([quality for _, quality in read], pa.string())
+def _times(column: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Times in UTC, and how far each can be trusted."""
+    if column.dtype == pl.Int64:
+        quality = pl.when(column.is_null()).then(pl.lit("missing")).otherwise(pl.lit("exact"))
+        return (column * _MICROSECONDS).cast(_TIME), pl.select(quality).to_series()
+    read = [read_time(value) for value in column.to_list()]
+    return pl.Series([when for when, _ in read], dtype=_TIME), pl.Series([one for _, one in read], dtype=pl.String)
 
 
 def _text(column: pa.ChunkedArray) -> pa.Array:
@@ -172,19 +182,18 @@ def _text(column: pa.ChunkedArray) -> pa.Array:
     return array if array.type == pa.string() else array.cast(pa.string())
 
 
-def _rater_keys(names: pa.Array, key: bytes) -> pa.Array:
-    coded = names.dictionary_encode()
-    keyed = [None if name is None else rater_key(name, key) for name in coded.dictionary.to_pylist()]
-    return pa.array(keyed, pa.string()).take(coded.indices)
+def _rater_keys(names: pl.Series, key: bytes) -> pl.Series:
+    distinct = names.unique().drop_nulls()
+    keyed = pl.Series([rater_key(name, key) for name in distinct.to_list()], dtype=pl.String)
+    return names.replace_strict(distinct, keyed, default=None, return_dtype=pl.String)
 
 
-def _event_ids(source: str, ids: pa.Array, digests: Sequence[bytes]) -> pa.Array:
+def _event_ids(source: str, ids: Sequence[str], digests: Sequence[bytes]) -> pa.Array:
     """`event_id` of each record; the loop is that function with its constant parts taken out."""
     head = event_id_head(source)
-    names = ids.to_pylist()
     made = [
         xxh3_128_digest(b"%b%d:%b" % (head, len(name), name) + digest)
-        for name, digest in zip((name.encode("utf-8") for name in names), digests, strict=True)
+        for name, digest in zip((name.encode("utf-8") for name in ids), digests, strict=True)
     ]
     return _hex(made, 16)
 
@@ -221,12 +230,20 @@ def _turns(role: str, texts: pa.Array) -> pa.Array:
 
 
 def _repeated(value: str, count: int) -> pa.Array:
-    return pa.repeat(pa.scalar(value), count)
+    return _arrow(pl.repeat(value, count, dtype=pl.String, eager=True), pa.string())
 
 
-def _empty(field: pa.Field, count: int) -> pa.Array:
+def _as_array(column: pa.Array | pl.Series | None, field: pa.Field, count: int) -> pa.Array:
+    if isinstance(column, pl.Series):
+        return _arrow(column, field.type)
+    if column is not None:
+        return column
     if pa.types.is_list(field.type):
-        return pa.ListArray.from_arrays(
-            pa.repeat(pa.scalar(0, pa.int32()), count + 1), pa.array([], pa.string()), type=field.type
-        )
+        offsets = np.zeros(count + 1, dtype=np.int32)
+        return pa.ListArray.from_arrays(pa.array(offsets), pa.nulls(0, pa.string()), type=field.type)
     return pa.nulls(count, field.type)
+
+
+def _arrow(column: pl.Series, kind: pa.DataType) -> pa.Array:
+    # Through polars, since Arrow loads pandas before it looks at a list of Python's.
+    return column.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(kind)
