@@ -11,21 +11,29 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
-from feedback.engine import LocalEngine, open_engine
+import feedback.pipeline.partitions
+from feedback.config import CurateConfig, SourceConfig
+from feedback.engine import Engine, LocalEngine, open_engine
 from feedback.engine.ray import RayEngine
+from feedback.pipeline import curate
 from schemas.errors import DataGateError, MissingExtraError, ThumblineError, UsageError
+from schemas.manifest import Manifest
 from tests.engine_kernels import STAGES, MakeTask, Signal, fail_on_odd, make, run_toy_plan, square
 from tests.test_engine import file_bytes
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra `ray` is not installed")
 T = TypeVar("T")
+SAMPLE = Path(__file__).parents[1] / "sample_data"
+CURATE_STAGES = ("ingest", "clusters", "keys", "convert", "dedup", "conflicts", "caps", "split", "rebalance")
 TOKEN = "0123456789abcdef0123456789abcdef"
 NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}
 QUICK_DEATHS = {
@@ -70,6 +78,13 @@ def three_nodes() -> Iterator[ThreeNodes]:
     os.environ.update(saved)
 
 
+@pytest.fixture
+def local_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The sample data curated on this machine, in several partitions; so it will be on Ray in the same test."""
+    monkeypatch.setattr(feedback.pipeline.partitions, "_ROWS_A_PARTITION", 150)
+    return curate(sample_config(), tmp_path / "local", engine=LocalEngine(2)).folder
+
+
 @pytest.mark.slow
 @needs_ray
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -90,6 +105,29 @@ class TestThreeNodes:
         engine = RayEngine(three_nodes.address)
         run_and_kill(three_nodes, tmp_path / f"held-{stage}", lambda: run_toy_plan(engine, tmp_path / "ray", signal))
         assert file_bytes(tmp_path / "local") == file_bytes(tmp_path / "ray")
+
+    def test_curate_on_ray_gives_the_dataset_of_local(
+        self, three_nodes: ThreeNodes, tmp_path: Path, local_dataset: Path
+    ) -> None:
+        result = curate(sample_config(), tmp_path / "ray", engine=RayEngine(three_nodes.address))
+        assert result.manifest.digest == Manifest.read(local_dataset).digest
+        assert all_bytes(tmp_path / "ray") == all_bytes(local_dataset)
+
+    @pytest.mark.parametrize("after", [False, True], ids=["before it wrote", "after it wrote"])
+    def test_a_node_killed_in_each_stage_of_curate_changes_no_byte(
+        self, three_nodes: ThreeNodes, tmp_path: Path, local_dataset: Path, after: bool
+    ) -> None:
+        """One run, and in every stage a node is killed under a task: before it did anything, or before it said so."""
+        for stage in CURATE_STAGES:
+            (tmp_path / f"hold-{stage}").touch()
+        engine = HoldingEngine(RayEngine(three_nodes.address), Signal(tmp_path), after)
+        with ThreadPoolExecutor(1) as pool:
+            outcome = pool.submit(curate, sample_config(), tmp_path / "ray", engine=engine)
+            for stage in CURATE_STAGES:
+                kill_the_holder(three_nodes, tmp_path / f"held-{stage}", outcome)
+            result = outcome.result()
+        assert result.manifest.digest == Manifest.read(local_dataset).digest
+        assert all_bytes(tmp_path / "ray") == all_bytes(local_dataset)
 
     def test_results_come_in_the_order_of_the_tasks(self, three_nodes: ThreeNodes) -> None:
         engine = RayEngine(three_nodes.address)
@@ -212,15 +250,52 @@ def test_ray_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> N
         open_engine("ray")
 
 
+@dataclass(frozen=True)
+class HoldingEngine:
+    """An engine whose tasks may be held by a test: before they do anything, or when they have written all."""
+
+    inner: Engine
+    signal: Signal
+    after: bool
+
+    def run(self, name: str, kernel: Callable[[Any], T], tasks: Iterable[Any], *, key: str = "") -> list[T]:
+        held = partial(run_held, kernel=kernel, stage=name, signal=self.signal, after=self.after)
+        return self.inner.run(name, held, tasks, key=key)
+
+
+def run_held(task: Any, kernel: Callable[[Any], T], stage: str, signal: Signal, after: bool) -> T:
+    if not after:
+        signal.pass_by(stage)
+    result = kernel(task)
+    if after:
+        signal.pass_by(stage)
+    return result
+
+
 def run_and_kill(nodes: ThreeNodes, held: Path, plan: Callable[[], T]) -> T:
     """What `plan` gives, with a node killed under it: the one whose name appears in the file `held`."""
     with ThreadPoolExecutor(1) as pool:  # the plan on a thread, since Ray starts nodes from the main one only
         outcome = pool.submit(plan)
-        while not held.exists() and not outcome.done():
-            time.sleep(0.02)
-        assert held.exists(), "no task was held"
-        nodes.kill(held.read_text())
+        kill_the_holder(nodes, held, outcome)
         return outcome.result()
+
+
+def kill_the_holder(nodes: ThreeNodes, held: Path, outcome: Future[Any]) -> None:
+    while not held.exists() and not outcome.done():
+        time.sleep(0.02)
+    if not held.exists():
+        outcome.result()
+    assert held.exists(), f"no task was held for {held.name}"
+    nodes.kill(held.read_text())
+
+
+def sample_config() -> CurateConfig:
+    sources = [("thumbs.jsonl", "thumbs"), ("pairs.jsonl", "trl"), ("open_webui.json", "open_webui")]
+    return CurateConfig(sources=tuple(SourceConfig(path=str(SAMPLE / path), format=name) for path, name in sources))
+
+
+def all_bytes(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def environment() -> dict[str, str]:
