@@ -52,7 +52,7 @@ _UNSPACED: Final = (
     (0x1000, 0x109F),  # Myanmar
     (0x1780, 0x17FF),  # Khmer
     (0x1950, 0x19FF),  # Tai Le, New Tai Lue, Khmer symbols
-    (0x1A20, 0x1AAF),  # Tai Tham
+    (0x1A20, 0x1AAF),  # Lanna
     (0x3005, 0x3007),  # ideographic iteration mark, closing mark and zero
     (0x3021, 0x3029),
     (0x3031, 0x303C),

@@ -64,6 +64,7 @@ class _Side:
     bands: Callable[[int], NDArray[np.uint32]]
 
     def read_band(self, band: int) -> NDArray[np.uint32]:
+        """Hash of each document in a band. [N] uint32."""
         values: NDArray[np.uint32] = self.bands(band)[self.rows]
         return values
 
@@ -94,14 +95,9 @@ def find_clusters(
     """
     keys = read_keys(files)
     prompts, answers = _sides(files, keys)
-
-    def components(name: str, side: _Side) -> Components | StarComponents:
-        allowed = memory_mb * 100_000 if max_nodes is None else max_nodes
-        if engine is None or folder is None or len(side.keys) <= allowed:
-            return Components(len(side.keys))
-        return StarComponents(engine, folder, name)
-
-    groups, clusters = components("near-groups", prompts), components("near-clusters", answers)
+    allowed = memory_mb * 100_000 if max_nodes is None else max_nodes
+    groups = _components("near-groups", len(prompts.keys), allowed, engine, folder)
+    clusters = _components("near-clusters", len(answers.keys), allowed, engine, folder)
     with ThreadPoolExecutor(2) as pool:
         find = partial(_compare, bands=band_shape(keys.threshold)[0], threshold=threshold, memory_mb=memory_mb // 2)
         compared = list(pool.map(find, (prompts, answers)))
@@ -135,18 +131,17 @@ def find_clusters(
 
 def _sides(files: Sequence[SketchFile], keys: Keys) -> tuple[_Side, _Side]:
     """Different prompts and different answers; of rows with one key any stands for all: their shingles are the same."""
-
-    def side(of_rows: NDArray[np.uint64], answers: bool) -> _Side:
-        different, rows = _different(of_rows)
-        paths = [file.shingles for file in files]
-        documents = Documents(paths, keys.rows, keys.prompt_shingles, keys.completion_shingles, rows, answers)
-        return _Side(different, rows, documents, partial(_read_band, files, keys, answers))
-
-    return side(keys.prompt_key, False), side(answer_id(keys.prompt_key, keys.completion_key), True)
+    return (
+        _side(files, keys, keys.prompt_key, answers=False),
+        _side(files, keys, answer_id(keys.prompt_key, keys.completion_key), answers=True),
+    )
 
 
-def _read_band(files: Sequence[SketchFile], keys: Keys, answers: bool, band: int) -> NDArray[np.uint32]:
-    return read_band(files, keys, answers=answers, band=band)
+def _side(files: Sequence[SketchFile], keys: Keys, of_rows: NDArray[np.uint64], *, answers: bool) -> _Side:
+    different, rows = _different(of_rows)
+    paths = [file.shingles for file in files]
+    documents = Documents(paths, keys.rows, keys.prompt_shingles, keys.completion_shingles, rows, answers)
+    return _Side(different, rows, documents, lambda band: read_band(files, keys, answers=answers, band=band))
 
 
 def _different(keys: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
@@ -159,13 +154,18 @@ def _different(keys: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np
 
 def _compare(side: _Side, bands: int, threshold: float, memory_mb: int) -> Compared:
     """Candidate pairs of a side, compared."""
-
-    def compare(codes: NDArray[np.uint64]) -> NDArray[np.float64]:
-        return pair_similarities(side.documents, codes, threshold=threshold, memory_mb=memory_mb // 2)
-
+    compare = partial(pair_similarities, side.documents, threshold=threshold, memory_mb=memory_mb // 2)
     # a member of a bucket takes four bytes and a flag, and some times eight bytes of codes while it is compared
     max_members = memory_mb * 500_000 // 40
     return candidate_pairs(bands, side.read_band, compare, threshold=threshold, max_members=max_members)
+
+
+def _components(
+    name: str, nodes: int, allowed: int, engine: Engine | None, folder: Callable[[str], Path] | None
+) -> Components | StarComponents:
+    if engine is None or folder is None or nodes <= allowed:
+        return Components(nodes)
+    return StarComponents(engine, folder, name)
 
 
 def _ends(codes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

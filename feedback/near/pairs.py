@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from feedback.near.candidates import candidate_pairs
 from feedback.near.clusters import Components
-from feedback.near.sketches import band_shape, sketch_texts
+from feedback.near.sketches import sketch_texts
 from feedback.near.tokens import Texts
 from feedback.near.verify import Documents, pair_similarities
 
@@ -69,15 +70,9 @@ def near_pairs(texts: Texts, *, threshold: float = 0.8, shingle_words: int = 3) 
         answers=False,
     )
 
-    def compare(codes: NDArray[np.uint64]) -> NDArray[np.float64]:
-        return pair_similarities(documents, codes, threshold=threshold, memory_mb=_MEMORY_MB)
-
-    def read_band(band: int) -> NDArray[np.uint32]:
-        values: NDArray[np.uint32] = sketches.prompt_bands[band][order]
-        return values
-
-    bands, _ = band_shape(threshold)
-    compared = candidate_pairs(bands, read_band, compare, threshold=threshold)
+    compare = partial(pair_similarities, documents, threshold=threshold, memory_mb=_MEMORY_MB)
+    bands = [values[order] for values in sketches.prompt_bands]
+    compared = candidate_pairs(len(bands), bands.__getitem__, compare, threshold=threshold)
     found = compared.codes[compared.similarity >= threshold]
     codes = np.unique(np.concatenate([found, _within_clusters(found, len(order))]))
     similarity = compare(codes)
