@@ -11,12 +11,14 @@ import click
 from cli.dataset_page import show_dataset
 from cli.options import (
     FOLDER,
+    Ranking,
     from_option,
     inputs_argument,
     json_option,
     map_option,
     overwrite_option,
     parse_ratio,
+    ranking_option,
     set_option,
 )
 
@@ -33,6 +35,7 @@ MODES: Final = ("downsample", "reweight", "both")
 @inputs_argument()
 @from_option()
 @map_option
+@ranking_option
 @click.option("-o", "--out", type=FOLDER, help="Folder of the new dataset; not needed with --explain.")
 @click.option(
     "--ratio",
@@ -67,6 +70,7 @@ def rebalance(
     inputs: tuple[str, ...],
     source_format: str | None,
     map_path: Path | None,
+    ranking: Ranking,
     out: Path | None,
     ratio: tuple[float, float] | None,
     mode: str | None,
@@ -105,6 +109,7 @@ def rebalance(
             config,
             format=source_format,
             map=None if map_path is None else str(map_path),
+            ranking=ranking,
             seed=seed,
             overwrite=overwrite,
             progress=progress,

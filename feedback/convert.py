@@ -132,7 +132,7 @@ def find_revisions(files: Sequence[Path]) -> pl.DataFrame:
     )
 
 
-_WITH_REASON: Final = {**CANDIDATE_TYPES, "drop_reason": pl.String}
+_WITH_REASON: Final = pl.Schema([*CANDIDATE_TYPES.items(), ("drop_reason", pl.String())])
 
 
 def _labels_in(keys: Keys) -> LabelCounts:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 __all__ = ["flat_text"]
 
@@ -26,7 +26,7 @@ def flat_text(turns: pa.ListArray) -> pa.Array:
         turns: lists of `schemas.messages.Message`. [N].
     """
     content = turns.flatten().field("content")
-    if len(content) == len(turns) and pc.all(pc.equal(pc.list_value_length(turns), 1)).as_py() is not False:
+    if len(content) == len(turns) and _has_one_each(turns):
         return content
     turn = pl.element().struct
     whole = pl.concat_str(turn.field("role"), pl.lit(_ROLE), turn.field("content"))
@@ -40,3 +40,7 @@ def flat_text(turns: pa.ListArray) -> pa.Array:
         )
     )
     return texts.to_series().to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.large_string())
+
+
+def _has_one_each(turns: pa.ListArray) -> bool:
+    return bool((np.diff(np.frombuffer(turns.offsets.buffers()[1], dtype=np.int32)[: len(turns) + 1]) == 1).all())

@@ -20,6 +20,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from feedback.engine import written_whole
 from feedback.formats import Format
@@ -148,7 +149,7 @@ def _read_text(block: TextBlock, made: _Made) -> None:
             rows = find_plain(table, votes, made.format.keys)
             if len(rows):
                 chosen = table if len(rows) == table.num_rows else table.take(pa.array(rows))
-                made.add_plain(chosen, votes, lines.at(places[rows]))
+                made.add_plain(chosen, votes, lines.at(places[rows]), block.first_line + places[rows])
                 first = min(first, int(places[rows[0]]))
                 is_left[places[rows]] = False
                 made.note_fields(name for name in table.column_names if table.column(name).null_count < table.num_rows)
@@ -175,6 +176,7 @@ class _Made:
         self._task = task
         self._check = FormatCheck(source_format, first_records=FIRST_RECORDS if task.is_first else None)
         self._plain: list[pa.Table] = []
+        self._numbers: list[NDArray[np.int64]] = []
         self._rows: dict[str, list[Row]] = {"events": [], "pairs": []}
         self._owners: dict[str, list[int]] = {"events": [], "pairs": []}
         self._records: list[tuple[RawRecord, str]] = []
@@ -182,6 +184,7 @@ class _Made:
         self._rejected: Counter[str] = Counter()
         self._cases: list[str] = []
         self._unused: set[str] = set()
+        self._broken: dict[int, tuple[str, str]] = {}
         self._count = 0
         self._outcome = 0
 
@@ -194,9 +197,10 @@ class _Made:
         """Remember that a record speaks for the format."""
         self._check.accepted()
 
-    def add_plain(self, table: pa.Table, votes: PlainVotes, lines: Sequence[bytes]) -> None:
-        """Take plain records."""
+    def add_plain(self, table: pa.Table, votes: PlainVotes, lines: Sequence[bytes], numbers: NDArray[np.int64]) -> None:
+        """Take plain records, with the numbers of their lines."""
         self._count += len(lines)
+        self._numbers.append(numbers)
         self._plain.append(plain_events(table, lines, votes, self._task.source, self._task.key))
 
     def add_records(self, records: Iterator[RawRecord] | Sequence[RawRecord]) -> None:
@@ -220,7 +224,7 @@ class _Made:
     def write(self) -> BlockResult:
         """Write what was taken."""
         tables = self._sound_tables()
-        events, pairs = pa.concat_tables([*self._plain, tables["events"]]), tables["pairs"]
+        events, pairs = self._in_order(tables["events"]), tables["pairs"]
         self._write("quarantine", rows_to_table(sorted(self._refused, key=lambda row: row[2]), QUARANTINE))
         self._write("events", events)
         self._write("pairs", pairs)
@@ -262,10 +266,19 @@ class _Made:
             self._cases.append(f"{record.file} line {record.line}: {reason}, {detail}")
         self._refused.append((self._task.source, record.file, record.line, str(reason), detail, record.raw, digest))
 
+    def _in_order(self, drafted: pa.Table) -> pa.Table:
+        """The events of plain records and of `drafted` ones, by their lines."""
+        events = pa.concat_tables([*self._plain, drafted])
+        if len(self._plain) + bool(drafted.num_rows) < 2:
+            return events
+        others = [self._records[owner][0].line for owner in self._owners["events"] if owner not in self._broken]
+        numbers = np.concatenate([*self._numbers, np.array(others, dtype=np.int64)])
+        return events.take(pa.array(np.argsort(numbers, kind="stable")))
+
     def _sound_tables(self) -> dict[str, pa.Table]:
         """The tables of what came as drafts, without the rows of records that break a rule, which are quarantined."""
         tables = {name: rows_to_table(self._rows[name], schema) for name, schema, _ in _KINDS}
-        broken: dict[int, tuple[str, str]] = {}
+        broken = self._broken
         for name, _, rules in _KINDS:
             for row, reason, detail in _check_rules(tables[name], rules):
                 broken.setdefault(self._owners[name][row], (reason, _MEANINGS.get(reason, detail)))

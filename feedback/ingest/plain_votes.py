@@ -37,6 +37,8 @@ _OWN: Final = ("prompt", "completion", "label")
 _MICROSECONDS: Final = 1_000_000
 _SEPARATORS: Final = ("\x1c", "\x1d", "\x1e", "\x1f")
 """What Python counts as white space and polars does not."""
+_MAY_BEGIN_BLANK: Final = np.isin(np.arange(256), [*range(9, 14), *range(28, 33), 0xC2, 0xE1, 0xE2, 0xE3])
+"""First bytes of white space, in UTF-8."""
 _TEXTS: Final = ("comment", "lang")
 _TIME: Final = pl.Datetime("us", "UTC")
 _FIRST_SECOND, _LAST_SECOND = EPOCH_SECONDS
@@ -73,19 +75,18 @@ def find_plain(table: pa.Table, votes: PlainVotes, read: frozenset[str]) -> Plac
     ids = (votes.record_id, votes.rater, *_id_fields(votes))
     plain = {*votes.fields.values(), *ids, votes.event_time}
     others = [name for name in table.column_names if name in read - plain]
-    frame = pl.DataFrame(pl.from_arrow(table.select([*sorted(plain), *others])))
+    frame = pl.DataFrame(pl.from_arrow(table.select([*sorted(plain - {prompt, completion}), *others])))
     texts = [name for name in ids if frame.schema[name] == pl.String]
     is_plain = frame.select(
         pl.all_horizontal(
-            _is_said(prompt),
-            _is_said(completion),
             pl.col(label).is_in(list(votes.labels)),
             *(_is_said(name) | pl.col(name).is_null() for name in texts),
             *(pl.col(name).is_null() for name in others),
         ).fill_null(value=False)
     ).to_series()
     is_plain = is_plain & _is_time(frame[votes.event_time])
-    return np.flatnonzero(is_plain.to_numpy())
+    said = (_are_said(_text(table.column(name))) for name in (prompt, completion))
+    return np.flatnonzero(np.logical_and.reduce([is_plain.to_numpy(), *said]))
 
 
 def plain_events(table: pa.Table, lines: Sequence[bytes], votes: PlainVotes, source: str, key: bytes) -> pa.Table:
@@ -148,6 +149,17 @@ def _type_of(field: str, sample: Sequence[Record], types: Mapping[type, pa.DataT
     return types.get(next(kinds, str), pa.string())
 
 
+def _are_said(texts: pa.Array) -> NDArray[np.bool_]:
+    """Which texts are not blank, decided by the first byte of nearly all."""
+    offsets, signs = _offsets(texts), np.frombuffer(texts.buffers()[2] or b"\0", dtype=np.uint8)
+    is_there = offsets[1:] > offsets[:-1]
+    begins = np.minimum(offsets[:-1], len(signs) - 1)
+    is_said = is_there & ~_MAY_BEGIN_BLANK[signs[begins]]
+    for place in np.flatnonzero(is_there & ~is_said).tolist():
+        is_said[place] = bool(texts[place].as_py().strip())
+    return is_said
+
+
 def _is_said(name: str) -> pl.Expr:
     """Where a text is not blank, in the wider sense of Python: what it calls blank is looked at more closely."""
     stripped = pl.col(name).str.strip_chars()
@@ -200,7 +212,7 @@ def _event_ids(source: str, ids: Sequence[str], digests: Sequence[bytes]) -> pa.
 
 def _exact(texts: pa.Array) -> list[bytes]:
     """`exact_text` of each text: its own bytes where they are exact already, which nearly all are."""
-    offsets = np.frombuffer(texts.buffers()[1], dtype=np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    offsets = _offsets(texts)
     # Not a memoryview: its slices are objects that the garbage collector walks through again and again.
     data = bytes(texts.buffers()[2] or b"")
     signs = np.frombuffer(data, dtype=np.uint8)
@@ -216,6 +228,12 @@ def _exact(texts: pa.Array) -> list[bytes]:
     return exact
 
 
+def _offsets(texts: pa.Array) -> NDArray[np.int32]:
+    if not len(texts):
+        return np.zeros(1, dtype=np.int32)
+    return np.frombuffer(texts.buffers()[1], dtype=np.int32)[texts.offset : texts.offset + len(texts) + 1]
+
+
 def _hex(digests: Sequence[bytes], size: int) -> pa.Array:
     """Digests of `size` bytes each as hex digits. [N] string."""
     offsets = np.arange(len(digests) + 1, dtype=np.int32) * np.int32(2 * size)
@@ -226,7 +244,7 @@ def _hex(digests: Sequence[bytes], size: int) -> pa.Array:
 
 def _turns(role: str, texts: pa.Array) -> pa.Array:
     turns = pa.StructArray.from_arrays([_repeated(role, len(texts)), texts], fields=list(MESSAGES.value_type))
-    return pa.ListArray.from_arrays(pa.array(np.arange(len(texts) + 1, dtype=np.int32)), turns, type=MESSAGES)
+    return pa.ListArray.from_arrays(_indices(np.arange(len(texts) + 1, dtype=np.int32)), turns, type=MESSAGES)
 
 
 def _repeated(value: str, count: int) -> pa.Array:
@@ -239,11 +257,15 @@ def _as_array(column: pa.Array | pl.Series | None, field: pa.Field, count: int) 
     if column is not None:
         return column
     if pa.types.is_list(field.type):
-        offsets = np.zeros(count + 1, dtype=np.int32)
-        return pa.ListArray.from_arrays(pa.array(offsets), pa.nulls(0, pa.string()), type=field.type)
+        offsets = _indices(np.zeros(count + 1, dtype=np.int32))
+        return pa.ListArray.from_arrays(offsets, pa.nulls(0, pa.string()), type=field.type)
     return pa.nulls(count, field.type)
 
 
+def _indices(values: NDArray[np.int32]) -> pa.Array:
+    return pa.Array.from_buffers(pa.int32(), len(values), [None, pa.py_buffer(values)])
+
+
 def _arrow(column: pl.Series, kind: pa.DataType) -> pa.Array:
-    # Through polars, since Arrow loads pandas before it looks at a list of Python's.
+    # Through polars, since Arrow loads pandas before it looks at a list or an array that is not its own.
     return column.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(kind)

@@ -148,6 +148,11 @@ class _Source:
         self.name = config.name or self.format.name
         self.paths = find_files([config.path])
 
+    def described(self) -> dict[str, str]:
+        """What the report says of it."""
+        ranking = {"ranking": self.config.ranking} if self.format.rankings else {}
+        return {"name": self.name, "format": self.format.name, **ranking}
+
 
 class _Reader:
     """All blocks of all sources, and which block came from which file."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -86,7 +87,9 @@ def write_sketches(sketches: Sketches, folder: Path, name: str) -> SketchFile:
         sketches.answer_bands.tofile(sink)
     part.replace(file.bands)
     lengths = np.ascontiguousarray(sketches.lengths.T)
-    keys = pa.table(dict(zip(_COLUMNS, (sketches.prompt_key, sketches.completion_key, *lengths), strict=True)))
+    # Through polars: Arrow loads pandas before it looks at an array that is not its own.
+    columns = (sketches.prompt_key, sketches.completion_key, *lengths)
+    keys = pl.DataFrame(dict(zip(_COLUMNS, columns, strict=True))).to_arrow()
     shape = json.dumps(
         {"rows": keys.num_rows, "threshold": sketches.threshold, "shingle_words": sketches.shingle_words}
     )

@@ -18,7 +18,7 @@ from typing import Any, Final
 import polars as pl
 
 from feedback.cap_notes import caps_notes
-from feedback.caps import apply_caps, caps_narrow, caps_plan
+from feedback.caps import apply_caps, caps_columns, caps_narrow, caps_plan
 from feedback.config import CurateConfig, DedupConfig
 from feedback.conflicts import conflict_notes, resolve_conflicts
 from feedback.convert import convert_notes
@@ -39,6 +39,7 @@ from feedback.pipeline.partitions import (
     find_all_clusters,
     kept_file,
     number_of_partitions,
+    read_rows,
     scatter_keys,
 )
 from feedback.rebalance import apply_rebalance, merge_rebalance, narrow_columns, rebalance_plan
@@ -53,6 +54,7 @@ __all__ = ["Stages"]
 _EVENT_TEXT: Final = ("event_id", {"completion": "completion"})
 _PAIR_TEXT: Final = ("pair_id", {"a": "response_a", "b": "response_b"})
 _FILES_A_TASK: Final = 16
+_LAST: Final = "rebalance"
 
 
 class Stages:
@@ -88,7 +90,7 @@ class Stages:
                 lambda figures: conflict_notes(figures, config.conflicts),
             )
             advance(1)
-            caps = caps_plan(self._gather(lambda rows: caps_narrow(rows, config.caps)), config.caps, seed=seed)
+            caps = caps_plan(self._narrow_for_caps(), config.caps, seed=seed)
             self._stage(
                 "caps",
                 lambda digest: partial(apply_caps, plan=caps, digest_in=digest),
@@ -141,14 +143,17 @@ class Stages:
         return sorted(self._engine.folder(name).glob("dropped-*.parquet"))
 
     def settle(self, folder: Path) -> None:
-        """Move what stays of every stage to `folder`, with its report, and remove the rest."""
+        """Move what stays of every stage to `folder`, with its report, and remove the rest.
+
+        What a stage kept, the next one kept or dropped: so of kept rows only the last stage's stay.
+        """
         for report in self.reports:
             stage = folder / report.stage
             stage.parent.mkdir(parents=True, exist_ok=True)
             self._engine.folder(report.stage).rename(stage)
             write_last(stage / "report.json", report.to_json())
-        for name in ("event-keys-*", "pair-keys-*", "sketches/*"):
-            for path in (folder / "ingest").glob(name):
+        for name in ("ingest/event-keys-*", "ingest/pair-keys-*", "ingest/sketches/*", "*/kept-*.arrow"):
+            for path in folder.glob(name):
                 path.unlink()
         for path in (folder / "ingest" / "sketches", *folder.glob(f"*/{STAGE_FILE}")):
             path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
@@ -202,16 +207,19 @@ class Stages:
     def _run(self, name: str, step: Callable[[str], Callable[[pl.DataFrame], StageResult]]) -> list[StageReport]:
         digest = self.reports[-1].digest_out
         folder = self._engine.folder(name)
-        tasks = [PartTask(number, rows, folder) for number, rows in enumerate(self.parts)]
+        is_last = name == _LAST
+        tasks = [PartTask(number, rows, folder, is_last) for number, rows in enumerate(self.parts)]
         found = self._engine.run(name, partial(apply_to_part, step=step(digest)), tasks, key=digest)
-        self.parts = [kept_file(folder, task.number) for task in tasks]
+        self.parts = [kept_file(folder, task.number, is_last=is_last) for task in tasks]
         return found
 
-    def _gather(self, narrow: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
-        return pl.concat([narrow(pl.read_parquet(path)) for path in self.parts])
+    def _narrow_for_caps(self) -> pl.DataFrame:
+        config = self._config.caps
+        columns = caps_columns(config)
+        return pl.concat([caps_narrow(read_rows(path, columns), config) for path in self.parts])
 
     def _gather_columns(self, columns: Sequence[str]) -> pl.DataFrame:
-        return pl.concat([pl.read_parquet(path, columns=list(columns)) for path in self.parts])
+        return pl.concat([read_rows(path, columns) for path in self.parts])
 
 
 def _sketch(config: DedupConfig) -> SketchSettings | None:

@@ -18,7 +18,7 @@ import polars as pl
 
 from feedback.config import ConvertConfig
 from feedback.convert import Keys, convert, find_revisions
-from feedback.engine import Scattered, partition_numbers, scatter, write_parquet
+from feedback.engine import Scattered, partition_numbers, scatter, write_parquet, written_whole
 from feedback.near import SketchFile, find_clusters
 from feedback.stage import StageResult
 from schemas.report import StageReport
@@ -35,14 +35,15 @@ __all__ = [
     "find_all_clusters",
     "kept_file",
     "number_of_partitions",
+    "read_rows",
     "scatter_keys",
 ]
 
-_ROWS_A_PARTITION: Final = 400_000
+_ROWS_A_PARTITION: Final = 150_000
 
 
 def number_of_partitions(rows: int) -> int:
-    """Partitions for so many rows: of at most 400,000 each, on average."""
+    """Partitions for so many rows: of 150,000 each at most, on average."""
     return max(1, -(-rows // _ROWS_A_PARTITION))
 
 
@@ -178,20 +179,35 @@ class PartTask:
     number: int
     rows: Path
     folder: Path
+    is_last: bool = False
 
 
 def apply_to_part(task: PartTask, step: Callable[[pl.DataFrame], StageResult]) -> StageReport:
     """Kernel: one stage on one partition."""
-    return _write(step(pl.read_parquet(task.rows)), task.folder, task.number)
+    return _write(step(read_rows(task.rows)), task.folder, task.number, is_last=task.is_last)
 
 
-def kept_file(folder: Path, number: int) -> Path:
-    """The file of the rows that a stage kept of a partition."""
-    return folder / f"kept-{number:05d}.parquet"
+def kept_file(folder: Path, number: int, *, is_last: bool = False) -> Path:
+    """The file of the rows that a stage kept of a partition.
+
+    Only what the last stage kept stays: Parquet. Of the others it is read once, so it is what is quickest to read.
+    """
+    return folder / f"kept-{number:05d}.{'parquet' if is_last else 'arrow'}"
 
 
-def _write(result: StageResult, folder: Path, number: int) -> StageReport:
-    write_parquet(result.kept, kept_file(folder, number))
+def read_rows(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """The rows in a file of `kept_file`."""
+    names = None if columns is None else list(columns)
+    return pl.read_ipc(path, columns=names) if path.suffix == ".arrow" else pl.read_parquet(path, columns=names)
+
+
+def _write(result: StageResult, folder: Path, number: int, *, is_last: bool = False) -> StageReport:
+    kept = kept_file(folder, number, is_last=is_last)
+    if is_last:
+        write_parquet(result.kept, kept)
+    else:
+        with written_whole(kept) as partial:
+            result.kept.write_ipc(partial)
     write_parquet(result.dropped, folder / f"dropped-{number:05d}.parquet")
     return result.report
 

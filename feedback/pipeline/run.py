@@ -10,16 +10,17 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
 from feedback.config import ConvertConfig, CurateConfig, ExportConfig, IngestConfig, RebalanceConfig, SourceConfig
 from feedback.curated import read_curated, text_of_curated
-from feedback.engine import Engine, LocalEngine, StagedEngine
+from feedback.engine import Engine, LocalEngine, StagedEngine, open_engine
 from feedback.export import ExportResult, export
 from feedback.folders import built_folder, finish_dataset, is_whole, refuse_to_replace, same_result
 from feedback.pipeline.order import Stages
+from feedback.pipeline.partitions import read_rows
 from feedback.rebalance import base_weights, ratio_of_report, rebalance
 from feedback.run_config import default_config, is_same_input, load_curate_config, plan_key, resolved_config
 from feedback.stage import sort_rows, write_stage
@@ -84,7 +85,7 @@ def curate(
         config: sources and settings.
         out: the dataset's folder. Where it already holds this very dataset, nothing is done.
         overwrite: replace another dataset that is there.
-        engine: who runs the stages; None takes all cores of this machine. The dataset is the same on any.
+        engine: who runs the stages; None opens the one of `config`. The dataset is the same on any.
         progress: told about every stage.
 
     Raises:
@@ -98,7 +99,8 @@ def curate(
         return CurateResult(out, found, was_done=True)
     refuse_to_replace(out, overwrite=overwrite or found is not None)
     with built_folder(out) as folder:
-        stages = Stages(config, StagedEngine(engine or LocalEngine(), folder / "staging", plan_key(config)), progress)
+        chosen = engine or open_engine(config.engine.name, config.engine.ray_address, workers=config.engine.workers)
+        stages = Stages(config, StagedEngine(chosen, folder / "staging", plan_key(config)), progress)
         stages.through_all()
         exported = export(
             stages.parts,
@@ -122,6 +124,7 @@ def rebalance_dataset(
     *,
     format: str | None = None,  # noqa: A002 - the option of the command line has this name
     map: str | None = None,  # noqa: A002 - the same
+    ranking: Literal["extremes", "neighbours", "off"] = "extremes",
     seed: int = 0,
     export_config: ExportConfig | None = None,
     overwrite: bool = False,
@@ -138,6 +141,7 @@ def rebalance_dataset(
         config: the range, the weights and the mode.
         format: the format of raw files.
         map: the TOML map of the format `mapped`.
+        ranking: which ranked answers become pairs, for formats that rank.
         seed: decides which rows are left out.
         export_config: the shape on disk.
         overwrite: replace another dataset that is there.
@@ -157,7 +161,7 @@ def rebalance_dataset(
             where=", ".join(str(item) for item in inputs),
             todo="Name the format of the raw files with --from, see `thumbline formats`",
         )
-    sources = tuple(SourceConfig(path=str(item), format=format, map=map) for item in inputs)
+    sources = tuple(SourceConfig(path=str(item), format=format, map=map, ranking=ranking) for item in inputs)
     plain = CurateConfig(sources=sources, seed=seed, rebalance=config, export=export_config)
     only = replace(
         plain,
@@ -195,7 +199,7 @@ def read_candidates(
     with tempfile.TemporaryDirectory(prefix="thumbline-") as folder:
         stages = Stages(config, StagedEngine(LocalEngine(), Path(folder), ""), progress)
         stages.to_rows()
-        kept = sort_rows(pl.concat([pl.read_parquet(path) for path in stages.parts]))
+        kept = sort_rows(pl.concat([read_rows(path) for path in stages.parts]))
         dropped = sort_rows(pl.concat([pl.read_parquet(path) for path in stages.dropped("convert")]))
     raw = stages.raw
     return RawCandidates(kept, dropped, tuple(stages.reports), dict(raw.rejected), raw.source_files)
