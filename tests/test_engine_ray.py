@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+import feedback.engine.ray
 import feedback.pipeline.partitions
 from feedback.config import CurateConfig, SourceConfig
 from feedback.engine import Engine, LocalEngine, open_engine
@@ -151,6 +152,20 @@ class TestThreeNodes:
         assert len(RayEngine(three_nodes.address).run("make", make, tasks())) == 12
         assert max(unfinished) <= 3
 
+    def test_an_interrupted_stage_stops_its_tasks(self, three_nodes: ThreeNodes, tmp_path: Path) -> None:
+        (tmp_path / "hold-make").touch()
+
+        def tasks() -> Iterator[MakeTask]:
+            yield MakeTask(0, tmp_path, Signal(tmp_path))
+            while not (tmp_path / "held-make").exists():
+                time.sleep(0.02)
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            RayEngine(three_nodes.address).run("make", make, tasks())
+        assert RayEngine(three_nodes.address).run("square", square, [1, 2, 3]) == [1, 4, 9]
+        assert not list(tmp_path.glob("block-*"))
+
     def test_another_cluster_than_the_joined_one_is_refused(self, three_nodes: ThreeNodes) -> None:
         with pytest.raises(UsageError, match="this process is on another Ray cluster"):
             RayEngine("127.0.0.1:1").run("other", square, [1])
@@ -241,6 +256,13 @@ def test_a_cluster_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch)
         ThumblineError, match=r"--ray-address 127\.0\.0\.1:9: the Ray cluster cannot be joined \(.*refused"
     ):
         refuse_open_cluster("127.0.0.1:9")
+
+
+def test_a_node_with_another_version_is_told() -> None:
+    with pytest.raises(
+        ThumblineError, match=r"another version of thumbline: got '.*'; expected 0\.0\.1\. Install the same"
+    ):
+        feedback.engine.ray._call("0.0.1", square, 2)
 
 
 def test_ray_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

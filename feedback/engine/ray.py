@@ -29,6 +29,7 @@ _RETRIES: Final = 10
 """Times that a task is run again when its node or process is lost; what the kernel raises is never retried."""
 
 _TASKS_A_CORE: Final = 2
+_CANCEL_TIMEOUT_S: Final = 10
 
 
 class RayEngine:
@@ -91,11 +92,21 @@ class RayEngine:
             while running:
                 collect_one()
         finally:
-            for reference in running:
-                ray.cancel(reference)
+            _cancel(ray, list(running))
         if failed:
             _raise_first(name, failed, ray.exceptions)
         return [outcomes[number] for number in sorted(outcomes)]
+
+
+def _cancel(ray: Any, references: list[Any]) -> None:
+    """Kill the processes of tasks that nobody waits for any more, so that they write nothing later.
+
+    What they were writing is not there yet: files appear whole.
+    """
+    for reference in references:
+        ray.cancel(reference, force=True)
+    if references:
+        ray.wait(references, num_returns=len(references), timeout=_CANCEL_TIMEOUT_S)
 
 
 def _call(version: str, kernel: Callable[[Any], Any], task: Any) -> Any:
