@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+import numpy as np
 import polars as pl
 
 from feedback.config import DedupConfig
@@ -18,6 +19,8 @@ from schemas.settings import settings_to_dict
 
 __all__ = ["dedup", "dedup_notes"]
 
+_PLACE: Final = "place"
+_SURVIVOR: Final = "survivor_place"
 _EXACT: Final = ["prompt_hash", "completion_hash", "label"]
 _TEXT_KEYS: Final = ("prompt_hash", "completion_hash", "prompt_key", "completion_key")
 _NORMALIZED: Final = ["prompt_key", "completion_key", "label"]
@@ -78,18 +81,13 @@ def dedup_notes(figures: Mapping[str, Any]) -> list[str]:
 def _merge(rows: pl.DataFrame, cluster: list[str], keep: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The surviving rows with merged votes, and the others."""
     is_shared = pl.struct(cluster).is_duplicated()
-    alone, shared = rows.filter(~is_shared), rows.filter(is_shared)
+    shared = rows.with_row_index(_PLACE).filter(is_shared)
     if not shared.height:
-        return rows, shared.with_columns(drop_reason=pl.lit(None, dtype=pl.String))
+        return rows, shared.drop(_PLACE).with_columns(drop_reason=pl.lit(None, dtype=pl.String))
     ranked = _rank(shared, keep)
     first = ranked.unique(cluster, keep="first", maintain_order=True)
-    ranked = ranked.join(
-        first.select(*cluster, *(pl.col(name).alias(f"survivor_{name}") for name in ("row_id", *_TEXT_KEYS))),
-        on=cluster,
-        how="left",
-        maintain_order="left",
-    ).rename({"survivor_row_id": "survivor_id"})
-    is_survivor = pl.col("row_id") == pl.col("survivor_id")
+    survivor = [pl.col(name).alias(f"survivor_{name}") for name in (_PLACE, *_TEXT_KEYS)]
+    ranked = ranked.join(first.select(*cluster, *survivor), on=cluster, how="left", maintain_order="left")
     reason = (
         pl.when(_is_like_survivor("prompt_hash", "completion_hash"))
         .then(pl.lit(DropReason.EXACT_DUPLICATE.value))
@@ -97,41 +95,46 @@ def _merge(rows: pl.DataFrame, cluster: list[str], keep: str) -> tuple[pl.DataFr
         .then(pl.lit(DropReason.NORMALIZED_DUPLICATE.value))
         .otherwise(pl.lit(DropReason.NEAR_DUPLICATE.value))
     )
-    survivors = (
-        ranked.filter(is_survivor).drop("votes").join(_merged_votes(ranked), on="survivor_id").select(rows.columns)
+    others = ranked.filter(pl.col(_PLACE) != pl.col(f"survivor_{_PLACE}")).with_columns(drop_reason=reason)
+    dropped = rows[others[_PLACE]].with_columns(others["drop_reason"])
+    is_kept = np.ones(rows.height, dtype=np.bool_)
+    is_kept[others[_PLACE].to_numpy()] = False
+    votes = _merged_votes(shared.select(_PLACE, "votes").join(ranked.select(_PLACE, _SURVIVOR), on=_PLACE))
+    kept = (
+        rows.with_row_index(_PLACE)
+        .filter(pl.Series(is_kept))
+        .join(votes, left_on=_PLACE, right_on=_SURVIVOR, how="left", suffix="_merged", maintain_order="left")
+        .with_columns(votes=pl.coalesce("votes_merged", "votes"))
     )
-    dropped = ranked.filter(~is_survivor).with_columns(drop_reason=reason)
-    return sort_rows(pl.concat([alone, survivors])), dropped.select(*CANDIDATE_TYPES.names(), "drop_reason")
+    return kept.select(rows.columns), dropped.select(*CANDIDATE_TYPES.names(), "drop_reason")
 
 
 def _is_like_survivor(*names: str) -> pl.Expr:
     return pl.all_horizontal(pl.col(name) == pl.col(f"survivor_{name}") for name in names)
 
 
-def _rank(rows: pl.DataFrame, keep: str) -> pl.DataFrame:
-    """`rows` with the one to keep of each cluster first; ties go to the smallest id."""
+def _rank(shared: pl.DataFrame, keep: str) -> pl.DataFrame:
+    """The keys of shared rows, with the one to keep of each cluster first; ties go to the smallest id."""
     # Votes are counted per exact text: the spelling that most people judged is the one to keep.
     merits = {
         "most_votes": pl.col("votes").list.len().sum().over(_EXACT),
         "newest": pl.col("event_ts"),
         "longest": pl.col("prompt_chars") + pl.col("completion_chars"),
     }
-    order = rows.select(merit=merits[keep], row_key="row_key", row_id="row_id")
-    places = order.select(
-        pl.arg_sort_by("merit", "row_key", "row_id", descending=[True, False, False], nulls_last=True)
-    )
-    return rows[places.to_series()]
+    keys = shared.select(_PLACE, "row_key", "row_id", "label", "cluster_id", *_TEXT_KEYS, merits[keep].alias("merit"))
+    order = pl.arg_sort_by("merit", "row_key", "row_id", descending=[True, False, False], nulls_last=True)
+    return keys[keys.select(order).to_series()]
 
 
 def _merged_votes(rows: pl.DataFrame) -> pl.DataFrame:
     """Per survivor: all votes of its cluster, of each known rater only the latest."""
-    votes = rows.select("survivor_id", "votes").explode("votes", empty_as_null=False).unnest("votes").unique()
+    votes = rows.select(_SURVIVOR, "votes").explode("votes", empty_as_null=False).unnest("votes").unique()
     known = votes.filter(pl.col("rater_key").is_not_null())
     latest = known.sort("event_ts", "event_id", descending=[True, False], nulls_last=True)
-    latest = latest.unique(["survivor_id", "rater_key"], keep="first", maintain_order=True)
+    latest = latest.unique([_SURVIVOR, "rater_key"], keep="first", maintain_order=True)
     everyone = pl.concat([latest, votes.filter(pl.col("rater_key").is_null())]).sort("event_id", "label")
     vote = pl.struct("event_id", "rater_key", "event_ts", "label")
-    return everyone.select("survivor_id", votes=vote).group_by("survivor_id", maintain_order=True).agg("votes")
+    return everyone.select(_SURVIVOR, votes=vote).group_by(_SURVIVOR, maintain_order=True).agg("votes")
 
 
 def _figures(kept: pl.DataFrame, dropped: pl.DataFrame) -> dict[str, int]:

@@ -137,10 +137,9 @@ def read_keys(files: Sequence[SketchFile]) -> Keys:
     keys = [np.empty(sum(rows), dtype) for dtype in (np.uint64, np.uint64, np.uint32, np.uint32)]
     place = 0
     for file, count in zip(files, rows, strict=True):
-        with pa.OSFile(str(file.keys)) as source:
-            table = pa.ipc.open_file(source).read_all()
+        table = pl.read_ipc(file.keys)
         for column, values in zip(_COLUMNS, keys, strict=True):
-            values[place : place + count] = table.column(column)
+            values[place : place + count] = table[column].to_numpy()
         place += count
     named: dict[str, Any] = dict(zip(_COLUMNS, keys, strict=True))
     return Keys(**named, rows=rows, threshold=shapes[0]["threshold"])

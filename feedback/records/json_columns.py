@@ -1,10 +1,10 @@
 """Many JSON lines at once, as columns: for records of known fields, each of one type.
 
 Arrow's reader is as strict as `strict_json` about keys that occur twice, types, numbers and surrogates. It differs in
-three things, and lines where they could matter are left out: NaN and infinities, nesting without end, and two objects
-on one line. Where it refuses a block, msgspec finds the lines that are no JSON or have another type, and if that is not
-all, the block is parted until the refused lines stand alone. What is left out here is for `json_lines`, which says what
-is wrong with it.
+four things, and lines where they could matter are left out: NaN and infinities, whole numbers without end, nesting
+without end, and two objects on one line. Where it refuses a block, msgspec finds the lines that are no JSON or have
+another type, and if that is not all, the block is parted until the refused lines stand alone. What is left out here is
+for `json_lines`, which says what is wrong with it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.json
 from numpy.typing import NDArray
 
+from feedback.records.json_lines import long_numbers
 from feedback.records.strict_json import MAX_DEPTH
 
 __all__ = ["Lines", "read_columns", "split_lines"]
@@ -27,7 +28,6 @@ __all__ = ["Lines", "read_columns", "split_lines"]
 Places = NDArray[np.int64]
 
 _NEWLINE, _RETURN, _OPEN, _CLOSE = (ord(sign) for sign in "\n\r{}")
-_CONSTANTS: Final = (b"NaN", b"Infinity")
 _PYTHON: Final = {pa.string(): str, pa.int64(): int, pa.float64(): float, pa.bool_(): bool}
 _ALONE: Final = 24
 _PARTS: Final = 8
@@ -108,7 +108,7 @@ def _candidates(lines: Lines) -> Places:
         # The bit 0x20 is all that tells `[` from `{`.
         at = np.flatnonzero((signs | 0x20) == _OPEN)
         is_object &= np.searchsorted(at, lines.ends) - np.searchsorted(at, lines.starts) <= MAX_DEPTH
-    return np.flatnonzero(is_object)
+    return np.flatnonzero(is_object & ~long_numbers(signs, lines.ends))
 
 
 def _read(
@@ -118,7 +118,7 @@ def _read(
         return
     table = _parse(_text(lines, places), len(places), schema)
     if table is not None:
-        yield from _finite(lines, places, table)
+        yield from _finite(places, table)
     elif not is_sifted:
         yield from _read(lines, _sift(lines, places, schema), schema, is_sifted=True)
     elif len(places) > _ALONE:
@@ -126,18 +126,27 @@ def _read(
             yield from _read(lines, part, schema, is_sifted=True)
 
 
-def _finite(lines: Lines, places: Places, table: pa.Table) -> Iterator[tuple[Places, pa.Table]]:
+def _finite(places: Places, table: pa.Table) -> Iterator[tuple[Places, pa.Table]]:
     """The rows without NaN and infinities, which Arrow reads although they are no JSON."""
     is_finite = np.ones(len(places), dtype=np.bool_)
     for column in table.columns:
         if pa.types.is_floating(column.type):
             is_finite &= pc.fill_null(pc.is_finite(column), True).to_numpy()
-        elif pa.types.is_nested(column.type):
-            is_finite &= [not any(name in line for name in _CONSTANTS) for line in lines.at(places)]
+        elif pa.types.is_nested(column.type) and not all(_is_finite(chunk) for chunk in column.chunks):
+            is_finite &= pc.is_null(column).to_numpy()
     if is_finite.all():
         yield places, table
     elif is_finite.any():
         yield places[is_finite], table.filter(pa.array(is_finite))
+
+
+def _is_finite(array: pa.Array) -> bool:
+    """Whether no number in `array`, however deep, is NaN or infinite."""
+    if pa.types.is_struct(array.type):
+        return all(_is_finite(array.field(number)) for number in range(array.type.num_fields))
+    if pa.types.is_list(array.type):
+        return _is_finite(array.values)
+    return not pa.types.is_floating(array.type) or pc.all(pc.is_finite(array)).as_py() is not False
 
 
 def _sift(lines: Lines, places: Places, schema: pa.Schema) -> Places:

@@ -1,8 +1,9 @@
 """Many JSON lines at once: decoded at C speed, and strictly where a line could be read in two ways.
 
-msgspec reads what `strict_json` reads, with three differences: it keeps the last of two equal keys, nests without a
-limit of ours, and says less about what is wrong. So a line whose keys, counted in its bytes, are not as many as in its
-value, one with many brackets, and one that msgspec refuses are decoded again by `strict_json`, which has the last word.
+msgspec reads what `strict_json` reads, with four differences: it keeps the last of two equal keys, nests without a
+limit of ours, takes whole numbers of any length, and says less about what is wrong. So a line whose keys, counted in
+its bytes, are not as many as in its value, one with many brackets or a long number, and one that msgspec refuses are
+decoded again by `strict_json`, which has the last word.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from feedback.records.strict_json import MAX_DEPTH, decode_object
+from feedback.records.strict_json import MAX_DEPTH, MAX_DIGITS, decode_object
 from schemas.errors import RecordRejectedError
 
-__all__ = ["decode_lines"]
+__all__ = ["decode_lines", "long_numbers"]
 
 _DECODE: Final = msgspec.json.Decoder().decode
 _DECODE_LINES: Final = msgspec.json.Decoder().decode_lines
 _QUOTE, _COLON, _BACKSLASH, _NEWLINE = (ord(sign) for sign in '":\\\n')
 _OPEN: Final = ord("{")
 _CLOSE: Final = ord("}")
+_SPACES: Final = np.isin(np.arange(256), [9, 10, 13, 32])
+_STEPS: Final = 8
+_STRIDE: Final = MAX_DIGITS // 4
 
 
 def decode_lines(lines: Sequence[bytes]) -> tuple[list[dict[str, Any] | None], dict[int, tuple[str, str]]]:
@@ -76,27 +80,55 @@ def _decode_or_none(line: bytes) -> Any:
 def _suspects(signs: NDArray[np.uint8], ends: NDArray[np.int64], values: list[Any]) -> list[int]:
     """Places of the lines that `strict_json` must see."""
     keys, brackets = _count_signs(signs, ends)
+    is_odd = (brackets > MAX_DEPTH) | long_numbers(signs, ends)
     named = np.fromiter((len(value) if type(value) is dict else -1 for value in values), np.int64, len(values))
-    unlike = np.flatnonzero((keys != named) | (brackets > MAX_DEPTH))
+    unlike = np.flatnonzero((keys != named) | is_odd)
     # Keys of inner objects count too; only their sum tells whether one is there twice.
     return [
         place
         for place in unlike.tolist()
-        if named[place] < 0 or brackets[place] > MAX_DEPTH or _keys_in(values[place]) != keys[place]
+        if named[place] < 0 or is_odd[place] or _keys_in(values[place]) != keys[place]
     ]
 
 
 def _count_signs(signs: NDArray[np.uint8], ends: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Keys and opening brackets of each line, counted in its bytes.
+    """Keys and opening brackets of each line, counted in its bytes; never too few.
 
-    A quote within a text is escaped, so a bare quote before a colon ends a key. Where white space stands between the
-    two, or the key itself ends with a backslash, the count is too small, and the line becomes a suspect.
+    A quote within a text is escaped, so a bare quote before a colon ends a key. What only may be one is counted: two
+    backslashes before the quote, and a colon behind much white space. The line becomes a suspect then.
     """
-    at_quote = np.flatnonzero(signs == _QUOTE)
-    at_quote = at_quote[(at_quote > 0) & (at_quote < len(signs) - 1)]
-    at_key = at_quote[(signs[at_quote + 1] == _COLON) & (signs[at_quote - 1] != _BACKSLASH)]
+    at = np.flatnonzero(signs == _COLON) - 1
+    at = at[at > 0]
+    for _ in range(_STEPS):
+        is_space = _SPACES[signs[at]]
+        if not is_space.any():
+            break
+        at = np.maximum(at - is_space, 0)
+    before, twice_before = signs[np.maximum(at - 1, 0)], signs[np.maximum(at - 2, 0)]
+    is_escaped = (before == _BACKSLASH) & (twice_before != _BACKSLASH)
+    at_key = at[((signs[at] == _QUOTE) & ~is_escaped) | _SPACES[signs[at]]]
     at_bracket = np.flatnonzero((signs | 0x20) == _OPEN)
     return _per_line(at_key, ends), _per_line(at_bracket, ends)
+
+
+def long_numbers(signs: NDArray[np.uint8], ends: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether a line may hold a number of more digits than `strict_json` takes.
+
+    Args:
+        signs: the bytes of the text. [B] uint8.
+        ends: the byte behind each line. [N].
+
+    Returns:
+        [N] bool; False only where there is none.
+    """
+    # Of so many digits in a row, some four at equal distances are digits too, which is quick to see and rarely chance.
+    is_digit = (signs[::_STRIDE] >= ord("0")) & (signs[::_STRIDE] <= ord("9"))
+    in_row = is_digit[:-3] & is_digit[1:-2] & is_digit[2:-1] & is_digit[3:]
+    found = np.zeros(len(ends), dtype=np.bool_)
+    if in_row.any():
+        at = np.searchsorted(ends, np.flatnonzero(in_row) * _STRIDE, side="right")
+        found[at[at < len(ends)]] = True
+    return found
 
 
 def _per_line(places: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:

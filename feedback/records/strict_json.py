@@ -12,12 +12,12 @@ from typing import Any, Final, NoReturn
 from schemas.errors import RecordRejectedError
 from schemas.reasons import RejectReason
 
-__all__ = ["MAX_DEPTH", "decode_json", "decode_object"]
+__all__ = ["MAX_DEPTH", "MAX_DIGITS", "decode_json", "decode_object"]
 
 MAX_DEPTH: Final = 200
 """Deepest nesting that is read. Fixed here, because the interpreter's own limit differs between versions."""
 
-_MAX_DIGITS: Final = 300
+MAX_DIGITS: Final = 300
 """Longest whole number: anything longer is no float, and no id or count."""
 
 
@@ -78,7 +78,7 @@ def _finite(text: str) -> float:
 
 
 def _integer(text: str) -> int:
-    if len(text) > _MAX_DIGITS:
+    if len(text) > MAX_DIGITS:
         raise RecordRejectedError(
             RejectReason.NON_FINITE_NUMBER, f"the number {text[:20]}... has {len(text)} digits, too large for a float"
         )
