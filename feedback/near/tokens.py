@@ -84,10 +84,9 @@ def flat_texts(texts: Texts) -> FlatTexts:
 
 def _buffers(texts: Texts) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """UTF-8 and offsets; only polars columns and lists are copied."""
-    if isinstance(texts, pl.Series):
-        texts = texts.to_arrow()
-    elif not isinstance(texts, pa.Array | pa.ChunkedArray):
-        texts = pa.array(texts, pa.large_string())
+    if not isinstance(texts, pa.Array | pa.ChunkedArray):
+        # through polars: Arrow loads pandas before it looks at a list
+        texts = pl.Series(texts, dtype=pl.String).to_arrow()
     if isinstance(texts, pa.ChunkedArray):
         texts = texts.combine_chunks()
     if not pa.types.is_string(texts.type) and not pa.types.is_large_string(texts.type):
