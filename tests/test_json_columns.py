@@ -1,0 +1,121 @@
+"""Readers of many JSON lines at once, against the strict reader of one: fast, and never of another opinion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from feedback.records.json_columns import read_columns, split_lines
+from feedback.records.json_lines import decode_lines, long_numbers
+from feedback.records.strict_json import MAX_DIGITS, decode_object
+from schemas.errors import RecordRejectedError
+from tests.json_text import LINES, NAUGHTY, SOUND
+
+SCHEMA = pa.schema([("a", pa.string()), ("b", pa.int64()), ("c", pa.float64()), ("d", pa.bool_()), ("e", pa.string())])
+PLAIN = b'{"a": "z", "b": 3, "c": 0.5, "d": true}'
+QUICK = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def strictly(line: bytes) -> tuple[dict[str, Any] | None, tuple[str, str] | None]:
+    """The object of a line, or reason and detail of its rejection."""
+    try:
+        return decode_object(line), None
+    except RecordRejectedError as error:
+        return None, (error.reason, error.detail)
+
+
+def columns_of(lines: list[bytes]) -> dict[int, dict[str, Any]]:
+    """Row by place of the lines that were read, each read once; a field of a table is null where the line lacks it."""
+    found: dict[int, dict[str, Any]] = {}
+    for places, table in read_columns(split_lines(b"".join(line + b"\n" for line in lines)), SCHEMA):
+        assert table.schema.names[: len(SCHEMA)] == SCHEMA.names
+        assert [table.schema.field(field.name).type for field in SCHEMA] == SCHEMA.types
+        assert len(places) == table.num_rows
+        rows = dict(zip(places.tolist(), table.to_pylist(), strict=True))
+        assert found.keys().isdisjoint(rows)
+        found |= rows
+    return found
+
+
+def agree(lines: list[bytes]) -> int:
+    """Check both readers on the lines; how many were read as columns."""
+    lines = [line.rstrip(b"\r") for line in lines]
+    columns = columns_of(lines)
+    for place, row in columns.items():
+        value, reject = strictly(lines[place])
+        assert value is not None, (lines[place], reject)
+        known = {name: value.get(name) for name in SCHEMA.names}
+        assert {name: row[name] for name in SCHEMA.names} == known, lines[place]
+        assert all(type(row[name]) is type(known[name]) or name == "c" for name in known), lines[place]
+        others = {name for name in value.keys() - known.keys() if value[name] is not None}
+        assert others <= row.keys(), lines[place]
+    texts = [line for line in lines if line.strip(b" \t\r")]
+    values, rejects = decode_lines(texts)
+    wanted = [strictly(line) for line in texts]
+    assert [repr(value) for value in values] == [repr(value) for value, _ in wanted]
+    assert rejects == {place: reject for place, (_, reject) in enumerate(wanted) if reject is not None}
+    return len(columns)
+
+
+@pytest.mark.parametrize("line", NAUGHTY, ids=range(len(NAUGHTY)))
+def test_no_line_is_read_in_another_way_than_strictly(line: bytes) -> None:
+    """Alone, beside good lines, and in the middle of so many that they are parted."""
+    agree([line])
+    agree([PLAIN, line, PLAIN])
+    assert agree([*[PLAIN] * 40, line, *[PLAIN] * 40]) >= 80 - 24
+
+
+@given(st.lists(LINES, max_size=20))
+@QUICK
+def test_on_any_lines_both_readers_agree_with_the_strict_one(lines: list[bytes]) -> None:
+    agree([line for line in lines if b"\n" not in line])
+
+
+@given(st.lists(st.one_of(SOUND, SOUND, SOUND, LINES), min_size=30, max_size=90))
+@settings(QUICK, max_examples=40)
+def test_on_many_lines_with_few_bad_ones_too(lines: list[bytes]) -> None:
+    agree([line for line in lines if b"\n" not in line])
+
+
+def test_what_has_the_types_is_read_as_columns() -> None:
+    """Blank lines, white space, carriage returns and other fields do not stop the others from being read."""
+    lines = [PLAIN, b"", b"  ", PLAIN + b"\r", b' {"a": "z"}', b'{"x": [{"y": "z"}], "a": null}', b'{"a": 1}', b"{}"]
+    found = columns_of(lines)
+    assert sorted(found) == [0, 3, 5, 7]
+    assert found[0] == found[3] == {"a": "z", "b": 3, "c": 0.5, "d": True, "e": None, "x": None}
+    assert found[5]["x"] == [{"y": "z"}]
+
+
+def test_bad_lines_cost_only_their_neighbours() -> None:
+    """What Arrow refuses and msgspec does not is found by parting: here a key that is there twice."""
+    twice = b'{"a": "1", "a": "2"}'
+    lines = [PLAIN] * 500 + [twice] + [PLAIN] * 500
+    found = columns_of(lines)
+    assert 500 not in found
+    assert len(found) >= 1000 - 24
+
+
+def test_of_no_lines_nothing_is_read() -> None:
+    assert columns_of([]) == {}
+    assert columns_of([b"", b" "]) == {}
+    assert decode_lines([]) == ([], {})
+
+
+def test_a_block_need_not_end_with_a_line_end() -> None:
+    ((places, table),) = read_columns(split_lines(b'{"a": "1"}\n{"a": "2"}'), SCHEMA)
+    assert places.tolist() == [0, 1]
+    assert table.column("a").to_pylist() == ["1", "2"]
+
+
+@given(st.integers(0, 400), st.integers(MAX_DIGITS, MAX_DIGITS + 200), st.integers(0, 400))
+@settings(max_examples=60, deadline=None)
+def test_a_long_number_is_never_missed(before: int, digits: int, after: int) -> None:
+    """Three lines, the second with the number: wherever it stands, that line is found."""
+    lines = [b"x" * before, b"ab" + b"7" * digits + b"c", b"y" * after]
+    split = split_lines(b"\n".join(lines) + b"\n")
+    assert long_numbers(np.frombuffer(split.data, np.uint8), split.ends).tolist() == [False, True, False]
