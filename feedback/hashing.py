@@ -7,7 +7,6 @@ versions and are never used. XXH3 keeps chance apart, not an enemy: what must st
 
 from __future__ import annotations
 
-import hashlib
 import json
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from xxhash import xxh3_64_intdigest, xxh3_128_digest, xxh3_128_hexdigest, xxh3_128_intdigest
+from xxhash import xxh3_64_intdigest, xxh3_128, xxh3_128_digest, xxh3_128_hexdigest, xxh3_128_intdigest
 
 from schemas.messages import Message
 
@@ -104,7 +103,7 @@ def messages_hash(messages: Sequence[Message]) -> str:
     return f"{digest:032x}"
 
 
-def turn_digests(role: str, texts: Iterable[bytes]) -> list[bytes]:
+def turn_digests(role: str, texts: Iterable[bytes | memoryview]) -> list[bytes]:
     """The digests of `messages_hash` for lists of one turn each, 16 bytes each.
 
     Args:
@@ -188,7 +187,7 @@ def stage_digest(
         frame: the rows kept, in the stage's fixed order.
         columns: columns that make up a row's outcome (ids and decisions, no text); lists hold texts.
     """
-    digest = hashlib.blake2b(digest_size=16)
+    digest = xxh3_128()
     for part in (digest_in, stage, json.dumps(config, sort_keys=True, ensure_ascii=False)):
         digest.update(part.encode("utf-8") + b"\x1e")
     for name in columns:

@@ -31,7 +31,7 @@ from feedback.ingest.keys import SketchSettings, event_keys, outcome_sum, pair_k
 from feedback.ingest.plain_votes import find_plain, plain_events, plain_schema
 from feedback.ingest.source_format import open_format
 from feedback.near import Sketches, SketchFile, write_sketches
-from feedback.records.json_columns import read_columns, split_lines
+from feedback.records.json_columns import Lines, read_columns, split_lines
 from feedback.records.json_lines import decode_lines
 from feedback.records.raw_record import RawRecord
 from feedback.records.text_blocks import TextBlock
@@ -149,10 +149,10 @@ def _read_text(block: TextBlock, made: _Made) -> None:
             rows = find_plain(table, votes, made.format.keys)
             if len(rows):
                 chosen = table if len(rows) == table.num_rows else table.take(pa.array(rows))
-                made.add_plain(chosen, votes, lines.at(places[rows]), block.first_line + places[rows])
+                made.add_plain(chosen, votes, lines, places[rows], block.first_line)
                 first = min(first, int(places[rows[0]]))
                 is_left[places[rows]] = False
-                made.note_fields(name for name in table.column_names if table.column(name).null_count < table.num_rows)
+                made.note_fields(name for name in chosen.column_names if chosen.column(name).null_count < len(rows))
     places = np.flatnonzero(is_left)
     left = [item for item in zip(places.tolist(), lines.at(places), strict=True) if item[1].strip(b" \t\r")]
     values, rejects = decode_lines([line for _, line in left])
@@ -189,7 +189,7 @@ class _Made:
         self._outcome = 0
 
     def note_fields(self, names: Iterator[str]) -> None:
-        """Remember fields that the format does not read; their names only, and not without end."""
+        """Remember fields with values that the format does not read; their names only, and not without end."""
         if self.format.keys is not None and len(self._unused) < _MOST_FIELDS:
             self._unused |= set(names) - self.format.keys
 
@@ -197,11 +197,13 @@ class _Made:
         """Remember that a record speaks for the format."""
         self._check.accepted()
 
-    def add_plain(self, table: pa.Table, votes: PlainVotes, lines: Sequence[bytes], numbers: NDArray[np.int64]) -> None:
-        """Take plain records, with the numbers of their lines."""
-        self._count += len(lines)
-        self._numbers.append(numbers)
-        self._plain.append(plain_events(table, lines, votes, self._task.source, self._task.key))
+    def add_plain(
+        self, table: pa.Table, votes: PlainVotes, lines: Lines, places: NDArray[np.int64], first_line: int
+    ) -> None:
+        """Take plain records, and where their lines are."""
+        self._count += len(places)
+        self._numbers.append(first_line + places)
+        self._plain.append(plain_events(table, lines, places, votes, self._task.source, self._task.key))
 
     def add_records(self, records: Iterator[RawRecord] | Sequence[RawRecord]) -> None:
         """Take records one by one.
@@ -219,7 +221,7 @@ class _Made:
                 self._refuse(record, digest, error.reason, error.detail)
             else:
                 self._check.accepted()
-                self.note_fields(iter(record.value or ()))
+                self.note_fields(name for name, value in (record.value or {}).items() if value is not None)
 
     def write(self) -> BlockResult:
         """Write what was taken."""

@@ -24,6 +24,7 @@ from feedback.hashing import exact_text, turn_digests
 from feedback.ingest.draft_tables import event_id_head
 from feedback.ingest.event_time import EPOCH_SECONDS, read_time
 from feedback.ingest.rater_key import rater_key
+from feedback.records.json_columns import Lines
 from schemas.errors import RecordRejectedError
 from schemas.events import FEEDBACK_EVENT
 from schemas.messages import MESSAGES
@@ -89,19 +90,21 @@ def find_plain(table: pa.Table, votes: PlainVotes, read: frozenset[str]) -> Plac
     return np.flatnonzero(np.logical_and.reduce([is_plain.to_numpy(), *said]))
 
 
-def plain_events(table: pa.Table, lines: Sequence[bytes], votes: PlainVotes, source: str, key: bytes) -> pa.Table:
+def plain_events(table: pa.Table, lines: Lines, places: Places, votes: PlainVotes, source: str, key: bytes) -> pa.Table:
     """Rows of `schemas.events.FEEDBACK_EVENT` from plain records.
 
     Args:
         table: plain records.
-        lines: their bytes.
+        lines: the lines that they are on.
+        places: which of the lines.
         votes: what the format calls plain.
         source: name of the source.
         key: key for user ids.
     """
     rows = table.num_rows
     sha256 = hashlib.sha256
-    digests = [sha256(line).digest() for line in lines]
+    text = memoryview(lines.data)
+    digests = [sha256(text[start:end]).digest() for start, end in lines.spans(places)]
     raw = _hex(digests, 32)
     prompts, completions = (_text(table.column(votes.fields[name])) for name in ("prompt", "completion"))
     names = [name for name in table.column_names if name not in (votes.fields["prompt"], votes.fields["completion"])]
@@ -124,8 +127,8 @@ def plain_events(table: pa.Table, lines: Sequence[bytes], votes: PlainVotes, sou
         "rater_kind": _repeated(votes.rater_kind, rows),
         "prompt": _turns("user", prompts),
         "completion": _turns("assistant", completions),
-        "prompt_hash": _hex(turn_digests("user", _exact(prompts)), 16),
-        "completion_hash": _hex(turn_digests("assistant", _exact(completions)), 16),
+        "prompt_hash": _hex(_digests("user", prompts), 16),
+        "completion_hash": _hex(_digests("assistant", completions), 16),
         "signal": _repeated(votes.signal, rows),
         "raw_value": labels.replace_strict(values, [json.dumps(one) for one in values], return_dtype=pl.String),
         "label": labels.replace_strict(values, list(votes.labels.values()), return_dtype=pl.Boolean),
@@ -210,22 +213,23 @@ def _event_ids(source: str, ids: Sequence[str], digests: Sequence[bytes]) -> pa.
     return _hex(made, 16)
 
 
-def _exact(texts: pa.Array) -> list[bytes]:
-    """`exact_text` of each text: its own bytes where they are exact already, which nearly all are."""
+def _digests(role: str, texts: pa.Array) -> list[bytes]:
+    """The digest of `messages_hash` of each text as one turn: of its own bytes where they are exact already."""
     offsets = _offsets(texts)
-    # Not a memoryview: its slices are objects that the garbage collector walks through again and again.
-    data = bytes(texts.buffers()[2] or b"")
+    data = memoryview(texts.buffers()[2] or b"")
     signs = np.frombuffer(data, dtype=np.uint8)
-    exact = [data[begin:end] for begin, end in pairwise(offsets.tolist())]
+    digests = turn_digests(role, (data[begin:end] for begin, end in pairwise(offsets.tolist())))
     is_inexact = _CUT_OFF[signs[np.maximum(offsets[1:] - 1, 0)]]
     if int(signs.max(initial=0)) > _LAST_ASCII:
         is_inexact |= ~pc.string_is_ascii(texts).to_numpy(zero_copy_only=False)
     if (signs == _RETURN).any():
         at = np.searchsorted(np.flatnonzero(signs == _RETURN), offsets)
         is_inexact |= at[1:] > at[:-1]
-    for place in np.flatnonzero(is_inexact).tolist():
-        exact[place] = exact_text(exact[place].decode("utf-8")).encode("utf-8")
-    return exact
+    places = np.flatnonzero(is_inexact).tolist()
+    exact = (exact_text(texts[place].as_py()).encode("utf-8") for place in places)
+    for place, digest in zip(places, turn_digests(role, exact), strict=True):
+        digests[place] = digest
+    return digests
 
 
 def _offsets(texts: pa.Array) -> NDArray[np.int32]:

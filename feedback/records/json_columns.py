@@ -29,6 +29,7 @@ Places = NDArray[np.int64]
 
 _NEWLINE, _RETURN, _OPEN, _CLOSE = (ord(sign) for sign in "\n\r{}")
 _PYTHON: Final = {pa.string(): str, pa.int64(): int, pa.float64(): float, pa.bool_(): bool}
+_CASE: Final = np.uint8(0x20)
 _ALONE: Final = 24
 _PARTS: Final = 8
 
@@ -54,11 +55,14 @@ class Lines:
         """The bytes of one line."""
         return self.data[self.starts[place] : self.ends[place]]
 
+    def spans(self, places: Places) -> list[tuple[int, int]]:
+        """Where several lines begin and end."""
+        return list(zip(self.starts[places].tolist(), self.ends[places].tolist(), strict=True))
+
     def at(self, places: Places) -> list[bytes]:
         """The bytes of several lines."""
         data = self.data
-        spans = zip(self.starts[places].tolist(), self.ends[places].tolist(), strict=True)
-        return [data[start:end] for start, end in spans]
+        return [data[start:end] for start, end in self.spans(places)]
 
 
 def split_lines(data: bytes) -> Lines:
@@ -104,9 +108,10 @@ def _candidates(lines: Lines) -> Places:
         & (signs[np.minimum(lines.starts, last)] == _OPEN)
         & (signs[np.maximum(lines.ends - 1, 0)] == _CLOSE)
     )
-    if lines.data.count(b"[") + lines.data.count(b"{") > MAX_DEPTH + len(lines):
-        # The bit 0x20 is all that tells `[` from `{`.
-        at = np.flatnonzero((signs | 0x20) == _OPEN)
+    # The bit 0x20 is all that tells `[` from `{`.
+    is_bracket = (signs | _CASE) == _OPEN
+    if np.count_nonzero(is_bracket) > MAX_DEPTH + len(lines):
+        at = np.flatnonzero(is_bracket)
         is_object &= np.searchsorted(at, lines.ends) - np.searchsorted(at, lines.starts) <= MAX_DEPTH
     return np.flatnonzero(is_object & ~long_numbers(signs, lines.ends))
 
