@@ -36,8 +36,8 @@ Places = NDArray[np.int64]
 
 _OWN: Final = ("prompt", "completion", "label")
 _MICROSECONDS: Final = 1_000_000
-_SEPARATORS: Final = ("\x1c", "\x1d", "\x1e", "\x1f")
-"""What Python counts as white space and polars does not."""
+_BLANK: Final = "".join(sign for sign in map(chr, range(0x3001)) if sign.isspace())
+"""White space as Python sees it, which is a little more than polars does."""
 _MAY_BEGIN_BLANK: Final = np.isin(np.arange(256), [*range(9, 14), *range(28, 33), 0xC2, 0xE1, 0xE2, 0xE3])
 """First bytes of white space, in UTF-8."""
 _TEXTS: Final = ("comment", "lang")
@@ -164,9 +164,8 @@ def _are_said(texts: pa.Array) -> NDArray[np.bool_]:
 
 
 def _is_said(name: str) -> pl.Expr:
-    """Where a text is not blank, in the wider sense of Python: what it calls blank is looked at more closely."""
-    stripped = pl.col(name).str.strip_chars()
-    return (stripped.str.len_bytes() > 0) & ~stripped.str.head(1).is_in(_SEPARATORS)
+    """Where a text is not blank."""
+    return pl.col(name).str.strip_chars(_BLANK).str.len_bytes() > 0
 
 
 def _is_time(column: pl.Series) -> pl.Series:
