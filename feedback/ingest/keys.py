@@ -96,12 +96,13 @@ def outcome_sum(keys: pl.DataFrame) -> int:
 
 def _as_keys(column: pl.Series) -> pl.Series:
     """A number for each value, the same on every machine: values that repeat much, so that few are hashed."""
-    if column.dtype == pl.Datetime:
-        return column.to_physical().cast(pl.UInt64)
+    if column.dtype in (pl.Datetime, pl.Boolean):
+        return column.to_physical().cast(pl.UInt64) + 1
     distinct = column.unique().drop_nulls()
-    texts = distinct.cast(pl.String)
-    table = pl.DataFrame({"value": distinct, "key": text_keys(texts)})
-    return column.to_frame("value").join(table, on="value", how="left", maintain_order="left")["key"]
+    keys = text_keys(distinct.cast(pl.String))
+    if len(distinct) == 1 and not column.null_count():
+        return pl.repeat(keys.item(), len(column), dtype=pl.UInt64, eager=True)
+    return column.replace_strict(distinct, keys, default=None, return_dtype=pl.UInt64)
 
 
 def _sketches(prompts: pa.Array, completions: pa.Array, settings: SketchSettings) -> Sketches:

@@ -26,7 +26,7 @@ from feedback.ingest.format_check import format_mismatch
 from feedback.ingest.keys import SketchSettings
 from feedback.ingest.rater_key import load_rater_key
 from feedback.ingest.source_format import open_format
-from feedback.near import SketchFile
+from feedback.near import SketchFile, preload
 from feedback.records.byte_stream import Tally, open_bytes
 from feedback.records.sources import find_files, read_blocks
 from schemas.errors import OutputExistsError, TooManyRejectedError
@@ -98,6 +98,7 @@ def ingest(
     """
     if not isinstance(engine, StagedEngine) and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputExistsError("the folder for ingested tables is not empty", where=folder)
+    preload()
     opened = [_Source(config) for config in sources]
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as undo:

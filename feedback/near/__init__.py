@@ -10,6 +10,7 @@ shingles, and clusters are the connected components of the pairs that reach the 
 
 from feedback.near.find import NearClusters, find_clusters
 from feedback.near.pairs import near_clusters, near_pairs
+from feedback.near.preload import preload
 from feedback.near.sketch_files import SketchFile, sketch_files, write_sketches
 from feedback.near.sketches import Sketches, band_shape, sketch_texts
 
@@ -21,6 +22,7 @@ __all__ = [
     "find_clusters",
     "near_clusters",
     "near_pairs",
+    "preload",
     "sketch_files",
     "sketch_texts",
     "write_sketches",

@@ -61,7 +61,7 @@ class Tally:
         self._digest = hashlib.sha256()
         self._advance = advance
 
-    def add(self, data: bytes) -> None:
+    def add(self, data: bytes | memoryview) -> None:
         """Count and hash `data`."""
         self.bytes += len(data)
         self._digest.update(data)
@@ -110,6 +110,8 @@ class ByteStream(io.RawIOBase):
             CorruptionError: the compressed bytes are damaged.
             InputError: the file grows out of all proportion.
         """
+        if self._new is None and not self._head and not self._pending:
+            return self._read_plain(buffer)
         filled = 0
         while filled < len(buffer):
             while not self._pending and not self._has_ended:
@@ -127,6 +129,13 @@ class ByteStream(io.RawIOBase):
         if self._stream is not sys.stdin.buffer:
             self._stream.close()
         super().close()
+
+    def _read_plain(self, buffer: Any) -> int:
+        """Fill `buffer` from the file itself: nothing is copied in between."""
+        count: int = self._stream.readinto(buffer)  # type: ignore[attr-defined]
+        self._tally.add(memoryview(buffer)[:count])
+        self.position += count
+        return count
 
     def _next_bytes(self) -> bytes:
         data = self._head or self._read_file(self._chunk)

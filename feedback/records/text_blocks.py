@@ -48,6 +48,13 @@ def read_text_blocks(
     size = min(block_bytes or BLOCK_BYTES, max_bytes)
     line, rest = 1, b""
     while chunk := stream.read(size):
+        cut = chunk.rfind(b"\n") + 1
+        if cut and len(rest) + chunk.find(b"\n") <= max_bytes:
+            data = b"".join((rest, memoryview(chunk)[:cut]))
+            yield TextBlock(file, line, data)
+            line += data.count(b"\n")
+            rest = chunk[cut:]
+            continue
         text = rest + chunk
         if _is_too_long(text, max_bytes):
             length, rest = _skip_line(stream, text, size)

@@ -1,0 +1,21 @@
+"""The compiled loops, loaded beside other work: half a second that nobody then waits for."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from typing import Final
+
+__all__ = ["preload"]
+
+_LOOPS: Final = ("feedback.near.kernels", "feedback.near.pair_kernels")
+
+
+def preload() -> None:
+    """Begin to load the loops in a thread; whoever needs them first waits for it."""
+    threading.Thread(target=_load, name="thumbline-preload", daemon=True).start()
+
+
+def _load() -> None:
+    for name in _LOOPS:
+        importlib.import_module(name)
