@@ -25,7 +25,7 @@ from schemas.manifest import Manifest
 from tests.trl_step import take_kto_step
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
-STAGES = ["ingest", "convert", "dedup", "conflicts", "split", "rebalance", "export"]
+STAGES = ["ingest", "convert", "dedup", "conflicts", "caps", "split", "rebalance", "export"]
 
 
 def thumbs(folder: Path, up: int = 80, down: int = 20, extra: list[object] | None = None) -> Path:
@@ -135,7 +135,7 @@ def test_an_interrupted_run_leaves_no_manifest_and_the_next_one_heals(tmp_path: 
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("feedback.pipeline.export", interrupted)
+        patch.setattr("feedback.pipeline.run.export", interrupted)
         with pytest.raises(KeyboardInterrupt):
             curated(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thumbs.jsonl"]

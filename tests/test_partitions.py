@@ -1,0 +1,164 @@
+"""Order, files, blocks, workers and partitions decide nothing: the same rows survive, in the same bytes."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from feedback.engine import LocalEngine
+from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE
+from feedback.pipeline import CurateResult, curate, partitions
+from schemas.reasons import DropReason
+from schemas.report import StageReport
+from tests.feedback_log import log_config, votes
+
+ROWS = "feedback.pipeline.partitions._ROWS_A_PARTITION"
+BLOCK = "feedback.records.text_blocks.BLOCK_BYTES"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _key() -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(ENVIRONMENT_VARIABLE, "a key that is for tests only")
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> CurateResult:
+    """The log in one file a source, in one block and one partition."""
+    folder = tmp_path_factory.mktemp("whole")
+    return curate(log_config(folder / "in"), folder / "out", engine=LocalEngine(1))
+
+
+def shards(result: CurateResult) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((result.folder / "data").iterdir())}
+
+
+def dropped(result: CurateResult, stage: str) -> pl.DataFrame:
+    files = sorted((result.folder / "stages" / stage).glob("dropped-*.parquet"))
+    return pl.concat([pl.read_parquet(path) for path in files]).sort("row_key", "row_id", "drop_reason")
+
+
+def counts(report: StageReport) -> StageReport:
+    """A report without its digests, which say how the rows were parted."""
+    return replace(report, digest_in="", digest_out="")
+
+
+def same_but_digests(found: CurateResult, wanted: CurateResult) -> None:
+    assert shards(found) == shards(wanted)
+    for report, other in zip(found.manifest.stages, wanted.manifest.stages, strict=True):
+        assert counts(report) == counts(other)
+    assert found.manifest.ratio == wanted.manifest.ratio
+    for stage in ("convert", "dedup", "conflicts", "caps", "split", "rebalance"):
+        assert dropped(found, stage).equals(dropped(wanted, stage)), stage
+
+
+@given(
+    seed=st.integers(0, 99),
+    files=st.sampled_from([1, 3, 20]),
+    workers=st.sampled_from([1, 2]),
+    rows=st.sampled_from([25, 10_000]),
+    block=st.sampled_from([3_000, 1 << 20]),
+)
+@settings(max_examples=6, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+def test_however_a_log_is_cut_the_same_rows_survive(
+    whole: CurateResult,
+    tmp_path_factory: pytest.TempPathFactory,
+    seed: int,
+    files: int,
+    workers: int,
+    rows: int,
+    block: int,
+) -> None:
+    folder = tmp_path_factory.mktemp("cut")
+    config = log_config(folder / "in", order=random.Random(seed), files=files)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ROWS, rows)
+        patch.setattr(BLOCK, block)
+        found = curate(config, folder / "out", engine=LocalEngine(workers))
+    same_but_digests(found, whole)
+    if rows > 1000:
+        assert [one.digest_out for one in found.manifest.stages] == [one.digest_out for one in whole.manifest.stages]
+        assert found.manifest.digest == whole.manifest.digest
+
+
+def test_partitions_are_many_and_whole(whole: CurateResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prompts of one group are in one partition, and every partition has a file of each stage."""
+    monkeypatch.setattr(ROWS, 15)
+    found = curate(log_config(tmp_path / "in"), tmp_path / "out")
+    rows = found.manifest.stages[0].rows_kept
+    assert partitions.number_of_partitions(rows) == -(-rows // 15) > 8
+    files = sorted((found.folder / "stages" / "rebalance").glob("kept-*.parquet"))
+    assert len(files) == -(-rows // 15)
+    groups = [set(pl.read_parquet(path)["group_id"]) for path in files]
+    assert sum(map(len, groups)) == len(set().union(*groups))
+    same_but_digests(found, whole)
+    shuffled = log_config(tmp_path / "mixed", order=random.Random(1), files=3)
+    assert curate(shuffled, tmp_path / "mixed-out").manifest.digest == found.manifest.digest
+
+
+def test_nothing_is_lost_and_every_reason_is_counted(whole: CurateResult) -> None:
+    """From the lines of the files to the rows of the shards."""
+    stages = {report.stage: report for report in whole.manifest.stages}
+    assert stages["ingest"].rows_in == sum(file.records for file in whole.manifest.sources)
+    assert dict(stages["ingest"].dropped) == {"quarantined": 2}
+    for before, after in zip(whole.manifest.stages, whole.manifest.stages[1:], strict=False):
+        assert after.rows_in == before.rows_kept
+        assert after.rows_in + after.rows_created == after.rows_kept + sum(after.dropped.values())
+        assert after.digest_in == before.digest_out
+    for name in ("convert", "dedup", "conflicts", "caps", "split", "rebalance"):
+        assert Counter(dropped(whole, name)["drop_reason"]) == dict(stages[name].dropped)
+    seen = {DropReason(reason) for report in whole.manifest.stages for reason in report.dropped}
+    assert seen >= {
+        DropReason.NEUTRAL,
+        DropReason.RETRACTED,
+        DropReason.SUPERSEDED_REVISION,
+        DropReason.DUPLICATE_RECORD,
+        DropReason.EXACT_DUPLICATE,
+        DropReason.NORMALIZED_DUPLICATE,
+        DropReason.NEAR_DUPLICATE,
+    }
+    assert sum(shard.rows for shard in whole.manifest.shards) == stages["rebalance"].rows_kept
+
+
+def test_near_duplicates_are_merged_within_a_label_and_contested_across_labels(whole: CurateResult) -> None:
+    """Votes about an answer that is nearly another one: with its label merged, against it left to conflicts."""
+    stages = {report.stage: report for report in whole.manifest.stages}
+    merged = dropped(whole, "dedup").filter(drop_reason="near_duplicate")
+    assert merged.height == stages["dedup"].figures["near"] > 0
+    contested = stages["dedup"].figures["near_across_labels"]
+    assert contested > 0
+    assert stages["conflicts"].figures["near_duplicates"] > 0
+    assert any("nearly the same" in note for note in stages["dedup"].notes)
+    assert any("not merged" in note for note in stages["dedup"].notes)
+    kept = pl.concat([pl.read_parquet(path) for path in (whole.folder / "stages" / "rebalance").glob("kept-*.parquet")])
+    assert kept.group_by("cluster_id").agg(pl.col("label").n_unique()).filter(pl.col("label") > 1).is_empty()
+
+
+def test_without_near_the_same_votes_stay_apart(tmp_path: Path, whole: CurateResult) -> None:
+    config = log_config(tmp_path / "in", overrides=("dedup.match=normalized",))
+    found = curate(config, tmp_path / "out")
+    assert "near_duplicate" not in found.manifest.stages[2].dropped
+    assert found.manifest.stages[2].rows_kept > whole.manifest.stages[2].rows_kept
+
+
+def test_a_log_of_votes_only_and_one_of_pairs_only_are_cut_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A partition may hold no event, or no pair."""
+    for name, rows in (("votes", {"trl": []}), ("pairs", {"thumbs": []}), ("few", {"trl": [], "thumbs": votes(12)})):
+        results = []
+        for size in (10_000, 9):
+            monkeypatch.setattr(ROWS, size)
+            overrides = ("split.test_fraction=0", "rebalance.mode=reweight")
+            config = log_config(tmp_path / f"{name}-{size}", overrides=overrides, **rows)
+            results.append(curate(config, tmp_path / f"{name}-{size}-out"))
+        same_but_digests(results[1], results[0])
