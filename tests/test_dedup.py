@@ -7,7 +7,7 @@ import polars as pl
 from feedback.config import DedupConfig
 from feedback.dedup import dedup
 from feedback.stage import StageResult
-from tests.feedback_tables import candidate, reasons, table
+from tests.feedback_tables import candidate, key, reasons, table
 
 
 def deduped(*rows: dict, **config: str) -> StageResult:
@@ -88,3 +88,51 @@ def test_the_notes_say_what_was_merged() -> None:
     notes = deduped(copy, copy, candidate(text_id="e2")).report.notes
     assert notes[0] == "1 row left out as the same record read again: no vote is counted twice."
     assert notes[1].endswith("label; 1 row kept with several votes.")
+
+
+def near(*texts: str, **more: object) -> list[dict]:
+    """Rows of answers that are nearly the same: one cluster, different texts."""
+    return [candidate("p", text, cluster_id=key("cluster"), text_id=f"e-{text}", **more) for text in texts]
+
+
+def test_near_duplicates_of_one_label_are_merged_and_named_so() -> None:
+    """Of three spellings the one with most votes stays, with the votes of all."""
+    rows = [*near("one", "two", "three"), candidate("p", "two", cluster_id=key("cluster"), text_id="again")]
+    result = deduped(*rows, candidate("p", "else", text_id="alone"))
+    assert set(result.kept["text_id"]) & {"e-one", "e-three"} == set()
+    assert sorted(result.report.dropped.items()) == [("exact_duplicate", 1), ("near_duplicate", 2)]
+    (merged,) = (votes for votes in result.kept["votes"].to_list() if len(votes) > 1)
+    assert {vote["event_id"] for vote in merged} == {"e-one", "e-two", "e-three", "again"}
+    assert result.report.figures["near"] == 2
+    assert any("2 rows left out as nearly the same" in note for note in result.report.notes)
+
+
+def test_near_duplicates_with_different_labels_are_left_to_conflicts() -> None:
+    result = deduped(*near("one", "two"), *near("three", "four", label=False))
+    assert sorted(result.kept["label"]) == [False, True]
+    assert result.kept["cluster_id"].n_unique() == 1
+    assert result.report.dropped == {"near_duplicate": 2}
+    assert result.report.figures["near_across_labels"] == 1
+    assert any("1 cluster of near-duplicates with both labels: not merged" in note for note in result.report.notes)
+
+
+def test_the_same_answer_with_both_labels_is_no_near_contradiction() -> None:
+    same = candidate("p", "one"), candidate("p", "one", label=False)
+    assert deduped(*same).report.figures["near_across_labels"] == 0
+
+
+def test_near_duplicates_stay_where_only_the_same_text_counts() -> None:
+    for match in ("normalized", "exact", "off"):
+        assert deduped(*near("one", "two"), match=match).kept.height == 2
+
+
+def test_the_newest_or_the_longest_near_duplicate_survives_where_wanted() -> None:
+    rows = [*near("long text", minutes=1), *near("text", minutes=2), *near("texts")]
+    assert deduped(*rows, keep="newest").kept["text_id"].to_list() == ["e-text"]
+    assert deduped(*rows, keep="longest").kept["text_id"].to_list() == ["e-long text"]
+
+
+def test_a_rater_who_judged_two_near_duplicates_counts_once() -> None:
+    rows = [*near("one", rater_key="r1", minutes=1), *near("two", rater_key="r1", minutes=2), *near("three")]
+    (votes,) = deduped(*rows).kept["votes"].to_list()
+    assert sorted(vote["event_id"] for vote in votes) == ["e-three", "e-two"]

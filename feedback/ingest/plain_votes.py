@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, Final
 
@@ -43,6 +44,10 @@ _MAY_BEGIN_BLANK: Final = np.isin(np.arange(256), [*range(9, 14), *range(28, 33)
 _TEXTS: Final = ("comment", "lang")
 _TIME: Final = pl.Datetime("us", "UTC")
 _FIRST_SECOND, _LAST_SECOND = EPOCH_SECONDS
+_UTC_TEXT: Final = (
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{3}|\.[0-9]{6})?(Z|\+00:00)$"
+)
+_FIRST_TIME, _LAST_TIME = (datetime.fromtimestamp(seconds, UTC) for seconds in EPOCH_SECONDS)
 _RETURN: Final = ord("\r")
 _LAST_ASCII: Final = 127
 _CUT_OFF: Final = np.isin(np.arange(256), [9, 10, 11, 12, 13, 28, 29, 30, 31, 32])
@@ -171,7 +176,11 @@ def _is_said(name: str) -> pl.Expr:
 def _is_time(column: pl.Series) -> pl.Series:
     if column.dtype == pl.Int64:
         return column.is_between(int(_FIRST_SECOND), int(_LAST_SECOND)).fill_null(value=True)
-    return pl.Series([_reads_as_time(value) for value in column.to_list()], dtype=pl.Boolean)
+    is_right = column.is_null() | _utc_times(column).is_between(_FIRST_TIME, _LAST_TIME).fill_null(value=False)
+    others = np.flatnonzero(~is_right.to_numpy())
+    if not len(others):
+        return is_right
+    return is_right.scatter(others, [_reads_as_time(value) for value in column[others].to_list()])
 
 
 def _reads_as_time(value: Any) -> bool:
@@ -184,11 +193,30 @@ def _reads_as_time(value: Any) -> bool:
 
 def _times(column: pl.Series) -> tuple[pl.Series, pl.Series]:
     """Times in UTC, and how far each can be trusted."""
+    quality = pl.select(pl.when(column.is_null()).then(pl.lit("missing")).otherwise(pl.lit("exact"))).to_series()
     if column.dtype == pl.Int64:
-        quality = pl.when(column.is_null()).then(pl.lit("missing")).otherwise(pl.lit("exact"))
-        return (column * _MICROSECONDS).cast(_TIME), pl.select(quality).to_series()
-    read = [read_time(value) for value in column.to_list()]
-    return pl.Series([when for when, _ in read], dtype=_TIME), pl.Series([one for _, one in read], dtype=pl.String)
+        return (column * _MICROSECONDS).cast(_TIME), quality
+    times = _utc_times(column)
+    others = np.flatnonzero((times.is_null() & column.is_not_null()).to_numpy())
+    if not len(others):
+        return times, quality
+    read = [read_time(value) for value in column[others].to_list()]
+    return (
+        times.scatter(others, pl.Series([when for when, _ in read], dtype=_TIME)),
+        quality.scatter(others, [one for _, one in read]),
+    )
+
+
+def _utc_times(column: pl.Series) -> pl.Series:
+    """The times that are written in the commonest way, all at once; null where one is written otherwise."""
+    if column.dtype != pl.String:
+        return pl.repeat(None, len(column), dtype=_TIME, eager=True)
+    text = pl.when(column.str.contains(_UTC_TEXT)).then(column.str.replace("+00:00", "Z", literal=True))
+    return (
+        pl.select(text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us", strict=False))
+        .to_series()
+        .dt.replace_time_zone("UTC")
+    )
 
 
 def _text(column: pa.ChunkedArray) -> pa.Array:
