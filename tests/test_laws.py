@@ -20,7 +20,18 @@ FORBIDDEN = {
     "align": {"polars", "pandera", "click", "feedback", "cli"},
     "cli": set(),
 }
-STAGES = {"convert", "dedup", "conflicts", "caps", "split", "rebalance", "export"}
+STAGES = {
+    "convert": (),
+    "dedup": (),
+    "conflicts": ("conflict_notes", "cycles", "reversals"),
+    "caps": ("cap_notes", "cap_plan", "cap_rows", "rater_share"),
+    "split": (),
+    "rebalance": ("apportion", "balance_notes", "ratio", "strata"),
+    "export": ("export_plan", "export_rows", "export_runs", "export_shards", "export_texts"),
+}
+"""Every stage that takes candidate rows, with the modules that are its own."""
+BELOW = ("engine", "formats", "near", "records")
+"""Packages of `feedback` that know no stage."""
 
 
 def _name(path: Path) -> str:
@@ -52,11 +63,25 @@ def test_module_imports_only_what_its_package_may(path: Path) -> None:
         assert "schemas.rules" not in imported
 
 
+def _rooms(path: Path) -> set[str]:
+    """The modules and packages of `feedback` that a file imports."""
+    names = (name.split(".") for name in _imports(ast.parse(path.read_text("utf-8"))))
+    return {name[1] for name in names if name[0] == "feedback" and len(name) > 1}
+
+
 @pytest.mark.parametrize("stage", sorted(STAGES))
 def test_stage_never_imports_another_stage(stage: str) -> None:
-    imported = _imports(ast.parse((ROOT / "feedback" / f"{stage}.py").read_text("utf-8")))
-    rooms = {".".join(name.split(".")[:2]) for name in imported}
-    assert rooms.isdisjoint({f"feedback.{other}" for other in STAGES - {stage} | {"ingest", "pipeline"}})
+    """Nor do the modules that are its own, nor does it import theirs."""
+    others = {name for other in STAGES if other != stage for name in (other, *STAGES[other])} | {"ingest", "pipeline"}
+    for name in (stage, *STAGES[stage]):
+        assert _rooms(ROOT / "feedback" / f"{name}.py").isdisjoint(others), name
+
+
+@pytest.mark.parametrize("package", BELOW)
+def test_what_stages_stand_on_knows_no_stage(package: str) -> None:
+    stages = {name for stage, own in STAGES.items() for name in (stage, *own)} | {"ingest", "pipeline"}
+    for path in (ROOT / "feedback" / package).rglob("*.py"):
+        assert _rooms(path).isdisjoint(stages), path.name
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)
@@ -111,6 +136,29 @@ def test_package_loads_nothing_forbidden_when_it_runs(package: str) -> None:
         text=True,
         check=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def test_a_run_loads_nothing_that_it_does_not_need(tmp_path: Path) -> None:
+    """Each of these costs a run more time than some of its stages; only who asks for it pays."""
+    (tmp_path / "in.jsonl").write_text(
+        "".join(
+            f'{{"prompt": "q{n}", "completion": "a{n}", "label": "{"up" if n % 3 else "down"}", "user": "u{n % 9}"}}\n'
+            for n in range(60)
+        )
+    )
+    unwanted = ["altair", "datasets", "jinja2", "pandas", "pandera", "ray", "rensa", "torch"]
+    program = (
+        "import sys\n"
+        "from feedback.pipeline import curate, default_config\n"
+        "from pathlib import Path\n"
+        f"folder = Path({str(tmp_path)!r})\n"
+        "curate(default_config([folder / 'in.jsonl'], 'thumbs'), folder / 'out')\n"
+        f"print([name for name in {unwanted!r} if name in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "[]"
 
