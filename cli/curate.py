@@ -191,7 +191,7 @@ def curate(
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Make a dataset: ingest, convert, dedup, conflicts, split, rebalance, export.
+    """Make a dataset: ingest, convert, dedup, conflicts, caps, split, rebalance, export.
 
     IN... is one config file (.toml), which may name several sources, or raw files with --from. A dataset that is
     already there, made from the same files with the same config, is left alone.

@@ -100,7 +100,7 @@ class DedupConfig:
     Args:
         match: `exact` (same text), `normalized` (same but for case, white space and Unicode form), `near` (nearly the
             same words too) or `off` (only the same record read twice is a duplicate).
-        near_threshold: least Jaccard similarity of near-duplicates, in (0, 1]: shared word shingles over all of them.
+        near_threshold: least Jaccard similarity of near-duplicates, in [0.1, 1): shared word shingles over all of them.
         shingle_words: words in a shingle, 1 to 8; a character of a script without spaces counts as a word.
         near_memory_mb: memory for candidate pairs, in MiB; beyond it clusters are found through files, with the same
             result.
@@ -108,7 +108,7 @@ class DedupConfig:
     """
 
     match: Literal["exact", "normalized", "near", "off"] = "near"
-    near_threshold: Annotated[float, Field(gt=0, le=1)] = 0.8
+    near_threshold: Annotated[float, Field(ge=0.1, lt=1)] = 0.8
     shingle_words: Annotated[int, Field(ge=1, le=8)] = 3
     near_memory_mb: Annotated[int, Field(ge=16)] = 512
     keep: Literal["most_votes", "newest", "longest"] = "most_votes"

@@ -14,7 +14,7 @@ from typing import Final
 
 from feedback.card import dataset_card
 from schemas import __version__
-from schemas.errors import CorruptionError, OutputExistsError
+from schemas.errors import CorruptionError, OutputExistsError, ThumblineError
 from schemas.manifest import MANIFEST_NAME, Manifest
 
 __all__ = ["built_folder", "finish_dataset", "is_whole", "refuse_to_replace", "same_result"]
@@ -50,8 +50,9 @@ def refuse_to_replace(out: Path, *, overwrite: bool) -> None:
 def built_folder(out: Path) -> Iterator[Path]:
     """A folder beside `out` to build in; it takes the place of `out` when the block ends without an error.
 
-    It is empty, but for the stages of an earlier run that was killed: where they are still right they are not run
-    again. An error of ours leaves nothing behind.
+    It is empty, but for the stages of an earlier run that was broken off: where they are still right they are not run
+    again. An error that the user must mend leaves nothing behind; of what breaks off a run by chance (an interrupt, a
+    full disk, a lost cluster) the finished stages stay.
 
     Raises:
         OutputExistsError: the folder to build in holds files that are not ours.
@@ -66,6 +67,7 @@ def built_folder(out: Path) -> Iterator[Path]:
             _remove(path)
     try:
         yield work
+        _remove(work / _STAGING)
         old = out.with_name(f"{out.name}.partial-old")
         _remove(old)
         if out.exists():
@@ -76,8 +78,11 @@ def built_folder(out: Path) -> Iterator[Path]:
             old.rename(out)
             raise
         _remove(old)
-    finally:
-        _remove(work)
+    except ThumblineError as error:
+        # The root class itself stands for what went wrong around us, its children for what the user can mend.
+        if type(error) is not ThumblineError:
+            _remove(work)
+        raise
 
 
 def same_result(out: Path, is_same: Callable[[Manifest], bool]) -> Manifest | None:

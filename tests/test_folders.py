@@ -11,7 +11,7 @@ from feedback.config import CurateConfig, DedupConfig, SourceConfig
 from feedback.folders import built_folder, refuse_to_replace
 from feedback.gates import refuse_unusable
 from feedback.run_config import default_config, is_same_input, load_curate_config, resolved_config
-from schemas.errors import (
+from schemas.errors import (, InputError
     ConfigError,
     EmptySplitError,
     InputNotFoundError,
@@ -29,10 +29,23 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         (work / "data").mkdir()
         assert not out.exists()
     assert (out / "data").is_dir()
-    with pytest.raises(KeyboardInterrupt), built_folder(out) as work:
-        raise KeyboardInterrupt
+    with pytest.raises(InputError), built_folder(out) as work:
+        raise InputError("the file is no JSON")
     assert [path.name for path in out.parent.iterdir()] == ["out"]
     assert (out / "data").is_dir()
+
+
+def test_of_an_interrupted_run_its_stages_stay_for_the_next_and_go_with_it(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt), built_folder(out) as work:
+        (work / "staging").mkdir()
+        (work / "data").mkdir()
+        raise KeyboardInterrupt
+    assert not out.exists()
+    with built_folder(out) as work:
+        assert [path.name for path in work.iterdir()] == ["staging"]
+    assert not list(out.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_what_a_killed_run_left_is_replaced(tmp_path: Path) -> None:

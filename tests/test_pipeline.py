@@ -138,8 +138,10 @@ def test_an_interrupted_run_leaves_no_manifest_and_the_next_one_heals(tmp_path: 
         patch.setattr("feedback.pipeline.run.export", interrupted)
         with pytest.raises(KeyboardInterrupt):
             curated(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["thumbs.jsonl"]
+    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "out.partial").rglob("manifest.json"))
     assert curated(tmp_path).manifest.ratio.is_in_range
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "thumbs.jsonl"]
 
 
 def test_the_manifest_is_written_last(tmp_path: Path, monkeypatch) -> None:
