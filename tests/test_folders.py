@@ -38,9 +38,9 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_of_an_interrupted_run_its_stages_stay_for_the_next_and_go_with_it(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with pytest.raises(KeyboardInterrupt), built_folder(out) as work:
-        (work / "staging").mkdir()
-        (work / "data").mkdir()
+    for name in ("staging", "data"):
+        (tmp_path / "out.partial" / name).mkdir(parents=True)
+    with pytest.raises(KeyboardInterrupt), built_folder(out):
         raise KeyboardInterrupt
     assert not out.exists()
     with built_folder(out) as work:
