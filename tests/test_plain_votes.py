@@ -19,6 +19,8 @@ from feedback.formats.thumbs import THUMBS
 from feedback.ingest import block
 from feedback.ingest.block import BlockResult, BlockTask, ingest_block
 from feedback.ingest.keys import SketchSettings
+from feedback.ingest.plain_votes import find_plain, plain_schema
+from feedback.records.json_columns import read_columns, split_lines
 from feedback.records.text_blocks import TextBlock
 from schemas.errors import FormatMismatchError
 from tests.json_text import MUTATIONS, NAUGHTY
@@ -176,3 +178,39 @@ def test_any_records_give_the_same_either_way(tmp_path_factory: pytest.TempPathF
 @QUICK
 def test_plain_records_give_the_same_either_way(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes]) -> None:
     agree(tmp_path_factory.getbasetemp() / "plain", lines)
+
+
+WRITTEN = st.builds(
+    "{:04d}-{:02d}-{:02d}{}{:02d}:{:02d}:{:02d}{}{}{}".format,
+    st.sampled_from([0, 1, 1989, 1990, 2024, 2025, 2026, 2100, 9999]),
+    st.integers(0, 13),
+    st.sampled_from([0, 1, 2, 15, 28, 29, 30, 31, 32]),
+    st.sampled_from(["T", "T", "T", " ", "t"]),
+    st.integers(0, 24),
+    st.integers(0, 60),
+    st.integers(0, 60),
+    st.sampled_from(["", "", ".1", ".12", ".123", ".123456", ".1234567", ",123", "."]),
+    st.sampled_from(["Z", "Z", "Z", "z", "+00:00", "-00:00", "+0000", "+00", "+01:30", "+00:00:01", ""]),
+    st.sampled_from(["", "", "", "", "\n", " "]),
+)
+TIMED = st.builds(lambda time: dumped({"prompt": "q", "completion": "a", "label": "up", "time": time}, True), WRITTEN)
+
+
+@given(st.lists(TIMED, min_size=20, max_size=60))
+@settings(QUICK, max_examples=40)
+def test_times_are_read_the_same_either_way(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes]) -> None:
+    """Written in the commonest form and in others, right and wrong, in one column."""
+    agree(tmp_path_factory.getbasetemp() / "times", lines)
+
+
+def test_plain_records_are_read_as_columns(tmp_path: Path) -> None:
+    """What the other tests compare is not one path with itself."""
+    record = {"prompt": "q", "completion": "a", "label": "up", "user": 1, "id": "x", "time": "2026-01-05T09:51:39Z"}
+    odd = [{"tools": [{"name": "t"}]}, {"user": " "}, {"time": "soon"}, {"prompt": "\x1c"}, {"label": "maybe"}]
+    rows = [record, record | {"meta": 1}, record | {"tools": None}, *(record | more for more in odd)]
+    lines = split_lines(b"".join(dumped(row, True) + b"\n" for row in rows))
+    assert THUMBS.plain is not None
+    assert THUMBS.keys is not None
+    ((places, table),) = read_columns(lines, plain_schema(THUMBS.plain, rows[:1]))
+    found = find_plain(table, THUMBS.plain, THUMBS.keys)
+    assert places[found].tolist() == [0, 1, 2]

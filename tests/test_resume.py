@@ -118,6 +118,25 @@ def test_a_killed_run_goes_on_where_it_was(
     assert not work.exists()
 
 
+def test_an_interrupted_run_goes_on_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken: CurateResult
+) -> None:
+    """Ctrl-C between conflicts and caps: three stages are left, each over all partitions."""
+
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("feedback.pipeline.order.caps_plan", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            curate(config_of(tmp_path / "in"), tmp_path / "out")
+    seen = count_kernels(monkeypatch)
+    result = curate(config_of(tmp_path / "in"), tmp_path / "out")
+    partitions = len(list((result.folder / "stages" / "rebalance").glob("kept-*")))
+    assert seen == {"apply_to_part": 3 * partitions}
+    assert files_of(result) == files_of(unbroken)
+
+
 def test_of_a_killed_run_nothing_is_taken_that_is_not_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken: CurateResult
 ) -> None:
