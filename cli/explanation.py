@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from cli.render import table_of
 
 if TYPE_CHECKING:  # it loads polars
-    from feedback.explain import RebalanceExplanation
+    from feedback.rebalance.explain import RebalanceExplanation
 
 __all__ = ["explanation_page"]
 

@@ -92,7 +92,7 @@ def parse_ratio(ctx: click.Context, param: click.Parameter, value: str | None) -
     """
     if value is None:
         return None
-    from feedback.ratio import parse_ratio_range
+    from feedback.rebalance.ratio import parse_ratio_range
     from schemas.errors import ConfigError
 
     try:

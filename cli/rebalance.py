@@ -23,8 +23,8 @@ from cli.options import (
 )
 
 if TYPE_CHECKING:  # both load polars
-    from feedback.explain import RebalanceExplanation
     from feedback.pipeline import CurateResult
+    from feedback.rebalance.explain import RebalanceExplanation
 
 __all__ = ["rebalance"]
 
@@ -122,7 +122,7 @@ def rebalance(
 
 
 def _explained(result: CurateResult, dropped_path: Path | None, overwrite: bool) -> RebalanceExplanation:
-    from feedback.explain import explain_rebalance, write_dropped
+    from feedback.rebalance.explain import explain_rebalance, write_dropped
 
     explanation = explain_rebalance(result.folder)
     if dropped_path is not None:

@@ -62,12 +62,12 @@ CANDIDATE: Final = pa.schema(
 )
 """One labelled answer under curation, without its text: curation decides on keys, and `export` joins text once.
 
-`row_key` is the first 16 digits of `row_id` as a number: rows are sorted by it. `text_id` and `text_side` (completion, a
-or b) say where the text lies; `prompt_hash` and `completion_hash` identify it exactly, `prompt_key` and
+`row_key` is the first 16 digits of `row_id` as a number: rows are sorted by it. `text_id` and `text_side` (completion,
+a or b) say where the text lies; `prompt_hash` and `completion_hash` identify it exactly, `prompt_key` and
 `completion_key` after normalisation, both keys of a kind together: 128 bits name an answer. `group_id` is the cluster
 of prompts that stays on one side of a split, `cluster_id` the cluster of near-duplicate answers; alone, a row has the
 ids of its own keys. `votes` are all judgements that this row stands for; `capped_rater` names the rater at the cap of
-influence whose row it is; `split` is null until the stage `split`. Keys are the first 64 bits of the ids they come from."""
+influence whose row it is; `split` is null until the stage `split`. Hashes are the first 64 bits of their ids."""
 
 UNPAIRED_PREFERENCE: Final = pa.schema(
     [

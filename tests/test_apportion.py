@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedback.apportion import apportion, apportion_capped
+from feedback.rebalance.apportion import apportion, apportion_capped
 
 SIZES = st.lists(st.one_of(st.integers(1, 3), st.integers(1, 40)), min_size=1, max_size=12)
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feedback.config import ConflictConfig
-from feedback.conflict_notes import conflict_notes
 from feedback.conflicts import resolve_conflicts
+from feedback.conflicts.notes import conflict_notes
 from feedback.stage import StageResult, merge_reports
 from schemas.errors import ConfigError
 from tests.feedback_tables import at, candidate, key, reasons, table

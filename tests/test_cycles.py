@@ -9,8 +9,8 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedback.cycles import find_cycles, preference_pairs
-from feedback.reversals import few_reversals, fewest_reversals
+from feedback.conflicts.cycles import find_cycles, preference_pairs
+from feedback.conflicts.reversals import few_reversals, fewest_reversals
 from tests.feedback_tables import candidate, key, table
 
 QUICK = settings(max_examples=60, deadline=None)

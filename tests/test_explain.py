@@ -15,8 +15,8 @@ from rich.console import Console
 from cli.explanation import explanation_page
 from cli.main import run
 from feedback.config import RebalanceConfig
-from feedback.explain import RebalanceExplanation, explain_rebalance, write_dropped
 from feedback.rebalance import rebalance
+from feedback.rebalance.explain import RebalanceExplanation, explain_rebalance, write_dropped
 from feedback.stage import write_stage
 from schemas.errors import InputError, InputNotFoundError, OutputExistsError
 from schemas.manifest import Manifest

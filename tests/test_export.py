@@ -15,16 +15,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedback import export_plan, export_texts
 from feedback.card import dataset_card
 from feedback.config import ExportConfig, SplitConfig
 from feedback.curated import read_curated, text_of_curated
 from feedback.export import ExportResult, Part, TextTable, export
-from feedback.export_plan import ExportPlan, ShardPlan
-from feedback.export_rows import export_rows
-from feedback.export_runs import keep_run
-from feedback.export_shards import write_shard
-from feedback.export_texts import find_texts, read_texts
+from feedback.export import plan as export_plan
+from feedback.export import texts as export_texts
+from feedback.export.plan import ExportPlan, ShardPlan
+from feedback.export.rows import export_rows
+from feedback.export.runs import keep_run
+from feedback.export.shards import write_shard
+from feedback.export.texts import find_texts, read_texts
 from feedback.folders import finish_dataset
 from feedback.hashing import messages_hash, row_keys
 from feedback.near import sketch_texts

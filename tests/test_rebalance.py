@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feedback.config import RebalanceConfig
-from feedback.ratio import parse_ratio_range, plan_ratio
 from feedback.rebalance import ratio_of_report, rebalance
+from feedback.rebalance.ratio import parse_ratio_range, plan_ratio
 from feedback.stage import StageResult
 from schemas.errors import ConfigError, OneLabelError, RatioUnreachableError
 from tests.feedback_tables import candidate, table

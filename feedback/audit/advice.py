@@ -11,7 +11,7 @@ from feedback.audit.config import AuditConfig
 from feedback.audit.report import SEVERITIES, Advice, Metric
 from feedback.audit.wording import count, number, percent, plural
 from feedback.config import CapsConfig, RebalanceConfig
-from feedback.ratio import RatioPlan, plan_ratio
+from feedback.rebalance.ratio import RatioPlan, plan_ratio
 from schemas.errors import RatioUnreachableError
 
 __all__ = ["advise"]

@@ -17,8 +17,8 @@ from typing import Any, Final
 
 import polars as pl
 
-from feedback.cap_notes import caps_notes
 from feedback.caps import apply_caps, caps_columns, caps_narrow, caps_plan
+from feedback.caps.notes import caps_notes
 from feedback.config import CurateConfig, DedupConfig
 from feedback.conflicts import conflict_notes, resolve_conflicts
 from feedback.convert import convert_notes

@@ -12,9 +12,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feedback.export_plan import ExportPlan, ShardPlan
-from feedback.export_runs import Run, joined_piece
-from feedback.export_texts import TEXT_COLUMNS
+from feedback.export.plan import ExportPlan, ShardPlan
+from feedback.export.runs import Run, joined_piece
+from feedback.export.texts import TEXT_COLUMNS
 from feedback.stage import counted
 from schemas.errors import CorruptionError
 from schemas.manifest import Shard, file_sha256

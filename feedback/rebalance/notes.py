@@ -10,9 +10,9 @@ from typing import Any, Final
 import polars as pl
 
 from feedback.config import RebalanceConfig
-from feedback.ratio import RatioPlan
+from feedback.rebalance.ratio import RatioPlan
+from feedback.rebalance.strata import CAPPED
 from feedback.stage import counted
-from feedback.strata import CAPPED
 
 __all__ = [
     "balance_figures",

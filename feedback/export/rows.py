@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from feedback.export_plan import Places
+from feedback.export.plan import Places
 from schemas.datasets import UNPAIRED_PREFERENCE
 
 __all__ = ["ROW_COLUMNS", "export_rows"]

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import polars as pl
 
-from feedback.cap_notes import caps_notes
-from feedback.cap_plan import DAY, GROUP, RATER, RATER_DAY, CapsPlan, caps_plan
-from feedback.cap_rows import caps_columns, caps_narrow, in_cap_order, is_past, lacks_raters, last_within
+from feedback.caps.notes import caps_notes
+from feedback.caps.plan import DAY, GROUP, RATER, RATER_DAY, CapsPlan, caps_plan
+from feedback.caps.rows import caps_columns, caps_narrow, in_cap_order, is_past, lacks_raters, last_within
 from feedback.config import CapsConfig
 from feedback.stage import StageResult, count_labels, finish_stage
 from schemas.reasons import DropReason

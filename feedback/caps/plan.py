@@ -15,9 +15,9 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from feedback.cap_rows import in_cap_order, is_past, lacks_raters, last_within
+from feedback.caps.rater_share import ShareCap, cap_share
+from feedback.caps.rows import in_cap_order, is_past, lacks_raters, last_within
 from feedback.config import CapsConfig
-from feedback.rater_share import ShareCap, cap_share
 from feedback.stage import count_labels
 
 __all__ = ["DAY", "GROUP", "RATER", "RATER_DAY", "CapsPlan", "caps_plan"]

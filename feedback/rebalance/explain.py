@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import polars as pl
 
-from feedback.balance_notes import in_words, shown
-from feedback.ratio import exact_fraction
+from feedback.rebalance.notes import in_words, shown
+from feedback.rebalance.ratio import exact_fraction
 from schemas.errors import InputError, OutputExistsError
 from schemas.manifest import Manifest
 

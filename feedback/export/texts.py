@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feedback.export_plan import Places
+from feedback.export.plan import Places
 from feedback.stage import counted
 from schemas.errors import CorruptionError
 from schemas.messages import MESSAGES

@@ -23,11 +23,11 @@ import polars as pl
 import pyarrow as pa
 
 from feedback.config import ExportConfig
-from feedback.export_plan import ExportPlan, plan_export
-from feedback.export_rows import ROW_COLUMNS, export_rows
-from feedback.export_runs import Run, keep_run
-from feedback.export_shards import write_shard
-from feedback.export_texts import TextChunk, TextTable, find_texts, id_keys, read_texts
+from feedback.export.plan import ExportPlan, plan_export
+from feedback.export.rows import ROW_COLUMNS, export_rows
+from feedback.export.runs import Run, keep_run
+from feedback.export.shards import write_shard
+from feedback.export.texts import TextChunk, TextTable, find_texts, id_keys, read_texts
 from feedback.hashing import stage_digest
 from feedback.stage import counted
 from schemas.datasets import UNPAIRED_PREFERENCE

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from feedback.export_plan import Places
+from feedback.export.plan import Places
 
 __all__ = ["Run", "indices", "joined_piece", "keep_run"]
 

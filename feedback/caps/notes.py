@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from feedback.cap_plan import CapsPlan
-from feedback.rater_share import ShareCap, least_cap
+from feedback.caps.plan import CapsPlan
+from feedback.caps.rater_share import ShareCap, least_cap
 from feedback.stage import counted
 from schemas.reasons import DropReason
 

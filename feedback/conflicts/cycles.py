@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from feedback.reversals import few_reversals, fewest_reversals
+from feedback.conflicts.reversals import few_reversals, fewest_reversals
 
 __all__ = ["Cycles", "find_cycles", "pairs_of_votes", "preference_pairs"]
 

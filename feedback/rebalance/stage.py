@@ -17,12 +17,11 @@ from typing import Any, Final
 
 import polars as pl
 
-from feedback.balance_notes import balance_figures, balance_notes, strata_figures
 from feedback.config import RebalanceConfig
 from feedback.hashing import order_hash
-from feedback.ratio import Masses, RatioPlan, count_ratio, exact_fraction, plan_ratio
-from feedback.stage import StageResult, count_labels, finish_stage, merge_reports
-from feedback.strata import (
+from feedback.rebalance.notes import balance_figures, balance_notes, strata_figures
+from feedback.rebalance.ratio import Masses, RatioPlan, count_ratio, exact_fraction, plan_ratio
+from feedback.rebalance.strata import (
     CAPPED,
     UNITS_OF_ONE,
     LabelStrata,
@@ -32,6 +31,7 @@ from feedback.strata import (
     stratum_columns,
     weight_units,
 )
+from feedback.stage import StageResult, count_labels, finish_stage, merge_reports
 from schemas.errors import ShapeError
 from schemas.manifest import Ratio
 from schemas.reasons import DropReason

@@ -9,7 +9,7 @@ the widest band, in a narrower one |p - 1/2| over its value at the edge. It is w
 KTO pulls a row up by lambda_D * sigma'(beta (r - z0)) and its twin down by lambda_U * sigma'(beta (z0 - r)), sigma' is
 even, so rows of weight p and 1 - p with equal lambdas pull like one row of weight |2p - 1|.
 
-Pairs whose preferences run in a circle (`feedback.cycles`) are counted before anything is decided, or left out.
+Pairs whose preferences run in a circle (see `cycles`) are counted before anything is decided, or left out.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Any, Final
 import polars as pl
 
 from feedback.config import ConflictConfig
-from feedback.conflict_notes import conflict_notes
-from feedback.cycles import Cycles, find_cycles, pairs_of_votes
+from feedback.conflicts.cycles import Cycles, find_cycles, pairs_of_votes
+from feedback.conflicts.notes import conflict_notes
 from feedback.stage import StageResult, count_labels, finish_stage
 from schemas.reasons import DropReason
 from schemas.settings import settings_to_dict

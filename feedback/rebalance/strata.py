@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from feedback.apportion import Counts, apportion_capped
+from feedback.rebalance.apportion import Counts, apportion_capped
 
 __all__ = [
     "CAPPED",

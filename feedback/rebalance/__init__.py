@@ -1,0 +1,23 @@
+"""Stage `rebalance`: the ratio of labels brought into its range, with exact counts and their arithmetic."""
+
+from feedback.rebalance.stage import (
+    RebalancePlan,
+    apply_rebalance,
+    base_weights,
+    merge_rebalance,
+    narrow_columns,
+    ratio_of_report,
+    rebalance,
+    rebalance_plan,
+)
+
+__all__ = [
+    "RebalancePlan",
+    "apply_rebalance",
+    "base_weights",
+    "merge_rebalance",
+    "narrow_columns",
+    "ratio_of_report",
+    "rebalance",
+    "rebalance_plan",
+]
