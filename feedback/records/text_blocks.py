@@ -13,7 +13,7 @@ from feedback.records.raw_record import RawRecord, too_large_record
 
 __all__ = ["BLOCK_BYTES", "TextBlock", "read_text_blocks"]
 
-BLOCK_BYTES: Final = 8 << 20
+BLOCK_BYTES: Final = 16 << 20
 """Size of a block: large enough that its overhead is nothing, small enough that several fit into memory."""
 
 
