@@ -68,7 +68,11 @@ class StagedEngine:
         self._engine = engine
 
     def folder(self, name: str) -> Path:
-        """Where the kernel of the stage `name` writes; what is there and not from a complete stage is deleted."""
+        """Where the kernel of the stage `name` writes; what is there and not from a complete stage is deleted.
+
+        Raises:
+            UsageError: the name cannot be that of a folder.
+        """
         if not _NAME.fullmatch(name):
             raise UsageError(
                 "a stage's name is also the name of its folder",
