@@ -11,7 +11,8 @@ from typing import Any
 from feedback.config import CurateConfig, SourceConfig
 from feedback.pipeline import default_config
 
-WORDS = [f"{first}{second}" for first in ("ka", "lo", "mi", "ne", "po", "ru", "sa", "te") for second in "abcdefghijklm"]
+_FIRST = ("ka", "lo", "mi", "ne", "po", "ru", "sa", "te")  # codespell:ignore te
+WORDS = [f"{first}{second}" for first in _FIRST for second in "abcdefghijklm"]
 
 
 def story(seed: object, words: int) -> str:
