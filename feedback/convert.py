@@ -93,8 +93,9 @@ def convert_notes(figures: Mapping[str, Any]) -> list[str]:
     if figures.get("unordered_records"):
         records = counted(figures["unordered_records"], "record id")
         notes.append(
-            f"{records} with different contents and no time that says which is the latest: the one with the greatest "
-            "id was kept. If they are different records, give their sources different names."
+            f"{records} with different contents and no time that says which is the latest: the one with the latest "
+            "known time, else with the greatest id, was kept. If they are different records, give their sources "
+            "different names."
         )
     return notes
 

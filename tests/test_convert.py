@@ -82,6 +82,13 @@ def test_revisions_without_times_are_settled_by_id_and_said_so(tmp_path: Path) -
     assert "1 record id with different contents" in result.report.notes[0]
 
 
+def test_one_revision_without_a_time_leaves_the_order_unknown(tmp_path: Path) -> None:
+    both = [event(record="7", label=True, minutes=1), event(record="7", label=False)]
+    result = converted(tmp_path, both)
+    assert result.kept["text_id"].to_list() == [both[0]["event_id"]]
+    assert "1 record id with different contents" in result.report.notes[0]
+
+
 def test_the_same_record_twice_is_left_to_dedup(tmp_path: Path) -> None:
     assert converted(tmp_path, [event(), event()]).kept.height == 2
 
