@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from schemas.messages import Message
 
-__all__ = ["Draft", "EventDraft", "Format", "PairDraft", "PlainVotes", "Time"]
+__all__ = ["Draft", "EventDraft", "Format", "Join", "PairDraft", "PlainVotes", "Time"]
 
 Time = datetime | int | float | str
 """A point in time as sources give it: ISO 8601, or seconds since 1970."""
@@ -114,6 +114,27 @@ class PlainVotes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Join:
+    """What a record lacks and another file has: judgements in one file, the answers that they are about in another.
+
+    Args:
+        what: what the other file holds, in the plural, as messages call it.
+        key: dotted path of the id in the record.
+        other: dotted path of the same id in the records of the other file.
+        into: top-level key of the record under which the other record is placed, where it is not there already.
+        is_many: place a list of all records with the id, in the order of the file, instead of the only one.
+        is_itself: the other file is the same file, unless another one is named.
+    """
+
+    what: str
+    key: str
+    other: str
+    into: str
+    is_many: bool = False
+    is_itself: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
     """A way in which sources write feedback.
 
@@ -128,6 +149,7 @@ class Format:
         writes: whether `feedback.transcode` can write it.
         plain: the fields of its plain records, if it has any.
         rankings: what parses a record under each value of the setting `ranking`, for formats that rank answers.
+        join: what its records need from another file, where judgements and texts are exported apart.
     """
 
     name: str
@@ -140,3 +162,4 @@ class Format:
     writes: bool = False
     plain: PlainVotes | None = None
     rankings: Mapping[str, Callable[[dict[str, Any]], Iterator[Draft]]] | None = None
+    join: Join | None = None
