@@ -14,8 +14,9 @@ from typing import Any, Final
 
 import numpy as np
 import polars as pl
+import polars_hash as plh
 from numpy.typing import NDArray
-from xxhash import xxh3_64_intdigest, xxh3_128, xxh3_128_digest, xxh3_128_hexdigest, xxh3_128_intdigest
+from xxhash import xxh3_64_intdigest, xxh3_128, xxh3_128_hexdigest, xxh3_128_intdigest
 
 from schemas.messages import Message
 
@@ -30,15 +31,17 @@ __all__ = [
     "row_keys",
     "side_ids",
     "stable_id",
+    "stable_ids",
     "stage_digest",
     "text_keys",
-    "turn_digests",
+    "turn_hashes",
 ]
 
 Keys = NDArray[np.uint64]
 """Keys of 64 bits, one for each row. [N] uint64."""
 
 _SLICE: Final = 500_000
+_TEXT: Final = "text"
 _LOW_HALF: Final = 2**64 - 1
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 _FIRST: Final = np.uint64(0xBF58476D1CE4E5B9)
@@ -53,6 +56,25 @@ def stable_id(*parts: str) -> str:
     """
     encoded = [part.encode("utf-8") for part in parts]
     return xxh3_128_hexdigest(b"".join(b"%d:%b" % (len(part), part) for part in encoded))
+
+
+def stable_ids(*parts: str | pl.Series) -> pl.Series:
+    """`stable_id` of many lists of texts.
+
+    >>> stable_ids("a", pl.Series(["bc"])).item() == stable_id("a", "bc")
+    True
+
+    Args:
+        parts: a text that is the same in all lists, or a column with the text of each. [N] string, without nulls.
+    """
+    columns = {f"part_{place}": part for place, part in enumerate(parts) if isinstance(part, pl.Series)}
+    framed = [
+        pl.concat_str(pl.col(name).str.len_bytes().cast(pl.String), pl.lit(":"), name)
+        if (name := f"part_{place}") in columns
+        else pl.lit(f"{len(str(part).encode('utf-8'))}:{part}")
+        for place, part in enumerate(parts)
+    ]
+    return _hex_digests(pl.DataFrame(columns).select(pl.concat_str(framed)).to_series(), seed=0)
 
 
 def hex_key(identifier: str) -> int:
@@ -103,15 +125,14 @@ def messages_hash(messages: Sequence[Message]) -> str:
     return f"{digest:032x}"
 
 
-def turn_digests(role: str, texts: Iterable[bytes | memoryview]) -> list[bytes]:
-    """The digests of `messages_hash` for lists of one turn each, 16 bytes each.
+def turn_hashes(role: str, texts: pl.Series) -> pl.Series:
+    """`messages_hash` of lists of one turn each.
 
     Args:
         role: the role of every turn.
-        texts: their exact texts in UTF-8, see `exact_text`.
+        texts: their exact texts, see `exact_text`. [N] string, or binary in UTF-8.
     """
-    seed = _role_seed(role, 0)
-    return [xxh3_128_digest(text, seed) for text in texts]
+    return _hex_digests(texts, _role_seed(role, 0))
 
 
 def text_keys(texts: pl.Series) -> pl.Series:
@@ -120,7 +141,7 @@ def text_keys(texts: pl.Series) -> pl.Series:
     Args:
         texts: texts without nulls. [N] string.
     """
-    return pl.Series(texts.name, [xxh3_64_intdigest(text.encode("utf-8")) for text in texts.to_list()], pl.UInt64)
+    return texts.to_frame(_TEXT).select(plh.col(_TEXT).nchash.xxh3_64()).to_series().rename(texts.name)
 
 
 def exact_text(text: str) -> str:
@@ -214,6 +235,11 @@ def _column_bytes(column: pl.Series) -> Iterable[bytes | memoryview]:
     else:
         values = column.to_physical()
         yield values.fill_null(False if values.dtype == pl.Boolean else 0).to_numpy().tobytes()
+
+
+def _hex_digests(texts: pl.Series, seed: int) -> pl.Series:
+    digests = plh.col(_TEXT).nchash.xxh3_128(seed=seed, return_binary=True, byte_order="big")
+    return texts.to_frame(_TEXT).select(digests.bin.encode("hex")).to_series().rename(texts.name)
 
 
 def _role_seed(role: str, digest: int) -> int:

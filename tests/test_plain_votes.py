@@ -213,4 +213,4 @@ def test_plain_records_are_read_as_columns(tmp_path: Path) -> None:
     assert THUMBS.keys is not None
     ((places, table),) = read_columns(lines, plain_schema(THUMBS.plain, rows[:1]))
     found = find_plain(table, THUMBS.plain, THUMBS.keys)
-    assert places[found].tolist() == [0, 1, 2]
+    assert places[found.rows].tolist() == [0, 1, 2]

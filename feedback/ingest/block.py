@@ -25,10 +25,11 @@ from numpy.typing import NDArray
 from feedback.engine import written_whole
 from feedback.formats import Format
 from feedback.formats.drafts import EventDraft, PlainVotes
+from feedback.ingest.arrow_columns import gathered
 from feedback.ingest.draft_tables import Row, draft_row, rows_to_table
 from feedback.ingest.format_check import FIRST_RECORDS, FormatCheck, Miss
 from feedback.ingest.keys import SketchSettings, event_keys, outcome_sum, pair_keys
-from feedback.ingest.plain_votes import find_plain, plain_events, plain_schema
+from feedback.ingest.plain_votes import Plain, find_plain, plain_events, plain_schema
 from feedback.ingest.source_format import open_format
 from feedback.near import Sketches, SketchFile, write_sketches
 from feedback.records.json_columns import Lines, read_columns, split_lines
@@ -146,13 +147,12 @@ def _read_text(block: TextBlock, made: _Made) -> None:
         )
         schema = plain_schema(votes, [value for value in sample if value is not None])
         for places, table in read_columns(lines, schema):
-            rows = find_plain(table, votes, made.format.keys)
-            if len(rows):
-                chosen = table if len(rows) == table.num_rows else table.take(pa.array(rows))
-                made.add_plain(chosen, votes, lines, places[rows], block.first_line)
-                first = min(first, int(places[rows[0]]))
-                is_left[places[rows]] = False
-                made.note_fields(name for name in chosen.column_names if chosen.column(name).null_count < len(rows))
+            plain = find_plain(table, votes, made.format.keys)
+            if len(plain.rows):
+                at = places[plain.rows]
+                made.add_plain(plain, votes, lines, at, block.first_line)
+                first = min(first, int(at[0]))
+                is_left[at] = False
     places = np.flatnonzero(is_left)
     left = [item for item in zip(places.tolist(), lines.at(places), strict=True) if item[1].strip(b" \t\r")]
     values, rejects = decode_lines([line for _, line in left])
@@ -198,12 +198,14 @@ class _Made:
         self._check.accepted()
 
     def add_plain(
-        self, table: pa.Table, votes: PlainVotes, lines: Lines, places: NDArray[np.int64], first_line: int
+        self, plain: Plain, votes: PlainVotes, lines: Lines, places: NDArray[np.int64], first_line: int
     ) -> None:
         """Take plain records, and where their lines are."""
         self._count += len(places)
         self._numbers.append(first_line + places)
-        self._plain.append(plain_events(table, lines, places, votes, self._task.source, self._task.key))
+        self._plain.append(plain_events(plain, lines, places, votes, self._task.source, self._task.key))
+        columns = zip(plain.table.column_names, plain.table.columns, strict=True)
+        self.note_fields(name for name, column in columns if column.null_count < len(places))
 
     def add_records(self, records: Iterator[RawRecord] | Sequence[RawRecord]) -> None:
         """Take records one by one.
@@ -275,7 +277,7 @@ class _Made:
             return events
         others = [self._records[owner][0].line for owner in self._owners["events"] if owner not in self._broken]
         numbers = np.concatenate([*self._numbers, np.array(others, dtype=np.int64)])
-        return events.take(pa.array(np.argsort(numbers, kind="stable")))
+        return gathered(events, np.argsort(numbers, kind="stable"))
 
     def _sound_tables(self) -> dict[str, pa.Table]:
         """The tables of what came as drafts, without the rows of records that break a rule, which are quarantined."""
@@ -289,7 +291,9 @@ class _Made:
         if not broken:
             return tables
         return {
-            name: table.filter(pa.array([owner not in broken for owner in self._owners[name]], pa.bool_()))
+            name: table.filter(
+                pl.Series([owner not in broken for owner in self._owners[name]], dtype=pl.Boolean).to_arrow()
+            )
             for name, table in tables.items()
         }
 

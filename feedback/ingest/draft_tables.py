@@ -11,16 +11,15 @@ from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
-from xxhash import xxh3_128_hexdigest
 
 from feedback.formats.drafts import Draft, EventDraft, PairDraft
-from feedback.hashing import messages_hash
+from feedback.hashing import messages_hash, stable_id
 from feedback.ingest.event_time import read_time
 from feedback.ingest.rater_key import rater_key
 from schemas.errors import RecordRejectedError
 from schemas.reasons import RejectReason
 
-__all__ = ["Row", "draft_row", "event_id_head", "rows_to_table"]
+__all__ = ["Row", "draft_row", "rows_to_table"]
 
 Row = tuple[Any, ...]
 """Values in the order of an Arrow schema."""
@@ -42,18 +41,9 @@ def draft_row(draft: Draft, source: str, raw_sha256: str, place: int, key: bytes
     record_id = draft.record_id or f"sha256:{raw_sha256[:32]}"
     if place:
         record_id = f"{record_id}#{place}"
-    ids = (_record_id(source, record_id, raw_sha256), source, record_id, raw_sha256)
+    ids = (stable_id(source, record_id, raw_sha256), source, record_id, raw_sha256)
     rater = None if draft.rater is None else rater_key(draft.rater, key)
     return _event_row(draft, ids, rater) if isinstance(draft, EventDraft) else _pair_row(draft, ids, rater)
-
-
-def event_id_head(source: str) -> bytes:
-    """What the hashed bytes of every event id of a source begin with.
-
-    Behind it come the length of the record's id in decimal digits, a colon, that id, and the sha256 of the raw record.
-    """
-    name = source.encode("utf-8")
-    return b"%d:%b" % (len(name), name)
 
 
 def rows_to_table(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
@@ -63,12 +53,6 @@ def rows_to_table(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
     columns = list(zip(*rows, strict=True))
     arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
     return pa.Table.from_arrays(arrays, schema=schema)
-
-
-def _record_id(source: str, record_id: str, raw_sha256: str) -> str:
-    name = record_id.encode("utf-8")
-    framed = b"%b%d:%b" % (event_id_head(source), len(name), name)
-    return xxh3_128_hexdigest(framed + bytes.fromhex(raw_sha256))
 
 
 def _event_row(draft: EventDraft, ids: tuple[str, str, str, str], rater: str | None) -> Row:

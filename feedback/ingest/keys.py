@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from feedback.flat_text import flat_text
 from feedback.hashing import mix64, row_keys, text_keys
+from feedback.ingest.arrow_columns import one_chunk
 from feedback.near import Sketches, sketch_texts
 
 __all__ = ["SketchSettings", "event_keys", "outcome_sum", "pair_keys"]
@@ -110,7 +111,7 @@ def _sketches(prompts: pa.Array, completions: pa.Array, settings: SketchSettings
 
 
 def _texts(table: pa.Table, name: str) -> pa.Array:
-    return flat_text(table.column(name).combine_chunks())
+    return flat_text(one_chunk(table.column(name)))
 
 
 def _narrow(table: pa.Table, id_column: str, columns: Sequence[str], hashes: Sequence[str]) -> pl.DataFrame:

@@ -1,0 +1,85 @@
+"""Times of many records at once: the commonest way of writing one as a column, all others one by one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from feedback.ingest.event_time import EPOCH_SECONDS, read_time
+from schemas.errors import RecordRejectedError
+
+__all__ = ["Times", "read_times"]
+
+_MICROSECONDS: Final = 1_000_000
+_TIME: Final = pl.Datetime("us", "UTC")
+_FIRST_SECOND, _LAST_SECOND = EPOCH_SECONDS
+_FIRST_TIME, _LAST_TIME = (datetime.fromtimestamp(seconds, UTC) for seconds in EPOCH_SECONDS)
+_UTC_TEXT: Final = (
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{3}|\.[0-9]{6})?(Z|\+00:00)$"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """What `feedback.ingest.event_time.read_time` says of N values.
+
+    Args:
+        is_read: whether it reads the value, or there is none. [N] bool.
+        when: the time; null where it is not read. [N] datetime.
+        quality: exact, naive or missing. [N] string.
+    """
+
+    is_read: pl.Series
+    when: pl.Series
+    quality: pl.Series
+
+    def at(self, rows: pl.Series) -> Times:
+        """Those of some rows."""
+        return Times(self.is_read.gather(rows), self.when.gather(rows), self.quality.gather(rows))
+
+
+def read_times(column: pl.Series) -> Times:
+    """The times of a column of texts or numbers, all in one type.
+
+    Args:
+        column: times as a source gives them. [N].
+    """
+    quality = pl.select(pl.when(column.is_null()).then(pl.lit("missing")).otherwise(pl.lit("exact"))).to_series()
+    if column.dtype == pl.Int64:
+        is_read = column.is_between(int(_FIRST_SECOND), int(_LAST_SECOND)).fill_null(value=True)
+        seconds = pl.select(pl.when(is_read).then(column)).to_series()
+        return Times(is_read, (seconds * _MICROSECONDS).cast(_TIME), quality)
+    when = _utc_times(column)
+    is_read = column.is_null() | when.is_between(_FIRST_TIME, _LAST_TIME).fill_null(value=False)
+    others = np.flatnonzero(~is_read.to_numpy())
+    if not len(others):
+        return Times(is_read, when, quality)
+    read = [_one_by_one(value) for value in column[others].to_list()]
+    return Times(
+        is_read.scatter(others, [found is not None for found in read]),
+        when.scatter(others, pl.Series([found and found[0] for found in read], dtype=_TIME)),
+        quality.scatter(others, [found[1] if found else "missing" for found in read]),
+    )
+
+
+def _one_by_one(value: Any) -> tuple[datetime | None, str] | None:
+    try:
+        return read_time(value)
+    except RecordRejectedError:
+        return None
+
+
+def _utc_times(column: pl.Series) -> pl.Series:
+    """The times that are written in the commonest way; null where one is written otherwise."""
+    if column.dtype != pl.String:
+        return pl.repeat(None, len(column), dtype=_TIME, eager=True)
+    text = pl.when(column.str.contains(_UTC_TEXT)).then(column.str.replace("+00:00", "Z", literal=True))
+    return (
+        pl.select(text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us", strict=False))
+        .to_series()
+        .dt.replace_time_zone("UTC")
+    )
