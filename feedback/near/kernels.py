@@ -285,13 +285,23 @@ def _read(side, row, kinds, words, tokens, out, bins):
     return key, _shingle(tokens, count, key, words, out, bins)
 
 
+@njit
+def _count_continuing(text):
+    """Number of bytes within code points, of less than 256 bytes: in vector instructions."""
+    count = np.uint8(0)
+    for index in range(len(text)):
+        count = np.uint8(count + np.uint8((text[index] & np.uint8(0xC0)) == np.uint8(0x80)))
+    return count
+
+
 @njit(types.void(_TEXT, _OFFSETS, _I64[::1]), nogil=True, cache=True)
 def count_code_points(text, offsets, chars):
     """Write the number of code points of each text, [N] int64, from the UTF-8 of all and where each begins, [N + 1]."""
     for row in range(len(offsets) - 1):
-        count = 0
-        for index in range(offsets[row], offsets[row + 1]):
-            count += (text[index] & 0xC0) != 0x80
+        begin, end = offsets[row], offsets[row + 1]
+        count = end - begin
+        for part in range(begin, end, 128):
+            count -= _count_continuing(text[part : min(part + 128, end)])
         chars[row] = count
 
 

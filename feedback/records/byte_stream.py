@@ -92,9 +92,9 @@ class ByteStream(io.RawIOBase):
         self._stream = stream
         self._name = name
         self._tally = tally
-        self._pending = memoryview(b"")
         self._head = self._read_file(_GZIP_CHUNK)
         self._new = _decompressor_for(self._head)
+        self._pending = memoryview(b"")
         self._inner: _Decompressor | None = self._new() if self._new else None
         self._chunk = {None: _PLAIN_CHUNK, _new_zstd: _ZSTD_CHUNK}.get(self._new, _GZIP_CHUNK)
         self._has_ended = False
@@ -113,7 +113,7 @@ class ByteStream(io.RawIOBase):
         if self._new is None and not self._head and not self._pending:
             return self._read_plain(buffer)
         filled = 0
-        while filled < len(buffer):
+        while filled < len(buffer) and (self._new is not None or not filled):
             while not self._pending and not self._has_ended:
                 self._pending = memoryview(self._next_bytes())
             count = min(len(buffer) - filled, len(self._pending))

@@ -44,7 +44,7 @@ class Lines:
         ends: byte behind the last one of each line, without its line end. [N].
     """
 
-    data: bytes
+    data: bytes | memoryview
     starts: Places
     ends: Places
 
@@ -53,31 +53,31 @@ class Lines:
 
     def line(self, place: int) -> bytes:
         """The bytes of one line."""
-        return self.data[self.starts[place] : self.ends[place]]
-
-    def spans(self, places: Places) -> list[tuple[int, int]]:
-        """Where several lines begin and end."""
-        return list(zip(self.starts[places].tolist(), self.ends[places].tolist(), strict=True))
+        return bytes(self.data[self.starts[place] : self.ends[place]])
 
     def at(self, places: Places) -> list[bytes]:
         """The bytes of several lines."""
         data = self.data
-        return [data[start:end] for start, end in self.spans(places)]
+        spans = zip(self.starts[places].tolist(), self.ends[places].tolist(), strict=True)
+        return [bytes(data[start:end]) for start, end in spans]
 
 
-def split_lines(data: bytes) -> Lines:
+def split_lines(data: bytes | memoryview) -> Lines:
     r"""The lines of `data`; the last one may lack its line end.
 
     >>> lines = split_lines(b"a\r\nb")
     >>> [lines.line(place) for place in range(len(lines))]
     [b'a', b'b']
     """
+    from feedback.records.byte_kernels import count_bytes, find_newlines
+
     signs = np.frombuffer(data, dtype=np.uint8)
-    ends = np.flatnonzero(signs == _NEWLINE)
-    if len(data) and not data.endswith(b"\n"):
-        ends = np.append(ends, len(data))
+    ends = np.empty(count_bytes(signs, 0, _NEWLINE), dtype=np.int64)
+    find_newlines(signs, ends)
+    if len(signs) and signs[-1] != _NEWLINE:
+        ends = np.append(ends, len(signs))
     starts = np.concatenate((np.zeros(min(len(ends), 1), np.int64), ends[:-1] + 1))
-    if b"\r" in data:
+    if count_bytes(signs, 0, _RETURN):
         ends = ends.copy()
         while len(returned := np.flatnonzero((ends > starts) & (signs[np.maximum(ends - 1, 0)] == _RETURN))):
             ends[returned] -= 1
@@ -99,6 +99,8 @@ def read_columns(lines: Lines, schema: pa.Schema) -> Iterator[tuple[Places, pa.T
 
 
 def _candidates(lines: Lines) -> Places:
+    from feedback.records.byte_kernels import count_bytes
+
     signs = np.frombuffer(lines.data, dtype=np.uint8)
     if not len(lines):
         return np.zeros(0, np.int64)
@@ -109,9 +111,8 @@ def _candidates(lines: Lines) -> Places:
         & (signs[np.maximum(lines.ends - 1, 0)] == _CLOSE)
     )
     # The bit 0x20 is all that tells `[` from `{`.
-    is_bracket = (signs | _CASE) == _OPEN
-    if np.count_nonzero(is_bracket) > MAX_DEPTH + len(lines):
-        at = np.flatnonzero(is_bracket)
+    if count_bytes(signs, _CASE, _OPEN) > MAX_DEPTH + len(lines):
+        at = np.flatnonzero((signs | _CASE) == _OPEN)
         is_object &= np.searchsorted(at, lines.ends) - np.searchsorted(at, lines.starts) <= MAX_DEPTH
     return np.flatnonzero(is_object & ~long_numbers(signs, lines.ends))
 
@@ -169,7 +170,7 @@ def _sift(lines: Lines, places: Places, schema: pa.Schema) -> Places:
     return np.array(sound, dtype=np.int64)
 
 
-def _text(lines: Lines, places: Places) -> bytes:
+def _text(lines: Lines, places: Places) -> bytes | memoryview:
     if len(places) == len(lines):
         return lines.data
     first, last = int(places[0]), int(places[-1])
@@ -178,7 +179,7 @@ def _text(lines: Lines, places: Places) -> bytes:
     return b"\n".join(lines.at(places))
 
 
-def _parse(text: bytes, rows: int, schema: pa.Schema) -> pa.Table | None:
+def _parse(text: bytes | memoryview, rows: int, schema: pa.Schema) -> pa.Table | None:
     try:
         table = pyarrow.json.read_json(
             pa.BufferReader(text),
@@ -193,7 +194,7 @@ def _parse(text: bytes, rows: int, schema: pa.Schema) -> pa.Table | None:
     return table.combine_chunks() if table.num_rows == rows else None
 
 
-def _is_utf8(text: bytes) -> bool:
+def _is_utf8(text: bytes | memoryview) -> bool:
     """Whether `text` is UTF-8, without making a text of it, which takes four times its room."""
     span = np.array([0, len(text)], dtype=np.int64)
     whole = pa.LargeBinaryArray.from_buffers(pa.large_binary(), 1, [None, pa.py_buffer(span), pa.py_buffer(text)])

@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from feedback.records.byte_stream import ByteStream
 from feedback.records.json_text import read_json_lines
@@ -15,6 +18,10 @@ __all__ = ["BLOCK_BYTES", "TextBlock", "read_text_blocks"]
 
 BLOCK_BYTES: Final = 16 << 20
 """Size of a block: large enough that its overhead is nothing, small enough that several fit into memory."""
+
+_NEWLINE: Final = ord("\n")
+_STEP: Final = 1 << 18
+"""Bytes that are looked at at once: they, and what is made of them, stay in a core's cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +36,11 @@ class TextBlock:
 
     file: str
     first_line: int
-    data: bytes
+    data: bytes | memoryview
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As another process gets it: with the bytes themselves."""
+        return TextBlock, (self.file, self.first_line, bytes(self.data))
 
 
 def read_text_blocks(
@@ -46,37 +57,54 @@ def read_text_blocks(
     """
     # Not more than a record may have, so that only the first line of a block can be too long.
     size = min(block_bytes or BLOCK_BYTES, max_bytes)
-    line, rest = 1, b""
-    while chunk := stream.read(size):
-        cut = chunk.rfind(b"\n") + 1
-        if cut and len(rest) + chunk.find(b"\n") <= max_bytes:
-            data = b"".join((rest, memoryview(chunk)[:cut]))
-            yield TextBlock(file, line, data)
-            line += data.count(b"\n")
-            rest = chunk[cut:]
-            continue
-        text = rest + chunk
-        if _is_too_long(text, max_bytes):
-            length, rest = _skip_line(stream, text, size)
+    line, rest = 1, memoryview(b"")
+    while len(signs := _read_behind(rest, stream, size)) > len(rest):
+        if _is_too_long(signs, max_bytes):
+            text = signs.tobytes()
+            length, left = _skip_line(stream, text, size)
             head = text[: min(length, max_bytes + 2)]
             yield [too_large_record(file, line, head, length, max_bytes)]
             line += 1
-            text = rest
-        cut = text.rfind(b"\n") + 1
+            signs = np.frombuffer(left, dtype=np.uint8)
+        cut = _behind_last_line(signs)
         if cut:
-            data = text[:cut]
-            yield TextBlock(file, line, data)
-            line += data.count(b"\n")
-        rest = text[cut:]
+            yield TextBlock(file, line, memoryview(signs)[:cut])  # type: ignore[arg-type]
+            line += _count_lines(signs[:cut])
+        rest = memoryview(signs)[cut:]  # type: ignore[arg-type]
     tail: io.BufferedReader = io.BufferedReader(io.BytesIO(rest))
     for record in read_json_lines(tail, source, file, max_bytes):
         yield [replace(record, line=record.line + line - 1)]
 
 
-def _is_too_long(text: bytes, max_bytes: int) -> bool:
-    """Whether the first line of `text`, as far as it is there, has too many bytes."""
-    if len(text) <= max_bytes:
+def _read_behind(rest: memoryview, stream: io.BufferedReader, size: int) -> NDArray[np.uint8]:
+    """`rest` and at most `size` bytes behind it, read into place; no more than `rest` at the end of the stream."""
+    signs = np.empty(len(rest) + size, dtype=np.uint8)
+    room = memoryview(signs)  # type: ignore[arg-type]
+    room[: len(rest)] = rest
+    return signs[: len(rest) + stream.readinto(room[len(rest) :])]
+
+
+def _behind_last_line(signs: NDArray[np.uint8]) -> int:
+    """The place behind the last line end; 0 where there is none."""
+    for end in range(len(signs), 0, -_STEP):
+        begin = max(end - _STEP, 0)
+        found = signs[begin:end].tobytes().rfind(b"\n")
+        if found >= 0:
+            return begin + found + 1
+    return 0
+
+
+def _count_lines(signs: NDArray[np.uint8]) -> int:
+    return sum(
+        np.count_nonzero(signs[begin : begin + _STEP] == _NEWLINE).item() for begin in range(0, len(signs), _STEP)
+    )
+
+
+def _is_too_long(signs: NDArray[np.uint8], max_bytes: int) -> bool:
+    """Whether the first line, as far as it is there, has too many bytes."""
+    if len(signs) <= max_bytes or (signs[: min(max_bytes + 1, _STEP)] == _NEWLINE).any():
         return False
+    text = signs.tobytes()
     end = text.find(b"\n")
     size = end if end >= 0 else len(text)
     return size > max_bytes and len(text[:size].rstrip(b"\r")) > max_bytes

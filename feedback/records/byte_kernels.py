@@ -1,0 +1,60 @@
+"""Compiled loops over the bytes of a block: where its lines end, and how often a byte occurs.
+
+Bytes are looked at 128 at a time, which compiles into vector instructions. Imported only by functions that are about to
+use it, as loading numba takes a fifth of a second.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, types
+
+__all__ = ["count_bytes", "find_newlines"]
+
+_SIGNS = types.Array(types.uint8, 1, "C", readonly=True)
+_AT_ONCE = 128
+_NEWLINE = np.uint8(10)
+
+
+@njit
+def _count(signs, bits, value):
+    """Of less than 256 bytes, so that a byte holds the count; indices from 0, so that no negative one is looked for."""
+    count = np.uint8(0)
+    for place in range(len(signs)):
+        count = np.uint8(count + np.uint8((signs[place] | bits) == value))
+    return count
+
+
+@njit(types.int64(_SIGNS, types.uint8, types.uint8), nogil=True, cache=True)
+def count_bytes(signs, bits, value):
+    """Number of bytes that are `value` once `bits` are set in them.
+
+    Args:
+        signs: bytes. [B] uint8.
+        bits: bits that do not matter, 0 for none.
+        value: the byte looked for, these bits set.
+    """
+    count, whole = 0, len(signs) // _AT_ONCE * _AT_ONCE
+    for begin in range(0, whole, _AT_ONCE):
+        count += _count(signs[begin : begin + _AT_ONCE], bits, value)
+    for place in range(whole, len(signs)):
+        count += (signs[place] | bits) == value
+    return count
+
+
+@njit(types.void(_SIGNS, types.int64[::1]), nogil=True, cache=True)
+def find_newlines(signs, places):
+    """Write the place of every line feed.
+
+    Args:
+        signs: bytes. [B] uint8.
+        places: written here; as many as there are. [N] int64.
+    """
+    line, whole = 0, len(signs) // _AT_ONCE * _AT_ONCE
+    for begin in range(0, len(signs), _AT_ONCE):
+        if begin < whole and _count(signs[begin : begin + _AT_ONCE], np.uint8(0), _NEWLINE) == 0:
+            continue
+        for place in range(begin, min(begin + _AT_ONCE, len(signs))):
+            if signs[place] == _NEWLINE:
+                places[line] = place
+                line += 1
