@@ -196,6 +196,9 @@ def curate(
     IN... is one config file (.toml), which may name several sources, or raw files with --from. A dataset that is
     already there, made from the same files with the same config, is left alone.
     """
+    from cli.lean_start import start_lean
+
+    start_lean()
     from cli.progress import shown_progress
     from feedback.pipeline import curate as curate_feedback
 

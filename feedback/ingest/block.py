@@ -272,9 +272,10 @@ class _Made:
 
     def _in_order(self, drafted: pa.Table) -> pa.Table:
         """The events of plain records and of `drafted` ones, by their lines."""
-        events = pa.concat_tables([*self._plain, drafted])
-        if len(self._plain) + bool(drafted.num_rows) < 2:
-            return events
+        tables = [table for table in (*self._plain, drafted) if table.num_rows]
+        if len(tables) < 2:
+            return tables[0] if tables else drafted
+        events = pa.concat_tables(tables)
         others = [self._records[owner][0].line for owner in self._owners["events"] if owner not in self._broken]
         numbers = np.concatenate([*self._numbers, np.array(others, dtype=np.int64)])
         return gathered(events, np.argsort(numbers, kind="stable"))

@@ -22,6 +22,9 @@ _UTC_TEXT: Final = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{3}|\.[0-9]{6})?(Z|\+00:00)$"
 )
 
+_SECONDS_LENGTH: Final = len("2026-01-05T09:51:39")
+_FRACTION: Final = r"\.([0-9]+)"
+
 
 @dataclass(frozen=True, slots=True)
 class Times:
@@ -77,9 +80,10 @@ def _utc_times(column: pl.Series) -> pl.Series:
     """The times that are written in the commonest way; null where one is written otherwise."""
     if column.dtype != pl.String:
         return pl.repeat(None, len(column), dtype=_TIME, eager=True)
-    text = pl.when(column.str.contains(_UTC_TEXT)).then(column.str.replace("+00:00", "Z", literal=True))
-    return (
-        pl.select(text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us", strict=False))
-        .to_series()
-        .dt.replace_time_zone("UTC")
-    )
+    text = pl.when(column.str.contains(_UTC_TEXT)).then(column)
+    seconds = text.str.head(_SECONDS_LENGTH).str.to_datetime("%Y-%m-%dT%H:%M:%S", time_unit="us", strict=False)
+    if column.str.contains(".", literal=True).any():
+        # Read apart: with the fraction in the format, all take four times as long.
+        digits = text.str.extract(_FRACTION).str.pad_end(6, "0").cast(pl.Int64)
+        seconds = seconds + pl.duration(microseconds=digits.fill_null(0))
+    return pl.select(seconds).to_series().dt.replace_time_zone("UTC")

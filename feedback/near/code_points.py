@@ -1,17 +1,21 @@
 """What each code point is to the tokenizer, and what it becomes when a text is normalised.
 
 The tables cover the first two planes, where nearly all text lies, and are built from `unicodedata` when the first text
-that is not ASCII comes. Beyond them stand rare ideographs, each a token, and a few format characters.
+that is not ASCII comes; they are kept on disk. Beyond them stand rare ideographs, each a token, and a few format
+characters.
 """
 
 from __future__ import annotations
 
 import unicodedata
 from functools import cache
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from feedback.near.kept_tables import Tables, kept_tables
 
 __all__ = [
     "BREAK",
@@ -124,7 +128,12 @@ def ascii_kinds() -> NDArray[np.uint8]:
 
 @cache
 def code_points() -> CodePoints:
-    """All tables; built once in a process."""
+    """All tables; read or built once in a process."""
+    tables = kept_tables(_build, Path(__file__), dict.fromkeys(("kinds", "quick", "folds"), TABLE_SIZE))
+    return CodePoints(**tables)
+
+
+def _build() -> Tables:
     characters = [chr(code) if not 0xD800 <= code < 0xE000 else " " for code in range(TABLE_SIZE)]
     # joined by a line feed, which neither composes nor folds, so that all are normalised in three calls
     folded = normalized("\n".join(characters)).split("\n")
@@ -144,7 +153,12 @@ def code_points() -> CodePoints:
             else:
                 folds[code] = EXPANDS + 32 * len(expansions) + len(fold)
                 expansions += map(ord, fold)
-    return CodePoints(_kinds(characters), quick, folds, np.array(expansions, np.uint32))
+    return {
+        "kinds": _kinds(characters),
+        "quick": quick,
+        "folds": folds,
+        "expansions": np.array(expansions, np.uint32),
+    }
 
 
 def _second_halves(characters: list[str]) -> set[str]:

@@ -8,7 +8,7 @@ from typing import Final
 
 __all__ = ["preload"]
 
-_LOOPS: Final = ("feedback.near.kernels", "feedback.near.pair_kernels")
+_LOOPS: Final = ("feedback.near.kernels", "feedback.near.pair_kernels", "feedback.records.byte_kernels")
 
 
 def preload() -> None:

@@ -1,0 +1,63 @@
+"""A quick start for commands of curation: what they need is loaded beside other work, what they do not need is not.
+
+numba looks for scipy and coverage, pyarrow for pandas, and each loads them where they are installed, though nothing
+here uses them: together half a second. All this concerns the whole process, so it is done for a command only, never for
+a program that imports `feedback`.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from types import ModuleType
+from typing import Final
+
+__all__ = ["start_lean"]
+
+_NOT_NEEDED: Final = ("coverage", "pandas", "scipy")
+_CONTAINERS: Final = 100_000
+"""Containers made before garbage in cycles is looked for: a block of ten thousand records makes more than the 700 that
+Python takes, and no cycles."""
+
+
+def start_lean() -> None:
+    """Begin to load numba and pyarrow in a thread; to be called before numpy is imported."""
+    # Linear algebra is not used, and its threads spin for work.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    gc.set_threshold(_CONTAINERS)
+    threading.Thread(target=_load, name="thumbline-start", daemon=True).start()
+
+
+def _load() -> None:
+    with _hidden(_NOT_NEEDED):
+        import numba.np.arraymath  # noqa: F401 - it looks for scipy
+        import pyarrow as pa
+
+        pa.array([0])  # it looks for pandas
+
+
+@contextmanager
+def _hidden(names: Sequence[str]) -> Iterator[None]:
+    """Packages that this thread cannot import meanwhile; other threads can, and what is loaded already stays."""
+    finder = _Hiding(names)
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _Hiding(MetaPathFinder):
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = frozenset(names)
+        self._thread = threading.get_ident()
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
+        del path, target
+        if fullname in self._names and threading.get_ident() == self._thread:
+            raise ModuleNotFoundError(f"{fullname} is not needed here", name=fullname)

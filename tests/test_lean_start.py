@@ -1,0 +1,55 @@
+"""A lean start leaves out what is not needed, in its own thread only, and the command still works."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+CURATE = """
+import sys
+from cli.main import run
+code = run(["curate", "sample_data/thumbs.jsonl", "--from", "thumbs", "-o", sys.argv[1], "--json"])
+loaded = {"scipy", "coverage", "pandas"} & set(sys.modules)
+assert code == 0, code
+assert not loaded, loaded
+assert "numba" in sys.modules
+"""
+
+OTHER_THREAD = """
+import threading
+from cli.lean_start import _hidden
+entered, leave = threading.Event(), threading.Event()
+refused = []
+def hide():
+    with _hidden(("pandas",)):
+        try:
+            import pandas
+        except ModuleNotFoundError as error:
+            refused.append(error.name)
+        entered.set()
+        leave.wait()
+thread = threading.Thread(target=hide)
+thread.start()
+entered.wait()
+import pandas
+leave.set()
+thread.join()
+assert refused == ["pandas"], refused
+assert pandas.__version__
+"""
+
+
+def run_python(code: str, *arguments: str) -> None:
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_curate_loads_neither_scipy_nor_coverage_nor_pandas(tmp_path: Path) -> None:
+    run_python(CURATE, str(tmp_path / "dataset"))
+
+
+def test_what_one_thread_cannot_import_another_can() -> None:
+    run_python(OTHER_THREAD)
