@@ -21,12 +21,11 @@ from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapt
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 from xxhash import xxh3_128
 
-from feedback.engine.files import PARTIAL_SUFFIX
+from feedback.engine.files import PARTIAL_SUFFIX, written_whole
 from feedback.engine.plan import Engine
 from feedback.hashing import stable_id
 from schemas import __version__
 from schemas.errors import UsageError
-from schemas.manifest import write_last
 
 __all__ = ["STAGE_FILE", "FileBatch", "StagedEngine", "digest_files"]
 
@@ -106,7 +105,9 @@ class StagedEngine:
         encoded = results.encode(found)
         files = self._list_files(name)
         content = {"stamp": stamp, "files": files, "results": encoded}
-        write_last(folder / STAGE_FILE, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        # Not flushed to the disk: where a power cut takes it, the stage is not complete.
+        with written_whole(folder / STAGE_FILE) as partial:
+            partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
         return found
 
     def _stamp(self, name: str, kernel: Callable[[T], R], tasks: Iterable[T], key: str) -> dict[str, Any]:
