@@ -177,12 +177,12 @@ class Stages:
         partitions = number_of_partitions(self.raw.report.rows_kept)
         if partitions == 1:
             return [(events, pairs)]
-        batches = max(-(-len(events) // _FILES_A_TASK), -(-len(pairs) // _FILES_A_TASK))
+        batches = -(-max(len(events), len(pairs)) // _FILES_A_TASK)
         tasks = [
             KeysTask(
                 number,
-                _batch(events, number),
-                _batch(pairs, number),
+                events[number::batches],
+                pairs[number::batches],
                 clusters.groups,
                 partitions,
                 self._engine.folder("keys"),
@@ -231,10 +231,6 @@ def _merged(
 ) -> StageReport:
     report = merge_reports(parts)
     return replace(report, digest_in=digest_in, notes=tuple(notes(report.figures)))
-
-
-def _batch(files: Sequence[Path], number: int) -> tuple[Path, ...]:
-    return tuple(files[number * _FILES_A_TASK : (number + 1) * _FILES_A_TASK])
 
 
 def _pieces(written: Sequence[Scattered], number: int) -> tuple[Path, ...]:
