@@ -1,7 +1,7 @@
 """One plan, two engines: stages as kernels over files, run on this machine or on a Ray cluster with the same digest.
 
     plan      what a stage is: Map, Shuffle, Agg; the protocol `Engine`
-    files     what kernels read and write: whole Parquet files, partitions by a stable hash
+    files     what kernels read and write: whole files, partitions by a stable hash
     staging   the stages of a plan on disk; a complete one is skipped
     local     all cores of this machine
     ray       a Ray cluster (extra `ray`)
@@ -19,8 +19,10 @@ from feedback.engine.files import (
     Piece,
     Scattered,
     partition_numbers,
+    read_arrow,
     read_partition,
     scatter,
+    write_arrow,
     write_parquet,
     written_whole,
 )
@@ -42,8 +44,10 @@ __all__ = [
     "StagedEngine",
     "open_engine",
     "partition_numbers",
+    "read_arrow",
     "read_partition",
     "scatter",
+    "write_arrow",
     "write_parquet",
     "written_whole",
 ]

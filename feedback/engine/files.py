@@ -1,4 +1,6 @@
-"""What kernels read and write: Parquet files that are whole or absent, and rows scattered into partitions.
+"""What kernels read and write: files that are whole or absent, and rows scattered into partitions.
+
+Parquet is for what stays or is sent around, Arrow for what the next stage reads: it is mapped, not copied.
 
 A kernel may be run twice, even at the same time, when a node is lost. So every file is written under a name of its own
 and renamed into place: both runs write the same bytes, and the last rename wins. Nothing is flushed to the disk: what a
@@ -18,6 +20,7 @@ from typing import Final
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from feedback.hashing import mix64
 
@@ -26,8 +29,10 @@ __all__ = [
     "Piece",
     "Scattered",
     "partition_numbers",
+    "read_arrow",
     "read_partition",
     "scatter",
+    "write_arrow",
     "write_parquet",
     "written_whole",
 ]
@@ -72,6 +77,30 @@ def write_parquet(frame: pl.DataFrame, path: Path) -> Path:
     with written_whole(path) as partial:
         frame.write_parquet(partial, compression="lz4", statistics=False)
     return path
+
+
+def write_arrow(frame: pl.DataFrame, path: Path) -> Path:
+    """Write `frame` to `path` as an Arrow file, whole or not at all."""
+    table = frame.to_arrow(compat_level=pl.CompatLevel.newest())
+    with (
+        written_whole(path) as partial,
+        pa.OSFile(str(partial), "wb") as sink,
+        pa.ipc.new_file(sink, table.schema) as writer,
+    ):
+        writer.write_table(table)
+    return path
+
+
+def read_arrow(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """The rows of a file of `write_arrow`: the file itself, mapped into memory; what is not looked at is not read.
+
+    Args:
+        path: the file.
+        columns: columns to read; null reads all.
+    """
+    with pa.memory_map(str(path)) as source:
+        table = pa.ipc.open_file(source).read_all()
+    return pl.DataFrame(table if columns is None else table.select(list(columns)))
 
 
 def partition_numbers(keys: pl.Series, partitions: int) -> pl.Series:

@@ -18,7 +18,7 @@ import polars as pl
 
 from feedback.config import ConvertConfig
 from feedback.convert import Keys, convert, find_revisions
-from feedback.engine import Scattered, partition_numbers, scatter, write_parquet, written_whole
+from feedback.engine import Scattered, partition_numbers, read_arrow, scatter, write_arrow, write_parquet
 from feedback.near import SketchFile, find_clusters
 from feedback.stage import StageResult
 from schemas.report import StageReport
@@ -197,8 +197,9 @@ def kept_file(folder: Path, number: int, *, is_last: bool = False) -> Path:
 
 def read_rows(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
     """The rows in a file of `kept_file`."""
-    names = None if columns is None else list(columns)
-    return pl.read_ipc(path, columns=names) if path.suffix == ".arrow" else pl.read_parquet(path, columns=names)
+    if path.suffix == ".arrow":
+        return read_arrow(path, columns)
+    return pl.read_parquet(path, columns=None if columns is None else list(columns))
 
 
 def _write(result: StageResult, folder: Path, number: int, *, is_last: bool = False) -> StageReport:
@@ -206,8 +207,7 @@ def _write(result: StageResult, folder: Path, number: int, *, is_last: bool = Fa
     if is_last:
         write_parquet(result.kept, kept)
     else:
-        with written_whole(kept) as partial:
-            result.kept.write_ipc(partial)
+        write_arrow(result.kept, kept)
     write_parquet(result.dropped, folder / f"dropped-{number:05d}.parquet")
     return result.report
 
