@@ -104,12 +104,14 @@ def _apply(
     full = candidates.select(place=place)["place"]
     reason = decided["drop_reason"].gather(full)
     is_kept = reason.is_null()
-    kept, place_kept = candidates.filter(is_kept), full.filter(is_kept)
     # A dropped row keeps its own votes: they are what it stood for.
     dropped = candidates.filter(~is_kept).with_columns(drop_reason=reason.filter(~is_kept))
-    standing, factor = decided["votes"].gather(place_kept), decided["factor"].gather(place_kept).fill_null(1.0)
-    votes = pl.when(place_kept.is_not_null()).then(standing).otherwise("votes")
-    return kept.with_columns(votes=votes, weight=pl.col("weight") * factor), dropped
+    own = pl.int_range(candidates.height, eager=True)
+    source = (full.cast(pl.Int64) + candidates.height).fill_null(own).filter(is_kept)
+    # In one piece: lists are gathered from several in a hundred times the time.
+    votes = pl.concat([candidates["votes"], decided["votes"]], rechunk=True)[source]
+    factor = decided["factor"].gather(full.filter(is_kept)).fill_null(1.0)
+    return candidates.filter(is_kept).with_columns(votes, weight=pl.col("weight") * factor), dropped
 
 
 def _decide(rows: pl.DataFrame, config: ConflictConfig) -> _Decisions:
