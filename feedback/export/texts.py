@@ -196,7 +196,7 @@ def _read_piece(chunk: TextChunk, path: Path, start: int, rows: int) -> pl.DataF
 def _taken_messages(messages: pl.Series, rows: Places) -> pa.Array:
     """The messages of these rows as an Arrow array of `schemas.messages.MESSAGES`."""
     lengths = messages.list.len().fill_null(0).cast(pl.Int64).to_numpy()
-    flat = messages.explode(empty_as_null=False, keep_nulls=False).struct
+    flat = messages.rechunk().explode(empty_as_null=False, keep_nulls=False).struct
     taken = lengths[rows]
     offsets = np.concatenate(([0], np.cumsum(taken)))
     places = rows
