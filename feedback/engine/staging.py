@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar, get_type_hints
@@ -36,7 +36,7 @@ STAGE_FILE: Final = "stage.json"
 """Name of a stage's manifest."""
 
 _FORMAT_VERSION: Final = 1
-_FILES_A_BATCH: Final = 32
+_BYTES_A_BATCH: Final = 32_000_000
 _MOVABLE: Final = "staging:/"
 _NAME: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
@@ -149,12 +149,24 @@ class StagedEngine:
 
     def _digests(self, name: str, paths: Sequence[Path]) -> list[str]:
         """Digests of files, taken by the engine, since on a cluster it is quicker to read them where they lie."""
-        batches = [
-            FileBatch(tuple(paths[start : start + _FILES_A_BATCH])) for start in range(0, len(paths), _FILES_A_BATCH)
-        ]
+        batches = list(_batches(paths))
         if not batches:
             return []
         return [digest for batch in self._engine.run(f"{name}-digest", digest_files, batches) for digest in batch]
+
+
+def _batches(paths: Sequence[Path]) -> Iterator[FileBatch]:
+    """Files in their order, as many at a time as one task may read."""
+    batch: list[Path] = []
+    size = 0
+    for path in paths:
+        batch.append(path)
+        size += path.stat().st_size
+        if size >= _BYTES_A_BATCH:
+            yield FileBatch(tuple(batch))
+            batch, size = [], 0
+    if batch:
+        yield FileBatch(tuple(batch))
 
 
 class _StoredResults:
