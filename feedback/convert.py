@@ -109,7 +109,8 @@ def find_revisions(files: Sequence[Path]) -> pl.DataFrame:
     if not files:
         return pl.DataFrame()
     records = pl.concat([pl.read_parquet(path, columns=["record_key"]) for path in files]).to_series()
-    several = records.filter(records.is_duplicated()).unique()
+    ascending = records.sort()
+    several = ascending.filter(ascending == ascending.shift()).unique()
     if several.is_empty():
         return pl.DataFrame()
     chosen = [

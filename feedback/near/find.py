@@ -131,10 +131,10 @@ def find_clusters(
 
 def _sides(files: Sequence[SketchFile], keys: Keys) -> tuple[_Side, _Side]:
     """Different prompts and different answers; of rows with one key any stands for all: their shingles are the same."""
-    return (
-        _side(files, keys, keys.prompt_key, answers=False),
-        _side(files, keys, answer_id(keys.prompt_key, keys.completion_key), answers=True),
-    )
+    with ThreadPoolExecutor(1) as pool:
+        prompts = pool.submit(_side, files, keys, keys.prompt_key, answers=False)
+        answers = _side(files, keys, answer_id(keys.prompt_key, keys.completion_key), answers=True)
+        return prompts.result(), answers
 
 
 def _side(files: Sequence[SketchFile], keys: Keys, of_rows: NDArray[np.uint64], *, answers: bool) -> _Side:

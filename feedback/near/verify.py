@@ -8,14 +8,17 @@ would be one answer.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from feedback.engine.local import usable_cores
 
 __all__ = ["Documents", "pair_similarities"]
 
@@ -70,11 +73,20 @@ def pair_similarities(
         documents: N documents, each with at least one shingle.
         codes: pairs as 2**32 * document + document. [P] uint64.
         threshold: where near-duplicates begin.
-        memory_mb: memory that shingles may take, at least that of one pair.
+        memory_mb: memory that shingles may take, at least that of one pair for each core.
 
     Returns:
         [P] float64, in [0, 1].
     """
+    workers = usable_cores()
+    compare = partial(_similarities, documents, threshold=threshold, memory_mb=memory_mb // workers)
+    with ThreadPoolExecutor(workers) as pool:
+        return np.concatenate(list(pool.map(compare, np.array_split(codes, workers))))
+
+
+def _similarities(
+    documents: Documents, codes: NDArray[np.uint64], threshold: float, memory_mb: int
+) -> NDArray[np.float64]:
     left, right = (codes >> np.uint64(32)).astype(np.int64), (codes & np.uint64(0xFFFFFFFF)).astype(np.int64)
     needed = np.cumsum(documents.sizes(left) + documents.sizes(right))
     found = np.empty(len(codes), np.float64)

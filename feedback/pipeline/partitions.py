@@ -10,6 +10,7 @@ stage decides about all rows it plans on narrow columns first, which the driver 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -90,14 +91,17 @@ def find_all_clusters(task: ClusterTask) -> Clusters:
     """Kernel: find what belongs together, over all partitions."""
     figures: dict[str, int] = {}
     groups, answers = pl.DataFrame(), pl.DataFrame()
-    if task.sketches:
-        found = find_clusters(task.sketches, threshold=task.threshold, memory_mb=task.memory_mb)
-        groups, answers, figures = found.prompts, found.answers, dict(found.figures)
+    with ThreadPoolExecutor(1) as pool:
+        revisions = pool.map(find_revisions, (task.event_keys, task.pair_keys))
+        if task.sketches:
+            found = find_clusters(task.sketches, threshold=task.threshold, memory_mb=task.memory_mb)
+            groups, answers, figures = found.prompts, found.answers, dict(found.figures)
+        of_events, of_pairs = revisions
     return Clusters(
         groups=write_parquet(groups, task.folder / "groups.parquet"),
         answers=write_parquet(answers, task.folder / "answers.parquet"),
-        event_revisions=write_parquet(find_revisions(task.event_keys), task.folder / "event-revisions.parquet"),
-        pair_revisions=write_parquet(find_revisions(task.pair_keys), task.folder / "pair-revisions.parquet"),
+        event_revisions=write_parquet(of_events, task.folder / "event-revisions.parquet"),
+        pair_revisions=write_parquet(of_pairs, task.folder / "pair-revisions.parquet"),
         figures=figures,
     )
 
@@ -213,7 +217,8 @@ def _write(result: StageResult, folder: Path, number: int, *, is_last: bool = Fa
 
 
 def _read(files: Sequence[Path]) -> pl.DataFrame:
-    return pl.concat([pl.read_parquet(path) for path in files]) if files else pl.DataFrame()
+    # In one piece: rows are taken out of several in ten times the time.
+    return pl.concat([pl.read_parquet(path) for path in files], rechunk=True) if files else pl.DataFrame()
 
 
 def _groups_of(keys: pl.DataFrame, groups: pl.DataFrame) -> pl.Series:
