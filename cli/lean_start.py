@@ -20,7 +20,7 @@ from typing import Final
 __all__ = ["start_lean"]
 
 _NOT_NEEDED: Final = ("coverage", "pandas", "scipy")
-_CONTAINERS: Final = 100_000
+_CONTAINERS: Final = 400_000
 """Containers made before garbage in cycles is looked for: a block of ten thousand records makes more than the 700 that
 Python takes, and no cycles."""
 

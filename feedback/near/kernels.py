@@ -274,14 +274,20 @@ def _shingle(tokens, count, key, words, out, bins):
 
 @njit
 def _fill(bins, chain, out):
-    """Values of all bins; an empty one borrows from the first filled bin on its own chain (optimal densification)."""
-    for place in range(len(bins)):
-        value = bins[place]
-        step = 0
-        while value == _EMPTY:
-            value = bins[chain[place, step]]
-            step += 1
-        out[place] = value
+    """Values of all bins; an empty one borrows from the first filled bin on its own chain (optimal densification).
+
+    All empty bins take a step of their chains at once: which ones are empty is chance, and a branch on it costs more.
+    """
+    out[:] = bins
+    step, is_left = 0, True
+    while is_left:
+        is_left = False
+        for place in range(len(bins)):
+            value = bins[chain[step, place]]
+            is_empty = out[place] == _EMPTY
+            out[place] = value if is_empty else out[place]
+            is_left |= is_empty & (value == _EMPTY)
+        step += 1
 
 
 @njit
@@ -353,7 +359,7 @@ def sketch_rows(
             those normalised texts and where each of them begins.
         completions: the same of the completions.
         kinds: kind of each code point, of the first 128 at least.
-        chain: for each slot the order in which it borrows. [slots, slots] uint8.
+        chain: for each step the slot that each slot asks. [slots, slots] uint8.
         words: words of a shingle, at least 1.
         longest: bytes of the longest text, normalised ones too.
         keys: normalised key of prompt and completion, written here. [2, N].

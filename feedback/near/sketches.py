@@ -156,6 +156,6 @@ def recall_of(similarity: float, bands: int, width: int) -> float:
 
 @cache
 def _borrowing_order(slots: int) -> NDArray[np.uint8]:
-    """For each slot the order in which it asks the others for a value: a fixed permutation, different for each."""
+    """For each step the slot that each slot asks for a value: of each slot a fixed permutation. [step, slot]."""
     hashes = mix64(np.arange(slots * slots, dtype=np.uint64), "slots").reshape(slots, slots)
-    return np.argsort(hashes, axis=1, kind="stable").astype(np.uint8)
+    return np.ascontiguousarray(np.argsort(hashes, axis=1, kind="stable").T.astype(np.uint8))
