@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from feedback.config import SplitConfig
-from feedback.hashing import order_hash
+from feedback.hashing import mix64
 from feedback.stage import StageResult, count_labels, counted, finish_stage
 from schemas.settings import settings_to_dict
 
@@ -127,12 +129,21 @@ def _nearest(fitting: pl.DataFrame, target: int, seed: int) -> pl.Series:
     """Ids of the groups that are held out: the shortest run of the order that comes nearest to `target` rows."""
     if not fitting.height:
         return fitting["group_id"]
-    ordered = (
-        fitting.with_columns(order=order_hash(fitting["group_id"], "split", seed))
-        .sort("order")
-        # Fractional rank: the n-th group of a kind stands at (n - 1/2) / size, so every run takes of each kind alike.
-        .with_columns(place=(pl.int_range(pl.len()).over(_KINDS) + 0.5) / pl.len().over(_KINDS))
-        .sort("place", "order")
-    )
+    order = mix64(fitting["group_id"].to_numpy(), "split", seed)
+    ordered = fitting[np.argsort(order)]
+    ordered = ordered[np.argsort(_places(ordered), kind="stable")]
     distance = (ordered["rows"].cast(pl.Int64).cum_sum() - target).abs()
     return ordered["group_id"].head(int(distance.arg_min() or 0) + 1)
+
+
+def _places(groups: pl.DataFrame) -> NDArray[np.float64]:
+    """The place of each group among those of its kind, as a share: the n-th of N stands at (n - 1/2) / N.
+
+    So every run of groups in the order of their places takes of each kind alike.
+    """
+    kinds = groups.select(pl.col(_KINDS[0]) * np.uint8(2) + pl.col(_KINDS[1])).to_series().to_numpy()
+    places = np.empty(len(kinds))
+    for kind in np.unique(kinds):
+        (mine,) = np.nonzero(kinds == kind)
+        places[mine] = (np.arange(len(mine)) + 0.5) / len(mine)
+    return places
