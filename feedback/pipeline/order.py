@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from feedback.conflicts import conflict_notes, resolve_conflicts
 from feedback.convert import convert_notes
 from feedback.dedup import dedup, dedup_notes
 from feedback.engine import Scattered, StagedEngine
+from feedback.engine.local import usable_cores
 from feedback.engine.staging import STAGE_FILE
 from feedback.export import TextTable
 from feedback.gates import refuse_unusable
@@ -152,9 +154,9 @@ class Stages:
             stage.parent.mkdir(parents=True, exist_ok=True)
             self._engine.folder(report.stage).rename(stage)
             write_last(stage / "report.json", report.to_json())
-        for name in ("ingest/event-keys-*", "ingest/pair-keys-*", "ingest/sketches/*", "*/kept-*.arrow"):
-            for path in folder.glob(name):
-                path.unlink()
+        spent = ("ingest/event-keys-*", "ingest/pair-keys-*", "ingest/sketches/*", "*/kept-*.arrow")
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            list(pool.map(Path.unlink, (path for name in spent for path in folder.glob(name))))
         for path in (folder / "ingest" / "sketches", *folder.glob(f"*/{STAGE_FILE}")):
             path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
         shutil.rmtree(self._engine.root.parent)
