@@ -6,16 +6,17 @@ import importlib
 import threading
 from typing import Final
 
-__all__ = ["preload"]
+__all__ = ["load_loops", "preload"]
 
 _LOOPS: Final = ("feedback.near.kernels", "feedback.near.pair_kernels", "feedback.records.byte_kernels")
 
 
 def preload() -> None:
     """Begin to load the loops in a thread; whoever needs them first waits for it."""
-    threading.Thread(target=_load, name="thumbline-preload", daemon=True).start()
+    threading.Thread(target=load_loops, name="thumbline-preload", daemon=True).start()
 
 
-def _load() -> None:
+def load_loops() -> None:
+    """Load the loops."""
     for name in _LOOPS:
         importlib.import_module(name)

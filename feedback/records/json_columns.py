@@ -16,7 +16,6 @@ from typing import Final
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.json
 from numpy.typing import NDArray
 
@@ -134,11 +133,17 @@ def _read(
 
 def _finite(places: Places, table: pa.Table) -> Iterator[tuple[Places, pa.Table]]:
     """The rows without NaN and infinities, which Arrow reads although they are no JSON."""
+    may_be_infinite = [one for one in table.columns if pa.types.is_floating(one.type) or pa.types.is_nested(one.type)]
+    if not may_be_infinite:
+        yield places, table
+        return
+    import pyarrow.compute as pc
+
     is_finite = np.ones(len(places), dtype=np.bool_)
-    for column in table.columns:
+    for column in may_be_infinite:
         if pa.types.is_floating(column.type):
             is_finite &= pc.fill_null(pc.is_finite(column), True).to_numpy()
-        elif pa.types.is_nested(column.type) and not all(_is_finite(chunk) for chunk in column.chunks):
+        elif not all(_is_finite(chunk) for chunk in column.chunks):
             is_finite &= pc.is_null(column).to_numpy()
     if is_finite.all():
         yield places, table
@@ -152,6 +157,8 @@ def _is_finite(array: pa.Array) -> bool:
         return all(_is_finite(array.field(number)) for number in range(array.type.num_fields))
     if pa.types.is_list(array.type):
         return _is_finite(array.values)
+    import pyarrow.compute as pc
+
     return not pa.types.is_floating(array.type) or pc.all(pc.is_finite(array)).as_py() is not False
 
 
