@@ -91,9 +91,9 @@ def find_texts(texts: Sequence[TextTable], wanted: pl.DataFrame) -> list[TextChu
         found = asked.join(_read_ids(table), on="high").filter(pl.col("low") == pl.col("low_right"))
         if found["place"].n_unique() < found.height:
             # The same record may have been ingested twice; its text is the same.
-            found = found.sort("place", "file", "row").unique("place", keep="first", maintain_order=True)
+            found = found.sort("place", "row").unique("place", keep="first", maintain_order=True)
         wanted = wanted.join(found.select("place"), on="place", how="anti")
-        chunks += _chunks(table, found.sort("file", "row"))
+        chunks += _chunks(table, found.sort("row"))
     if wanted.height:
         first = wanted.sort("place").row(0, named=True)
         raise CorruptionError(
@@ -120,37 +120,28 @@ def read_texts(chunk: TextChunk) -> pa.RecordBatch:
 
 
 def _read_ids(table: TextTable) -> pl.DataFrame:
-    frames = [
-        pl.scan_parquet(path)
-        .select(*id_keys(table.id_column))
-        .with_row_index("row")
-        .with_columns(pl.lit(number, dtype=pl.UInt32).alias("file"))
-        for number, path in enumerate(table.paths)
-    ]
-    return pl.concat(frames).collect()
+    """The ids of all files, and the number of each row, counted through them."""
+    ids = pl.scan_parquet(list(table.paths), glob=False).select(*id_keys(table.id_column))
+    return ids.with_row_index("row").collect()
 
 
 def _chunks(table: TextTable, found: pl.DataFrame) -> Iterator[TextChunk]:
     """The wanted rows, found in this order, a few row groups at a time."""
-    files = found["file"].to_numpy()
     rows = found["row"].cast(pl.Int64).to_numpy(writable=True)
     pieces: list[tuple[Path, int, int]] = []
-    first = last = base = size = 0
-    for file, path in enumerate(table.paths):
-        start, stop = np.searchsorted(files, (file, file + 1)).tolist()
-        for row, count, group_bytes in _row_groups(path) if start < stop else ():
-            until = start + int(np.searchsorted(rows[start:stop], row + count))
-            if until == start:
-                continue
-            if pieces and size + group_bytes > _CHUNK_BYTES:
-                yield _chunk(table, found[first:last], rows[first:last], pieces)
-                pieces, first, base, size = [], start, 0, 0
-            rows[start:until] += base - row
-            pieces.append((path, row, count))
-            start = last = until
-            base, size = base + count, size + group_bytes
+    first = start = base = size = 0
+    for path, row, count, first_of_group, group_bytes in _row_groups(table.paths):
+        until = int(np.searchsorted(rows, first_of_group + count))
+        if until == start:
+            continue
+        if pieces and size + group_bytes > _CHUNK_BYTES:
+            yield _chunk(table, found[first:start], rows[first:start], pieces)
+            pieces, first, base, size = [], start, 0, 0
+        rows[start:until] += base - first_of_group
+        pieces.append((path, row, count))
+        start, base, size = until, base + count, size + group_bytes
     if pieces:
-        yield _chunk(table, found[first:last], rows[first:last], pieces)
+        yield _chunk(table, found[first:], rows[first:], pieces)
 
 
 def _chunk(table: TextTable, found: pl.DataFrame, rows: Places, pieces: Sequence[tuple[Path, int, int]]) -> TextChunk:
@@ -176,14 +167,16 @@ def _joined(pieces: Sequence[tuple[Path, int, int]]) -> Iterator[tuple[Path, int
     yield path, start, count
 
 
-def _row_groups(path: Path) -> Iterator[tuple[int, int, int]]:
-    """First row, number of rows and bytes of every row group."""
-    metadata = pq.read_metadata(path)
-    start = 0
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        yield start, group.num_rows, group.total_byte_size
-        start += group.num_rows
+def _row_groups(paths: Sequence[Path]) -> Iterator[tuple[Path, int, int, int, int]]:
+    """Of every row group its file, its first row there, its rows, its first row through all files, and its bytes."""
+    total = 0
+    for path in paths:
+        metadata = pq.read_metadata(path)
+        row = 0
+        for number in range(metadata.num_row_groups):
+            group = metadata.row_group(number)
+            yield path, row, group.num_rows, total, group.total_byte_size
+            row, total = row + group.num_rows, total + group.num_rows
 
 
 def _read_piece(chunk: TextChunk, path: Path, start: int, rows: int) -> pl.DataFrame:
