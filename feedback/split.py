@@ -141,9 +141,10 @@ def _places(groups: pl.DataFrame) -> NDArray[np.float64]:
 
     So every run of groups in the order of their places takes of each kind alike.
     """
-    kinds = groups.select(pl.col(_KINDS[0]) * np.uint8(2) + pl.col(_KINDS[1])).to_series().to_numpy()
+    has_up, has_all = (groups[name].to_numpy() for name in _KINDS)
+    kinds = 2 * has_up + has_all
     places = np.empty(len(kinds))
-    for kind in np.unique(kinds):
+    for kind in range(4):
         (mine,) = np.nonzero(kinds == kind)
         places[mine] = (np.arange(len(mine)) + 0.5) / len(mine)
     return places

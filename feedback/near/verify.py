@@ -104,18 +104,15 @@ def _batch(
 ) -> NDArray[np.float64]:
     from feedback.near.pair_kernels import similarities
 
-    needed = np.zeros(len(documents.rows), bool)
-    needed[left] = needed[right] = True
-    chosen = np.flatnonzero(needed)
-    places = np.zeros(len(needed), np.int64)
-    places[chosen] = np.arange(len(chosen))
+    chosen = np.unique(np.concatenate([left, right]))
+    one, other = np.searchsorted(chosen, left), np.searchsorted(chosen, right)
     sizes = documents.sizes(chosen)
     starts = np.cumsum(sizes) - sizes
     shingles = _shingles(documents, chosen, starts, int(sizes.sum()))
     middles = starts + documents.prompt_sizes[documents.rows[chosen]] if documents.answers else starts
     found = np.empty(len(left), np.float64)
     longest = int(sizes.max(initial=0))
-    similarities(shingles, starts, middles, starts + sizes, places[left], places[right], longest, threshold, found)
+    similarities(shingles, starts, middles, starts + sizes, one, other, longest, threshold, found)
     return found
 
 
