@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from feedback.export.texts import TextTable
 from feedback.flat_text import flat_text
-from feedback.hashing import answer_id, exact_text, messages_hash, row_keys, turn_hashes
+from feedback.hashing import answer_id, exact_text, ids_of_turns, messages_hash, row_keys
 from feedback.stage import CANDIDATE_TYPES, sort_rows
 from schemas.datasets import UNPAIRED_PREFERENCE
 from schemas.errors import ShapeError
@@ -108,6 +108,6 @@ def _exact_keys(messages: pl.Series) -> pl.Series:
     first = messages.list.first().struct
     turns = pl.DataFrame({"role": first.field("role"), "content": first.field("content")}).with_row_index("row")
     for (role,), part in turns.filter(is_single).partition_by("role", as_dict=True).items():
-        texts = pl.Series([exact_text(text) for text in part["content"].to_list()], dtype=pl.String)
-        hashes[part["row"].to_numpy()] = turn_hashes(str(role), texts).to_list()
+        texts = pl.DataFrame({"text": [exact_text(text) for text in part["content"].to_list()]})
+        hashes[part["row"].to_numpy()] = texts.select(ids_of_turns(str(role), pl.col("text"))).to_series().to_list()
     return row_keys(pl.Series(hashes.tolist(), dtype=pl.String))

@@ -25,16 +25,18 @@ __all__ = [
     "answer_id",
     "exact_text",
     "hex_key",
+    "ids_of_texts",
+    "ids_of_turns",
+    "keys_of_ids",
+    "keys_of_texts",
     "messages_hash",
     "mix64",
     "order_hash",
     "row_keys",
+    "sha256_of",
     "side_ids",
     "stable_id",
-    "stable_ids",
     "stage_digest",
-    "text_keys",
-    "turn_hashes",
 ]
 
 Keys = NDArray[np.uint64]
@@ -58,23 +60,23 @@ def stable_id(*parts: str) -> str:
     return xxh3_128_hexdigest(b"".join(b"%d:%b" % (len(part), part) for part in encoded))
 
 
-def stable_ids(*parts: str | pl.Series) -> pl.Series:
+def ids_of_texts(*parts: str | pl.Expr) -> pl.Expr:
     """`stable_id` of many lists of texts.
 
-    >>> stable_ids("a", pl.Series(["bc"])).item() == stable_id("a", "bc")
+    >>> row = pl.DataFrame({"part": ["bc"]})
+    >>> row.select(ids_of_texts("a", pl.col("part"))).item() == stable_id("a", "bc")
     True
 
     Args:
-        parts: a text that is the same in all lists, or a column with the text of each. [N] string, without nulls.
+        parts: a text that is the same in all lists, or the text of each, without nulls.
     """
-    columns = {f"part_{place}": part for place, part in enumerate(parts) if isinstance(part, pl.Series)}
-    framed = [
-        pl.concat_str(pl.col(name).str.len_bytes().cast(pl.String), pl.lit(":"), name)
-        if (name := f"part_{place}") in columns
-        else pl.lit(f"{len(str(part).encode('utf-8'))}:{part}")
-        for place, part in enumerate(parts)
-    ]
-    return _hex_digests(pl.DataFrame(columns).select(pl.concat_str(framed)).to_series(), seed=0)
+    framed: list[pl.Expr] = []
+    for part in parts:
+        if isinstance(part, str):
+            framed.append(pl.lit(f"{len(part.encode('utf-8'))}:{part}"))
+        else:
+            framed += [part.str.len_bytes().cast(pl.String), pl.lit(":"), part]
+    return _hex_digests(pl.concat_str(framed), seed=0)
 
 
 def hex_key(identifier: str) -> int:
@@ -92,6 +94,11 @@ def row_keys(identifiers: pl.Series) -> pl.Series:
     Args:
         identifiers: ids of 32 hex digits. [N] string.
     """
+    return identifiers.to_frame(_TEXT).select(keys_of_ids(pl.col(_TEXT))).to_series().rename(identifiers.name)
+
+
+def keys_of_ids(identifiers: pl.Expr) -> pl.Expr:
+    """`row_keys` as an expression, under the name of its column."""
     return identifiers.str.head(16).str.to_integer(base=16, dtype=pl.UInt64)
 
 
@@ -125,23 +132,24 @@ def messages_hash(messages: Sequence[Message]) -> str:
     return f"{digest:032x}"
 
 
-def turn_hashes(role: str, texts: pl.Series) -> pl.Series:
-    """`messages_hash` of lists of one turn each.
+def ids_of_turns(role: str, texts: pl.Expr) -> pl.Expr:
+    """`messages_hash` of lists of one turn each, under the name of the column.
 
     Args:
         role: the role of every turn.
-        texts: their exact texts, see `exact_text`. [N] string, or binary in UTF-8.
+        texts: their exact texts, see `exact_text`: text, or binary in UTF-8.
     """
     return _hex_digests(texts, _role_seed(role, 0))
 
 
-def text_keys(texts: pl.Series) -> pl.Series:
-    """A key for each text.
+def keys_of_texts(texts: pl.Expr) -> pl.Expr:
+    """A key for each text, under the name of its column; null for none."""
+    return plh.NonCryptographicHashingNameSpace(texts).xxh3_64()
 
-    Args:
-        texts: texts without nulls. [N] string.
-    """
-    return texts.to_frame(_TEXT).select(plh.col(_TEXT).nchash.xxh3_64()).to_series().rename(texts.name)
+
+def sha256_of(records: pl.Expr) -> pl.Expr:
+    """The sha256 of each record's bytes, hex digits, under the name of its column."""
+    return plh.CryptographicHashingNameSpace(records).sha2_256()
 
 
 def exact_text(text: str) -> str:
@@ -237,9 +245,9 @@ def _column_bytes(column: pl.Series) -> Iterable[bytes | memoryview]:
         yield values.fill_null(False if values.dtype == pl.Boolean else 0).to_numpy().tobytes()
 
 
-def _hex_digests(texts: pl.Series, seed: int) -> pl.Series:
-    digests = plh.col(_TEXT).nchash.xxh3_128(seed=seed, return_binary=True, byte_order="big")
-    return texts.to_frame(_TEXT).select(digests.bin.encode("hex")).to_series().rename(texts.name)
+def _hex_digests(texts: pl.Expr, seed: int) -> pl.Expr:
+    digests = plh.NonCryptographicHashingNameSpace(texts).xxh3_128(seed=seed, return_binary=True, byte_order="big")
+    return digests.bin.encode("hex")
 
 
 def _role_seed(role: str, digest: int) -> int:

@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from feedback.flat_text import flat_text
-from feedback.hashing import mix64, row_keys, text_keys
+from feedback.hashing import keys_of_ids, keys_of_texts
 from feedback.ingest.arrow_columns import one_chunk
 from feedback.near import Sketches, sketch_texts
 
@@ -23,9 +23,12 @@ __all__ = ["SketchSettings", "event_keys", "outcome_sum", "pair_keys"]
 
 _SHARED: Final = ("source", "event_ts", "rater_kind")
 _OF_EVENTS: Final = ("op", "model_id", "signal", "label")
-_NULL: Final = 0
-_OUTCOME_KEYS: Final = ("prompt_hash", "completion_hash", "response_a_hash", "response_b_hash")
-_OUTCOME_VALUES: Final = ("op", "signal", "label", "outcome", "margin", "event_ts")
+_NULL: Final = "\x00"
+_BETWEEN: Final = "\x1f"
+_OUTCOME: Final = (
+    *("text_id", "prompt_hash", "completion_hash", "response_a_hash", "response_b_hash"),
+    *("op", "signal", "label", "outcome", "margin", "event_ts"),
+)
 _OF_PAIRS: Final = ("outcome", "margin", "model_a", "model_b", "score_a", "score_b")
 
 
@@ -86,24 +89,14 @@ def outcome_sum(keys: pl.DataFrame) -> int:
     Args:
         keys: of events or of pairs.
     """
-    total = row_keys(keys["text_id"]).to_numpy()
-    for name in (*_OUTCOME_KEYS, *_OUTCOME_VALUES):
-        if name in keys.columns:
-            column = keys[name]
-            values = column if name in _OUTCOME_KEYS else _as_keys(column)
-            total = mix64(total ^ values.fill_null(_NULL).to_numpy(), "outcome", name)
-    return int(total.sum())
+    said = [_as_text(name, keys.schema[name]) for name in _OUTCOME if name in keys.columns]
+    outcome = pl.concat_str(said, separator=_BETWEEN)
+    return int(keys.select(keys_of_texts(outcome)).to_series().to_numpy().sum())
 
 
-def _as_keys(column: pl.Series) -> pl.Series:
-    """A number for each value, the same on every machine: values that repeat much, so that few are hashed."""
-    if column.dtype in (pl.Datetime, pl.Boolean):
-        return column.to_physical().cast(pl.UInt64) + 1
-    distinct = column.unique().drop_nulls()
-    keys = text_keys(distinct.cast(pl.String))
-    if len(distinct) == 1 and not column.null_count():
-        return pl.repeat(keys.item(), len(column), dtype=pl.UInt64, eager=True)
-    return column.replace_strict(distinct, keys, default=None, return_dtype=pl.UInt64)
+def _as_text(name: str, kind: pl.DataType) -> pl.Expr:
+    column = pl.col(name).to_physical() if kind == pl.Datetime else pl.col(name)
+    return column.cast(pl.String).fill_null(_NULL)
 
 
 def _sketches(prompts: pa.Array, completions: pa.Array, settings: SketchSettings) -> Sketches:
@@ -119,11 +112,11 @@ def _narrow(table: pa.Table, id_column: str, columns: Sequence[str], hashes: Seq
     names = [id_column, "source_record_id", "rater_key", *columns, *hashes]
     frame = pl.DataFrame(pl.from_arrow(table.select(names)))
     # An event and a pair with one record id are no revisions of each other.
-    record = frame.select(pl.concat_str("source", pl.lit(f"\x1f{id_column}\x1f"), "source_record_id")).to_series()
+    record = pl.concat_str("source", pl.lit(f"{_BETWEEN}{id_column}{_BETWEEN}"), "source_record_id")
     return frame.select(
         pl.col(id_column).alias("text_id"),
-        text_keys(record).alias("record_key"),
-        row_keys(frame["rater_key"]),
+        keys_of_texts(record).alias("record_key"),
+        keys_of_ids(pl.col("rater_key")),
         *columns,
-        *(row_keys(frame[name]) for name in hashes),
+        *(keys_of_ids(pl.col(name)) for name in hashes),
     )

@@ -22,6 +22,7 @@ _UTC_TEXT: Final = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{3}|\.[0-9]{6})?(Z|\+00:00)$"
 )
 
+_GIVEN: Final = "given"
 _SECONDS_LENGTH: Final = len("2026-01-05T09:51:39")
 _FRACTION: Final = r"\.([0-9]+)"
 
@@ -51,22 +52,28 @@ def read_times(column: pl.Series) -> Times:
     Args:
         column: times as a source gives them. [N].
     """
-    quality = pl.select(pl.when(column.is_null()).then(pl.lit("missing")).otherwise(pl.lit("exact"))).to_series()
+    given = pl.col(_GIVEN)
+    quality = pl.when(given.is_null()).then(pl.lit("missing")).otherwise(pl.lit("exact")).alias("quality")
     if column.dtype == pl.Int64:
-        is_read = column.is_between(int(_FIRST_SECOND), int(_LAST_SECOND)).fill_null(value=True)
-        seconds = pl.select(pl.when(is_read).then(column)).to_series()
-        return Times(is_read, (seconds * _MICROSECONDS).cast(_TIME), quality)
+        is_read = given.is_between(int(_FIRST_SECOND), int(_LAST_SECOND)).fill_null(value=True)
+        when = (pl.when(is_read).then(given) * _MICROSECONDS).cast(_TIME)
+        return _times(column.to_frame(_GIVEN).select(is_read.alias("is_read"), when.alias("when"), quality))
     when = _utc_times(column)
-    is_read = column.is_null() | when.is_between(_FIRST_TIME, _LAST_TIME).fill_null(value=False)
-    others = np.flatnonzero(~is_read.to_numpy())
+    is_read = given.is_null() | when.is_between(_FIRST_TIME, _LAST_TIME).fill_null(value=False)
+    times = _times(column.to_frame(_GIVEN).select(is_read.alias("is_read"), when.alias("when"), quality))
+    others = np.flatnonzero(~times.is_read.to_numpy())
     if not len(others):
-        return Times(is_read, when, quality)
+        return times
     read = [_one_by_one(value) for value in column[others].to_list()]
     return Times(
-        is_read.scatter(others, [found is not None for found in read]),
-        when.scatter(others, pl.Series([found and found[0] for found in read], dtype=_TIME)),
-        quality.scatter(others, [found[1] if found else "missing" for found in read]),
+        times.is_read.scatter(others, [found is not None for found in read]),
+        times.when.scatter(others, pl.Series([found and found[0] for found in read], dtype=_TIME)),
+        times.quality.scatter(others, [found[1] if found else "missing" for found in read]),
     )
+
+
+def _times(frame: pl.DataFrame) -> Times:
+    return Times(frame["is_read"], frame["when"], frame["quality"])
 
 
 def _one_by_one(value: Any) -> tuple[datetime | None, str] | None:
@@ -76,14 +83,15 @@ def _one_by_one(value: Any) -> tuple[datetime | None, str] | None:
         return None
 
 
-def _utc_times(column: pl.Series) -> pl.Series:
+def _utc_times(column: pl.Series) -> pl.Expr:
     """The times that are written in the commonest way; null where one is written otherwise."""
     if column.dtype != pl.String:
-        return pl.repeat(None, len(column), dtype=_TIME, eager=True)
-    text = pl.when(column.str.contains(_UTC_TEXT)).then(column)
-    seconds = text.str.head(_SECONDS_LENGTH).str.to_datetime("%Y-%m-%dT%H:%M:%S", time_unit="us", strict=False)
+        return pl.lit(None, dtype=_TIME)
+    given = pl.col(_GIVEN)
+    text = pl.when(given.str.contains(_UTC_TEXT)).then(given)
+    when = text.str.head(_SECONDS_LENGTH).str.to_datetime("%Y-%m-%dT%H:%M:%S", time_unit="us", strict=False)
     if column.str.contains(".", literal=True).any():
         # Read apart: with the fraction in the format, all take four times as long.
         digits = text.str.extract(_FRACTION).str.pad_end(6, "0").cast(pl.Int64)
-        seconds = seconds + pl.duration(microseconds=digits.fill_null(0))
-    return pl.select(seconds).to_series().dt.replace_time_zone("UTC")
+        when = when + pl.duration(microseconds=digits.fill_null(0))
+    return when.dt.replace_time_zone("UTC")

@@ -13,12 +13,11 @@ from typing import Any, Final
 
 import numpy as np
 import polars as pl
-import polars_hash as plh
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from feedback.formats.drafts import PlainVotes
-from feedback.hashing import exact_text, stable_ids, turn_hashes
+from feedback.hashing import exact_text, ids_of_texts, ids_of_turns, sha256_of
 from feedback.ingest.arrow_columns import (
     as_field,
     bytes_between,
@@ -44,6 +43,7 @@ _BLANK: Final = "".join(sign for sign in map(chr, range(0x3001)) if sign.isspace
 _MAY_BEGIN_BLANK: Final = np.isin(np.arange(256), [*range(9, 14), *range(28, 33), 0xC2, 0xE1, 0xE2, 0xE3])
 """First bytes of white space, in UTF-8."""
 _TEXTS: Final = ("comment", "lang")
+_RECORD: Final = "record"
 _RETURN: Final = ord("\r")
 _CUT_OFF: Final = np.isin(np.arange(256), [9, 10, 11, 12, 13, 28, 29, 30, 31, 32])
 """ASCII characters that `str.rstrip` cuts."""
@@ -123,40 +123,55 @@ def plain_events(plain: Plain, lines: Lines, places: Places, votes: PlainVotes, 
     """
     table = plain.table
     rows = table.num_rows
-    raw = _sha256(bytes_between(lines.data, lines.starts[places], lines.ends[places]))
     prompts, completions = (_text(table.column(votes.fields[name])) for name in ("prompt", "completion"))
-    names = [name for name in table.column_names if name not in (votes.fields["prompt"], votes.fields["completion"])]
-    frame = pl.DataFrame(pl.from_arrow(table.select(names)))
-    ids = frame[votes.record_id].cast(pl.String)
-    if ids.null_count():
-        ids = pl.select(pl.coalesce(ids, pl.lit("sha256:") + raw.str.head(32))).to_series()
-    labels = frame[votes.fields["label"]]
-    values = list(votes.labels)
+    told = _told(plain, lines, places, votes, source)
     columns: dict[str, pa.Array | pl.Series] = {
-        "event_id": stable_ids(source, ids, raw),
+        **{name: told[name] for name in told.columns},
         "source": repeated(source, rows),
-        "source_record_id": ids,
-        "raw_sha256": raw,
         "op": repeated("create", rows),
         "event_ts": plain.times.when,
         "ts_quality": plain.times.quality,
-        "rater_key": _rater_keys(frame[votes.rater].cast(pl.String), key),
+        "rater_key": _rater_keys(told["rater_key"], key),
         "rater_kind": repeated(votes.rater_kind, rows),
         "prompt": one_turn_each("user", prompts),
         "completion": one_turn_each("assistant", completions),
         "prompt_hash": _hashes("user", prompts),
         "completion_hash": _hashes("assistant", completions),
         "signal": repeated(votes.signal, rows),
-        "raw_value": labels.replace_strict(values, [json.dumps(one) for one in values], return_dtype=pl.String),
-        "label": labels.replace_strict(values, list(votes.labels.values()), return_dtype=pl.Boolean),
     }
-    for name, field in votes.fields.items():
-        if name not in _OWN:
-            column = frame[field].cast(pl.String)
-            said = frame.select(pl.when(_is_said(field)).then(pl.col(field))).to_series() if name in _TEXTS else column
-            columns[name] = said
     arrays = [as_field(columns.get(field.name), field, rows) for field in FEEDBACK_EVENT]
     return pa.Table.from_arrays(arrays, schema=FEEDBACK_EVENT)
+
+
+def _told(plain: Plain, lines: Lines, places: Places, votes: PlainVotes, source: str) -> pl.DataFrame:
+    """The columns that follow from the narrow fields of a record and its bytes; `rater_key` is the raw id still."""
+    names = [
+        name for name in plain.table.column_names if name not in (votes.fields["prompt"], votes.fields["completion"])
+    ]
+    records = bytes_between(lines.data, lines.starts[places], lines.ends[places])
+    frame = pl.DataFrame(pl.from_arrow(plain.table.select(names))).select(
+        raw_sha256=records.to_frame(_RECORD).select(sha256_of(pl.col(_RECORD))).to_series(),
+        source_record_id=pl.col(votes.record_id).cast(pl.String),
+        rater_key=pl.col(votes.rater).cast(pl.String),
+        label=pl.col(votes.fields["label"]),
+        **{name: _said(name, field) for name, field in votes.fields.items() if name not in _OWN},
+    )
+    raw, own = pl.col("raw_sha256"), pl.col("source_record_id")
+    record_id = (
+        pl.coalesce(own, pl.lit("sha256:") + raw.str.head(32)) if frame["source_record_id"].null_count() else own
+    )
+    values = list(votes.labels)
+    return frame.with_columns(
+        event_id=ids_of_texts(source, record_id, raw),
+        source_record_id=record_id,
+        raw_value=pl.col("label").replace_strict(values, [json.dumps(one) for one in values], return_dtype=pl.String),
+        label=pl.col("label").replace_strict(values, list(votes.labels.values()), return_dtype=pl.Boolean),
+    )
+
+
+def _said(name: str, field: str) -> pl.Expr:
+    """A field as it is copied: blank comments and languages are none."""
+    return pl.when(_is_said(field)).then(pl.col(field)) if name in _TEXTS else pl.col(field).cast(pl.String)
 
 
 def _id_fields(votes: PlainVotes) -> list[str]:
@@ -196,10 +211,6 @@ def _rater_keys(names: pl.Series, key: bytes) -> pl.Series:
     return names.replace_strict(distinct, keyed, default=None, return_dtype=pl.String)
 
 
-def _sha256(records: pl.Series) -> pl.Series:
-    return records.to_frame("raw").select(plh.col("raw").chash.sha2_256()).to_series()
-
-
 def _hashes(role: str, texts: pa.Array) -> pl.Series:
     """`messages_hash` of each text as one turn: of its own bytes where they are exact already."""
     from feedback.near.kernels import count_code_points
@@ -213,7 +224,10 @@ def _hashes(role: str, texts: pa.Array) -> pl.Series:
     if count_bytes(signs, 0, _RETURN):
         at = np.searchsorted(np.flatnonzero(signs == _RETURN), offsets)
         is_inexact |= at[1:] > at[:-1]
-    said = pl.Series(texts)
-    places = pl.Series(np.flatnonzero(is_inexact))
-    exact = pl.Series([exact_text(text) for text in said.gather(places)], dtype=pl.String)
-    return turn_hashes(role, said).scatter(places, turn_hashes(role, exact))
+    said = pl.DataFrame({_RECORD: pl.Series(texts)})
+    ids = said.select(ids_of_turns(role, pl.col(_RECORD))).to_series()
+    rows = pl.Series(np.flatnonzero(is_inexact))
+    if not len(rows):
+        return ids
+    exact = pl.DataFrame({_RECORD: [exact_text(text) for text in said[_RECORD].gather(rows)]})
+    return ids.scatter(rows, exact.select(ids_of_turns(role, pl.col(_RECORD))).to_series())
