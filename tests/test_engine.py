@@ -21,11 +21,13 @@ from feedback.engine import (
     StagedEngine,
     open_engine,
     partition_numbers,
+    read_arrow,
     read_partition,
     scatter,
+    write_arrow,
     written_whole,
 )
-from feedback.engine.staging import STAGE_FILE
+from feedback.engine.staging import STAGE_FILE, FileBatch, digest_files
 from schemas.errors import DataGateError, ThumblineError, UnknownChoiceError, UsageError
 from tests.engine_kernels import ROWS, Block, fail_on_odd, run_toy_plan, square
 
@@ -274,6 +276,40 @@ def test_a_file_that_was_not_written_to_its_end_is_not_there(tmp_path: Path) -> 
     with written_whole(tmp_path / "deep" / "file") as partial:
         partial.write_text("whole")
     assert (tmp_path / "deep" / "file").read_text() == "whole"
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_rows_between_stages_come_back_as_they_were(tmp_path: Path, rows: int) -> None:
+    """Texts, lists of structs and nulls; all columns, and two in another order."""
+    votes = [[{"event_id": "e" * 32, "label": True}], [], [{"event_id": "f" * 32, "label": False}] * 2]
+    frame = pl.DataFrame({"row_id": ["a" * 32, "b", None], "row_key": [1, 2, 2**63], "votes": votes}).head(rows)
+    path = write_arrow(frame, tmp_path / "kept.arrow")
+    assert_frame_equal(read_arrow(path), frame)
+    assert_frame_equal(read_arrow(path, ("votes", "row_id")), frame.select("votes", "row_id"))
+
+
+def test_large_files_are_digested_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five files of 10 bytes, a task ends at 20: two, two and one, in their order."""
+    monkeypatch.setattr("feedback.engine.staging._BYTES_A_BATCH", 20)
+    seen: list[int] = []
+
+    class Seeing(CountingEngine):
+        def run(self, name: str, kernel: Any, tasks: Any, *, key: str = "") -> list[Any]:
+            if kernel is digest_files:
+                seen.extend(len(task.files) for task in tasks if isinstance(task, FileBatch))
+            return super().run(name, kernel, tasks, key=key)
+
+    staged = StagedEngine(Seeing(), tmp_path, "plan")
+    staged.run("stage", _five_files, [staged.folder("stage")])
+    listed = json.loads((staged.folder("stage") / STAGE_FILE).read_text())["files"]
+    assert seen == [2, 2, 1]
+    assert [file["path"] for file in listed] == [f"{number}.bin" for number in range(5)]
+
+
+def _five_files(folder: Path) -> int:
+    for number in range(5):
+        (folder / f"{number}.bin").write_bytes(bytes([number]) * 10)
+    return 5
 
 
 @given(keys=st.lists(st.integers(0, 2**64 - 1), max_size=200), partitions=st.integers(1, 40))
