@@ -228,21 +228,30 @@ def stage_digest(
 
 def _column_bytes(column: pl.Series) -> Iterable[bytes | memoryview]:
     """The values of a column as bytes that depend on nothing else: nulls, lengths, then content."""
-    yield np.packbits(column.is_null().to_numpy()).tobytes()
+    yield _null_bits(column)
     if isinstance(column.dtype, pl.List):
-        yield column.list.len().fill_null(0).cast(pl.UInt32).to_numpy().tobytes()
+        yield column.list.len().fill_null(0).cast(pl.UInt32).to_numpy().data
         yield from _column_bytes(column.explode(empty_as_null=False).drop_nulls())
     elif column.dtype == pl.String:
-        texts = column.fill_null("")
-        yield texts.str.len_bytes().cast(pl.UInt32).to_numpy().tobytes()
-        for part in texts.to_frame().iter_slices(_SLICE):
-            array = part.to_series().rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
-            begin, end = (array.buffers()[1].slice(8 * place, 8) for place in (array.offset, array.offset + len(array)))
-            span = [int.from_bytes(one.to_pybytes(), "little") for one in (begin, end)]
-            yield memoryview(array.buffers()[2] or b"")[span[0] : span[1]]
+        texts = column.fill_null("") if column.null_count() else column
+        parts = [part.to_series() for part in texts.to_frame().iter_slices(_SLICE)]
+        arrays = [part.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest()) for part in parts]
+        offsets = [np.frombuffer(one.buffers()[1], np.int64)[one.offset : one.offset + len(one) + 1] for one in arrays]
+        yield np.concatenate([np.empty(0, np.uint32), *(np.diff(one).astype(np.uint32) for one in offsets)]).data
+        for array, places in zip(arrays, offsets, strict=True):
+            yield memoryview(array.buffers()[2] or b"")[places[0] : places[-1]]
     else:
         values = column.to_physical()
-        yield values.fill_null(False if values.dtype == pl.Boolean else 0).to_numpy().tobytes()
+        if values.null_count():
+            values = values.fill_null(False if values.dtype == pl.Boolean else 0)
+        yield values.to_numpy().data
+
+
+def _null_bits(column: pl.Series) -> bytes:
+    """A bit for each value, set where there is none; whole bytes."""
+    if not column.null_count():
+        return bytes(-(-column.len() // 8))
+    return np.packbits(column.is_null().to_numpy()).tobytes()
 
 
 def _hex_digests(texts: pl.Expr, seed: int) -> pl.Expr:

@@ -121,7 +121,8 @@ def read_keys(files: Sequence[SketchFile]) -> Keys:
         ConfigError: blocks were made with different settings.
         InputNotFoundError: a file is missing.
     """
-    shapes = [_read_shape(file) for file in files]
+    tables = [_read_table(file) for file in files]
+    shapes: list[dict[str, Any]] = [json.loads(table.schema.metadata[_SHAPE]) for table in tables]
     settings = {
         (shape["threshold"], shape["shingle_words"]): file.keys for shape, file in zip(shapes, files, strict=True)
     }
@@ -136,10 +137,9 @@ def read_keys(files: Sequence[SketchFile]) -> Keys:
     rows = [shape["rows"] for shape in shapes]
     keys = [np.empty(sum(rows), dtype) for dtype in (np.uint64, np.uint64, np.uint32, np.uint32)]
     place = 0
-    for file, count in zip(files, rows, strict=True):
-        table = pl.read_ipc(file.keys)
-        for column, values in zip(_COLUMNS, keys, strict=True):
-            values[place : place + count] = table[column].to_numpy()
+    for table, count in zip(tables, rows, strict=True):
+        for name, values in zip(_COLUMNS, keys, strict=True):
+            values[place : place + count] = table.column(name).to_numpy()
         place += count
     named: dict[str, Any] = dict(zip(_COLUMNS, keys, strict=True))
     return Keys(**named, rows=rows, threshold=shapes[0]["threshold"])
@@ -165,11 +165,10 @@ def read_band(files: Sequence[SketchFile], keys: Keys, *, answers: bool, band: i
     return found
 
 
-def _read_shape(file: SketchFile) -> dict[str, Any]:
-    """Settings and number of rows of a block, all files of which are there."""
+def _read_table(file: SketchFile) -> pa.Table:
+    """The keys of a block, all files of which are there, mapped into memory."""
     for path in (file.keys, file.bands, file.shingles):
         if not path.is_file():
             raise InputNotFoundError("sketches are missing", where=path, todo="Run ingest again")
-    with pa.OSFile(str(file.keys)) as source:
-        shape: dict[str, Any] = json.loads(pa.ipc.open_file(source).schema.metadata[_SHAPE])
-    return shape
+    with pa.memory_map(str(file.keys)) as source:
+        return pa.ipc.open_file(source).read_all()
