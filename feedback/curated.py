@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feedback.export.texts import TextTable
+from feedback.export.text_files import TextTable
 from feedback.flat_text import flat_text
 from feedback.hashing import answer_id, exact_text, ids_of_turns, messages_hash, row_keys
 from feedback.stage import CANDIDATE_TYPES, sort_rows

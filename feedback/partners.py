@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from feedback.engine import read_rows
 from schemas.reasons import DropReason
 
 __all__ = ["pair_events"]
@@ -25,9 +26,9 @@ def pair_events(events: Sequence[Path]) -> tuple[Iterator[dict[str, Any]], Mappi
     takes no part. Each event is in one pair at most, which counts them in `events`. Decided on keys; text is read once.
 
     Args:
-        events: Parquet files of `schemas.events.FEEDBACK_EVENT`.
+        events: files of `schemas.events.FEEDBACK_EVENT`.
     """
-    keys = pl.concat([pl.scan_parquet(path).select(_KEYS) for path in events]).collect()
+    keys = pl.concat([read_rows(path, _KEYS) for path in events])
     is_vote = (pl.col("op") != "retract") & pl.col("label").is_not_null()
     votes = keys.filter(is_vote).sort("prompt_hash", "event_id")
     drops: Counter[str] = Counter()
@@ -47,9 +48,9 @@ _TEXTS = ("event_id", "prompt", "completion", "tools", "model_id")
 
 def _with_text(pairs: pl.DataFrame, events: Sequence[Path]) -> Iterator[dict[str, Any]]:
     wanted = pl.concat([pairs["event_id"], pairs["event_id_down"]])
-    parts = [pl.scan_parquet(path).select(_TEXTS).filter(pl.col("event_id").is_in(wanted.implode())) for path in events]
+    parts = [read_rows(path, _TEXTS).filter(pl.col("event_id").is_in(wanted.implode())) for path in events]
     # The same record read twice has one id and one text.
-    texts = pl.concat(parts).collect().unique("event_id", keep="any")
+    texts = pl.concat(parts).unique("event_id", keep="any")
     joined = (
         pairs.select("event_id", "event_id_down")
         .join(texts, on="event_id", how="left", maintain_order="left")

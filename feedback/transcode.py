@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from feedback.config import Ranking, SourceConfig
 from feedback.formats import FORMATS
@@ -204,10 +203,11 @@ def _oriented(pair: dict[str, Any]) -> dict[str, Any]:
 
 def _read(paths: Sequence[Path], advance: Any) -> Iterator[dict[str, Any]]:
     for path in paths:
-        with pq.ParquetFile(path) as table:
-            for batch in table.iter_batches(_BATCH_ROWS):
-                yield from batch.to_pylist()
-                advance(batch.num_rows)
+        with pa.memory_map(str(path)) as source:
+            table = pa.ipc.open_file(source).read_all()
+        for batch in table.to_batches(_BATCH_ROWS):
+            yield from batch.to_pylist()
+            advance(batch.num_rows)
 
 
 def _present(writer: Writer, raw: IngestResult) -> pa.Schema:
@@ -225,11 +225,9 @@ def _present(writer: Writer, raw: IngestResult) -> pa.Schema:
 
 
 def _has_values(path: Path, column: str) -> bool:
-    with pq.ParquetFile(path) as table:
-        if column not in table.schema_arrow.names:
-            return False
-        batches = table.iter_batches(columns=[column])
-        return any(batch.column(0).null_count < batch.num_rows for batch in batches)
+    with pa.memory_map(str(path)) as source:
+        table = pa.ipc.open_file(source).read_all()
+    return column in table.column_names and table.column(column).null_count < table.num_rows
 
 
 def _is_of_source(name: str, value: Any) -> bool:

@@ -8,9 +8,9 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from feedback.convert import Keys, find_revisions
+from feedback.engine import write_arrow
 from feedback.hashing import hex_key, messages_hash, stable_id
 from feedback.ingest.keys import SketchSettings, event_keys, pair_keys
 from feedback.stage import CANDIDATE_TYPES
@@ -112,16 +112,14 @@ def keys_of(folder: Path, events: list[dict[str, Any]], pairs: list[dict[str, An
     return Keys(events=of_events, pairs=of_pairs, revisions=revisions)
 
 
-def write_events(folder: Path, rows: list[dict[str, Any]], name: str = "events-00000.parquet") -> list[Path]:
+def write_events(folder: Path, rows: list[dict[str, Any]], name: str = "events-00000.arrow") -> list[Path]:
     """Write events as the stage `ingest` does."""
-    pq.write_table(pa.Table.from_pylist(rows, schema=FEEDBACK_EVENT), folder / name)
-    return [folder / name]
+    return [write_arrow(pa.Table.from_pylist(rows, schema=FEEDBACK_EVENT), folder / name)]
 
 
-def write_pairs(folder: Path, rows: list[dict[str, Any]], name: str = "pairs-00000.parquet") -> list[Path]:
+def write_pairs(folder: Path, rows: list[dict[str, Any]], name: str = "pairs-00000.arrow") -> list[Path]:
     """Write pairs as the stage `ingest` does."""
-    pq.write_table(pa.Table.from_pylist(rows, schema=PREFERENCE_PAIR), folder / name)
-    return [folder / name]
+    return [write_arrow(pa.Table.from_pylist(rows, schema=PREFERENCE_PAIR), folder / name)]
 
 
 def candidate(prompt: str = "hi", completion: str = "hello", label: bool = True, **more: Any) -> dict[str, Any]:

@@ -187,8 +187,8 @@ def test_parts_files_of_text_and_memory_do_not_change_a_byte(
     expected = export(rows, texts, tmp_path / "a" / "out", ExportConfig(shard_mb=0.005))
     events = some_events()
     files = [
-        *write_events(tmp_path, events[40:], "late.parquet"),
-        *write_events(tmp_path, events[:40][::-1], "early.parquet"),
+        *write_events(tmp_path, events[40:], "late.arrow"),
+        *write_events(tmp_path, events[:40][::-1], "early.arrow"),
     ]
     scattered = [texts[1], TextTable(tuple(files), "event_id", {"completion": "completion"})]
     config = ExportConfig(shard_mb=0.005, memory_mb=memory_mb)

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feedback.config import SourceConfig
+from feedback.engine import read_rows
 from feedback.ingest import IngestResult, ingest
 from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE
 from feedback.records.sources import read_blocks
@@ -57,7 +59,7 @@ def run(
 
 
 def frame(paths: tuple[Path, ...]) -> pl.DataFrame:
-    return pl.concat([pl.read_parquet(path) for path in paths])
+    return pl.concat([read_rows(path) for path in paths])
 
 
 def thumb(**changes: Any) -> dict[str, Any]:
@@ -121,7 +123,7 @@ def test_every_reason_for_rejection_is_given_and_kept_with_its_place(
 def test_events_are_rows_of_their_schema(tmp_path: Path) -> None:
     record = thumb(id="1", user="u1", time="2026-01-05T09:51:39Z", updated="2026-01-06", model="m", reasons=["r"])
     result = run(tmp_path, lines(record))
-    table = pq.read_table(result.events[0])
+    table = pa.ipc.open_file(result.events[0]).read_all()
     assert table.schema.equals(FEEDBACK_EVENT)
     (row,) = table.to_pylist()
     assert row["prompt"] == [{"role": "user", "content": "q"}]
@@ -138,7 +140,7 @@ def test_events_are_rows_of_their_schema(tmp_path: Path) -> None:
 
 def test_pairs_are_rows_of_their_schema(tmp_path: Path) -> None:
     result = run(tmp_path, lines(PAIR), "trl")
-    table = pq.read_table(result.pairs[0])
+    table = pa.ipc.open_file(result.pairs[0]).read_all()
     assert table.schema.equals(PREFERENCE_PAIR)
     (row,) = table.to_pylist()
     assert (row["outcome"], row["group_id"]) == ("a", row["prompt_hash"])

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feedback.config import SourceConfig
-from feedback.engine import LocalEngine, StagedEngine
+from feedback.engine import LocalEngine, StagedEngine, read_rows
 from feedback.ingest import IngestResult, SketchSettings, ingest
 from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE
 from schemas.report import StageReport
@@ -52,7 +52,7 @@ def ingested(folder: Path, files: dict[str, list[bytes]], **options: Any) -> Ing
 
 
 def table(paths: tuple[Path, ...]) -> pl.DataFrame:
-    return pl.concat([pl.read_parquet(path) for path in paths])
+    return pl.concat([read_rows(path) for path in paths])
 
 
 def said(result: IngestResult) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]], StageReport]:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from feedback.engine import read_rows
 from feedback.formats.thumbs import THUMBS
 from feedback.ingest import block
 from feedback.ingest.block import BlockResult, BlockTask, ingest_block
@@ -153,7 +154,7 @@ def ingested(folder: Path, data: bytes, *, is_plain: bool) -> tuple[BlockResult 
             result: BlockResult | str = replace(ingest_block(task), sketches=())
         except FormatMismatchError as error:
             return str(error), {}
-    tables = {path.name: pl.read_parquet(path) for path in sorted(folder.glob("*.parquet"))}
+    tables = {path.name: read_rows(path) for path in sorted(folder.glob("*-0*"))}
     return result, {name: table.sort(table.columns[0], table.columns[2]) for name, table in tables.items()}
 
 

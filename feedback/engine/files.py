@@ -28,9 +28,11 @@ __all__ = [
     "PARTIAL_SUFFIX",
     "Piece",
     "Scattered",
+    "is_arrow",
     "partition_numbers",
     "read_arrow",
     "read_partition",
+    "read_rows",
     "scatter",
     "write_arrow",
     "write_parquet",
@@ -79,9 +81,9 @@ def write_parquet(frame: pl.DataFrame, path: Path) -> Path:
     return path
 
 
-def write_arrow(frame: pl.DataFrame, path: Path) -> Path:
-    """Write `frame` to `path` as an Arrow file, whole or not at all."""
-    table = frame.to_arrow(compat_level=pl.CompatLevel.newest())
+def write_arrow(rows: pl.DataFrame | pa.Table, path: Path) -> Path:
+    """Write `rows` to `path` as an Arrow file, whole or not at all: as they lie in memory."""
+    table = rows if isinstance(rows, pa.Table) else rows.to_arrow(compat_level=pl.CompatLevel.newest())
     with (
         written_whole(path) as partial,
         pa.OSFile(str(partial), "wb") as sink,
@@ -101,6 +103,23 @@ def read_arrow(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame
     with pa.memory_map(str(path)) as source:
         table = pa.ipc.open_file(source).read_all()
     return pl.DataFrame(table if columns is None else table.select(list(columns)))
+
+
+def is_arrow(path: Path) -> bool:
+    """Whether a file is one of `write_arrow`, not a Parquet file; its name says so."""
+    return path.suffix == ".arrow"
+
+
+def read_rows(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """The rows of an Arrow or a Parquet file.
+
+    Args:
+        path: the file.
+        columns: columns to read; null reads all.
+    """
+    if is_arrow(path):
+        return read_arrow(path, columns)
+    return pl.read_parquet(path, columns=None if columns is None else list(columns))
 
 
 def partition_numbers(keys: pl.Series, partitions: int) -> pl.Series:

@@ -27,7 +27,8 @@ from feedback.export.plan import ExportPlan, plan_export
 from feedback.export.rows import ROW_COLUMNS, export_rows
 from feedback.export.runs import Run, keep_run
 from feedback.export.shards import write_shard
-from feedback.export.texts import TextChunk, TextTable, find_texts, id_keys, read_texts
+from feedback.export.text_files import TextTable
+from feedback.export.texts import TextChunk, find_texts, id_keys, read_texts
 from feedback.hashing import stage_digest
 from feedback.stage import counted
 from schemas.datasets import UNPAIRED_PREFERENCE

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from feedback.engine import written_whole
+from feedback.engine import write_arrow, written_whole
 from feedback.formats import Format
 from feedback.formats.drafts import EventDraft, PlainVotes
 from feedback.ingest.arrow_columns import gathered
@@ -230,8 +230,9 @@ class _Made:
         tables = self._sound_tables()
         events, pairs = self._in_order(tables["events"]), tables["pairs"]
         self._write("quarantine", rows_to_table(sorted(self._refused, key=lambda row: row[2]), QUARANTINE))
-        self._write("events", events)
-        self._write("pairs", pairs)
+        for name, table in (("events", events), ("pairs", pairs)):
+            if table.num_rows:
+                write_arrow(table, self._task.folder / f"{name}-{self._task.number:05d}.arrow")
         label = events.column("label")
         sketches = self._write_keys(events, pairs)
         return BlockResult(

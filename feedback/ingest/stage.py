@@ -48,8 +48,8 @@ class IngestResult:
 
     Args:
         folder: where it lies.
-        events: Parquet files of `schemas.events.FEEDBACK_EVENT`; none where there is no event.
-        pairs: Parquet files of `schemas.pairs.PREFERENCE_PAIR`, likewise.
+        events: Arrow files of `schemas.events.FEEDBACK_EVENT`; none where there is no event.
+        pairs: Arrow files of `schemas.pairs.PREFERENCE_PAIR`, likewise.
         quarantine: Parquet files of `schemas.quarantine.QUARANTINE`, likewise.
         event_keys: Parquet files with the keys of the events, see `feedback.ingest.keys`.
         pair_keys: the same of the pairs.
@@ -216,7 +216,7 @@ def _name(path: Path) -> str:
 
 
 def _tables(folder: Path, name: str) -> tuple[Path, ...]:
-    return tuple(sorted(folder.glob(f"{name}-[0-9]*.parquet")))
+    return tuple(sorted(folder.glob(f"{name}-[0-9]*.*")))
 
 
 def _size(sources: Sequence[_Source]) -> int | None:

@@ -138,8 +138,9 @@ def read_keys(files: Sequence[SketchFile]) -> Keys:
     keys = [np.empty(sum(rows), dtype) for dtype in (np.uint64, np.uint64, np.uint32, np.uint32)]
     place = 0
     for table, count in zip(tables, rows, strict=True):
+        block = pl.DataFrame(table)
         for name, values in zip(_COLUMNS, keys, strict=True):
-            values[place : place + count] = table.column(name).to_numpy()
+            values[place : place + count] = block[name].to_numpy()
         place += count
     named: dict[str, Any] = dict(zip(_COLUMNS, keys, strict=True))
     return Keys(**named, rows=rows, threshold=shapes[0]["threshold"])

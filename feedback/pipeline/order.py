@@ -24,7 +24,7 @@ from feedback.config import CurateConfig, DedupConfig
 from feedback.conflicts import conflict_notes, resolve_conflicts
 from feedback.convert import convert_notes
 from feedback.dedup import dedup, dedup_notes
-from feedback.engine import Scattered, StagedEngine
+from feedback.engine import Scattered, StagedEngine, read_rows
 from feedback.engine.local import usable_cores
 from feedback.engine.staging import STAGE_FILE
 from feedback.export import TextTable
@@ -41,7 +41,6 @@ from feedback.pipeline.partitions import (
     find_all_clusters,
     kept_file,
     number_of_partitions,
-    read_rows,
     scatter_keys,
 )
 from feedback.rebalance import apply_rebalance, merge_rebalance, narrow_columns, rebalance_plan

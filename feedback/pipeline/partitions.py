@@ -19,7 +19,7 @@ import polars as pl
 
 from feedback.config import ConvertConfig
 from feedback.convert import Keys, convert, find_revisions
-from feedback.engine import Scattered, partition_numbers, read_arrow, scatter, write_arrow, write_parquet
+from feedback.engine import Scattered, partition_numbers, read_rows, scatter, write_arrow, write_parquet
 from feedback.near import SketchFile, find_clusters
 from feedback.stage import StageResult
 from schemas.report import StageReport
@@ -36,7 +36,6 @@ __all__ = [
     "find_all_clusters",
     "kept_file",
     "number_of_partitions",
-    "read_rows",
     "scatter_keys",
 ]
 
@@ -197,13 +196,6 @@ def kept_file(folder: Path, number: int, *, is_last: bool = False) -> Path:
     Only what the last stage kept stays: Parquet. Of the others it is read once, so it is what is quickest to read.
     """
     return folder / f"kept-{number:05d}.{'parquet' if is_last else 'arrow'}"
-
-
-def read_rows(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
-    """The rows in a file of `kept_file`."""
-    if path.suffix == ".arrow":
-        return read_arrow(path, columns)
-    return pl.read_parquet(path, columns=None if columns is None else list(columns))
 
 
 def _write(result: StageResult, folder: Path, number: int, *, is_last: bool = False) -> StageReport:

@@ -16,11 +16,10 @@ import polars as pl
 
 from feedback.config import ConvertConfig, CurateConfig, ExportConfig, IngestConfig, RebalanceConfig, SourceConfig
 from feedback.curated import read_curated, text_of_curated
-from feedback.engine import Engine, LocalEngine, StagedEngine, open_engine
+from feedback.engine import Engine, LocalEngine, StagedEngine, open_engine, read_rows
 from feedback.export import ExportResult, export
 from feedback.folders import built_folder, finish_dataset, is_whole, refuse_to_replace, same_result
 from feedback.pipeline.order import Stages
-from feedback.pipeline.partitions import read_rows
 from feedback.rebalance import base_weights, ratio_of_report, rebalance
 from feedback.run_config import default_config, is_same_input, load_curate_config, plan_key, resolved_config
 from feedback.stage import sort_rows, write_stage
