@@ -15,6 +15,7 @@ from typing import Any, Final
 import polars as pl
 
 from feedback.config import ConvertConfig
+from feedback.engine import read_rows
 from feedback.hashing import answer_id, order_hash, row_keys, side_ids
 from feedback.stage import CANDIDATE_TYPES, StageResult, counted, finish_stage
 from schemas.reasons import DropReason
@@ -104,19 +105,17 @@ def find_revisions(files: Sequence[Path]) -> pl.DataFrame:
     """Records with several revisions: `record_key`, `latest_id`, and `is_order_known` from times alone.
 
     Args:
-        files: Parquet files of keys of events or pairs, all of one kind.
+        files: files of keys of events or pairs, all of one kind.
     """
     if not files:
         return pl.DataFrame()
-    records = pl.concat([pl.read_parquet(path, columns=["record_key"]) for path in files]).to_series()
+    records = pl.concat([read_rows(path, ["record_key"]) for path in files]).to_series()
     ascending = records.sort()
     several = ascending.filter(ascending == ascending.shift()).unique()
     if several.is_empty():
         return pl.DataFrame()
     chosen = [
-        pl.read_parquet(path, columns=["record_key", "text_id", "event_ts"]).filter(
-            pl.col("record_key").is_in(several.implode())
-        )
+        read_rows(path, ["record_key", "text_id", "event_ts"]).filter(pl.col("record_key").is_in(several.implode()))
         for path in files
     ]
     newest = pl.col("event_ts") == pl.col("event_ts").max()

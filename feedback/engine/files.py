@@ -144,7 +144,7 @@ def scatter(frame: pl.DataFrame, numbers: pl.Series, folder: Path, prefix: str) 
     Args:
         frame: the rows. [N].
         numbers: partition of each row. [N] uint32.
-        folder: where; the files are `PARTITION/PREFIX.parquet`.
+        folder: where; the files are `PARTITION/PREFIX.arrow`.
         prefix: tells this task from others; named by the task's number, so that names sort in the order of the tasks.
     """
     if frame.is_empty():
@@ -154,7 +154,7 @@ def scatter(frame: pl.DataFrame, numbers: pl.Series, folder: Path, prefix: str) 
     )
     pieces = []
     for (number,), part in sorted(parts.items()):
-        path = write_parquet(part, folder / f"{number:05d}" / f"{prefix}.parquet")
+        path = write_arrow(part, folder / f"{number:05d}" / f"{prefix}.arrow")
         pieces.append(Piece(int(number), path, part.height))
     return Scattered(tuple(pieces))
 
@@ -169,7 +169,7 @@ def read_partition(
     """The rows of several files, in an order that does not depend on who wrote them.
 
     Args:
-        files: Parquet files of one schema; read in the order of their names.
+        files: files of one schema; read in the order of their names.
         schema: the columns where there is no file; null gives a frame without columns then.
         sort_by: columns to sort by; equal rows stay in the order of the files. None: the order of the files.
         columns: columns to read; null reads all.
@@ -178,6 +178,5 @@ def read_partition(
         empty = pl.DataFrame(schema=schema)
         return empty if columns is None else empty.select(columns)
     ordered = sorted(files, key=lambda path: path.name)
-    wanted = None if columns is None else list(columns)
-    frame = pl.concat([pl.read_parquet(path, columns=wanted, glob=False) for path in ordered])
+    frame = pl.concat([read_rows(path, columns) for path in ordered])
     return frame.sort(sort_by, nulls_last=True, maintain_order=True) if sort_by else frame

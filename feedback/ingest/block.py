@@ -52,8 +52,6 @@ _MEANINGS: Final = {one.value: one.meaning for one in RejectReason if one != Rej
 _KINDS: Final = (("events", FEEDBACK_EVENT, FeedbackEventRules), ("pairs", PREFERENCE_PAIR, PreferencePairRules))
 _NO_NEAR: Final = SketchSettings(threshold=0.8, shingle_words=3)
 """Sketches are made with the keys; where they are not wanted, any settings do."""
-_WORDS: Final = ("source", "op", "ts_quality", "rater_kind", "model_id", "signal", "raw_value", "lang")
-"""Columns of few different values; the others are not worth a dictionary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,10 +227,9 @@ class _Made:
         """Write what was taken."""
         tables = self._sound_tables()
         events, pairs = self._in_order(tables["events"]), tables["pairs"]
-        self._write("quarantine", rows_to_table(sorted(self._refused, key=lambda row: row[2]), QUARANTINE))
-        for name, table in (("events", events), ("pairs", pairs)):
-            if table.num_rows:
-                write_arrow(table, self._task.folder / f"{name}-{self._task.number:05d}.arrow")
+        self._write_quarantine()
+        self._write("events", events)
+        self._write("pairs", pairs)
         label = events.column("label")
         sketches = self._write_keys(events, pairs)
         return BlockResult(
@@ -305,12 +302,12 @@ class _Made:
         if events.num_rows:
             keys, sketches = event_keys(events, settings)
             self._outcome += outcome_sum(keys)
-            self._write("event-keys", keys.to_arrow())
+            self._write("event-keys", keys)
             made.append(sketches)
         if pairs.num_rows:
             keys, more = pair_keys(pairs, settings)
             self._outcome += outcome_sum(keys)
-            self._write("pair-keys", keys.to_arrow())
+            self._write("pair-keys", keys)
             made += more
         if self._task.sketch is None:
             return ()
@@ -321,18 +318,19 @@ class _Made:
             for part, sketches in enumerate(made)
         )
 
-    def _write(self, name: str, table: pa.Table) -> None:
-        if not table.num_rows:
-            return
-        with written_whole(self._task.folder / f"{name}-{self._task.number:05d}.parquet") as partial:
-            pq.write_table(
-                table,
-                partial,
-                compression="none",
-                use_dictionary=list(_WORDS),
-                write_statistics=False,
-                write_page_checksum=True,
-            )
+    def _write(self, name: str, rows: pl.DataFrame | pa.Table) -> None:
+        if len(rows):
+            write_arrow(rows, self._file(name, "arrow"))
+
+    def _write_quarantine(self) -> None:
+        """People read it, so it is Parquet, and few records are in it."""
+        if self._refused:
+            table = rows_to_table(sorted(self._refused, key=lambda row: row[2]), QUARANTINE)
+            with written_whole(self._file("quarantine", "parquet")) as partial:
+                pq.write_table(table, partial, compression="zstd", write_statistics=False, write_page_checksum=True)
+
+    def _file(self, name: str, suffix: str) -> Path:
+        return self._task.folder / f"{name}-{self._task.number:05d}.{suffix}"
 
 
 def _check_rules(table: pa.Table, rules: Rules) -> Sequence[tuple[int, str, str]]:
