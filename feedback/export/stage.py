@@ -120,8 +120,6 @@ def _make_runs(
     if scratch is not None:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
-    chunks = find_texts(texts, keys.select("high", "low", "text_side", "place"))
-
     def run_of_rows(task: tuple[int, Part, int, int]) -> Run:
         number, part, start, stop = task
         places = plan.places[start:stop]
@@ -134,9 +132,11 @@ def _make_runs(
         path = None if scratch is None else scratch / f"texts-{number:05d}.arrow"
         return keep_run(read_texts(chunk), chunk.places, plan.starts, path)
 
-    rows = list(_in_threads(run_of_rows, _with_borders(parts)))
+    with ThreadPoolExecutor(1) as beside:
+        chunks = beside.submit(find_texts, texts, keys.select("high", "low", "text_side", "place"))
+        rows = list(_in_threads(run_of_rows, _with_borders(parts)))
     text_runs = []
-    for run in _in_threads(run_of_texts, enumerate(chunks)):
+    for run in _in_threads(run_of_texts, enumerate(chunks.result())):
         text_runs.append(run)
         advance(run.places.size)
     return rows, text_runs

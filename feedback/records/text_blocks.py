@@ -55,6 +55,8 @@ def read_text_blocks(
         max_bytes: longest record that is read.
         block_bytes: size of a block, at least 1; None takes `BLOCK_BYTES`.
     """
+    from feedback.records.byte_kernels import count_bytes
+
     # Not more than a record may have, so that only the first line of a block can be too long.
     size = min(block_bytes or BLOCK_BYTES, max_bytes)
     line, rest = 1, memoryview(b"")
@@ -69,7 +71,7 @@ def read_text_blocks(
         cut = _behind_last_line(signs)
         if cut:
             yield TextBlock(file, line, memoryview(signs)[:cut])  # type: ignore[arg-type]
-            line += _count_lines(signs[:cut])
+            line += count_bytes(signs[:cut], 0, _NEWLINE)
         rest = memoryview(signs)[cut:]  # type: ignore[arg-type]
     tail: io.BufferedReader = io.BufferedReader(io.BytesIO(rest))
     for record in read_json_lines(tail, source, file, max_bytes):
@@ -92,12 +94,6 @@ def _behind_last_line(signs: NDArray[np.uint8]) -> int:
         if found >= 0:
             return begin + found + 1
     return 0
-
-
-def _count_lines(signs: NDArray[np.uint8]) -> int:
-    return sum(
-        np.count_nonzero(signs[begin : begin + _STEP] == _NEWLINE).item() for begin in range(0, len(signs), _STEP)
-    )
 
 
 def _is_too_long(signs: NDArray[np.uint8], max_bytes: int) -> bool:
