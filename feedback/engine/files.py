@@ -144,7 +144,7 @@ def scatter(frame: pl.DataFrame, numbers: pl.Series, folder: Path, prefix: str) 
     Args:
         frame: the rows. [N].
         numbers: partition of each row. [N] uint32.
-        folder: where; the files are `PARTITION/PREFIX.arrow`.
+        folder: where; the files are `PARTITION/PREFIX.parquet`.
         prefix: tells this task from others; named by the task's number, so that names sort in the order of the tasks.
     """
     if frame.is_empty():
@@ -154,7 +154,8 @@ def scatter(frame: pl.DataFrame, numbers: pl.Series, folder: Path, prefix: str) 
     )
     pieces = []
     for (number,), part in sorted(parts.items()):
-        path = write_arrow(part, folder / f"{number:05d}" / f"{prefix}.arrow")
+        # Not an Arrow file: a text taken out of a larger column carries the bytes of all of it.
+        path = write_parquet(part, folder / f"{number:05d}" / f"{prefix}.parquet")
         pieces.append(Piece(int(number), path, part.height))
     return Scattered(tuple(pieces))
 
