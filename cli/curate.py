@@ -15,6 +15,7 @@ from cli.options import (
     engine_options,
     from_option,
     inputs_argument,
+    join_option,
     json_option,
     map_option,
     overwrite_option,
@@ -66,6 +67,7 @@ def formats(as_json: bool) -> None:
     help="What to write where the format takes both.  [default: what the input is]",
 )
 @map_option
+@join_option
 @ranking_option
 @json_option
 def convert(
@@ -75,6 +77,7 @@ def convert(
     out: Path,
     dataset_type: Literal["unpaired_preference", "preference"] | None,
     map_path: Path | None,
+    join: str | None,
     ranking: Ranking,
     as_json: bool,
 ) -> None:
@@ -95,6 +98,7 @@ def convert(
             out,
             map_path=map_path,
             ranking=ranking,
+            join=join,
             dataset_type=dataset_type,
             progress=progress,
         )
@@ -109,6 +113,7 @@ def convert(
 @inputs_argument()
 @from_option()
 @map_option
+@join_option
 @ranking_option
 @click.option(
     "--json",
@@ -139,6 +144,7 @@ def audit(
     inputs: tuple[str, ...],
     source_format: str | None,
     map_path: Path | None,
+    join: str | None,
     ranking: Ranking,
     json_path: str | None,
     html_path: Path | None,
@@ -162,6 +168,7 @@ def audit(
             source_format=source_format,
             map_path=map_path,
             ranking=ranking,
+            join=join,
             config=config,
             progress=progress,
         )
@@ -173,6 +180,7 @@ def audit(
 @inputs_argument()
 @from_option()
 @map_option
+@join_option
 @ranking_option
 @click.option("-o", "--out", type=FOLDER, required=True, help="Folder of the dataset.")
 @overwrite_option
@@ -183,6 +191,7 @@ def curate(
     inputs: tuple[str, ...],
     source_format: str | None,
     map_path: Path | None,
+    join: str | None,
     ranking: Ranking,
     out: Path,
     overwrite: bool,
@@ -199,7 +208,7 @@ def curate(
     from cli.progress import shown_progress
     from feedback.pipeline import curate as curate_feedback
 
-    config = _curate_config(inputs, source_format, map_path, ranking, overrides)
+    config = _curate_config(inputs, source_format, map_path, join, ranking, overrides)
     with shown_progress() as progress:
         engine = _open_engine(config, engine_name, ray_address)
         result = curate_feedback(config, out, overwrite=overwrite, engine=engine, progress=progress)
@@ -210,6 +219,7 @@ def _curate_config(
     inputs: tuple[str, ...],
     source_format: str | None,
     map_path: Path | None,
+    join: str | None,
     ranking: Ranking,
     overrides: tuple[str, ...],
 ) -> CurateConfig:
@@ -222,7 +232,7 @@ def _curate_config(
         return load_curate_config(Path(inputs[0]), overrides)
     if source_format is not None:
         mapped = None if map_path is None else str(map_path)
-        return default_config(inputs, source_format, map=mapped, ranking=ranking, overrides=overrides)
+        return default_config(inputs, source_format, map=mapped, ranking=ranking, join=join, overrides=overrides)
     raise UsageError(
         "the format of the input is not named",
         where=", ".join(inputs),

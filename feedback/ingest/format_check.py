@@ -28,12 +28,14 @@ class Miss:
         detail: what it lacked.
         shape: its keys and the kinds of their values.
         fitting: names of the formats that it is in.
+        lacks_file: whether it needs another file, and none was named.
     """
 
     where: str
     detail: str
     shape: dict[str, Any]
     fitting: tuple[str, ...]
+    lacks_file: bool = False
 
 
 class FormatCheck:
@@ -55,8 +57,14 @@ class FormatCheck:
         """A record was in the format, so the file is."""
         self.is_decided = True
 
-    def rejected(self, record: RawRecord, reason: str, detail: str) -> None:
+    def rejected(self, record: RawRecord, reason: str, detail: str, *, lacks_file: bool = False) -> None:
         """A record was rejected.
+
+        Args:
+            record: the record.
+            reason: why.
+            detail: what of it.
+            lacks_file: whether it needs another file, and none was named.
 
         Raises:
             FormatMismatchError: it is the last of the first ones, and all of them lack a required field.
@@ -70,14 +78,23 @@ class FormatCheck:
         if self.miss is None:
             value = record.value or {}
             where = f"{record.file} line {record.line}"
-            self.miss = Miss(where, detail, _shape(value), tuple(_formats_that_accept(value)))
+            self.miss = Miss(where, detail, _shape(value), tuple(_formats_that_accept(value)), lacks_file)
         self._misses += 1
         if self._limit is not None and self._misses >= self._limit:
             raise format_mismatch(self._stated, self.miss)
 
 
 def format_mismatch(stated: Format, miss: Miss) -> FormatMismatchError:
-    """The error that says which format a file is not in, and which it may be in."""
+    """The error that says which format a file is not in and which it may be in, or which other file it needs."""
+    join = stated.join
+    if join is not None and miss.lacks_file and not miss.fitting:
+        return FormatMismatchError(
+            f"the records of the format {stated.name!r} need {join.what}, which lie in another file",
+            where=miss.where,
+            received=miss.shape,
+            expected=f"{join.what} with the id of {join.key!r} at {join.other!r}",
+            todo="Name that file with --join FILE, or join = FILE of the source",
+        )
     return FormatMismatchError(
         f"the file is not in the format {stated.name!r} ({miss.detail})",
         where=miss.where,
