@@ -33,26 +33,28 @@ __all__ = ["audit", "convert", "curate", "formats"]
 DATASET_TYPES: Final = ("unpaired_preference", "preference")
 
 
-@click.command(epilog="Example: thumbline formats")
+@click.command(epilog="Example: thumbline formats --sniff votes.jsonl --map-out votes.toml")
+@click.option("--sniff", "sniffed", metavar="FILE", help="Say which format a file is in, and why, from its beginning.")
+@click.option(
+    "--map-out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.toml",
+    help="With --sniff: write a map to begin with, for the format 'mapped'.",
+)
 @json_option
-def formats(as_json: bool) -> None:
-    """List the formats that can be read and written, and how each reads its labels.
+def formats(sniffed: str | None, map_out: Path | None, as_json: bool) -> None:
+    """List the formats that can be read and written, what each needs, and how it reads its labels.
 
     Labels are never guessed: a record whose value is not in the format's rule goes to quarantine.
     """
-    from cli.render import print_json, print_next, show, table_of
-    from feedback.formats import FORMATS
+    from cli.format_page import show_formats, show_sniffed
 
-    if as_json:
-        keys = ("name", "kind", "summary", "label_rule", "writes")
-        print_json({"formats": [{key: getattr(one, key) for key in keys} for one in FORMATS.values()]})
-        return
-    rows = [
-        (one.name, one.kind, "yes" if one.writes else "", f"{one.summary}\n{one.label_rule}")
-        for one in FORMATS.values()
-    ]
-    show(table_of(("format", "holds", "written", "what it is, and how its labels are read"), rows))
-    print_next("thumbline audit FILE --from FORMAT", "see what is in a file")
+    if sniffed is None and map_out is not None:
+        raise click.UsageError("--map-out goes with --sniff FILE.")
+    if sniffed is None:
+        show_formats(as_json)
+    else:
+        show_sniffed(sniffed, map_out, as_json)
 
 
 @click.command(epilog="Example: thumbline convert votes.jsonl --from thumbs --to trl -o votes.parquet")
