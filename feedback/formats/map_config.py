@@ -71,7 +71,12 @@ class MapFields:
 
 @settings
 class MapThresholds:
-    """Numbers as labels: at least `up_from` is desirable, at most `down_to` undesirable, between them no label."""
+    """Numbers as labels.
+
+    Args:
+        up_from: at least this is desirable.
+        down_to: at most this is undesirable; what lies between the two gives no label.
+    """
 
     up_from: float
     down_to: float
