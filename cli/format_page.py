@@ -69,8 +69,11 @@ def _verdict(found: Sniffed) -> Iterator[str]:
         yield f"{where} is in none of the formats, by its first {_records(len(found.values))}."
     elif best.is_likely:
         yield f"{where} is in the format {best.format}, by its first {_records(best.records)}."
+    elif best.accepted:
+        yield f"{where} may be in the format {best.format}, by its first {_records(best.records)}; most are not."
     else:
-        yield f"{where} may be in the format {best.format}, by its first {_records(best.records)}; it is not sure."
+        why = f"which needs {best.needs} from another file" if best.needs else "but values that it refuses"
+        yield f"{where} has the fields of the format {best.format}, {why}."
     if found.unreadable:
         listed = ", ".join(f"{reason} {count:,}" for reason, count in found.unreadable.items())
         yield f"Further records at its beginning cannot be read: {listed}."
