@@ -81,7 +81,8 @@ def _verdict(found: Sniffed) -> Iterator[str]:
         yield ""
         yield from _reasons(one)
     if not found.candidates and found.values:
-        yield f"Its first record: {found.shape!r}"
+        yield "Its first record:"
+        yield from (f"  {name!r}: {value!r}" for name, value in found.shape.items())
         yield "Such a file is read by a map, with the format mapped."
 
 

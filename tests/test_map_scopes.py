@@ -197,9 +197,9 @@ def test_a_message_that_calls_a_tool_is_refused_where_its_keys_are_paths(tmp_pat
             "two tables .* one name",
         ),
         (
-            TREE + '[options]\njson = ["promt"]\n',
+            TREE + '[options]\njson = ["answer"]\n',
             UnknownChoiceError,
-            "unknown field: got 'promt'; expected one of chosen",
+            "unknown field: got 'answer'; expected one of chosen",
         ),
         (TREE.replace('"up"\n[labels]', '"up"\n[labels]').replace('1 = "up"', '1 = "?"'), ConfigError, "labels.1"),
         (
