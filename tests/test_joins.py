@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -308,3 +309,45 @@ def test_a_config_names_the_other_file_relative_to_itself(in_folder: Path) -> No
         '[[sources]]\npath = "scores.jsonl"\nformat = "mapped"\nmap = "map.toml"\njoin = "traces.jsonl"\n', "utf-8"
     )
     assert run(["curate", "conf/c.toml", "-o", "out"]) == 0
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json"])
+def test_blocks_are_cut_by_what_their_records_find(suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short scores of long traces: no block holds more than a few texts, and lines keep their numbers."""
+    monkeypatch.setattr("feedback.ingest.source_files.BLOCK_BYTES", 10_000)
+    monkeypatch.setattr("feedback.ingest.source_files._LEAST_RECORDS", 3)
+    rows = [score(number, number) for number in range(20)]
+    Path(f"scores.{suffix}").write_text("\n".join(map(json.dumps, rows)) if suffix == "jsonl" else json.dumps(rows))
+    write("traces.jsonl", *({**trace(number), "more": "x" * 2_000} for number in range(19)))
+    result = read(f"scores.{suffix}")
+    assert len(result.events) == 5
+    assert list(prompts(result)) == [f"s{number}" for number in range(19)]
+    assert pl.read_parquet(result.quarantine[0])["line"].to_list() == [20]
+
+
+def test_a_record_is_quarantined_as_it_came() -> None:
+    write("traces.jsonl", trace("a"))
+    write("scores.jsonl", score(1, "a"), score(2, "a", 7))
+    result = read()
+    assert json.loads(pl.read_parquet(result.quarantine[0])["raw"][0]) == score(2, "a", 7)
+    assert result.rejected == {RejectReason.UNKNOWN_LABEL: 1}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra `ray` is not installed")
+def test_ray_joins_as_this_machine_does() -> None:
+    import ray
+
+    from feedback.engine.ray import RayEngine
+
+    write("scores.jsonl", *(score(number, number % 90, int(number % 3 > 0)) for number in range(300)))
+    write("traces.jsonl", *(trace(number) for number in range(80)))
+    overrides = ["rebalance.mode=off"]
+    config = default_config(["scores.jsonl"], "mapped", map="map.toml", join="traces.jsonl", overrides=overrides)
+    local = curate(config, Path("local"))
+    try:
+        on_ray = curate(config, Path("ray"), engine=RayEngine(workers=2))
+    finally:
+        ray.shutdown()
+    assert on_ray.manifest == local.manifest
+    assert on_ray.manifest.stages[0].dropped == {"quarantined": 30}

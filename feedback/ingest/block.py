@@ -229,8 +229,8 @@ class _Made:
                 self._accept(record, digest)
             except RecordRejectedError as error:
                 # What has no partner says nothing against the format.
-                if not self.partners.lacks_partner(record.value):
-                    lacks_file = self.partners.lacks_file(record.value)
+                if not self.partners.lacks_partner:
+                    lacks_file = self.partners.lacks_file
                     self._check.rejected(record, error.reason, error.detail, lacks_file=lacks_file)
                 self._refuse(record, digest, error.reason, error.detail)
             else:
@@ -270,7 +270,10 @@ class _Made:
         if record.value is None:
             raise RecordRejectedError(*(record.reject or (RejectReason.NOT_AN_OBJECT, "the record is empty")))
         known = self.partners.place(record.value, digest)
-        drafts = list(self.format.parse(record.value))
+        try:
+            drafts = list(self.format.parse(record.value))
+        finally:
+            self.partners.take_back(record.value)
         rows = [
             draft_row(draft, self._task.source, known, place, self._task.key)
             for draft, place in zip(drafts, _places(drafts), strict=True)

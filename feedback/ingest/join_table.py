@@ -78,6 +78,8 @@ class JoinTable:
         table: where it lies.
         records: records in the files.
         with_id: records that have an id, and so can be found.
+        ids: different ids.
+        bytes: size of the records with an id, as JSON.
         unread: records that cannot be read, by `RejectReason`.
         example: the first id; empty where there is none.
         files: the files that were read.
@@ -86,6 +88,8 @@ class JoinTable:
     table: Path
     records: int
     with_id: int
+    ids: int
+    bytes: int
     unread: dict[str, int]
     example: str
     files: tuple[SourceFile, ...]
@@ -113,7 +117,9 @@ def make_join_table(task: JoinTask) -> JoinTable:
             )
         table.execute("CREATE INDEX by_id ON other (id)")
         table.execute("COMMIT")
-    return JoinTable(task.table, made.records, made.with_id, dict(sorted(made.unread.items())), made.example, (*files,))
+        (ids,) = table.execute("SELECT COUNT(DISTINCT id) FROM other").fetchone()
+    unread = dict(sorted(made.unread.items()))
+    return JoinTable(task.table, made.records, made.with_id, ids, made.bytes, unread, made.example, tuple(files))
 
 
 class Partners:
@@ -130,19 +136,29 @@ class Partners:
         self.found = 0
         self.alone = 0
         self.first_alone = ""
+        self._is_lacking = False
+        self._is_placed = False
 
     def close(self) -> None:
         """Let go of the table."""
         if self._lookup is not None:
             self._lookup.close()
 
-    def lacks_file(self, record: dict[str, Any] | None) -> bool:
-        """Whether the record needs the other file, and none was named."""
-        return self._lookup is None and self._lacks(record)
+    @property
+    def lacks_file(self) -> bool:
+        """Whether the last record needs the other file, and none was named."""
+        return self._lookup is None and self._is_lacking
 
-    def lacks_partner(self, record: dict[str, Any] | None) -> bool:
-        """Whether the other file has nothing for the record."""
-        return self._lookup is not None and self._lacks(record)
+    @property
+    def lacks_partner(self) -> bool:
+        """Whether the other file has nothing for the last record."""
+        return self._lookup is not None and self._is_lacking
+
+    def take_back(self, record: dict[str, Any]) -> None:
+        """Take out of `record` what was put into it: a block of small records would hold a large one for each."""
+        if self._is_placed and self._join is not None:
+            del record[self._join.into]
+            self._is_placed = False
 
     def place(self, record: dict[str, Any], digest: str) -> str:
         """Put the other file's record, or records, into `record`; where there is none, it stays as it is.
@@ -157,7 +173,8 @@ class Partners:
         Raises:
             RecordRejectedError: several different records have the id and one is wanted, or there are too many.
         """
-        if self._join is None or self._lookup is None or record.get(self._join.into) is not None:
+        self._is_lacking = self._join is not None and record.get(self._join.into) is None
+        if self._join is None or self._lookup is None or not self._is_lacking:
             return digest
         name = self._lookup.id_of(record)
         found = [] if name is None else self._lookup.records(name)
@@ -166,15 +183,13 @@ class Partners:
             self.first_alone = self.first_alone or name or ""
             return digest
         self.found += 1
+        self._is_lacking, self._is_placed = False, True
         values = [msgspec.json.decode(one) for one in found]
         record[self._join.into] = values if self._join.is_many else values[0]
         known = hashlib.sha256(bytes.fromhex(digest))
         for one in found:
             known.update(b"%d:%b" % (len(one), one))
         return known.hexdigest()
-
-    def _lacks(self, record: dict[str, Any] | None) -> bool:
-        return self._join is not None and record is not None and record.get(self._join.into) is None
 
 
 class _Lookup:
@@ -227,6 +242,7 @@ class _Made:
         self._id_path = id_path
         self.records = 0
         self.with_id = 0
+        self.bytes = 0
         self.unread: Counter[str] = Counter()
         self.example = ""
 
@@ -239,7 +255,9 @@ class _Made:
                 continue
             self.with_id += 1
             self.example = self.example or name
-            yield name, text or _as_json(record)
+            text = text or _as_json(record)
+            self.bytes += len(text)
+            yield name, text
 
 
 def _values(

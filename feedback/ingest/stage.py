@@ -27,7 +27,7 @@ from feedback.ingest.join_notes import join_notes, refuse_no_partner
 from feedback.ingest.join_table import JoinTable
 from feedback.ingest.keys import SketchSettings
 from feedback.ingest.rater_key import load_rater_key
-from feedback.ingest.source_files import find_source_files, join_tables
+from feedback.ingest.source_files import find_source_files, join_tables, smaller_blocks
 from feedback.ingest.source_format import open_format
 from feedback.near import SketchFile, preload
 from feedback.records.byte_stream import Tally, open_bytes
@@ -183,7 +183,10 @@ class _Reader:
         number = 0
         for owner, (source, path) in enumerate(self._files):
             self._tallies.append(Tally(advance))
-            for place, block in enumerate(read_blocks(path, tally=self._tallies[owner])):
+            blocks = read_blocks(path, tally=self._tallies[owner])
+            if source.table is not None:
+                blocks = smaller_blocks(blocks, source.table)
+            for place, block in enumerate(blocks):
                 yield BlockTask(
                     number=number,
                     owner=owner,
