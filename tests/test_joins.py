@@ -335,11 +335,12 @@ def test_a_record_is_quarantined_as_it_came() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra `ray` is not installed")
-def test_ray_joins_as_this_machine_does() -> None:
+def test_ray_joins_as_this_machine_does(monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
     from feedback.engine.ray import RayEngine
 
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     write("scores.jsonl", *(score(number, number % 90, int(number % 3 > 0)) for number in range(300)))
     write("traces.jsonl", *(trace(number) for number in range(80)))
     overrides = ["rebalance.mode=off"]
