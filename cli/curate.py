@@ -15,6 +15,7 @@ from cli.options import (
     engine_options,
     from_option,
     inputs_argument,
+    join_option,
     json_option,
     map_option,
     overwrite_option,
@@ -32,26 +33,28 @@ __all__ = ["audit", "convert", "curate", "formats"]
 DATASET_TYPES: Final = ("unpaired_preference", "preference")
 
 
-@click.command(epilog="Example: thumbline formats")
+@click.command(epilog="Example: thumbline formats --sniff votes.jsonl --map-out votes.toml")
+@click.option("--sniff", "sniffed", metavar="FILE", help="Say which format a file is in, and why, from its beginning.")
+@click.option(
+    "--map-out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.toml",
+    help="With --sniff: write a map to begin with, for the format 'mapped'.",
+)
 @json_option
-def formats(as_json: bool) -> None:
-    """List the formats that can be read and written, and how each reads its labels.
+def formats(sniffed: str | None, map_out: Path | None, as_json: bool) -> None:
+    """List the formats that can be read and written, what each needs, and how it reads its labels.
 
     Labels are never guessed: a record whose value is not in the format's rule goes to quarantine.
     """
-    from cli.render import print_json, print_next, show, table_of
-    from feedback.formats import FORMATS
+    from cli.format_page import show_formats, show_sniffed
 
-    if as_json:
-        keys = ("name", "kind", "summary", "label_rule", "writes")
-        print_json({"formats": [{key: getattr(one, key) for key in keys} for one in FORMATS.values()]})
-        return
-    rows = [
-        (one.name, one.kind, "yes" if one.writes else "", f"{one.summary}\n{one.label_rule}")
-        for one in FORMATS.values()
-    ]
-    show(table_of(("format", "holds", "written", "what it is, and how its labels are read"), rows))
-    print_next("thumbline audit FILE --from FORMAT", "see what is in a file")
+    if sniffed is None and map_out is not None:
+        raise click.UsageError("--map-out goes with --sniff FILE.")
+    if sniffed is None:
+        show_formats(as_json)
+    else:
+        show_sniffed(sniffed, map_out, as_json)
 
 
 @click.command(epilog="Example: thumbline convert votes.jsonl --from thumbs --to trl -o votes.parquet")
@@ -66,6 +69,7 @@ def formats(as_json: bool) -> None:
     help="What to write where the format takes both.  [default: what the input is]",
 )
 @map_option
+@join_option
 @ranking_option
 @json_option
 def convert(
@@ -75,6 +79,7 @@ def convert(
     out: Path,
     dataset_type: Literal["unpaired_preference", "preference"] | None,
     map_path: Path | None,
+    join: str | None,
     ranking: Ranking,
     as_json: bool,
 ) -> None:
@@ -95,6 +100,7 @@ def convert(
             out,
             map_path=map_path,
             ranking=ranking,
+            join=join,
             dataset_type=dataset_type,
             progress=progress,
         )
@@ -109,6 +115,7 @@ def convert(
 @inputs_argument()
 @from_option()
 @map_option
+@join_option
 @ranking_option
 @click.option(
     "--json",
@@ -139,6 +146,7 @@ def audit(
     inputs: tuple[str, ...],
     source_format: str | None,
     map_path: Path | None,
+    join: str | None,
     ranking: Ranking,
     json_path: str | None,
     html_path: Path | None,
@@ -162,6 +170,7 @@ def audit(
             source_format=source_format,
             map_path=map_path,
             ranking=ranking,
+            join=join,
             config=config,
             progress=progress,
         )
@@ -173,6 +182,7 @@ def audit(
 @inputs_argument()
 @from_option()
 @map_option
+@join_option
 @ranking_option
 @click.option("-o", "--out", type=FOLDER, required=True, help="Folder of the dataset.")
 @overwrite_option
@@ -183,6 +193,7 @@ def curate(
     inputs: tuple[str, ...],
     source_format: str | None,
     map_path: Path | None,
+    join: str | None,
     ranking: Ranking,
     out: Path,
     overwrite: bool,
@@ -202,7 +213,7 @@ def curate(
     from cli.progress import shown_progress
     from feedback.pipeline import curate as curate_feedback
 
-    config = _curate_config(inputs, source_format, map_path, ranking, overrides)
+    config = _curate_config(inputs, source_format, map_path, join, ranking, overrides)
     with shown_progress() as progress:
         engine = _open_engine(config, engine_name, ray_address)
         result = curate_feedback(config, out, overwrite=overwrite, engine=engine, progress=progress)
@@ -213,6 +224,7 @@ def _curate_config(
     inputs: tuple[str, ...],
     source_format: str | None,
     map_path: Path | None,
+    join: str | None,
     ranking: Ranking,
     overrides: tuple[str, ...],
 ) -> CurateConfig:
@@ -225,7 +237,7 @@ def _curate_config(
         return load_curate_config(Path(inputs[0]), overrides)
     if source_format is not None:
         mapped = None if map_path is None else str(map_path)
-        return default_config(inputs, source_format, map=mapped, ranking=ranking, overrides=overrides)
+        return default_config(inputs, source_format, map=mapped, ranking=ranking, join=join, overrides=overrides)
     raise UsageError(
         "the format of the input is not named",
         where=", ".join(inputs),

@@ -14,6 +14,7 @@ __all__ = [
     "engine_options",
     "from_option",
     "inputs_argument",
+    "join_option",
     "json_option",
     "map_option",
     "overwrite_option",
@@ -38,6 +39,11 @@ map_option = click.option(
     "map_path",
     type=click.Path(path_type=Path, dir_okay=False),
     help="TOML map of paths and labels, for the format 'mapped'.",
+)
+join_option = click.option(
+    "--join",
+    metavar="FILE",
+    help="Other file with what the records lack, for formats that judge in one file what lies in another.",
 )
 ranking_option = click.option(
     "--ranking",

@@ -14,6 +14,7 @@ from cli.options import (
     Ranking,
     from_option,
     inputs_argument,
+    join_option,
     json_option,
     map_option,
     overwrite_option,
@@ -35,6 +36,7 @@ MODES: Final = ("downsample", "reweight", "both")
 @inputs_argument()
 @from_option()
 @map_option
+@join_option
 @ranking_option
 @click.option("-o", "--out", type=FOLDER, help="Folder of the new dataset; not needed with --explain.")
 @click.option(
@@ -70,6 +72,7 @@ def rebalance(
     inputs: tuple[str, ...],
     source_format: str | None,
     map_path: Path | None,
+    join: str | None,
     ranking: Ranking,
     out: Path | None,
     ratio: tuple[float, float] | None,
@@ -110,6 +113,7 @@ def rebalance(
             format=source_format,
             map=None if map_path is None else str(map_path),
             ranking=ranking,
+            join=join,
             seed=seed,
             overwrite=overwrite,
             progress=progress,

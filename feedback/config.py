@@ -55,6 +55,8 @@ class SourceConfig:
         ranking: which of several ranked answers become pairs, for formats that rank: `extremes` (best against worst),
             `neighbours` (each against the next), which contradicts itself: a middle answer wins and loses, or `off`
             (ranks are not read, but the answers' thumbs).
+        join: a file, a glob or a folder with what the records lack, for formats that judge in one file what lies in
+            another; in a config file relative to that file.
     """
 
     path: str
@@ -62,6 +64,7 @@ class SourceConfig:
     name: str | None = None
     map: str | None = None
     ranking: Ranking = "extremes"
+    join: str | None = None
 
 
 @settings

@@ -15,7 +15,7 @@ from typing import Any
 from feedback.config import CurateConfig, Ranking, SourceConfig
 from feedback.hashing import stable_id
 from feedback.ingest.rater_key import load_rater_key
-from feedback.records.sources import find_files
+from feedback.ingest.source_files import find_source_files
 from schemas.manifest import SourceFile, file_sha256
 from schemas.settings import apply_overrides, load_settings, read_toml, settings_to_dict
 
@@ -46,6 +46,7 @@ def default_config(
     name: str | None = None,
     map: str | None = None,  # noqa: A002 - the same
     ranking: Ranking = "extremes",
+    join: str | None = None,
     overrides: Iterable[str] = (),
 ) -> CurateConfig:
     """The config that curates `inputs` with the default settings.
@@ -56,12 +57,14 @@ def default_config(
         name: name of the source; null takes the format's.
         map: the TOML map of the format `mapped`.
         ranking: which ranked answers become pairs, for formats that rank.
+        join: a file, a glob or a folder with what the records lack, for formats that judge in one file what lies in
+            another.
         overrides: `dotted.key=value` texts.
 
     Raises:
         ConfigError: an override is not right.
     """
-    source = {"format": format, "name": name, "map": map, "ranking": ranking}
+    source = {"format": format, "name": name, "map": map, "ranking": ranking, "join": join}
     sources = [{"path": str(item), **source} for item in inputs]
     return load_settings(CurateConfig, apply_overrides({"sources": sources}, overrides), where="--set")
 
@@ -81,7 +84,7 @@ def is_same_input(sources: Sequence[SourceConfig], known: Sequence[SourceFile]) 
     """Whether the files of `sources` are, byte for byte, the `known` ones; what comes from a stream never is."""
     if any(source.path == _STDIN for source in sources):
         return False
-    files = [path for source in sources for path in find_files([source.path])]
+    files = _files(sources)
     if sorted(path.name for path in files) != sorted(file.name for file in known):
         return False
     return sorted(file_sha256(path) for path in files) == sorted(file.sha256 for file in known)
@@ -93,14 +96,19 @@ def plan_key(config: CurateConfig) -> str:
     Files are known by place, size and time of change, since they are not read twice. A stream is never the same.
     """
     described = [json.dumps(resolved_config(config), sort_keys=True), stable_id(load_rater_key().decode())]
-    for source in config.sources:
-        for path in find_files([source.path]):
-            if str(path) == _STDIN:
-                described.append(uuid.uuid4().hex)
-            else:
-                status = path.stat()
-                described += [str(path.resolve()), str(status.st_size), str(status.st_mtime_ns)]
+    for path in _files(config.sources):
+        if str(path) == _STDIN:
+            described.append(uuid.uuid4().hex)
+        else:
+            status = path.stat()
+            described += [str(path.resolve()), str(status.st_size), str(status.st_mtime_ns)]
     return stable_id(*described)
+
+
+def _files(sources: Sequence[SourceConfig]) -> list[Path]:
+    """Every file of the sources: those with the records, then the other ones that they join, each once."""
+    found = [find_source_files(source) for source in sources]
+    return [*(path for files in found for path in files.read), *dict.fromkeys(path for f in found for path in f.other)]
 
 
 def _relative_to(source: SourceConfig, folder: Path) -> SourceConfig:
@@ -108,6 +116,7 @@ def _relative_to(source: SourceConfig, folder: Path) -> SourceConfig:
         source,
         path=source.path if source.path == _STDIN else str(folder / source.path),
         map=None if source.map is None else str(folder / source.map),
+        join=None if source.join is None else str(folder / source.join),
     )
 
 
@@ -116,4 +125,6 @@ def _without_folder(source: SourceConfig) -> dict[str, Any]:
     if source.map is not None:
         path = Path(source.map)
         values["map"] = {"name": path.name, "sha256": file_sha256(path) if path.is_file() else None}
+    if source.join is not None:
+        values["join"] = Path(source.join).name
     return values

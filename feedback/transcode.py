@@ -46,6 +46,7 @@ def convert_files(
     *,
     map_path: Path | None = None,
     ranking: Ranking = "extremes",
+    join: str | None = None,
     dataset_type: Literal["unpaired_preference", "preference"] | None = None,
     max_rejected_share: float = 0.2,
     progress: Progress = silent,
@@ -62,6 +63,7 @@ def convert_files(
         out: the file to write: .jsonl, .jsonl.gz, .jsonl.zst or .parquet.
         map_path: the map, for the input format `mapped`.
         ranking: which ranked answers become pairs, for input formats that rank.
+        join: a file, a glob or a folder with what the records lack, for input formats that join another file.
         dataset_type: what to write where the format takes both; null keeps what the input is.
         max_rejected_share: largest share of records that may be rejected, in [0, 1].
         progress: told about reading and writing.
@@ -77,7 +79,9 @@ def convert_files(
     writers = _writers_of(to_format, dataset_type)
     suffix = check_out(out, can_be_parquet=any(writer.schema is not None for writer in writers.values()))
     mapped = None if map_path is None else str(map_path)
-    sources = [SourceConfig(path=str(item), format=from_format, map=mapped, ranking=ranking) for item in inputs]
+    sources = [
+        SourceConfig(path=str(item), format=from_format, map=mapped, ranking=ranking, join=join) for item in inputs
+    ]
     with tempfile.TemporaryDirectory(prefix="thumbline-") as folder:
         raw = ingest(sources, Path(folder) / "in", max_rejected_share=max_rejected_share, progress=progress)
         writer = _choose_writer(writers, raw)

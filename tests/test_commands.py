@@ -65,7 +65,7 @@ def test_formats_lists_each_with_its_label_rule(capsys: pytest.CaptureFixture[st
         assert f"\n {name} " in out
     code, out, _ = call(capsys, "formats", "--json")
     listed = json.loads(out)["formats"]
-    assert {"name", "kind", "summary", "label_rule", "writes"} == set(listed[0])
+    assert {"name", "direction", "holds", "summary", "needs", "label_rule"} == set(listed[0])
 
 
 def test_convert_writes_a_file_that_can_be_read_again(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

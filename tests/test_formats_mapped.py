@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from feedback.formats import Draft, mapped, mapped_format
-from feedback.formats.mapped_values import find_value, parse_path
+from feedback.formats.paths import find_value, parse_path
 from feedback.records.sources import read_records
 from schemas.errors import ConfigError, InputNotFoundError, RecordRejectedError, UnknownChoiceError
 from schemas.reasons import RejectReason

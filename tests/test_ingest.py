@@ -257,11 +257,11 @@ def test_a_file_in_another_format_is_named_with_what_fits(tmp_path: Path) -> Non
         run(tmp_path, lines(*[secret] * 30))
     message = str(caught.value)
     assert "in.jsonl line 1: the file is not in the format 'thumbs' (field 'completion' is absent or null)" in message
-    assert "got {'prompt': 'text', 'chosen': 'text', 'rejected': 'text'}" in message
+    assert "got {'prompt': 'text of 9 characters', 'chosen': 'a', 'rejected': 'b'}" in message
     assert "expected prompt, completion, label; optional id" in message
     assert message.endswith("It looks like the format trl.")
     assert "secret" not in message
-    with pytest.raises(FormatMismatchError, match="No other known format fits; write a TOML map"):
+    with pytest.raises(FormatMismatchError, match="No other known format fits; `thumbline formats --sniff FILE"):
         run(tmp_path, lines({"question": "q", "answers": [1]}), "hh_rlhf")
 
 

@@ -31,6 +31,7 @@ def audit(
     source_format: str | None = None,
     map_path: Path | None = None,
     ranking: Ranking = "extremes",
+    join: str | None = None,
     config: AuditConfig | None = None,
     progress: Progress = silent,
 ) -> AuditReport:
@@ -41,6 +42,7 @@ def audit(
         source_format: the format of raw files.
         map_path: the TOML map, for the format `mapped`.
         ranking: which ranked answers become pairs, for formats that rank.
+        join: a file, a glob or a folder with what the records lack, for formats that join another file.
         config: the thresholds; null takes the defaults.
         progress: told about every stage.
 
@@ -58,7 +60,9 @@ def audit(
             todo="Name the format of the raw files with --from, see `thumbline formats`",
         )
     mapped = None if map_path is None else str(map_path)
-    sources = [SourceConfig(path=str(item), format=source_format, map=mapped, ranking=ranking) for item in inputs]
+    sources = [
+        SourceConfig(path=str(item), format=source_format, map=mapped, ranking=ranking, join=join) for item in inputs
+    ]
     return audit_files(sources, config, progress=progress)
 
 
@@ -140,11 +144,12 @@ def _with_history(frame: pl.DataFrame, folder: Path) -> pl.DataFrame:
 
 def _as_typed(sources: Sequence[SourceConfig]) -> str:
     """The sources as they stand in a command, or a placeholder where one command cannot name them."""
-    formats = {(source.format, source.map, source.ranking) for source in sources}
+    formats = {(source.format, source.map, source.ranking, source.join) for source in sources}
     if len(formats) != 1:
         return "RAW --from FORMAT"
-    format_name, mapped, ranking = formats.pop()
+    format_name, mapped, ranking, join = formats.pop()
     paths = " ".join(shlex.quote(source.path) for source in sources)
     options = [f"--map {shlex.quote(mapped)}"] if mapped else []
+    options += [f"--join {shlex.quote(join)}"] if join else []
     options += [f"--ranking {ranking}"] if ranking != "extremes" else []
     return " ".join([paths, f"--from {format_name}", *options])

@@ -120,6 +120,7 @@ def _make_runs(
     if scratch is not None:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
+
     def run_of_rows(task: tuple[int, Part, int, int]) -> Run:
         number, part, start, stop = task
         places = plan.places[start:stop]

@@ -124,6 +124,7 @@ class Join:
         into: top-level key of the record under which the other record is placed, where it is not there already.
         is_many: place a list of all records with the id, in the order of the file, instead of the only one.
         is_itself: the other file is the same file, unless another one is named.
+        file: the other file, where the format itself names it: a map may; one that is asked for wins over it.
     """
 
     what: str
@@ -132,6 +133,7 @@ class Join:
     into: str
     is_many: bool = False
     is_itself: bool = False
+    file: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +152,8 @@ class Format:
         plain: the fields of its plain records, if it has any.
         rankings: what parses a record under each value of the setting `ranking`, for formats that rank answers.
         join: what its records need from another file, where judgements and texts are exported apart.
+        marks: dotted paths that every record has, and together no record of another format. `feedback.formats.sniff`
+            knows a format without them by what its `parse` accepts.
     """
 
     name: str
@@ -163,3 +167,4 @@ class Format:
     plain: PlainVotes | None = None
     rankings: Mapping[str, Callable[[dict[str, Any]], Iterator[Draft]]] | None = None
     join: Join | None = None
+    marks: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -11,8 +12,23 @@ from pydantic import Field
 from schemas.errors import ConfigError, UnknownChoiceError
 from schemas.settings import load_settings, read_toml, settings
 
-__all__ = ["MapConfig", "MapFields", "MapOptions", "MapThresholds", "named_paths", "read_map"]
+__all__ = [
+    "UNDECIDED",
+    "MapConfig",
+    "MapEach",
+    "MapFields",
+    "MapJoin",
+    "MapOptions",
+    "MapThresholds",
+    "MapTree",
+    "named_paths",
+    "read_map",
+]
 
+UNDECIDED: Final = "?"
+"""Stands in a starting map for what a person must say; a map that holds it is refused."""
+
+_SHOWN: Final = 8
 _WAYS: Final = {
     "events": (("prompt", "completion", "label"), ("conversation_messages", "label")),
     "pairs": (("prompt", "chosen", "rejected"), ("prompt", "response_a", "response_b", "outcome")),
@@ -55,7 +71,12 @@ class MapFields:
 
 @settings
 class MapThresholds:
-    """Numbers as labels: at least `up_from` is desirable, at most `down_to` undesirable, between them no label."""
+    """Numbers as labels.
+
+    Args:
+        up_from: at least this is desirable.
+        down_to: at most this is undesirable; what lies between the two gives no label.
+    """
 
     up_from: float
     down_to: float
@@ -63,13 +84,85 @@ class MapThresholds:
 
 @settings
 class MapOptions:
-    """How values are read."""
+    """How values are read.
+
+    Args:
+        signal: what kind of judgement it is.
+        rater_kind: who judges.
+        time_unit: of times that are numbers.
+        role_key: path of the speaker in a message.
+        content_key: path of the text in a message.
+        json: fields whose text is not text but JSON, for example messages in the cell of a table.
+    """
 
     signal: str = "thumb"
     rater_kind: Literal["end_user", "annotator", "llm_judge", "code", "unknown"] = "end_user"
-    time_unit: Literal["s", "ms", "us"] = "s"
+    time_unit: Literal["s", "ms", "us", "ns"] = "s"
     role_key: str = "role"
     content_key: str = "content"
+    json: tuple[str, ...] = ()
+
+
+@settings
+class MapJoin:
+    """What lies in another file: its record stands in this one under `into`, and paths go on into it.
+
+    Args:
+        key: path of the id in the record.
+        other: path of the same id in the records of the other file.
+        into: name under which the other record stands, or with `many` the list of all that have the id.
+        what: what the other file holds, in the plural, for messages.
+        many: whether several records of the other file may have the id.
+        itself: whether the other file is the same file.
+        file: the other file, relative to the map; `--join FILE` wins over it.
+    """
+
+    key: str
+    other: str
+    into: str
+    what: str = "records"
+    many: bool = False
+    itself: bool = False
+    file: str | None = None
+
+
+@settings
+class MapEach:
+    """A list in the record, or an object with ids as keys, of which each item gives a draft.
+
+    Args:
+        list: path of it.
+        name: the item stands in the record under this name; behind it `_before` names the items before it, `_place` its
+            number from 0 and `_key` its key in an object.
+        only: path of what an item must have to be read; the others give no draft. All are read where it is null.
+    """
+
+    list: str
+    name: str = "item"
+    only: str | None = None
+
+
+@settings
+class MapTree:
+    """A tree of messages, each of which names its parent: the way from the root to the rated one stands under `name`.
+
+    Args:
+        nodes: path of the messages: a list, or an object with their ids as keys.
+        rated: path of the rated message's id.
+        parent: path of the parent's id in a message.
+        id: path of a message's own id in it; in an object its key is the id.
+        name: name of the way, a list that ends with the rated message.
+        only: path of what a message must have to be part of the way. All are where it is null.
+        roots: values of `parent` that mean that there is none, beside null.
+    """
+
+    nodes: str
+    rated: str
+    parent: str
+    id: str = "id"
+    name: str = "thread"
+    only: str | None = None
+    roots: tuple[str, ...] = ()
 
 
 @settings
@@ -77,6 +170,9 @@ class MapConfig:
     """A whole map file."""
 
     kind: Literal["events", "pairs"] = "events"
+    join: MapJoin | None = None
+    each: tuple[MapEach, ...] = ()
+    tree: MapTree | None = None
     fields: MapFields
     labels: dict[str, Literal["up", "down", "none"]] = Field(default_factory=dict)
     outcomes: dict[str, Literal["a", "b", "tie", "both_bad", "abstain"]] = Field(default_factory=dict)
@@ -92,11 +188,17 @@ def read_map(path: Path) -> MapConfig:
     Raises:
         InputNotFoundError: there is no such file.
         UnknownChoiceError: a key that no map has; the known ones are listed.
-        ConfigError: a wrong value, or a field that is needed and not mapped.
+        ConfigError: a wrong value, something undecided, or a field that is needed and not mapped.
     """
-    config = load_settings(MapConfig, read_toml(path), where=path)
+    values = read_toml(path)
+    _refuse_undecided(values, path)
+    if isinstance(values.get("each"), dict):
+        values["each"] = [values["each"]]
+    config = load_settings(MapConfig, values, where=path)
     _refuse_wrong_constants(config, path)
+    _refuse_unknown_fields(config.options.json, "options", path)
     _refuse_incomplete(config, path)
+    _refuse_same_names(config, path)
     return config
 
 
@@ -133,10 +235,48 @@ def _refuse_incomplete(config: MapConfig, where: Path) -> None:
         )
 
 
+def _refuse_undecided(values: dict[str, Any], where: Path) -> None:
+    """Refuse a starting map in which a person has not yet said everything."""
+    open_keys = [
+        f"{table}.{key}"
+        for table, content in values.items()
+        for key, value in (content.items() if isinstance(content, dict) else [])
+        if value == UNDECIDED
+    ]
+    if open_keys:
+        raise ConfigError(
+            f"the map leaves {len(open_keys)} undecided: {', '.join(open_keys[:_SHOWN])}",
+            where=where,
+            received=UNDECIDED,
+            expected="for a label 'up', 'down' or 'none', for an outcome 'a', 'b', 'tie', 'both_bad' or 'abstain', for "
+            "a field its path, for a threshold a number",
+            todo="Decide each in the map, or remove its line; labels are never guessed",
+        )
+
+
+def _refuse_same_names(config: MapConfig, where: Path) -> None:
+    names = [
+        *([] if config.join is None else [config.join.into]),
+        *(one.name for one in config.each),
+        *([] if config.tree is None else [config.tree.name]),
+    ]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(
+            "two tables of the map use one name", where=where, received=twice[0], expected="one name each"
+        )
+
+
 def _refuse_wrong_constants(config: MapConfig, where: Path) -> None:
-    known = [field.name for field in fields(MapFields)]
+    _refuse_unknown_fields(config.constants, "constants", where)
     for name in config.constants:
-        if name not in known:
-            raise UnknownChoiceError("constant", name, known, where=f"{where} [constants]")
         if name in dict(named_paths(config)):
             raise ConfigError(f"field {name!r} is both mapped and constant", where=f"{where} [constants]")
+
+
+def _refuse_unknown_fields(names: Iterable[str], table: str, where: Path) -> None:
+    known = [field.name for field in fields(MapFields)]
+    for name in names:
+        if name not in known:
+            what = "constant" if table == "constants" else "field"
+            raise UnknownChoiceError(what, name, known, where=f"{where} [{table}]")

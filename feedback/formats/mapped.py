@@ -23,8 +23,8 @@ A path that goes on behind text reads the text as JSON. A label is compared as i
 the number 1 and the text "1". Instead of `[labels]`, `[thresholds]` may give `up_from = 4` and `down_to = 2` for
 numbers; what lies between gives no label. Pairs need `kind = "pairs"` and the fields prompt, chosen and rejected, or
 prompt, response_a, response_b and outcome with `[outcomes]`, which maps each value to a, b, tie, both_bad or abstain.
-`[options]` holds `signal`, `rater_kind`, `time_unit` (s, ms or us, for times that are numbers), `role_key` and
-`content_key`. All keys are listed in `feedback.formats.map_config`.
+`[join]` reaches into another file, `[each]` into the items of a list, `[tree]` up a tree of messages. `docs/mapped.md`
+has an example of each; all keys are listed in `feedback.formats.map_config`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from feedback.formats.drafts import Draft, EventDraft, Format, PairDraft
+from feedback.formats.drafts import Draft, EventDraft, Format, Join, PairDraft
 from feedback.formats.fields import (
     need,
     optional_bool,
@@ -45,8 +45,11 @@ from feedback.formats.fields import (
     shown,
 )
 from feedback.formats.map_config import MapConfig, named_paths, read_map
-from feedback.formats.mapped_values import find_value, json_text, parse_path, read_number, read_scaled_time
-from feedback.formats.turns import OPENAI_ROLES, read_messages, split_last, without_prompt
+from feedback.formats.map_scope import Scope, Scopes
+from feedback.formats.map_turns import MapTurns
+from feedback.formats.mapped_values import json_text, read_number, read_scaled_time
+from feedback.formats.paths import Steps, find_value, parse_path
+from feedback.formats.turns import split_last, without_prompt
 from schemas.errors import ConfigError
 from schemas.messages import Message
 from schemas.reasons import RejectReason
@@ -77,7 +80,8 @@ def mapped_format(map_path: Path) -> Format:
         label_rule=MAPPED.label_rule,
         fields=f"what the map {map_path.name} says: {listed}",
         keys=None,
-        parse=mapping.pair if config.kind == "pairs" else mapping.event,
+        parse=mapping.pairs if config.kind == "pairs" else mapping.events,
+        join=_join_of(config, map_path),
     )
 
 
@@ -87,21 +91,34 @@ class _Mapping:
     def __init__(self, config: MapConfig, where: Path) -> None:
         self._config = config
         self._paths = [(name, parse_path(path, where)) for name, path in named_paths(config)]
-        self._roles: Mapping[str, str] = {**OPENAI_ROLES, **config.roles}
+        self._scopes = Scopes(config, where)
+        self._turns = MapTurns(config, where)
+        self._has_own_id = _is_of_item(dict(self._paths).get("id"), self._scopes.item)
 
-    def event(self, record: dict[str, Any]) -> Iterator[Draft]:
-        """The event of one record."""
-        found = self._find(record)
+    def events(self, record: dict[str, Any]) -> Iterator[Draft]:
+        """The events of one record: one, or one for each item of its list."""
+        self._refuse_unjoined(record)
+        for scope in self._scopes.of(record):
+            yield self._event(scope)
+
+    def pairs(self, record: dict[str, Any]) -> Iterator[Draft]:
+        """The pairs of one record: one, or one for each item of its list."""
+        self._refuse_unjoined(record)
+        for scope in self._scopes.of(record):
+            yield self._pair(scope)
+
+    def _event(self, scope: Scope) -> EventDraft:
+        found = self._find(scope)
         prompt, completion = self._prompt_and_completion(found)
         raw_value = found.get("label")
         options = self._config.options
-        yield EventDraft(
+        return EventDraft(
             prompt=prompt,
             completion=completion,
             signal=options.signal,
             raw_value=raw_value,
             label=self._label(raw_value),
-            record_id=optional_id(found, "id"),
+            record_id=self._id(found, scope),
             rater=optional_id(found, "user"),
             rater_kind=options.rater_kind,
             event_time=read_scaled_time(found, "time", options.time_unit),
@@ -117,20 +134,21 @@ class _Mapping:
             tools=optional_tools(found, "tools"),
         )
 
-    def pair(self, record: dict[str, Any]) -> Iterator[Draft]:
-        """The pair of one record."""
-        found = self._find(record)
-        prompt = self._with_system(found, self._turns(need(found, "prompt"), "prompt", "user"))
+    def _pair(self, scope: Scope) -> PairDraft:
+        found = self._find(scope)
+        prompt = self._with_system(found, self._turns.read(need(found, "prompt"), "prompt", "user"))
         sides = ("chosen", "rejected") if self._config.fields.chosen else ("response_a", "response_b")
-        answers = [without_prompt(prompt, self._turns(need(found, side), side, "assistant"), side) for side in sides]
+        answers = [
+            without_prompt(prompt, self._turns.read(need(found, side), side, "assistant"), side) for side in sides
+        ]
         options = self._config.options
-        yield PairDraft(
+        return PairDraft(
             prompt=prompt,
             response_a=answers[0],
             response_b=answers[1],
             outcome="a" if sides[0] == "chosen" else self._outcome(found.get("outcome")),
             raw_value="chosen" if sides[0] == "chosen" else found.get("outcome"),
-            record_id=optional_id(found, "id"),
+            record_id=self._id(found, scope),
             rater=optional_id(found, "user"),
             rater_kind=options.rater_kind,
             event_time=read_scaled_time(found, "time", options.time_unit),
@@ -142,25 +160,28 @@ class _Mapping:
             tools=optional_tools(found, "tools"),
         )
 
-    def _find(self, record: dict[str, Any]) -> dict[str, Any]:
-        return {**self._config.constants, **{name: find_value(record, steps) for name, steps in self._paths}}
+    def _refuse_unjoined(self, record: dict[str, Any]) -> None:
+        join = self._config.join
+        if join is not None and record.get(join.into) is None:
+            detail = f"the {join.what} of {join.key!r} are not there; they lie in another file, which --join FILE names"
+            reject(RejectReason.MISSING_FIELD, detail)
+
+    def _find(self, scope: Scope) -> dict[str, Any]:
+        return {**self._config.constants, **{name: find_value(scope.values, steps) for name, steps in self._paths}}
+
+    def _id(self, found: dict[str, Any], scope: Scope) -> str | None:
+        # An id of the whole record names each of its items by its place, whichever of them are read.
+        name = optional_id(found, "id")
+        return name if name is None or self._has_own_id else f"{name}{scope.place}"
 
     def _prompt_and_completion(self, found: dict[str, Any]) -> tuple[list[Message], list[Message]]:
         if self._config.fields.conversation_messages:
             field = "conversation_messages"
-            prompt, completion = split_last(self._turns(need(found, field), field, "user"), field)
+            prompt, completion = split_last(self._turns.read(need(found, field), field, "user"), field)
             return self._with_system(found, prompt), completion
-        prompt = self._with_system(found, self._turns(need(found, "prompt"), "prompt", "user"))
-        completion = self._turns(need(found, "completion"), "completion", "assistant")
+        prompt = self._with_system(found, self._turns.read(need(found, "prompt"), "prompt", "user"))
+        completion = self._turns.read(need(found, "completion"), "completion", "assistant")
         return prompt, without_prompt(prompt, completion, "completion")
-
-    def _turns(self, value: Any, field: str, speaker: str) -> list[Message]:
-        if isinstance(value, str):
-            return [{"role": speaker, "content": value}]
-        turns = [value] if isinstance(value, dict) else value
-        options = self._config.options
-        keys = {"role_key": options.role_key, "content_key": options.content_key}
-        return read_messages(turns, field, roles=self._roles, **keys)
 
     def _with_system(self, found: dict[str, Any], prompt: list[Message]) -> list[Message]:
         system = optional_text(found, "system")
@@ -188,6 +209,28 @@ class _Mapping:
             reject(RejectReason.MISSING_FIELD, f"field {field!r} is absent or null, and the map has no 'null'")
         listed = ", ".join(sorted(known)) or "a number"
         reject(RejectReason.UNKNOWN_LABEL, f"field {field!r} is {shown(value)}; the map knows {listed}")
+
+
+def _join_of(config: MapConfig, map_path: Path) -> Join | None:
+    join = config.join
+    if join is None:
+        return None
+    parse_path(join.key, map_path)
+    parse_path(join.other, map_path)
+    return Join(
+        what=join.what,
+        key=join.key,
+        other=join.other,
+        into=join.into,
+        is_many=join.many,
+        is_itself=join.itself,
+        file=None if join.file is None else str(map_path.parent / join.file),
+    )
+
+
+def _is_of_item(steps: Steps | None, item: str | None) -> bool:
+    """Whether an id is that of an item of a list, not of the record around it."""
+    return item is not None and steps is not None and steps[0] in (item, f"{item}_key")
 
 
 def _parse_without_map(record: dict[str, Any]) -> NoReturn:

@@ -1,67 +1,20 @@
-"""Values at a path inside a record, for the format `mapped`."""
+"""Values of the format `mapped`: labels as they stand in JSON, numbers and times that a CSV file gives as text."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from feedback.formats.drafts import Time
 from feedback.formats.fields import optional_number, optional_time, reject, shown
-from schemas.errors import ConfigError
 from schemas.reasons import RejectReason
 
-__all__ = ["find_value", "json_text", "parse_path", "read_number", "read_scaled_time"]
+__all__ = ["json_text", "read_number", "read_scaled_time"]
 
-_STEP: Final = re.compile(r"""(?:^|\.)([^.\[\]"]+)|\[(-?\d+)\]|\["([^"]+)"\]""")
-_UNITS: Final = {"s": 1, "ms": 1_000, "us": 1_000_000}
-
-
-def parse_path(path: str, where: object) -> tuple[str | int, ...]:
-    """The steps of a path.
-
-    >>> parse_path('choices[0].message["a.b"]', "map.toml")
-    ('choices', 0, 'message', 'a.b')
-
-    Args:
-        path: keys with dots between them, `[n]` for a place in a list, and `["key"]` for a key with signs in it.
-        where: the map file, for the error.
-
-    Raises:
-        ConfigError: it is not a path.
-    """
-    steps: list[str | int] = []
-    end = 0
-    while end < len(path) and (match := _STEP.match(path, end)):
-        key, place, quoted = match.groups()
-        steps.append(int(place) if place is not None else key or quoted)
-        end = match.end()
-    if not steps or end != len(path):
-        raise ConfigError(
-            "a path of the map cannot be read", where=where, received=path, expected='a.b, a[0] or a["key.with.dots"]'
-        )
-    return tuple(steps)
-
-
-def find_value(record: Any, steps: Sequence[str | int]) -> Any:
-    """The value at a path, or None where there is none; text on the way is read as JSON.
-
-    Raises:
-        RecordRejectedError: text on the way is not JSON.
-    """
-    value = record
-    for step in steps:
-        if isinstance(value, str):
-            value = _from_text(value, step)
-        if isinstance(value, dict) and isinstance(step, str):
-            value = value.get(step)
-        elif isinstance(value, list) and isinstance(step, int) and -len(value) <= step < len(value):
-            value = value[step]
-        else:
-            return None
-    return value
+_UNITS: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
 def json_text(value: Any) -> str:
@@ -98,11 +51,3 @@ def read_scaled_time(record: Mapping[str, Any], key: str, unit: str) -> Time | N
     if isinstance(value, int | float) and not isinstance(value, bool):
         return value / _UNITS[unit] if unit != "s" else value
     return value
-
-
-def _from_text(text: str, step: str | int) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        detail = f"the text before {step!r} in a mapped path is {shown(text)}; expected JSON"
-        return reject(RejectReason.INVALID_JSON, detail)

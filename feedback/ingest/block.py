@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -24,10 +25,11 @@ from numpy.typing import NDArray
 
 from feedback.engine import write_arrow, written_whole
 from feedback.formats import Format
-from feedback.formats.drafts import EventDraft, PlainVotes
+from feedback.formats.drafts import Draft, EventDraft, PlainVotes
 from feedback.ingest.arrow_columns import gathered
 from feedback.ingest.draft_tables import Row, draft_row, rows_to_table
 from feedback.ingest.format_check import FIRST_RECORDS, FormatCheck, Miss
+from feedback.ingest.join_table import Partners
 from feedback.ingest.keys import SketchSettings, event_keys, outcome_sum, pair_keys
 from feedback.ingest.plain_votes import Plain, find_plain, plain_events, plain_schema
 from feedback.ingest.source_format import open_format
@@ -70,6 +72,7 @@ class BlockTask:
         sketch: for which near-duplicates texts are sketched; None writes no sketches.
         is_first: whether it is the first block of its file, which tells whether the file is in the format.
         block: the lines, or records.
+        join: the table of the other file, for formats that join one.
     """
 
     number: int
@@ -83,6 +86,7 @@ class BlockTask:
     sketch: SketchSettings | None
     is_first: bool
     block: TextBlock | list[RawRecord]
+    join: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,8 @@ class BlockResult:
         miss: the first record that lacked a required field.
         sketches: files of sketches.
         outcome: sum of what all rows say, see `feedback.ingest.keys.outcome_sum`.
+        joined: records that found what they lacked in the other file; alone: records that did not.
+        first_alone: the id of the first that did not.
     """
 
     owner: int
@@ -118,6 +124,9 @@ class BlockResult:
     miss: Miss | None = None
     sketches: tuple[SketchFile, ...] = ()
     outcome: int = 0
+    joined: int = 0
+    alone: int = 0
+    first_alone: str = ""
 
 
 def ingest_block(task: BlockTask) -> BlockResult:
@@ -127,10 +136,11 @@ def ingest_block(task: BlockTask) -> BlockResult:
         FormatMismatchError: its first records all lack a required field.
     """
     made = _Made(task, open_format(task.format, task.map, task.ranking))
-    if isinstance(task.block, TextBlock):
-        _read_text(task.block, made)
-    else:
-        made.add_records(task.block)
+    with closing(made.partners):
+        if isinstance(task.block, TextBlock):
+            _read_text(task.block, made)
+        else:
+            made.add_records(task.block)
     return made.write()
 
 
@@ -171,6 +181,7 @@ class _Made:
 
     def __init__(self, task: BlockTask, source_format: Format) -> None:
         self.format = source_format
+        self.partners = Partners(source_format.join, task.join)
         self._task = task
         self._check = FormatCheck(source_format, first_records=FIRST_RECORDS if task.is_first else None)
         self._plain: list[pa.Table] = []
@@ -217,7 +228,10 @@ class _Made:
             try:
                 self._accept(record, digest)
             except RecordRejectedError as error:
-                self._check.rejected(record, error.reason, error.detail)
+                # What has no partner says nothing against the format.
+                if not self.partners.lacks_partner:
+                    lacks_file = self.partners.lacks_file
+                    self._check.rejected(record, error.reason, error.detail, lacks_file=lacks_file)
                 self._refuse(record, digest, error.reason, error.detail)
             else:
                 self._check.accepted()
@@ -247,14 +261,22 @@ class _Made:
             miss=self._check.miss,
             sketches=sketches,
             outcome=self._outcome,
+            joined=self.partners.found,
+            alone=self.partners.alone,
+            first_alone=self.partners.first_alone,
         )
 
     def _accept(self, record: RawRecord, digest: str) -> None:
         if record.value is None:
             raise RecordRejectedError(*(record.reject or (RejectReason.NOT_AN_OBJECT, "the record is empty")))
-        drafts = list(self.format.parse(record.value))
+        known = self.partners.place(record.value, digest)
+        try:
+            drafts = list(self.format.parse(record.value))
+        finally:
+            self.partners.take_back(record.value)
         rows = [
-            draft_row(draft, self._task.source, digest, place, self._task.key) for place, draft in enumerate(drafts)
+            draft_row(draft, self._task.source, known, place, self._task.key)
+            for draft, place in zip(drafts, _places(drafts), strict=True)
         ]
         for draft, row in zip(drafts, rows, strict=True):
             name = "events" if isinstance(draft, EventDraft) else "pairs"
@@ -331,6 +353,19 @@ class _Made:
 
     def _file(self, name: str, suffix: str) -> Path:
         return self._task.folder / f"{name}-{self._task.number:05d}.{suffix}"
+
+
+def _places(drafts: Sequence[Draft]) -> list[int]:
+    """How many drafts of the record come before each with the same id, which is added to it: so no id is there twice.
+
+    Drafts with ids of their own keep them: a later export, in which more was judged, names them the same.
+    """
+    seen: Counter[str | None] = Counter()
+    places = []
+    for draft in drafts:
+        places.append(seen[draft.record_id])
+        seen[draft.record_id] += 1
+    return places
 
 
 def _check_rules(table: pa.Table, rules: Rules) -> Sequence[tuple[int, str, str]]:

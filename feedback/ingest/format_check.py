@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from feedback.formats import FORMATS
 from feedback.formats.drafts import Format
+from feedback.formats.shape import shape_of
+from feedback.formats.sniff import find_candidates
 from feedback.records.raw_record import RawRecord
-from schemas.errors import FormatMismatchError, RecordRejectedError, ThumblineError
+from schemas.errors import FormatMismatchError
 from schemas.reasons import RejectReason
 
 __all__ = ["FIRST_RECORDS", "FormatCheck", "Miss", "format_mismatch"]
@@ -16,24 +17,24 @@ __all__ = ["FIRST_RECORDS", "FormatCheck", "Miss", "format_mismatch"]
 FIRST_RECORDS: Final = 20
 """Records of a file that are looked at before it is condemned."""
 
-_SHOWN_KEYS: Final = 12
-
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """The first record that lacked a required field, without its texts.
+    """The first record that lacked a required field, without what is private in it.
 
     Args:
         where: file and line.
         detail: what it lacked.
-        shape: its keys and the kinds of their values.
+        shape: the record as it can be shown, see `feedback.formats.shape`.
         fitting: names of the formats that it is in.
+        lacks_file: whether it needs another file, and none was named.
     """
 
     where: str
     detail: str
     shape: dict[str, Any]
     fitting: tuple[str, ...]
+    lacks_file: bool = False
 
 
 class FormatCheck:
@@ -55,8 +56,14 @@ class FormatCheck:
         """A record was in the format, so the file is."""
         self.is_decided = True
 
-    def rejected(self, record: RawRecord, reason: str, detail: str) -> None:
+    def rejected(self, record: RawRecord, reason: str, detail: str, *, lacks_file: bool = False) -> None:
         """A record was rejected.
+
+        Args:
+            record: the record.
+            reason: why.
+            detail: what of it.
+            lacks_file: whether it needs another file, and none was named.
 
         Raises:
             FormatMismatchError: it is the last of the first ones, and all of them lack a required field.
@@ -70,14 +77,23 @@ class FormatCheck:
         if self.miss is None:
             value = record.value or {}
             where = f"{record.file} line {record.line}"
-            self.miss = Miss(where, detail, _shape(value), tuple(_formats_that_accept(value)))
+            self.miss = Miss(where, detail, shape_of(value), _fitting(value, self._stated), lacks_file)
         self._misses += 1
         if self._limit is not None and self._misses >= self._limit:
             raise format_mismatch(self._stated, self.miss)
 
 
 def format_mismatch(stated: Format, miss: Miss) -> FormatMismatchError:
-    """The error that says which format a file is not in, and which it may be in."""
+    """The error that says which format a file is not in and which it may be in, or which other file it needs."""
+    join = stated.join
+    if join is not None and miss.lacks_file and not miss.fitting:
+        return FormatMismatchError(
+            f"the records of the format {stated.name!r} need {join.what}, which lie in another file",
+            where=miss.where,
+            received=miss.shape,
+            expected=f"{join.what} with the id of {join.key!r} at {join.other!r}",
+            todo="Name that file with --join FILE, or join = FILE of the source",
+        )
     return FormatMismatchError(
         f"the file is not in the format {stated.name!r} ({miss.detail})",
         where=miss.where,
@@ -85,28 +101,11 @@ def format_mismatch(stated: Format, miss: Miss) -> FormatMismatchError:
         expected=stated.fields,
         todo=f"It looks like the format {' or '.join(miss.fitting)}"
         if miss.fitting
-        else "No other known format fits; write a TOML map for the format mapped",
+        else "No other known format fits; `thumbline formats --sniff FILE --map-out map.toml` begins a map for it",
     )
 
 
-def _formats_that_accept(value: dict[str, Any]) -> list[str]:
-    fitting = []
-    for name, one in FORMATS.items():
-        try:
-            if list(one.parse(value)):
-                fitting.append(name)
-        except (RecordRejectedError, ThumblineError):
-            continue
-    return fitting
-
-
-def _shape(value: Any, depth: int = 0) -> Any:
-    """The keys of a record and the kinds of its values: what a reader needs to see, and none of the text."""
-    if isinstance(value, dict):
-        if depth == 2:
-            return "object"
-        shape = {str(key)[:40]: _shape(item, depth + 1) for key, item in list(value.items())[:_SHOWN_KEYS]}
-        return {**shape, "...": f"{len(value) - _SHOWN_KEYS} more"} if len(value) > _SHOWN_KEYS else shape
-    if isinstance(value, list):
-        return [_shape(value[0], depth + 1)] if value and depth < 2 else "list"
-    return {str: "text", bool: "boolean", type(None): "null"}.get(type(value), "number")
+def _fitting(value: dict[str, Any], stated: Format) -> tuple[str, ...]:
+    """The formats that read the record, or else those whose fields it has, the likeliest first."""
+    candidates = [one for one in find_candidates([value]) if one.format != stated.name]
+    return tuple(one.format for one in candidates if one.accepted) or tuple(one.format for one in candidates)

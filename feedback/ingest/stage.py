@@ -23,12 +23,15 @@ from feedback.engine import Engine, LocalEngine, StagedEngine
 from feedback.formats import Format
 from feedback.ingest.block import BlockResult, BlockTask, ingest_block
 from feedback.ingest.format_check import format_mismatch
+from feedback.ingest.join_notes import join_notes, refuse_no_partner
+from feedback.ingest.join_table import JoinTable
 from feedback.ingest.keys import SketchSettings
 from feedback.ingest.rater_key import load_rater_key
+from feedback.ingest.source_files import find_source_files, join_tables, smaller_blocks
 from feedback.ingest.source_format import open_format
 from feedback.near import SketchFile, preload
 from feedback.records.byte_stream import Tally, open_bytes
-from feedback.records.sources import find_files, read_blocks
+from feedback.records.sources import read_blocks
 from schemas.errors import OutputExistsError, TooManyRejectedError
 from schemas.manifest import SourceFile
 from schemas.progress import Advance, Progress, silent
@@ -116,12 +119,20 @@ def _ingest(
     engine: Engine,
     progress: Progress,
 ) -> IngestResult:
+    tables, tables_folder = join_tables([(one.format, one.files) for one in sources], folder / "join", engine)
+    for source, table in zip(sources, tables, strict=True):
+        source.table = table
     reader = _Reader(sources, folder, sketch, load_rater_key())
     with progress("ingest", _size(sources)) as advance:
         results = engine.run("ingest", ingest_block, reader.tasks(advance))
         files = reader.source_files(results, advance)
+    if tables_folder is not None and not isinstance(engine, StagedEngine):
+        shutil.rmtree(tables_folder)
     _refuse_wrong_formats(sources, reader, results)
-    records = sum(file.records for file in files)
+    for source in sources:
+        if source.table is not None and source.files.other and source.format.join is not None:
+            refuse_no_partner(source.format.join, source.table, reader.of_source(source, results))
+    records = sum(result.records for result in results)
     rejected: Counter[str] = Counter()
     for result in results:
         rejected.update(result.rejected)
@@ -147,7 +158,8 @@ class _Source:
         self.config = config
         self.format: Format = open_format(config.format, config.map, config.ranking)
         self.name = config.name or self.format.name
-        self.paths = find_files([config.path])
+        self.files = find_source_files(config, self.format)
+        self.table: JoinTable | None = None
 
     def described(self) -> dict[str, str]:
         """What the report says of it."""
@@ -159,10 +171,11 @@ class _Reader:
     """All blocks of all sources, and which block came from which file."""
 
     def __init__(self, sources: Sequence[_Source], folder: Path, sketch: SketchSettings | None, key: bytes) -> None:
+        self._sources = sources
         self._folder = folder
         self._sketch = sketch
         self._key = key
-        self._files = [(source, path) for source in sources for path in source.paths]
+        self._files = [(source, path) for source in sources for path in source.files.read]
         self._tallies: list[Tally] = []
 
     def tasks(self, advance: Advance) -> Iterator[BlockTask]:
@@ -170,7 +183,10 @@ class _Reader:
         number = 0
         for owner, (source, path) in enumerate(self._files):
             self._tallies.append(Tally(advance))
-            for place, block in enumerate(read_blocks(path, tally=self._tallies[owner])):
+            blocks = read_blocks(path, tally=self._tallies[owner])
+            if source.table is not None:
+                blocks = smaller_blocks(blocks, source.table)
+            for place, block in enumerate(blocks):
                 yield BlockTask(
                     number=number,
                     owner=owner,
@@ -183,6 +199,7 @@ class _Reader:
                     sketch=self._sketch,
                     is_first=place == 0,
                     block=block,
+                    join=None if source.table is None else source.table.table,
                 )
                 number += 1
 
@@ -193,10 +210,12 @@ class _Reader:
         records = Counter[int]()
         for result in results:
             records[result.owner] += result.records
-        return [
+        read = [
             SourceFile(_name(path), source.format.name, tally.sha256, tally.bytes, records[owner])
             for owner, ((source, path), tally) in enumerate(zip(self._files, self._tallies, strict=True))
         ]
+        other = [source.table.files for source in self._sources if source.table is not None and source.files.other]
+        return [*read, *dict.fromkeys(file for files in other for file in files)]
 
     def of_source(self, source: _Source, results: Sequence[BlockResult]) -> list[BlockResult]:
         """The results of the blocks of one source."""
@@ -220,7 +239,7 @@ def _tables(folder: Path, name: str) -> tuple[Path, ...]:
 
 
 def _size(sources: Sequence[_Source]) -> int | None:
-    paths = [path for source in sources for path in source.paths]
+    paths = [path for source in sources for path in source.files.read]
     return sum(path.stat().st_size for path in paths) if all(path.is_file() for path in paths) else None
 
 
@@ -302,3 +321,7 @@ def _notes(sources: Sequence[_Source], reader: _Reader, results: Sequence[BlockR
         if fields:
             shown = ", ".join(fields[:_SHOWN_FIELDS]) + (", ..." if len(fields) > _SHOWN_FIELDS else "")
             yield f"Source {name!r} has fields that its format does not read: {shown}."
+    for source in sources:
+        if source.table is not None and source.format.join is not None:
+            of_source = reader.of_source(source, results)
+            yield from join_notes(source.name, source.format.join, source.table, of_source)

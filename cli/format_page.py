@@ -1,0 +1,102 @@
+"""What is shown of formats: the table of all, and what a file looks like."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from cli.render import print_json, print_next, show, table_of
+
+if TYPE_CHECKING:  # both load polars
+    from feedback.formats.sniff import Candidate, Sniffed
+
+__all__ = ["show_formats", "show_sniffed"]
+
+_SHOWN: Final = 8
+
+
+def show_formats(as_json: bool) -> None:
+    """Print every format with its direction, what it needs and its label rule."""
+    from feedback.formats.table import format_rows
+
+    rows = format_rows()
+    if as_json:
+        print_json({"formats": [asdict(row) for row in rows]})
+        return
+    cells = [(row.name, row.direction, f"{row.summary}\nneeds: {row.needs}\nlabels: {row.label_rule}") for row in rows]
+    show(table_of(("format", "direction", "what it is, what it needs, and its label rule"), cells))
+    print_next("thumbline formats --sniff FILE", "see which of them a file is in")
+
+
+def show_sniffed(path: str, map_out: Path | None, as_json: bool) -> None:
+    """Print which format a file is in and why, and write a map to begin with where one is wanted.
+
+    Raises:
+        InputError: the file is missing or cannot be read, or holds no record to make a map from.
+        OutputExistsError: the map is there already.
+    """
+    from feedback.formats.sniff import sniff, write_starting_map
+
+    found = sniff(path)
+    if map_out is not None:
+        write_starting_map(found, map_out)
+    if as_json:
+        print_json({**found.to_dict(), "map": None if map_out is None else str(map_out)})
+        return
+    show(*_verdict(found))
+    if map_out is not None:
+        show("", f"A map to begin with: {map_out}. Every label in it is to be decided by you.")
+    best = found.candidates[0] if found.candidates else None
+    if best is not None and best.is_likely:
+        join = " --join FILE" if best.needs else ""
+        print_next(f"thumbline audit {shlex.quote(path)} --from {best.format}{join}", "see what is in it")
+    elif map_out is None:
+        print_next(f"thumbline formats --sniff {shlex.quote(path)} --map-out map.toml", "begin a map for it")
+    else:
+        read = f"thumbline audit {shlex.quote(path)} --from mapped --map {shlex.quote(str(map_out))}"
+        print_next(read, "read it by the map, when that is decided")
+
+
+def _verdict(found: Sniffed) -> Iterator[str]:
+    where = found.file if found.files == 1 else f"{found.file}, the first of {found.files:,} files,"
+    best = found.candidates[0] if found.candidates else None
+    if not found.values:
+        yield f"{where} holds no record at its beginning that could be read."
+    elif best is None:
+        yield f"{where} is in none of the formats, by its first {_records(len(found.values))}."
+    elif best.is_likely:
+        yield f"{where} is in the format {best.format}, by its first {_records(best.records)}."
+    elif best.accepted:
+        yield f"{where} may be in the format {best.format}, by its first {_records(best.records)}; most are not."
+    else:
+        why = f"which needs {best.needs} from another file" if best.needs else "but values that it refuses"
+        yield f"{where} has the fields of the format {best.format}, {why}."
+    if found.unreadable:
+        listed = ", ".join(f"{reason} {count:,}" for reason, count in found.unreadable.items())
+        yield f"Further records at its beginning cannot be read: {listed}."
+    for one in found.candidates:
+        yield ""
+        yield from _reasons(one)
+    if not found.candidates and found.values:
+        yield "Its first record:"
+        yield from (f"  {name!r}: {value!r}" for name, value in found.shape.items())
+        yield "Such a file is read by a map, with the format mapped."
+
+
+def _reasons(one: Candidate) -> Iterator[str]:
+    yield f"{one.format}: {one.accepted:,} of {_records(one.records)} can be read as it."
+    yield f"  fields that decided: {', '.join(one.fields) or 'none'}"
+    if one.shaped:
+        yield f"  {_records(one.shaped)} more with its fields, refused: {one.refusal}"
+    if one.unread:
+        more = f" and {len(one.unread) - _SHOWN} more" if len(one.unread) > _SHOWN else ""
+        yield f"  keys that it does not read: {', '.join(one.unread[:_SHOWN])}{more}"
+    if one.needs:
+        yield f"  it needs {one.needs} from another file: --join FILE"
+
+
+def _records(count: int) -> str:
+    return f"{count:,} record" if count == 1 else f"{count:,} records"

@@ -1,0 +1,61 @@
+"""Messages as a map describes them: where in a message its speaker and its text stand, and what speakers are called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from feedback.formats.map_config import MapConfig
+from feedback.formats.mapped_values import json_text
+from feedback.formats.paths import find_value, json_of_text, parse_path
+from feedback.formats.turns import OPENAI_ROLES, read_messages
+from schemas.messages import Message
+
+__all__ = ["MapTurns"]
+
+_CALLS = ("tool_calls", "function_call")
+"""What a message holds beside text that text cannot hold; `read_messages` rejects it."""
+
+
+class MapTurns:
+    """Reads the messages of a map's fields.
+
+    Args:
+        config: the map.
+        where: its file, for errors.
+
+    Raises:
+        ConfigError: a path that cannot be read.
+    """
+
+    def __init__(self, config: MapConfig, where: Path) -> None:
+        options = config.options
+        self._role_key, self._content_key = options.role_key, options.content_key
+        self._role = parse_path(options.role_key, where)
+        self._content = parse_path(options.content_key, where)
+        self._json = frozenset(options.json)
+        self._roles: Mapping[str, str] = {**OPENAI_ROLES, **config.roles}
+
+    def read(self, value: Any, field: str, speaker: str) -> list[Message]:
+        """The turns of a field: text is what `speaker` said, other values are one message or a list of them.
+
+        Raises:
+            RecordRejectedError: it is neither text nor messages.
+        """
+        if isinstance(value, str) and (field in self._json or field == "conversation_messages"):
+            value = json_of_text(value, f"field {field!r}")
+        if isinstance(value, str):
+            return [{"role": speaker, "content": value}]
+        turns = [value] if isinstance(value, dict) else value
+        if isinstance(turns, list):
+            turns = [self._plain(one) if isinstance(one, dict) else one for one in turns]
+        return read_messages(turns, field, roles=self._roles, role_key=self._role_key, content_key=self._content_key)
+
+    def _plain(self, message: dict[str, Any]) -> dict[str, Any]:
+        role = find_value(message, self._role)
+        return {
+            self._role_key: role if role is None else json_text(role),
+            self._content_key: find_value(message, self._content),
+            **{name: message[name] for name in _CALLS if name in message},
+        }

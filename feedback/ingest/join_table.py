@@ -1,0 +1,311 @@
+"""The records of another file by their ids, on disk, and what a record finds there.
+
+    other files ─► kernel: id ─► record, in a table of SQLite ─► read by every kernel of `feedback.ingest.block`
+
+Memory holds one block of the other file while the table is made, and one record's partners while it is read; so the
+other file may have any size, order and compression. The table is a file that kernels open by its path, for reading only
+and without locks, so it can lie on a file system that nodes share.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import msgspec
+
+from feedback.engine import written_whole
+from feedback.formats.drafts import Join
+from feedback.formats.fields import reject
+from feedback.formats.paths import Steps, find_value, parse_path
+from feedback.records.byte_stream import Tally
+from feedback.records.json_columns import split_lines
+from feedback.records.json_lines import decode_lines
+from feedback.records.raw_record import MAX_RECORD_BYTES, RawRecord
+from feedback.records.sources import read_blocks
+from feedback.records.text_blocks import TextBlock
+from schemas.errors import RecordRejectedError
+from schemas.manifest import SourceFile
+from schemas.reasons import RejectReason
+
+__all__ = ["JoinTable", "JoinTask", "Partners", "make_join_table"]
+
+Row = tuple[str, bytes]
+"""A record's id, and the record as JSON."""
+
+_MOST_PARTNERS: Final = 100_000
+"""Records with one id; a key that is the same for all would make a list of the whole other file for each record."""
+_WHOLE: Final = 2.0**53
+_CACHE_KIB: Final = 65_536
+_MAKE: Final = f"""
+    PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA page_size = 16384; PRAGMA cache_size = -{_CACHE_KIB};
+    CREATE TABLE other (id TEXT NOT NULL, record BLOB NOT NULL);
+"""
+# Nobody else sees the file before it is whole, so it needs neither a journal nor a lock.
+_FIND: Final = "SELECT record FROM other WHERE id = ? ORDER BY rowid"
+
+
+@dataclass(frozen=True, slots=True)
+class JoinTask:
+    """Files that become one table.
+
+    Args:
+        files: the other files.
+        format: name of the format that joins them.
+        id_path: dotted path of the id in their records.
+        table: where the table goes.
+    """
+
+    files: tuple[Path, ...]
+    format: str
+    id_path: str
+    table: Path
+
+
+@dataclass(frozen=True, slots=True)
+class JoinTable:
+    """A table of records by their ids.
+
+    Args:
+        table: where it lies.
+        records: records in the files.
+        with_id: records that have an id, and so can be found.
+        ids: different ids.
+        bytes: size of the records with an id, as JSON.
+        unread: records that cannot be read, by `RejectReason`.
+        example: the first id; empty where there is none.
+        files: the files that were read.
+    """
+
+    table: Path
+    records: int
+    with_id: int
+    ids: int
+    bytes: int
+    unread: dict[str, int]
+    example: str
+    files: tuple[SourceFile, ...]
+
+
+def make_join_table(task: JoinTask) -> JoinTable:
+    """Write the table of all records of the task's files that have an id, in their order.
+
+    Raises:
+        InputError: a file cannot be read.
+        CorruptionError: a file is damaged.
+    """
+    made = _Made(parse_path(task.id_path, f"format {task.format!r}"))
+    files: list[SourceFile] = []
+    with written_whole(task.table) as partial, closing(sqlite3.connect(_uri(partial, "nolock=1"), uri=True)) as table:
+        table.isolation_level = None
+        table.executescript(_MAKE)
+        table.execute("BEGIN")
+        for path in task.files:
+            before, tally = made.records, Tally()
+            for block in read_blocks(path, tally=tally):
+                table.executemany("INSERT INTO other VALUES (?, ?)", made.rows(block))
+            files.append(
+                SourceFile(path.name, f"{task.format}, joined", tally.sha256, tally.bytes, made.records - before)
+            )
+        table.execute("CREATE INDEX by_id ON other (id)")
+        table.execute("COMMIT")
+        (ids,) = table.execute("SELECT COUNT(DISTINCT id) FROM other").fetchone()
+    unread = dict(sorted(made.unread.items()))
+    return JoinTable(task.table, made.records, made.with_id, ids, made.bytes, unread, made.example, tuple(files))
+
+
+class Partners:
+    """Gives every record of a block what the other file has for it.
+
+    Args:
+        join: what the format's records need; None where they need nothing.
+        table: the table of the other file; None where none was named.
+    """
+
+    def __init__(self, join: Join | None, table: Path | None) -> None:
+        self._join = join
+        self._lookup = None if join is None or table is None else _Lookup(join, table)
+        self.found = 0
+        self.alone = 0
+        self.first_alone = ""
+        self._is_lacking = False
+        self._is_placed = False
+
+    def close(self) -> None:
+        """Let go of the table."""
+        if self._lookup is not None:
+            self._lookup.close()
+
+    @property
+    def lacks_file(self) -> bool:
+        """Whether the last record needs the other file, and none was named."""
+        return self._lookup is None and self._is_lacking
+
+    @property
+    def lacks_partner(self) -> bool:
+        """Whether the other file has nothing for the last record."""
+        return self._lookup is not None and self._is_lacking
+
+    def take_back(self, record: dict[str, Any]) -> None:
+        """Take out of `record` what was put into it: a block of small records would hold a large one for each."""
+        if self._is_placed and self._join is not None:
+            del record[self._join.into]
+            self._is_placed = False
+
+    def place(self, record: dict[str, Any], digest: str) -> str:
+        """Put the other file's record, or records, into `record`; where there is none, it stays as it is.
+
+        Args:
+            record: a record of the format.
+            digest: sha256 of its bytes.
+
+        Returns:
+            What the record is known by: `digest`, and what was put into it where something was.
+
+        Raises:
+            RecordRejectedError: several different records have the id and one is wanted, or there are too many.
+        """
+        self._is_lacking = self._join is not None and record.get(self._join.into) is None
+        if self._join is None or self._lookup is None or not self._is_lacking:
+            return digest
+        name = self._lookup.id_of(record)
+        found = [] if name is None else self._lookup.records(name)
+        if not found:
+            self.alone += 1
+            self.first_alone = self.first_alone or name or ""
+            return digest
+        self.found += 1
+        self._is_lacking, self._is_placed = False, True
+        values = [msgspec.json.decode(one) for one in found]
+        record[self._join.into] = values if self._join.is_many else values[0]
+        known = hashlib.sha256(bytes.fromhex(digest))
+        for one in found:
+            known.update(b"%d:%b" % (len(one), one))
+        return known.hexdigest()
+
+
+class _Lookup:
+    """A table that is open for reading."""
+
+    def __init__(self, join: Join, table: Path) -> None:
+        self._join = join
+        self._key = parse_path(join.key, "the format's join")
+        self._table = sqlite3.connect(_uri(table, "mode=ro&immutable=1"), uri=True)
+        self._last: tuple[str, list[bytes]] = ("", [])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._table.close()
+
+    def id_of(self, record: dict[str, Any]) -> str | None:
+        """The id that a record of the format looks for."""
+        return _id_text(find_value(record, self._key))
+
+    def records(self, name: str) -> list[bytes]:
+        """The records of the other file with an id, each once read for those who ask one after another."""
+        # Records with one id often follow each other: the messages of a conversation, the scores of a trace.
+        if self._last[0] != name:
+            self._last = (name, self._read(name))
+        return self._last[1]
+
+    def _read(self, name: str) -> list[bytes]:
+        found: list[bytes] = []
+        size = 0
+        for (one,) in self._table.execute(_FIND, (name,)):
+            size += len(one)
+            if self._join.is_many:
+                found.append(one)
+            elif not found:
+                found = [one]
+            elif one != found[0]:
+                detail = f"several different {self._join.what} have the id in {self._join.key!r}, and one is wanted"
+                reject(RejectReason.RULE_VIOLATION, detail)
+            if len(found) > _MOST_PARTNERS or (self._join.is_many and size > MAX_RECORD_BYTES):
+                reject(
+                    RejectReason.TOO_LARGE, f"more {self._join.what} have the id in {self._join.key!r} than are read"
+                )
+        return found
+
+
+class _Made:
+    """Counts of a table while it is made."""
+
+    def __init__(self, id_path: Steps) -> None:
+        self._id_path = id_path
+        self.records = 0
+        self.with_id = 0
+        self.bytes = 0
+        self.unread: Counter[str] = Counter()
+        self.example = ""
+
+    def rows(self, block: TextBlock | list[RawRecord]) -> Iterator[Row]:
+        """The rows of one block."""
+        for record, text in _values(block, self.unread):
+            self.records += 1
+            name = None if record is None else _id_of(record, self._id_path)
+            if record is None or name is None:
+                continue
+            self.with_id += 1
+            self.example = self.example or name
+            text = text or _as_json(record)
+            self.bytes += len(text)
+            yield name, text
+
+
+def _values(
+    block: TextBlock | list[RawRecord], unread: Counter[str]
+) -> Iterator[tuple[dict[str, Any] | None, bytes | None]]:
+    """Each record of a block and, where it came as one, its JSON text; those that cannot be read are counted."""
+    if isinstance(block, TextBlock):
+        lines = split_lines(block.data)
+        texts = [text for place in range(len(lines)) if (text := lines.line(place).strip(b" \t\r"))]
+        values, rejects = decode_lines(texts)
+        unread.update(str(reason) for reason, _ in rejects.values())
+        yield from zip(values, texts, strict=True)
+        return
+    for record in block:
+        if record.value is None:
+            unread[str((record.reject or (RejectReason.NOT_AN_OBJECT, ""))[0])] += 1
+        yield record.value, None
+
+
+def _id_of(record: dict[str, Any], id_path: Steps) -> str | None:
+    try:
+        return _id_text(find_value(record, id_path))
+    except RecordRejectedError:
+        return None
+
+
+def _id_text(value: Any) -> str | None:
+    """An id as text, or None where the value is none.
+
+    A whole number is its digits, so that the text of a CSV file finds it; so is a float that is whole, which is how
+    tables with gaps hold whole numbers.
+    """
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) <= _WHOLE else None
+    if isinstance(value, int):
+        return str(value)
+    return value if isinstance(value, str) and value.strip() else None
+
+
+def _as_json(record: dict[str, Any]) -> bytes:
+    return json.dumps(record, ensure_ascii=False, default=_plain).encode("utf-8")
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def _uri(path: Path, options: str) -> str:
+    return f"file:{quote(str(path.resolve()))}?{options}"

@@ -1,0 +1,166 @@
+"""Which files a source is read from, and which are joined to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from feedback.config import SourceConfig
+from feedback.engine import Engine, StagedEngine
+from feedback.formats import FORMATS, Format
+from feedback.ingest.join_table import JoinTable, JoinTask, make_join_table
+from feedback.ingest.source_format import open_format
+from feedback.records.raw_record import RawRecord
+from feedback.records.sources import find_files
+from feedback.records.text_blocks import BLOCK_BYTES, TextBlock
+from schemas.errors import ConfigError, InputError, UsageError
+
+__all__ = ["SourceFiles", "find_source_files", "join_tables", "smaller_blocks"]
+
+_STDIN: Final = "-"
+_NEWLINE: Final = ord("\n")
+_LEAST_RECORDS: Final = 64
+"""More than `feedback.ingest.format_check` looks at to tell whether a file is in its format."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFiles:
+    """The files of a source.
+
+    Args:
+        read: the files with the records.
+        other: other files, in which the format's records find what they lack; none where none are named.
+        is_itself: the records find it in `read`.
+    """
+
+    read: tuple[Path, ...]
+    other: tuple[Path, ...] = ()
+    is_itself: bool = False
+
+
+def find_source_files(config: SourceConfig, source_format: Format | None = None) -> SourceFiles:
+    """The files of a source; where it names a folder or a glob, the joined ones are not read as feedback too.
+
+    Args:
+        config: the source.
+        source_format: its format, where it was opened already.
+
+    Raises:
+        InputNotFoundError: a file that is not there.
+        ConfigError: a join of a format that joins nothing.
+        UsageError: standard input, which is read once, where a join would read it again.
+    """
+    found = source_format or open_format(config.format, config.map, config.ranking)
+    read = find_files([config.path])
+    if found.join is None:
+        if config.join is not None:
+            joining = ", ".join(sorted(one.name for one in FORMATS.values() if one.join is not None) or ["mapped"])
+            raise ConfigError(
+                f"the format {found.name!r} joins no other file",
+                received=config.join,
+                expected=f"a format that does: {joining}, or mapped with a table [join]",
+                todo="Leave out --join, or the key join of the source",
+            )
+        return SourceFiles(tuple(read))
+    named = config.join or found.join.file
+    if named is None:
+        if found.join.is_itself:
+            _refuse_stdin(config.path, found)
+        return SourceFiles(tuple(read), is_itself=found.join.is_itself)
+    _refuse_stdin(named, found)
+    other = find_files([named])
+    places = {path.resolve() for path in other}
+    kept = [path for path in read if path.resolve() not in places]
+    return SourceFiles(tuple(kept or read), tuple(other))
+
+
+def join_tables(
+    sources: Sequence[tuple[Format, SourceFiles]], folder: Path, engine: Engine
+) -> tuple[list[JoinTable | None], Path | None]:
+    """The table of each source that joins something, and the folder that they lie in.
+
+    Args:
+        sources: formats and files of the sources.
+        folder: where tables go if `engine` has no folder of its own for them.
+        engine: who makes them.
+
+    Raises:
+        InputError: no record of the other file has an id.
+    """
+    within = engine.folder("join") if isinstance(engine, StagedEngine) else folder
+    tasks: dict[tuple[tuple[Path, ...], str], JoinTask] = {}
+    for one, files in sources:
+        if one.join is not None and (files.other or files.is_itself):
+            joined = files.other or _all_read(one, sources)
+            table = within / f"{len(tasks):05d}.sqlite"
+            tasks.setdefault((joined, one.join.other), JoinTask(joined, one.name, one.join.other, table))
+    if not tasks:
+        return [None] * len(sources), None
+    made = dict(zip(tasks, engine.run("join", make_join_table, list(tasks.values())), strict=True))
+    tables: list[JoinTable | None] = []
+    for one, files in sources:
+        joined = files.other or _all_read(one, sources)
+        tables.append(None if one.join is None else made.get((joined, one.join.other)))
+        if files.other:
+            _refuse_no_id(one, tables[-1])
+    return tables, within
+
+
+def smaller_blocks(
+    blocks: Iterable[TextBlock | list[RawRecord]], table: JoinTable
+) -> Iterator[TextBlock | list[RawRecord]]:
+    """Blocks of as many records as, with what each finds in the other file, are about the size of a usual block.
+
+    A block of short scores would otherwise become as many long texts at once.
+
+    Args:
+        blocks: the blocks of a file.
+        table: the other file.
+    """
+    records = max(_LEAST_RECORDS, BLOCK_BYTES * max(table.ids, 1) // max(table.bytes, 1))
+    for block in blocks:
+        if isinstance(block, TextBlock):
+            yield from _cut(block, records)
+        else:
+            yield from (block[start : start + records] for start in range(0, len(block), records))
+
+
+def _cut(block: TextBlock, lines: int) -> Iterator[TextBlock]:
+    start, first_line = 0, block.first_line
+    ends = np.flatnonzero(np.frombuffer(block.data, dtype=np.uint8) == _NEWLINE)[lines - 1 :: lines] + 1
+    for end in [*ends.tolist(), len(block.data)]:
+        if end > start:
+            yield TextBlock(block.file, first_line, block.data[start:end])
+            start, first_line = end, first_line + lines
+
+
+def _all_read(source_format: Format, sources: Sequence[tuple[Format, SourceFiles]]) -> tuple[Path, ...]:
+    """The files of all sources of a format that are joined with themselves: an export in parts is one file."""
+    read = (files.read for one, files in sources if one.join == source_format.join and files.is_itself)
+    return tuple(dict.fromkeys(path for paths in read for path in paths))
+
+
+def _refuse_stdin(path: str, source_format: Format) -> None:
+    if path == _STDIN:
+        raise UsageError(
+            f"the format {source_format.name!r} looks up records in a file, which standard input is not",
+            received=path,
+            expected="a file, a glob or a folder",
+            todo="Write it into a file first",
+        )
+
+
+def _refuse_no_id(source_format: Format, table: JoinTable | None) -> None:
+    join = source_format.join
+    if join is None or table is None or table.with_id:
+        return
+    raise InputError(
+        f"no record of the other file has an id, so nothing can be joined to the records of {source_format.name!r}",
+        where=", ".join(file.name for file in table.files),
+        expected=f"{join.what} with an id at {join.other!r}, text or a whole number",
+        todo=f"Name the file with the {join.what} with --join FILE",
+    )
