@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from feedback.formats.drafts import Draft, EventDraft, Format, PairDraft
+from feedback.formats.drafts import Draft, EventDraft, Format, IgnoredDraft, PairDraft
 from feedback.formats.hh_rlhf import HH_RLHF
 from feedback.formats.llamafactory import LLAMAFACTORY
 from feedback.formats.mapped import MAPPED, mapped_format
@@ -20,7 +20,7 @@ from feedback.formats.thumbs import THUMBS
 from feedback.formats.trl import TRL
 from schemas.errors import UnknownChoiceError
 
-__all__ = ["FORMATS", "Draft", "EventDraft", "Format", "PairDraft", "find_format", "mapped_format"]
+__all__ = ["FORMATS", "Draft", "EventDraft", "Format", "IgnoredDraft", "PairDraft", "find_format", "mapped_format"]
 
 _ALL: Final = (THUMBS, MAPPED, TRL, OPENAI, LLAMAFACTORY, HH_RLHF, OPEN_WEBUI, OASST_TREE)
 

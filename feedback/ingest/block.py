@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from feedback.engine import written_whole
 from feedback.formats import Format
-from feedback.formats.drafts import EventDraft, PlainVotes
+from feedback.formats.drafts import EventDraft, IgnoredDraft, PlainVotes
 from feedback.ingest.draft_tables import Row, draft_row, rows_to_table
 from feedback.ingest.format_check import FIRST_RECORDS, FormatCheck, Miss
 from feedback.ingest.keys import SketchSettings, event_keys, outcome_sum, pair_keys
@@ -97,6 +97,7 @@ class BlockResult:
         drafts: rows beyond one for each record that was accepted.
         ups: events that say up; labelled: events that say up or down.
         rejected: quarantined records by reason.
+        ignored: what formats left out on purpose, by what it is.
         first_cases: the first of them, for people.
         unused: names of fields that nobody reads.
         is_in_format: whether a record was in the format, or spoke for it.
@@ -113,6 +114,7 @@ class BlockResult:
     ups: int = 0
     labelled: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
+    ignored: dict[str, int] = field(default_factory=dict)
     first_cases: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     is_in_format: bool = False
@@ -180,6 +182,7 @@ class _Made:
         self._rows: dict[str, list[Row]] = {"events": [], "pairs": []}
         self._owners: dict[str, list[int]] = {"events": [], "pairs": []}
         self._records: list[tuple[RawRecord, str]] = []
+        self._left_out: list[tuple[int, str]] = []
         self._refused: list[Row] = []
         self._rejected: Counter[str] = Counter()
         self._cases: list[str] = []
@@ -232,15 +235,17 @@ class _Made:
         self._write("pairs", pairs)
         label = events.column("label")
         sketches = self._write_keys(events, pairs)
+        ignored = Counter(what for owner, what in self._left_out if owner not in self._broken)
         return BlockResult(
             owner=self._task.owner,
             records=self._count,
             events=events.num_rows,
             pairs=pairs.num_rows,
-            drafts=events.num_rows + pairs.num_rows + self._rejected.total() - self._count,
+            drafts=events.num_rows + pairs.num_rows + self._rejected.total() + ignored.total() - self._count,
             ups=int(pl.Series(label).sum() or 0),
             labelled=len(label) - label.null_count,
             rejected=dict(sorted(self._rejected.items())),
+            ignored=dict(sorted(ignored.items())),
             first_cases=tuple(self._cases),
             unused=tuple(sorted(self._unused)),
             is_in_format=self._check.is_decided,
@@ -252,14 +257,22 @@ class _Made:
     def _accept(self, record: RawRecord, digest: str) -> None:
         if record.value is None:
             raise RecordRejectedError(*(record.reject or (RejectReason.NOT_AN_OBJECT, "the record is empty")))
-        drafts = list(self.format.parse(record.value))
-        rows = [
-            draft_row(draft, self._task.source, digest, place, self._task.key) for place, draft in enumerate(drafts)
-        ]
-        for draft, row in zip(drafts, rows, strict=True):
-            name = "events" if isinstance(draft, EventDraft) else "pairs"
+        rows: list[tuple[str, Row]] = []
+        left_out: list[str] = []
+        places: Counter[str | None] = Counter()
+        for draft in self.format.parse(record.value):
+            if isinstance(draft, IgnoredDraft):
+                left_out.append(draft.what)
+                continue
+            # Counted by id, so that a judgement with an id of its own keeps it whatever stands before it.
+            row = draft_row(draft, self._task.source, digest, places[draft.record_id], self._task.key)
+            places[draft.record_id] += 1
+            rows.append(("events" if isinstance(draft, EventDraft) else "pairs", row))
+        owner = len(self._records)
+        for name, row in rows:
             self._rows[name].append(row)
-            self._owners[name].append(len(self._records))
+            self._owners[name].append(owner)
+        self._left_out += [(owner, what) for what in left_out]
         self._records.append((record, digest))
 
     def _refuse(self, record: RawRecord, digest: str, reason: str, detail: str) -> None:
