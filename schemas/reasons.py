@@ -58,7 +58,7 @@ class DropReason(_Reason):
     QUARANTINED = "quarantined", "ingest: the record went to quarantine under a reason of its own."
     IGNORED = (
         "ignored",
-        "ingest: the source's map does not ask for this judgement, or the record is about no answer; the report names what.",
+        "ingest: the source's map does not ask for it, or it judges no answer; the report says what.",
     )
     NEUTRAL = "neutral", "convert: the feedback says neither up nor down."
     RETRACTED = "retracted", "convert: the feedback was withdrawn later."
