@@ -33,7 +33,13 @@ TRACE: dict[str, Any] = {
     "tags": [],
     "observations": [
         {"id": "o1", "type": "SPAN", "input": None, "output": None},
-        {"id": "o2", "type": "GENERATION", "model": "m-1", "input": [{"role": "user", "content": "inner"}], "output": "b"},
+        {
+            "id": "o2",
+            "type": "GENERATION",
+            "model": "m-1",
+            "input": [{"role": "user", "content": "inner"}],
+            "output": "b",
+        },
     ],
     "scores": [],
 }
@@ -81,7 +87,16 @@ def test_a_score_and_its_trace_are_one_event() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text", "label"),
-    [(1, "True", True), (1.0, None, True), (True, None, True), (0, "False", False), (False, None, False)],
+    [
+        (1, "True", True),
+        (1.0, None, True),
+        (True, None, True),
+        (0, "False", False),
+        (False, None, False),
+        ("1", "True", True),
+        ("0.0", None, False),
+        (None, "False", False),
+    ],
 )
 @pytest.mark.parametrize("keys", ['true = "up", false = "down"', '1 = "up", 0 = "down"', 'True = "up", False = "down"'])
 def test_a_boolean_is_read_whatever_the_version_of_the_api_and_the_map_call_it(
@@ -106,7 +121,8 @@ def test_the_number_of_a_category_is_never_its_value() -> None:
     known = '[scores.tone]\nlabels = { 0 = "down" }\n'
     unnamed = score(name="tone", dataType="CATEGORICAL", value=0, stringValue="curt")
     assert reason_of("langfuse", known, unnamed) == RejectReason.UNKNOWN_LABEL
-    assert reason_of("langfuse", MAP, score(value=2, stringValue="2")) == RejectReason.UNKNOWN_LABEL
+    for value in (2, "2", "yes", [1]):
+        assert reason_of("langfuse", MAP, score(value=value)) == RejectReason.UNKNOWN_LABEL
     assert reason_of("langfuse", MAP, score(value=None, stringValue=None)) == RejectReason.MISSING_FIELD
 
 
@@ -176,7 +192,13 @@ def test_columns_of_the_export_to_blob_storage_are_the_same_fields() -> None:
         "string_value": "rude",
         "created_at": "2026-01-05 09:51:40.000",
         "updated_at": "2026-01-05 09:51:41.000",
-        "trace": {"id": "t1", "session_id": "c1", "user_id": "u1", "input": "q", "output": '{"content": "a", "role": "ai"}'},
+        "trace": {
+            "id": "t1",
+            "session_id": "c1",
+            "user_id": "u1",
+            "input": "q",
+            "output": '{"content": "a", "role": "ai"}',
+        },
     }
     event = draft("langfuse", MAP, row)
     assert (event.label, event.rater_kind, event.updated_time) == (False, "llm_judge", "2026-01-05 09:51:41.000")

@@ -27,8 +27,12 @@ RUN: dict[str, Any] = {
     "id": "r1",
     "name": "ChatOpenAI",
     "run_type": "llm",
-    "inputs": {"messages": [[{"lc": 1, "type": "constructor", "id": ["x", "HumanMessage"], "kwargs": {"content": "q"}}]]},
-    "outputs": {"generations": [[{"text": "a", "message": {"lc": 1, "id": ["AIMessage"], "kwargs": {"content": "a"}}}]]},
+    "inputs": {
+        "messages": [[{"lc": 1, "type": "constructor", "id": ["x", "HumanMessage"], "kwargs": {"content": "q"}}]]
+    },
+    "outputs": {
+        "generations": [[{"text": "a", "message": {"lc": 1, "id": ["AIMessage"], "kwargs": {"content": "a"}}}]]
+    },
     "error": None,
     "trace_id": "t1",
     "extra": {"metadata": {"ls_model_name": "m-1"}},

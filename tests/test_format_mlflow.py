@@ -1,4 +1,4 @@
-"""MLflow: assessments with their trace, in the two shapes that its entities are written in, and traces that hold them."""
+"""MLflow: assessments with their trace, in the two shapes of its entities, and traces that hold them."""
 
 from __future__ import annotations
 
@@ -102,7 +102,12 @@ def test_an_assessment_and_its_trace_are_one_event_with_times_in_seconds() -> No
 def test_assessments_inside_a_trace_are_read_one_by_one() -> None:
     judged = {**NEW, "assessment_id": "a2", "source": {"source_type": "LLM_JUDGE", "source_id": "judge"}}
     judged |= {"assessment_name": "correctness", "feedback": {"value": "no"}}
-    expected = {"assessment_id": "a3", "assessment_name": "truth", "expectation": {"value": "a"}, "source": NEW["source"]}
+    expected = {
+        "assessment_id": "a3",
+        "assessment_name": "truth",
+        "expectation": {"value": "a"},
+        "source": NEW["source"],
+    }
     failed = {**judged, "assessment_id": "a4", "feedback": {"error": {"error_code": "X", "error_message": "Boom"}}}
     unnamed = {**NEW, "assessment_name": "latency"}
     trace = {**TRACE, "info": {**TRACE["info"], "assessments": [NEW, judged, expected, failed, unnamed]}}
@@ -198,7 +203,7 @@ def test_numbers_have_thresholds() -> None:
         ({"feedback": {"value": [True]}}, RejectReason.UNKNOWN_LABEL),
         ({"source": None}, RejectReason.MISSING_FIELD),
         ({"source": {"source_type": "ORACLE"}}, RejectReason.RULE_VIOLATION),
-        ({"source": "HUMAN"}, RejectReason.RULE_VIOLATION),
+        ({"source": "HUMAN"}, RejectReason.WRONG_TYPE),
         ({"trace": None}, RejectReason.MISSING_FIELD),
         ({"trace": 3}, RejectReason.WRONG_TYPE),
         ({"assessments": 3}, RejectReason.WRONG_TYPE),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import re
 import textwrap
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,9 @@ def test_the_example_of_the_module_is_a_map(tmp_path: Path) -> None:
 
 
 def test_values_are_named_as_they_stand_in_json(tmp_path: Path) -> None:
-    known = read(tmp_path, '[scores.s]\nlabels = { 1 = "up", 0 = "down", false = "down", good = "up", null = "none" }\n')
+    known = read(
+        tmp_path, '[scores.s]\nlabels = { 1 = "up", 0 = "down", false = "down", good = "up", null = "none" }\n'
+    )
     assert [label(known, value) for value in (1, 1.0, "1", "1.0", "good")] == [True] * 5
     assert [label(known, value) for value in (0, 0.0, -0.0 + 0, "0", False)] == [False] * 5
     assert label(known, None) is None
@@ -71,7 +75,9 @@ def test_a_score_without_a_value_is_missed_where_the_map_has_no_null(tmp_path: P
 
 
 def test_numbers_are_labels_from_their_thresholds_on(tmp_path: Path) -> None:
-    known = read(tmp_path, "[scores.s]\nup_from = 4\ndown_to = 2\n[scores.up]\nup_from = 0.5\n[scores.down]\ndown_to = 0\n")
+    known = read(
+        tmp_path, "[scores.s]\nup_from = 4\ndown_to = 2\n[scores.up]\nup_from = 0.5\n[scores.down]\ndown_to = 0\n"
+    )
     assert [label(known, value) for value in (5, 4, 3.9, "2.5", "2", -1)] == [True, True, None, None, False, False]
     assert [label(known, value, name="up") for value in (0.5, 0.4)] == [True, None]
     assert [label(known, value, name="down") for value in (0, 0.1)] == [False, None]
@@ -92,9 +98,17 @@ def test_labels_win_over_thresholds_where_a_table_has_both(tmp_path: Path) -> No
         ("[scores]", ConfigError, r"the map names no score; expected a table \[scores.NAME\]"),
         ("[score.s]\nup_from = 1", UnknownChoiceError, "got 'score'; expected one of join, scores, texts"),
         ("[scores.s]\nlabel = 1", UnknownChoiceError, r"got 'label'; expected one of answers, corrections, down_to, l"),
-        ('[scores.s]\nlabels = { 1 = "yes" }', ConfigError, r"\[scores.s\]: config key 'labels.1' is not right|labels.1"),
+        (
+            '[scores.s]\nlabels = { 1 = "yes" }',
+            ConfigError,
+            r"\[scores.s\]: config key 'labels.1' is not right|labels.1",
+        ),
         ('[scores.s]\noutcomes = { left = "up" }', ConfigError, "outcomes.left"),
-        ("[scores.s]\nrater_kind = 'end_user'", ConfigError, "does not say what the values mean; expected labels, up_f"),
+        (
+            "[scores.s]\nrater_kind = 'end_user'",
+            ConfigError,
+            "does not say what the values mean; expected labels, up_f",
+        ),
         ("[scores.s]\nup_from = 1\ndown_to = 1", ConfigError, "down_to is not below up_from"),
         ("[scores.s]\nup_from = 1\nanswers = { a = 'x' }", ConfigError, r"a score means one thing.*: got \[.*answers"),
         ("[scores.s]\nup_from = 1\ntexts = { prompt = 'a..b' }", ConfigError, "a path of the map cannot be read"),
@@ -111,10 +125,10 @@ def test_a_wrong_map_is_an_error_that_says_where(tmp_path: Path, text: str, erro
 
 def test_a_map_says_only_what_its_format_can_use_and_all_that_it_needs(tmp_path: Path) -> None:
     outcomes = '[scores.s]\noutcomes = { left = "a" }\n'
-    with pytest.raises(ConfigError, match="the format has no use for 'outcomes'.*; expected labels or corrections"):
+    with pytest.raises(ConfigError, match=r"the format has no use for 'outcomes'.*; expected labels or corrections"):
         read(tmp_path, outcomes, can=("labels", "corrections"))
+    texts = 'texts = { response_a = "x" }\n'
     with pytest.raises(ConfigError, match="does not say where prompt and response_b lie"):
-        texts = 'texts = { response_a = "x" }\n'
         read(tmp_path, outcomes + texts, needs={"outcomes": ("prompt", "response_a", "response_b")})
 
 
@@ -204,3 +218,18 @@ def test_a_system_turn_is_read_where_the_map_says_and_left_out_where_it_is_blank
         (event,) = drafts("langfuse", text, record)
         assert isinstance(event, EventDraft)
         assert [turn["role"] for turn in event.prompt] == roles
+
+
+def test_every_key_of_a_map_is_documented_with_its_meaning(tmp_path: Path) -> None:
+    """The page has every key, the sentence of its docstring, and an example that is a map."""
+    page = (Path(__file__).parents[1] / "docs" / "scores.md").read_text("utf-8")
+    for settings in (score_map.ScoreTable, score_map.JoinPaths):
+        told = re.findall(r"^ {8}(\w+): (.+)$", settings.__doc__ or "", re.MULTILINE)
+        assert [key for key, _ in told] == [one.name for one in fields(settings)]
+        for key, meaning in told:
+            assert f"| `{key}` |" in page
+            assert meaning.replace("see the module", "see `[texts]`") in page
+    example = re.search(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert example is not None
+    assert len(read(tmp_path, example[1]).rules) == 5
+    assert all(f"| `{name}` |" in page for name in TOOLS)

@@ -21,14 +21,14 @@ from typing import Any, Final
 from feedback.formats.drafts import Draft, IgnoredDraft
 from feedback.formats.fields import need, optional_id, optional_number, reject, shown
 from feedback.formats.score_map import ScoreMap, ScoreRule
-from feedback.formats.scores import Score, Subject, pair_of, score_drafts, scored_format
+from feedback.formats.scores import Score, Subject, known_word, pair_of, score_drafts, scored_format
 from feedback.formats.trace_texts import read_turns
 from schemas.reasons import RejectReason
 
 __all__ = ["ARGILLA"]
 
 _RESPONSES: Final = ".responses"
-_STATUSES: Final = ("submitted", "discarded", "draft", None)
+_STATUSES: Final = ("submitted", "discarded", "draft")
 
 
 def _parse(record: dict[str, Any], known: ScoreMap) -> Iterator[Draft]:
@@ -83,8 +83,8 @@ def _drafts(
     question: str, response: dict[str, Any], data: Any, record_id: str | None, known: ScoreMap
 ) -> Iterator[Draft]:
     status = response.get("status")
-    if status not in _STATUSES:
-        reject(RejectReason.RULE_VIOLATION, f"'status' is {shown(status)}; expected submitted, discarded or draft")
+    if status is not None:
+        known_word(status, "status", _STATUSES)
     value, user = response.get("value"), optional_id(response, "user_id")
     # The SDK writes the id of a user that it does not know as text.
     user = None if user == "None" else user

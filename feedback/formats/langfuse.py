@@ -24,13 +24,23 @@ from typing import Any, Final
 from feedback.formats.drafts import Draft, IgnoredDraft, Join
 from feedback.formats.fields import need, optional_id, optional_text, optional_time, reject, shown
 from feedback.formats.score_map import ScoreMap
-from feedback.formats.scores import Score, Subject, need_joined, score_drafts, scored_format
+from feedback.formats.scores import Score, Subject, known_word, need_joined, score_drafts, scored_format
 from schemas.reasons import RejectReason
 
 __all__ = ["LANGFUSE"]
 
 _SNAKE: Final = re.compile(r"_([a-z])")
 _RATERS: Final = {"ANNOTATION": "annotator", "EVAL": "llm_judge", "API": None}
+_TRUTHS: Final = {
+    "True": True,
+    "true": True,
+    "1": True,
+    "1.0": True,
+    "False": False,
+    "false": False,
+    "0": False,
+    "0.0": False,
+}
 _TYPES: Final = ("NUMERIC", "BOOLEAN", "CATEGORICAL", "TEXT", "CORRECTION")
 _TRACE: Final = ("id", "timestamp", "name", "input", "output", "sessionId", "userId", "model", "observations", "scores")
 _SCORE: Final = (
@@ -69,10 +79,9 @@ def _camel(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _score(score: dict[str, Any], trace: Any, known: ScoreMap) -> Iterator[Draft]:
-    name, source, kind = (need(score, key) for key in ("name", "source", "dataType"))
-    if source not in _RATERS or kind not in _TYPES:
-        detail = f"'source' is {shown(source)} and 'dataType' {shown(kind)}; expected one of "
-        reject(RejectReason.RULE_VIOLATION, f"{detail}{', '.join(_RATERS)} and one of {', '.join(_TYPES)}")
+    name = need(score, "name")
+    source = known_word(need(score, "source"), "source", _RATERS)
+    kind = known_word(need(score, "dataType"), "dataType", _TYPES)
     is_of_trace = any(score.get(key) for key in ("traceId", "observationId")) or trace is not None
     if not is_of_trace:
         if not any(score.get(key) for key in ("sessionId", "datasetRunId")):
@@ -106,9 +115,12 @@ def _values(score: dict[str, Any], kind: str) -> tuple[Any, ...]:
 
 
 def _truth(value: Any, text: Any) -> bool | None:
-    if isinstance(value, int | float) and value in (0, 1):
-        return value == 1
-    return text == "True" if text in ("True", "False") else None
+    if value is None:
+        return _TRUTHS.get(text) if isinstance(text, str) else None
+    if isinstance(value, int | float):
+        return value == 1 if value in (0, 1) else None
+    # A CSV file gives the number as text.
+    return _TRUTHS.get(value) if isinstance(value, str) else None
 
 
 def _correction(score: dict[str, Any]) -> Any:

@@ -24,7 +24,7 @@ from typing import Any, Final
 from feedback.formats.drafts import Draft, IgnoredDraft, Join
 from feedback.formats.fields import need, optional_bool, optional_id, optional_text, optional_time, reject, shown
 from feedback.formats.score_map import ScoreMap
-from feedback.formats.scores import Score, Subject, need_joined, score_drafts, scored_format
+from feedback.formats.scores import Score, Subject, known_word, need_joined, score_drafts, scored_format
 from schemas.reasons import RejectReason
 
 __all__ = ["LANGSMITH"]
@@ -71,10 +71,8 @@ def _source(record: dict[str, Any]) -> tuple[str | None, str | None]:
     if not isinstance(source, dict):
         reject(RejectReason.WRONG_TYPE, f"field 'feedback_source' is {shown(source)}; expected an object")
     kind = source.get("type")
-    if kind is not None and (not isinstance(kind, str) or kind not in _RATERS):
-        detail = f"field 'feedback_source.type' is {shown(kind)}; expected one of {', '.join(_RATERS)}"
-        reject(RejectReason.RULE_VIOLATION, detail)
-    return None if kind is None else _RATERS[kind], optional_id(source, "user_id")
+    told = None if kind is None else _RATERS[known_word(kind, "feedback_source.type", _RATERS)]
+    return told, optional_id(source, "user_id")
 
 
 def _run(record: dict[str, Any]) -> Subject:

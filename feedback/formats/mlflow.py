@@ -26,7 +26,7 @@ from typing import Any, Final
 from feedback.formats.drafts import Draft, IgnoredDraft, Join, Time
 from feedback.formats.fields import need, optional_id, optional_text, optional_time, reject, shown
 from feedback.formats.score_map import ScoreMap
-from feedback.formats.scores import Score, Subject, need_joined, score_drafts, scored_format
+from feedback.formats.scores import Score, Subject, known_word, need_joined, score_drafts, scored_format
 from schemas.reasons import RejectReason
 
 __all__ = ["MLFLOW"]
@@ -99,15 +99,13 @@ def _assessment(one: dict[str, Any], trace: Any, known: ScoreMap) -> Iterator[Dr
 
 def _source(one: dict[str, Any]) -> tuple[str | None, str | None]:
     source = need(one, "source")
-    kind = source.get("source_type") if isinstance(source, dict) else None
-    if not isinstance(source, dict) or not isinstance(kind, str) or kind.upper() not in _RATERS:
-        reject(
-            RejectReason.RULE_VIOLATION,
-            f"field 'source.source_type' is {shown(kind)}; expected one of {', '.join(_RATERS)}",
-        )
+    if not isinstance(source, dict):
+        reject(RejectReason.WRONG_TYPE, f"field 'source' is {shown(source)}; expected an object")
+    kind = source.get("source_type")
+    kind = known_word(kind.upper() if isinstance(kind, str) else kind, "source.source_type", _RATERS)
     rater = optional_id(source, "source_id")
     # "default" stands for nobody in particular, so it is no rater.
-    return _RATERS[kind.upper()], None if rater == "default" else rater
+    return _RATERS[kind], None if rater == "default" else rater
 
 
 def _time(one: dict[str, Any], key: str) -> Time | None:

@@ -89,7 +89,7 @@ def _parse(record: dict[str, Any], known: ScoreMap) -> Iterator[Draft]:
             yield from _evaluation(evaluation, place, places, record.get("span"), known)
     if not is_judged:
         is_known = any(envelope[0] in record for envelope in _ENVELOPES)
-        if not is_known and ("attributes" not in record or places[0].span_id is None):
+        if not is_known and (record.get("attributes") is None or places[0].span_id is None):
             reject(RejectReason.MISSING_FIELD, f"field 'attributes[\"{_NAME}\"]' is absent or null")
         yield IgnoredDraft(what="spans and log records without an evaluation")
 

@@ -24,10 +24,9 @@ from typing import Any, Final
 
 from feedback.formats.attributes import find_attribute
 from feedback.formats.drafts import Draft, IgnoredDraft, Join
-from feedback.formats.fields import need, optional_id, optional_text, optional_time, reject, shown
+from feedback.formats.fields import need, optional_id, optional_text, optional_time
 from feedback.formats.score_map import ScoreMap
-from feedback.formats.scores import Score, Subject, need_joined, score_drafts, scored_format
-from schemas.reasons import RejectReason
+from feedback.formats.scores import Score, Subject, known_word, need_joined, score_drafts, scored_format
 
 __all__ = ["PHOENIX"]
 
@@ -40,10 +39,7 @@ _KEYS: Final = (
 
 
 def _parse(record: dict[str, Any], known: ScoreMap) -> Iterator[Draft]:
-    kind = need(record, "annotator_kind")
-    if not isinstance(kind, str) or kind not in _RATERS:
-        detail = f"field 'annotator_kind' is {shown(kind)}; expected one of {', '.join(_RATERS)}"
-        reject(RejectReason.RULE_VIOLATION, detail)
+    kind = known_word(need(record, "annotator_kind"), "annotator_kind", _RATERS)
     name = record.get("annotation_name")
     name = need(record, "name") if name is None else name
     subject = optional_id(record, "span_id") or optional_id(record, "trace_id")

@@ -9,7 +9,7 @@ score ─► is its name in the map? ─ no ─► left out, counted
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,17 @@ from feedback.formats.trace_texts import decoded, read_exchange, read_turns
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 
-__all__ = ["LABEL_RULE", "Parse", "Score", "Subject", "need_joined", "pair_of", "score_drafts", "scored_format"]
+__all__ = [
+    "LABEL_RULE",
+    "Parse",
+    "Score",
+    "Subject",
+    "known_word",
+    "need_joined",
+    "pair_of",
+    "score_drafts",
+    "scored_format",
+]
 
 LABEL_RULE: Final = (
     "as the map's table [scores.NAME] says for each name; names without a table are left out and counted, values that "
@@ -198,6 +208,17 @@ def pair_of(score: Score, rule: ScoreRule, **told: Any) -> PairDraft:
             **told,
         }
     )
+
+
+def known_word(value: Any, field: str, known: Collection[str]) -> str:
+    """`value`, which is one of the words that a tool has for something.
+
+    Raises:
+        RecordRejectedError: it is none of them.
+    """
+    if not isinstance(value, str) or value not in known:
+        reject(RejectReason.RULE_VIOLATION, f"field {field!r} is {shown(value)}; expected one of {', '.join(known)}")
+    return value
 
 
 def need_joined(value: Any, field: str, what: str) -> dict[str, Any]:

@@ -33,7 +33,7 @@ __all__ = ["decoded", "read_exchange", "read_turns"]
 _ROLES: Final = {**OPENAI_ROLES, "human": "user", "ai": "assistant", "model": "assistant"}
 _LANGCHAIN: Final = re.compile(r"(human|ai|system|tool|function|chat)(?:message)?(?:chunk)?", re.IGNORECASE)
 _TEXT_PARTS: Final = ("text", "input_text", "output_text")
-_THOUGHTS: Final = ("reasoning", "thinking", "redacted_thinking")
+_THOUGHTS: Final = ("reasoning", "thinking", "redacted_thinking", "think")
 _CALLS: Final = ("tool_call", "tool_use", "function_call", "tool-call", "server_tool_use")
 _CONTENT: Final = ("content", "parts", "tool_calls")
 
