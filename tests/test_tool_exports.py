@@ -147,6 +147,12 @@ def test_machines_are_marked_in_the_tables_and_raw_ids_are_not_in_them(tmp_path:
             assert keys.str.len_chars().eq(32).all(), name
 
 
+def test_times_without_a_zone_are_marked(tmp_path: Path) -> None:
+    naive = {**langfuse.SCORE, "id": "s2", "timestamp": "2026-01-05 09:51:39.000", "updatedAt": None}
+    result = run(tmp_path, "langfuse", langfuse.MAP, langfuse.SCORE, naive, {**naive, "id": "s3", "timestamp": None})
+    assert [row["ts_quality"] for row in rows(result.events)] == ["exact", "naive", "exact"]
+
+
 @pytest.mark.parametrize("name", SAMPLES)
 def test_every_tool_goes_the_whole_way_and_its_rows_add_up(tmp_path: Path, name: str) -> None:
     text, records = SAMPLES[name]

@@ -196,7 +196,7 @@ def _json(value: Any) -> Any:
 MLFLOW: Final = scored_format(
     "mlflow",
     _parse,
-    kind="both",
+    kind="events",
     summary="Assessments of MLflow joined with their traces, or traces with the assessments in them.",
     fields="name (or assessment_name), feedback.value, source.source_type, trace_id and the joined trace; or "
     "info.assessments and data; optional assessment_id, span_id, rationale, create_time, last_update_time, valid",

@@ -22,19 +22,9 @@ from feedback.formats.trace_texts import decoded, read_exchange, read_turns
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 
-__all__ = [
-    "LABEL_RULE",
-    "Parse",
-    "Score",
-    "Subject",
-    "known_word",
-    "need_joined",
-    "pair_of",
-    "score_drafts",
-    "scored_format",
-]
+__all__ = ["Score", "Subject", "known_word", "need_joined", "pair_of", "score_drafts", "scored_format"]
 
-LABEL_RULE: Final = (
+_LABEL_RULE: Final = (
     "as the map's table [scores.NAME] says for each name; names without a table are left out and counted, values that "
     "a table does not name are rejected."
 )
@@ -119,13 +109,13 @@ class Subject:
         return [*read_turns(text, "system", "system", is_mapped=True), *prompt]
 
 
-Parse = Callable[[dict[str, Any], ScoreMap], Iterator[Draft]]
+_Parse = Callable[[dict[str, Any], ScoreMap], Iterator[Draft]]
 """What reads a record by a map."""
 
 
 def scored_format(
     name: str,
-    parse: Parse,
+    parse: _Parse,
     *,
     kind: Literal["events", "pairs", "both"],
     summary: str,
@@ -158,7 +148,7 @@ def scored_format(
         name=name,
         kind=kind,
         summary=summary,
-        label_rule=LABEL_RULE,
+        label_rule=_LABEL_RULE,
         fields=f"{fields}; a map says what the scores mean",
         keys=keys,
         parse=partial(_parse, parse=parse, known=NO_SCORES),
@@ -243,7 +233,7 @@ def need_joined(value: Any, field: str, what: str) -> dict[str, Any]:
     return found
 
 
-def _parse(record: dict[str, Any], *, parse: Parse, known: ScoreMap) -> Iterator[Draft]:
+def _parse(record: dict[str, Any], *, parse: _Parse, known: ScoreMap) -> Iterator[Draft]:
     return parse(record, known)
 
 
