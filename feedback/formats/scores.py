@@ -139,11 +139,6 @@ def scored_format(
         needs: see `read_score_map`.
         can: see `read_score_map`.
     """
-
-    def with_map(path: Path) -> Format:
-        known = read_score_map(path, needs=needs or {}, can=can)
-        return replace(made, parse=partial(_parse, parse=parse, known=known), join=known.joined(join))
-
     made = Format(
         name=name,
         kind=kind,
@@ -153,9 +148,8 @@ def scored_format(
         keys=keys,
         parse=partial(_parse, parse=parse, known=NO_SCORES),
         join=join,
-        with_map=with_map,
     )
-    return made
+    return replace(made, with_map=partial(_with_map, made=made, parse=parse, needs=needs or {}, can=can))
 
 
 def score_drafts(score: Score, known: ScoreMap, find_subject: Callable[[], Subject]) -> Iterator[Draft]:
@@ -231,6 +225,13 @@ def need_joined(value: Any, field: str, what: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         reject(RejectReason.WRONG_TYPE, f"field {field!r} is {shown(value)}; expected an object")
     return found
+
+
+def _with_map(
+    path: Path, *, made: Format, parse: _Parse, needs: Mapping[str, Sequence[str]], can: Sequence[str]
+) -> Format:
+    known = read_score_map(path, needs=needs, can=can)
+    return replace(made, parse=partial(_parse, parse=parse, known=known), join=known.joined(made.join))
 
 
 def _parse(record: dict[str, Any], *, parse: _Parse, known: ScoreMap) -> Iterator[Draft]:
