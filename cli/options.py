@@ -38,7 +38,7 @@ map_option = click.option(
     "--map",
     "map_path",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="TOML map of paths and labels, for the format 'mapped'.",
+    help="TOML map of paths and labels, for formats that need one.",
 )
 join_option = click.option(
     "--join",

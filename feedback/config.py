@@ -51,7 +51,7 @@ class SourceConfig:
         format: name of a known format, see `thumbline formats`.
         name: name of the source in every table; null takes the format's name. Part of every id, so renaming a source
             renames its rows.
-        map: path of the TOML map, for the format `mapped` only.
+        map: path of the TOML map, for formats that need one.
         ranking: which of several ranked answers become pairs, for formats that rank: `extremes` (best against worst),
             `neighbours` (each against the next), which contradicts itself: a middle answer wins and loses, or `off`
             (ranks are not read, but the answers' thumbs).

@@ -56,6 +56,10 @@ class DropReason(_Reason):
     """Why a stage left out a sound row."""
 
     QUARANTINED = "quarantined", "ingest: the record went to quarantine under a reason of its own."
+    IGNORED = (
+        "ignored",
+        "ingest: the source's map does not ask for it, or it judges no answer; the report says what.",
+    )
     NEUTRAL = "neutral", "convert: the feedback says neither up nor down."
     RETRACTED = "retracted", "convert: the feedback was withdrawn later."
     SUPERSEDED_REVISION = "superseded_revision", "convert: a later revision of the same record exists."

@@ -9,20 +9,28 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from feedback.formats.drafts import Draft, EventDraft, Format, PairDraft
+from feedback.formats.argilla import ARGILLA
+from feedback.formats.drafts import Draft, EventDraft, Format, IgnoredDraft, PairDraft
 from feedback.formats.hh_rlhf import HH_RLHF
+from feedback.formats.label_studio import LABEL_STUDIO
+from feedback.formats.langfuse import LANGFUSE
+from feedback.formats.langsmith import LANGSMITH
 from feedback.formats.llamafactory import LLAMAFACTORY
 from feedback.formats.mapped import MAPPED, mapped_format
+from feedback.formats.mlflow import MLFLOW
 from feedback.formats.oasst_tree import OASST_TREE
 from feedback.formats.open_webui import OPEN_WEBUI
 from feedback.formats.openai import OPENAI
+from feedback.formats.otel_genai import OTEL_GENAI
+from feedback.formats.phoenix import PHOENIX
 from feedback.formats.thumbs import THUMBS
 from feedback.formats.trl import TRL
 from schemas.errors import UnknownChoiceError
 
-__all__ = ["FORMATS", "Draft", "EventDraft", "Format", "PairDraft", "find_format", "mapped_format"]
+__all__ = ["FORMATS", "Draft", "EventDraft", "Format", "IgnoredDraft", "PairDraft", "find_format", "mapped_format"]
 
-_ALL: Final = (THUMBS, MAPPED, TRL, OPENAI, LLAMAFACTORY, HH_RLHF, OPEN_WEBUI, OASST_TREE)
+_TOOLS: Final = (LANGFUSE, LANGSMITH, MLFLOW, PHOENIX, OTEL_GENAI, LABEL_STUDIO, ARGILLA)
+_ALL: Final = (THUMBS, MAPPED, TRL, OPENAI, LLAMAFACTORY, HH_RLHF, OPEN_WEBUI, OASST_TREE, *_TOOLS)
 
 FORMATS: Final[Mapping[str, Format]] = MappingProxyType({one.name: one for one in _ALL})
 """Every format by its name, our own first."""

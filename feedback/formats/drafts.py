@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
 from schemas.messages import Message
 
-__all__ = ["Draft", "EventDraft", "Format", "Join", "PairDraft", "PlainVotes", "Time"]
+__all__ = ["Draft", "EventDraft", "Format", "IgnoredDraft", "Join", "PairDraft", "PlainVotes", "Time"]
 
 Time = datetime | int | float | str
 """A point in time as sources give it: ISO 8601, or seconds since 1970."""
@@ -83,8 +84,19 @@ class PairDraft:
     flags: tuple[str, ...] = ()
 
 
-Draft = EventDraft | PairDraft
-"""What one record becomes, once or more often."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IgnoredDraft:
+    """What is sound and left out on purpose: the source's map does not ask for it, or it is about no answer.
+
+    Args:
+        what: what was left out and why, in the plural and in words that many share, since reports count them.
+    """
+
+    what: str
+
+
+Draft = EventDraft | PairDraft | IgnoredDraft
+"""What one record becomes, once or more often; each is a row that is kept or left out, and counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +166,7 @@ class Format:
         join: what its records need from another file, where judgements and texts are exported apart.
         marks: dotted paths that every record has, and together no record of another format. `feedback.formats.sniff`
             knows a format without them by what its `parse` accepts.
+        with_map: the format as a map makes it, by the map's path, for formats that need one.
     """
 
     name: str
@@ -168,3 +181,4 @@ class Format:
     rankings: Mapping[str, Callable[[dict[str, Any]], Iterator[Draft]]] | None = None
     join: Join | None = None
     marks: tuple[str, ...] = ()
+    with_map: Callable[[Path], Format] | None = None

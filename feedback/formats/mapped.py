@@ -248,4 +248,5 @@ MAPPED: Final = Format(
     fields="what the map says",
     keys=None,
     parse=_parse_without_map,
+    with_map=mapped_format,
 )

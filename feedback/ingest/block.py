@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from feedback.engine import write_arrow, written_whole
 from feedback.formats import Format
-from feedback.formats.drafts import Draft, EventDraft, PlainVotes
+from feedback.formats.drafts import EventDraft, IgnoredDraft, PlainVotes
 from feedback.ingest.arrow_columns import gathered
 from feedback.ingest.draft_tables import Row, draft_row, rows_to_table
 from feedback.ingest.format_check import FIRST_RECORDS, FormatCheck, Miss
@@ -100,6 +100,7 @@ class BlockResult:
         drafts: rows beyond one for each record that was accepted.
         ups: events that say up; labelled: events that say up or down.
         rejected: quarantined records by reason.
+        ignored: what formats left out on purpose, by what it is.
         first_cases: the first of them, for people.
         unused: names of fields that nobody reads.
         is_in_format: whether a record was in the format, or spoke for it.
@@ -118,6 +119,7 @@ class BlockResult:
     ups: int = 0
     labelled: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
+    ignored: dict[str, int] = field(default_factory=dict)
     first_cases: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     is_in_format: bool = False
@@ -189,6 +191,7 @@ class _Made:
         self._rows: dict[str, list[Row]] = {"events": [], "pairs": []}
         self._owners: dict[str, list[int]] = {"events": [], "pairs": []}
         self._records: list[tuple[RawRecord, str]] = []
+        self._left_out: list[tuple[int, str]] = []
         self._refused: list[Row] = []
         self._rejected: Counter[str] = Counter()
         self._cases: list[str] = []
@@ -246,15 +249,17 @@ class _Made:
         self._write("pairs", pairs)
         label = events.column("label")
         sketches = self._write_keys(events, pairs)
+        ignored = Counter(what for owner, what in self._left_out if owner not in self._broken)
         return BlockResult(
             owner=self._task.owner,
             records=self._count,
             events=events.num_rows,
             pairs=pairs.num_rows,
-            drafts=events.num_rows + pairs.num_rows + self._rejected.total() - self._count,
+            drafts=events.num_rows + pairs.num_rows + self._rejected.total() + ignored.total() - self._count,
             ups=int(pl.Series(label).sum() or 0),
             labelled=len(label) - label.null_count,
             rejected=dict(sorted(self._rejected.items())),
+            ignored=dict(sorted(ignored.items())),
             first_cases=tuple(self._cases),
             unused=tuple(sorted(self._unused)),
             is_in_format=self._check.is_decided,
@@ -270,18 +275,26 @@ class _Made:
         if record.value is None:
             raise RecordRejectedError(*(record.reject or (RejectReason.NOT_AN_OBJECT, "the record is empty")))
         known = self.partners.place(record.value, digest)
+        rows: list[tuple[str, Row]] = []
+        left_out: list[str] = []
+        places: Counter[str | None] = Counter()
         try:
             drafts = list(self.format.parse(record.value))
         finally:
             self.partners.take_back(record.value)
-        rows = [
-            draft_row(draft, self._task.source, known, place, self._task.key)
-            for draft, place in zip(drafts, _places(drafts), strict=True)
-        ]
-        for draft, row in zip(drafts, rows, strict=True):
-            name = "events" if isinstance(draft, EventDraft) else "pairs"
+        for draft in drafts:
+            if isinstance(draft, IgnoredDraft):
+                left_out.append(draft.what)
+                continue
+            # Counted by id, so that a judgement with an id of its own keeps it whatever stands before it.
+            row = draft_row(draft, self._task.source, known, places[draft.record_id], self._task.key)
+            places[draft.record_id] += 1
+            rows.append(("events" if isinstance(draft, EventDraft) else "pairs", row))
+        owner = len(self._records)
+        for name, row in rows:
             self._rows[name].append(row)
-            self._owners[name].append(len(self._records))
+            self._owners[name].append(owner)
+        self._left_out += [(owner, what) for what in left_out]
         self._records.append((record, digest))
 
     def _refuse(self, record: RawRecord, digest: str, reason: str, detail: str) -> None:
@@ -353,19 +366,6 @@ class _Made:
 
     def _file(self, name: str, suffix: str) -> Path:
         return self._task.folder / f"{name}-{self._task.number:05d}.{suffix}"
-
-
-def _places(drafts: Sequence[Draft]) -> list[int]:
-    """How many drafts of the record come before each with the same id, which is added to it: so no id is there twice.
-
-    Drafts with ids of their own keep them: a later export, in which more was judged, names them the same.
-    """
-    seen: Counter[str | None] = Counter()
-    places = []
-    for draft in drafts:
-        places.append(seen[draft.record_id])
-        seen[draft.record_id] += 1
-    return places
 
 
 def _check_rules(table: pa.Table, rules: Rules) -> Sequence[tuple[int, str, str]]:

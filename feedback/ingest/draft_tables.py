@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from feedback.formats.drafts import Draft, EventDraft, PairDraft
+from feedback.formats.drafts import EventDraft, PairDraft
 from feedback.hashing import messages_hash, stable_id
 from feedback.ingest.event_time import read_time
 from feedback.ingest.rater_key import rater_key
@@ -25,14 +25,14 @@ Row = tuple[Any, ...]
 """Values in the order of an Arrow schema."""
 
 
-def draft_row(draft: Draft, source: str, raw_sha256: str, place: int, key: bytes) -> Row:
+def draft_row(draft: EventDraft | PairDraft, source: str, raw_sha256: str, place: int, key: bytes) -> Row:
     """The row of one draft, in the order of its schema.
 
     Args:
         draft: an event or a pair.
         source: name of the source.
         raw_sha256: sha256 of the record's bytes, the record's id where the source has none.
-        place: which draft of its record it is, from 0.
+        place: which draft of its record with the same id it is, from 0.
         key: key for user ids.
 
     Raises:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from feedback.formats import FORMATS, Format, find_format, mapped_format
+from feedback.formats import FORMATS, Format, find_format
 from schemas.errors import ConfigError, UnknownChoiceError
 
 __all__ = ["open_format"]
@@ -15,7 +15,7 @@ _DEFAULT_RANKING: Final = "extremes"
 
 
 def open_format(name: str, map_path: str | None, ranking: str = _DEFAULT_RANKING) -> Format:
-    """The format `name`, with its map where it is `mapped` and its ranking where it ranks.
+    """The format `name`, with its map where it needs one and its ranking where it ranks.
 
     Args:
         name: name of a known format.
@@ -27,17 +27,17 @@ def open_format(name: str, map_path: str | None, ranking: str = _DEFAULT_RANKING
         ConfigError: a map without need, or none where it is needed; a ranking of a format that does not rank.
     """
     found = find_format(name)
-    if found.name == "mapped" and map_path is not None:
-        _refuse_ranking(name, ranking)
-        return mapped_format(Path(map_path))
-    if found.name == "mapped" or map_path is not None:
+    if (found.with_map is None) != (map_path is None):
         raise ConfigError(
-            "the format 'mapped' needs a map" if map_path is None else f"the format {name!r} takes no map",
+            f"the format {name!r} needs a map" if map_path is None else f"the format {name!r} takes no map",
             received=map_path,
             todo="Name the TOML file with --map or map = FILE" if map_path is None else "Use the format mapped",
         )
     if found.rankings is None:
         _refuse_ranking(name, ranking)
+    if found.with_map is not None and map_path is not None:
+        found = found.with_map(Path(map_path))
+    if found.rankings is None:
         return found
     if ranking not in found.rankings:
         raise UnknownChoiceError("ranking", ranking, found.rankings, where=f"format {name!r}")

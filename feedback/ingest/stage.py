@@ -281,7 +281,8 @@ def _report(
 ) -> StageReport:
     records, events, pairs = (sum(getattr(one, name) for one in results) for name in ("records", "events", "pairs"))
     ups, labelled = (sum(getattr(one, name) for one in results) for name in ("ups", "labelled"))
-    count = rejected.total()
+    ignored = _ignored(results)
+    left_out = {DropReason.IGNORED: ignored.total(), DropReason.QUARANTINED: rejected.total()}
     # Each once: the same files are the same rows, named one by one or by their folder.
     described = sorted({(one.name, one.format.name) for one in sources})
     config = {
@@ -293,13 +294,13 @@ def _report(
         rows_in=records,
         rows_created=sum(one.drafts for one in results),
         rows_kept=events + pairs,
-        dropped={DropReason.QUARANTINED.value: count} if count else {},
+        dropped={reason.value: count for reason, count in left_out.items() if count},
         labels_in=LabelCounts(unlabelled=records),
         labels_kept=LabelCounts(ups, labelled - ups, events - labelled + pairs),
         digest_out=_digest(results, events, pairs),
         config=config,
         notes=tuple(_notes(sources, reader, results, records)),
-        figures={"events": events, "pairs": pairs, "rejected": dict(sorted(rejected.items()))},
+        figures={"events": events, "pairs": pairs, "rejected": dict(sorted(rejected.items())), **_named(ignored)},
     )
 
 
@@ -325,3 +326,20 @@ def _notes(sources: Sequence[_Source], reader: _Reader, results: Sequence[BlockR
         if source.table is not None and source.format.join is not None:
             of_source = reader.of_source(source, results)
             yield from join_notes(source.name, source.format.join, source.table, of_source)
+    ignored = _ignored(results)
+    if ignored:
+        # By count, then by name: the same in every order of the blocks.
+        listed = [f"{what} ({count:,})" for what, count in sorted(ignored.items(), key=lambda one: (-one[1], one[0]))]
+        shown = ", ".join(listed[:_SHOWN_FIELDS]) + (", ..." if len(listed) > _SHOWN_FIELDS else "")
+        yield f"Left out, as the sources' maps and formats say: {shown}."
+
+
+def _ignored(results: Sequence[BlockResult]) -> Counter[str]:
+    ignored: Counter[str] = Counter()
+    for result in results:
+        ignored.update(result.ignored)
+    return ignored
+
+
+def _named(ignored: Counter[str]) -> dict[str, dict[str, int]]:
+    return {"ignored": dict(sorted(ignored.items()))} if ignored else {}

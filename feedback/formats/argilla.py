@@ -1,0 +1,163 @@
+"""Format `argilla`: records of Argilla 2 with the responses of its users, nested or flattened.
+
+    to_json      {id, fields: {...}, responses: {question: [{value, user_id}]}, suggestions, metadata}
+    to_datasets  {id, ...fields, question.responses: [...], question.responses.users: [...], question.responses.status}
+
+The name of a score is the name of its question, and the fields with prompt and answers are for the map to say. A
+rating or a label becomes a label or an outcome; a ranking, whose map names the field of every answer (`answers`), sets
+the best against the worst, and answers of one rank never against each other; a text is a correction. A discarded
+response is withdrawn, a draft is left out, and only the flattened form tells them. Suggestions are a model's and are
+not read.
+
+Source: argilla/src/argilla/records/{_resource.py,_io/_generic.py} of argilla-io/argilla.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any, Final
+
+from feedback.formats.drafts import Draft, IgnoredDraft
+from feedback.formats.fields import need, optional_id, optional_number, reject, shown
+from feedback.formats.score_map import ScoreMap, ScoreRule
+from feedback.formats.scores import Score, Subject, known_word, pair_of, score_drafts, scored_format
+from feedback.formats.trace_texts import read_turns
+from schemas.reasons import RejectReason
+
+__all__ = ["ARGILLA"]
+
+_RESPONSES: Final = ".responses"
+_STATUSES: Final = ("submitted", "discarded", "draft")
+
+
+def _parse(record: dict[str, Any], known: ScoreMap) -> Iterator[Draft]:
+    data = record.get("fields") if "responses" in record else record
+    if "responses" in record and not isinstance(data, dict):
+        need(record, "fields")
+        reject(RejectReason.WRONG_TYPE, f"field 'fields' is {shown(data)}; expected an object")
+    told = 0
+    for question, response in _responses(record):
+        told += 1
+        yield from _drafts(question, response, data, optional_id(record, "id"), known)
+    if not told:
+        yield IgnoredDraft(what="records without a response")
+
+
+def _responses(record: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every response and its question."""
+    if "responses" in record:
+        held = record["responses"] or {}
+        if not isinstance(held, dict):
+            reject(RejectReason.WRONG_TYPE, f"field 'responses' is {shown(held)}; expected an object of lists")
+        for question, responses in held.items():
+            if not isinstance(responses, list | None) or not all(isinstance(one, dict) for one in responses or ()):
+                detail = f"field 'responses.{question}' is {shown(responses)}; expected a list of responses"
+                reject(RejectReason.WRONG_TYPE, detail)
+            yield from ((question, one) for one in responses or ())
+        return
+    questions = [key.removesuffix(_RESPONSES) for key in record if key.endswith(_RESPONSES)]
+    if not questions:
+        reject(RejectReason.MISSING_FIELD, "field 'responses' is absent, and so is any 'QUESTION.responses'")
+    for question in questions:
+        yield from ((question, one) for one in _flat(record, question))
+
+
+def _flat(record: dict[str, Any], question: str) -> Iterator[dict[str, Any]]:
+    start = f"{question}{_RESPONSES}"
+    values, users, statuses = (record.get(f"{start}{end}") for end in ("", ".users", ".status"))
+    if values is None:
+        return
+    for key, column in ((start, values), (f"{start}.users", users), (f"{start}.status", statuses)):
+        if column is not None and (not isinstance(column, list) or len(column) != len(values)):
+            reject(RejectReason.WRONG_TYPE, f"field {key!r} is {shown(column)}; expected a list, one for each response")
+    for place, value in enumerate(values):
+        yield {
+            "value": value,
+            "user_id": None if users is None else users[place],
+            "status": None if statuses is None else statuses[place],
+        }
+
+
+def _drafts(
+    question: str, response: dict[str, Any], data: Any, record_id: str | None, known: ScoreMap
+) -> Iterator[Draft]:
+    status = response.get("status")
+    if status is not None:
+        known_word(status, "status", _STATUSES)
+    value, user = response.get("value"), optional_id(response, "user_id")
+    # The SDK writes the id of a user that it does not know as text.
+    user = None if user == "None" else user
+    if status == "draft" or (value is None and status == "discarded"):
+        yield IgnoredDraft(what="responses that are drafts or discarded without a value")
+        return
+    score = Score(
+        name=question,
+        values=(_only(value),),
+        record_id=None if record_id is None else f"{record_id}/{question}/{user or ''}",
+        rater=user,
+        rater_kind="annotator",
+        correction=value if isinstance(value, str) else None,
+        is_withdrawn=status == "discarded",
+    )
+    rule = known.rules.get(question)
+    subject = Subject(data=data, fields=("prompt", "completion"), conversation_id=record_id)
+    if rule is not None and rule.answers:
+        yield from _ranked(value, score, rule, subject)
+    else:
+        yield from score_drafts(score, known, lambda: subject)
+
+
+def _only(value: Any) -> Any:
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def _ranked(value: Any, score: Score, rule: ScoreRule, subject: Subject) -> Iterator[Draft]:
+    levels: dict[float, list[str]] = {}
+    for place, one in enumerate(value if isinstance(value, list) else ()):
+        name = one.get("value") if isinstance(one, dict) else None
+        if not isinstance(name, str) or name not in rule.answers:
+            detail = f"answer {place} of the ranking {rule.name!r} is {shown(name)}; the map knows "
+            reject(RejectReason.UNKNOWN_LABEL, f"{detail}{', '.join(sorted(rule.answers))}")
+        rank = optional_number(one, "rank")
+        if rank is not None:
+            levels.setdefault(rank, []).append(name)
+    if len(levels) < 2:
+        yield IgnoredDraft(what=f"rankings {shown(rule.name)} in which no answer is better than another")
+        return
+    best, worst = min(levels), max(levels)
+    prompt = subject.prompt(rule)
+    for better, worse in product(levels[best], levels[worst]):
+        answers = [
+            read_turns(rule.find_answer(name, subject.data), name, "assistant", is_mapped=True)
+            for name in (better, worse)
+        ]
+        yield pair_of(
+            score,
+            rule,
+            prompt=prompt,
+            response_a=answers[0],
+            response_b=answers[1],
+            outcome="abstain" if score.is_withdrawn else "a",
+            raw_value=value,
+            margin=worst - best,
+            record_id=None if score.record_id is None else f"{score.record_id}/{better}>{worse}",
+        )
+
+
+ARGILLA: Final = scored_format(
+    "argilla",
+    _parse,
+    kind="both",
+    summary="Records of Argilla 2 with the responses of its users: ratings, labels, rankings and texts.",
+    fields="fields, responses (question: value, user_id); or the fields and QUESTION.responses side by side; optional "
+    "id, QUESTION.responses.users, QUESTION.responses.status",
+    keys=None,
+    needs={
+        "labels": ("prompt", "completion"),
+        "outcomes": ("prompt", "response_a", "response_b"),
+        "answers": ("prompt",),
+        "corrections": ("prompt", "completion"),
+    },
+    can=("labels", "outcomes", "answers", "corrections"),
+)

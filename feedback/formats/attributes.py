@@ -1,0 +1,94 @@
+"""Attributes of spans and events, however they were written down: nested, with dots in their keys, or as OTLP JSON.
+
+    {"llm": {"model_name": "m"}}      {"llm.model_name": "m"}
+    {"llm.input_messages.0.message.role": "user"}
+    [{"key": "llm.model_name", "value": {"stringValue": "m"}}]
+
+Source: opentelemetry-proto (common.proto in its JSON form) and the OpenInference specification.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+__all__ = ["find_attribute", "plain_attributes"]
+
+_SCALARS: Final = ("stringValue", "string_value", "boolValue", "bool_value", "doubleValue", "double_value")
+_MOST_ITEMS: Final = 100_000
+"""Places of a list that is written with numbers in its keys; a larger number is a key."""
+
+
+def plain_attributes(value: Any) -> dict[str, Any]:
+    """Attributes as an object: OTLP's list of keys and values becomes one, and anything else is no attributes.
+
+    >>> plain_attributes([{"key": "a.b", "value": {"intValue": "1"}}])
+    {'a.b': 1}
+    """
+    if isinstance(value, dict):
+        return value
+    if not isinstance(value, list):
+        return {}
+    pairs = [one for one in value if isinstance(one, dict) and isinstance(one.get("key"), str)]
+    return {one["key"]: _plain(one.get("value")) for one in pairs}
+
+
+def find_attribute(attributes: Mapping[str, Any], name: str) -> Any:
+    """The value of the attribute `name`, or None where there is none.
+
+    What lies under keys that begin with the name and a dot is put together.
+
+    >>> find_attribute({"a.b.0.c": "x", "a.b.1.c": "y"}, "a.b"), find_attribute({"a": {"b.c": 1}}, "a.b.c")
+    ([{'c': 'x'}, {'c': 'y'}], 1)
+    """
+    if attributes.get(name) is not None:
+        return attributes[name]
+    head = name
+    while "." in head:
+        head = head.rpartition(".")[0]
+        below = attributes.get(head)
+        if isinstance(below, Mapping):
+            found = find_attribute(below, name[len(head) + 1 :])
+            if found is not None:
+                return found
+    start = f"{name}."
+    below = {key[len(start) :]: value for key, value in attributes.items() if key.startswith(start)}
+    return _nested(below) if below else None
+
+
+def _nested(flat: Mapping[str, Any]) -> Any:
+    """Values under keys with dots as objects and lists; a key that is both a value and a beginning keeps the latter."""
+    groups: dict[str, dict[str, Any]] = {}
+    values: dict[str, Any] = {}
+    for key, value in flat.items():
+        head, dot, rest = key.partition(".")
+        if dot:
+            groups.setdefault(head, {})[rest] = value
+        else:
+            values[head] = value
+    made = {**values, **{head: _nested(group) for head, group in groups.items()}}
+    if made and all(key.isascii() and key.isdigit() and int(key) < _MOST_ITEMS for key in made):
+        return [made[key] for key in sorted(made, key=int)]
+    return made
+
+
+def _plain(value: Any) -> Any:
+    """A value of OTLP, which says its type in its key."""
+    if not isinstance(value, dict):
+        return value
+    for key in _SCALARS:
+        if key in value:
+            return value[key]
+    number = value.get("intValue", value.get("int_value"))
+    if number is not None:
+        # 64 bits are more than a JSON number holds, so they come as text.
+        return int(number) if isinstance(number, int) or (isinstance(number, str) and _is_whole(number)) else number
+    items = value.get("arrayValue", value.get("array_value"))
+    if isinstance(items, dict):
+        return [_plain(one) for one in items.get("values") or ()]
+    pairs = value.get("kvlistValue", value.get("kvlist_value"))
+    return plain_attributes(pairs.get("values")) if isinstance(pairs, dict) else None
+
+
+def _is_whole(text: str) -> bool:
+    return text.removeprefix("-").isascii() and text.removeprefix("-").isdigit()

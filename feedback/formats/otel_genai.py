@@ -1,0 +1,203 @@
+"""Format `otel_genai`: evaluations as OpenTelemetry's conventions for generative AI write them, with the spans judged.
+
+    event gen_ai.evaluation.result {gen_ai.evaluation.{name, score.value, score.label, explanation}, gen_ai.response.id}
+      alone, as a log record         ── gen_ai.response.id ──► span            --join spans.jsonl
+      in the events of its span      ─► that span
+      in an OTLP envelope            ─► the span or record in the envelope with its response id, else with its span id
+
+Attributes may be an object or OTLP's list of keys and values, and an envelope (`resourceSpans`, `resourceLogs`) one
+line of the collector's file exporter. Log records without the response id join by the span instead, in the map:
+`[join] key = "spanId"` and `other = "spanId"`. The other file may also hold the events
+`gen_ai.client.inference.operation.details`, which have the same attributes.
+
+The text is `gen_ai.input.messages` and `gen_ai.output.messages`, JSON in a string on spans, with
+`gen_ai.system_instructions` in front; older instrumentations have `gen_ai.prompt.N.content` and
+`gen_ai.completion.N.content`. Recording it is opt-in: a span without it is rejected. The conventions do not say who
+judged, so the map has to (`rater_kind`). Evaluations with an `error.type` failed and are left out.
+
+Source: model/gen-ai/events.yaml, docs/gen-ai/gen-ai-events.md and docs/gen-ai/non-normative/examples-llm-calls.md of
+open-telemetry/semantic-conventions, and opentelemetry-proto.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from feedback.formats.attributes import find_attribute, plain_attributes
+from feedback.formats.drafts import Draft, IgnoredDraft, Join, Time
+from feedback.formats.fields import optional_id, optional_text, reject, shown
+from feedback.formats.score_map import ScoreMap
+from feedback.formats.scores import Score, Subject, need_joined, score_drafts, scored_format
+from feedback.formats.trace_texts import decoded
+from schemas.reasons import RejectReason
+
+__all__ = ["OTEL_GENAI"]
+
+_ENVELOPES: Final = (
+    ("resourceSpans", "scopeSpans", "spans"),
+    ("resource_spans", "scope_spans", "spans"),
+    ("resourceLogs", "scopeLogs", "logRecords"),
+    ("resource_logs", "scope_logs", "log_records"),
+)
+_TIMES: Final = ("timeUnixNano", "time_unix_nano", "observedTimeUnixNano", "observed_time_unix_nano")
+_RESPONSE: Final = "gen_ai.response.id"
+_NAME: Final = "gen_ai.evaluation.name"
+_INPUTS: Final = ("gen_ai.input.messages", "gen_ai.prompt")
+_OUTPUTS: Final = ("gen_ai.output.messages", "gen_ai.completion")
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A span, a log record or an event of a span.
+
+    Args:
+        raw: as it came.
+        attributes: its attributes as an object.
+    """
+
+    raw: dict[str, Any]
+    attributes: dict[str, Any]
+
+    def find(self, name: str) -> Any:
+        """The value of an attribute, or None."""
+        return find_attribute(self.attributes, name)
+
+    def first(self, names: tuple[str, ...]) -> Any:
+        """The value of the first of these attributes that there is."""
+        return next((value for name in names if (value := self.find(name)) is not None), None)
+
+    @property
+    def span_id(self) -> Any:
+        """The id of the span that it is, or lies in."""
+        return find_attribute(self.raw, "context.span_id") or self.raw.get("spanId") or self.raw.get("span_id")
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether it says what was asked or answered."""
+        return self.first(_INPUTS) is not None or self.first(_OUTPUTS) is not None
+
+
+def _parse(record: dict[str, Any], known: ScoreMap) -> Iterator[Draft]:
+    places = _places(record)
+    is_judged = False
+    for place in places:
+        for evaluation in _evaluations(place):
+            is_judged = True
+            yield from _evaluation(evaluation, place, places, record.get("span"), known)
+    if not is_judged:
+        is_known = any(envelope[0] in record for envelope in _ENVELOPES)
+        if not is_known and (record.get("attributes") is None or places[0].span_id is None):
+            reject(RejectReason.MISSING_FIELD, f"field 'attributes[\"{_NAME}\"]' is absent or null")
+        yield IgnoredDraft(what="spans and log records without an evaluation")
+
+
+def _places(record: dict[str, Any]) -> list[_Place]:
+    """All spans and log records in a record: those of an envelope, or the record itself."""
+    found: list[_Place] = []
+    is_envelope = False
+    for resources, scopes, items in _ENVELOPES:
+        if resources in record:
+            is_envelope = True
+            for resource in _objects(record[resources], resources):
+                for scope in _objects(resource.get(scopes), scopes):
+                    found += [_place(one) for one in _objects(scope.get(items), items)]
+    return found if is_envelope else [_place(record)]
+
+
+def _objects(value: Any, field: str) -> list[dict[str, Any]]:
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        reject(RejectReason.WRONG_TYPE, f"field {field!r} is {shown(value)}; expected a list of objects")
+    return value
+
+
+def _place(raw: dict[str, Any]) -> _Place:
+    # A record without attributes may have them for keys, as tables of log records do.
+    return _Place(raw, plain_attributes(raw["attributes"]) if raw.get("attributes") is not None else raw)
+
+
+def _evaluations(place: _Place) -> list[_Place]:
+    own = [place] if place.find(_NAME) is not None else []
+    events = place.raw.get("events")
+    told = [_place(one) for one in events if isinstance(one, dict)] if isinstance(events, list) else []
+    return own + [event for event in told if event.find(_NAME) is not None]
+
+
+def _evaluation(event: _Place, owner: _Place, places: list[_Place], joined: Any, known: ScoreMap) -> Iterator[Draft]:
+    if event.find("error.type") is not None:
+        yield IgnoredDraft(what="evaluations that failed")
+        return
+    told = {"explanation": event.find("gen_ai.evaluation.explanation")}
+    score = Score(
+        name=str(event.find(_NAME)),
+        values=(event.find("gen_ai.evaluation.score.label"), event.find("gen_ai.evaluation.score.value")),
+        event_time=_time(event.raw),
+        comment=optional_text(told, "explanation"),
+    )
+    yield from score_drafts(score, known, partial(_subject, event, owner, places, joined))
+
+
+def _time(raw: dict[str, Any]) -> Time | None:
+    value = next((raw[key] for key in _TIMES if raw.get(key) is not None), None)
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value / 1_000_000_000
+    return raw.get("timestamp") if value is None else value
+
+
+def _subject(event: _Place, owner: _Place, places: list[_Place], joined: Any) -> Subject:
+    held = _holder(event, owner, places, joined)
+    asked, answered = decoded(held.first(_INPUTS)), decoded(held.first(_OUTPUTS))
+    system = decoded(held.find("gen_ai.system_instructions"))
+    if isinstance(answered, list) and len(answered) > 1:
+        detail = f"the span has {len(answered)} output messages; expected one, the one judged"
+        reject(RejectReason.WRONG_TYPE, detail)
+    told = {name: held.find(name) for name in ("gen_ai.conversation.id", _RESPONSE)}
+    told["model"] = held.first(("gen_ai.response.model", "gen_ai.request.model"))
+    return Subject(
+        data={**held.raw, "attributes": held.attributes},
+        asked={"messages": asked, "system": system} if system and isinstance(asked, list) else asked,
+        answered=answered,
+        fields=_INPUTS[:1] + _OUTPUTS[:1],
+        model_id=optional_id(told, "model"),
+        conversation_id=optional_id(told, "gen_ai.conversation.id"),
+        message_id=optional_id(told, _RESPONSE),
+    )
+
+
+def _holder(event: _Place, owner: _Place, places: list[_Place], joined: Any) -> _Place:
+    """The span, or the record of details, that holds the texts of what was judged."""
+    if joined is not None:
+        return _place(need_joined(joined, "span", "spans"))
+    response, span_id = event.find(_RESPONSE), owner.span_id
+    held = [place for place in places if place.has_texts]
+    if response is not None:
+        by_response = [place for place in held if place.find(_RESPONSE) == response]
+        if by_response:
+            return by_response[0]
+    if owner.has_texts and response in (None, owner.find(_RESPONSE)):
+        return owner
+    by_span = [place for place in held if span_id is not None and place.span_id == span_id]
+    return by_span[0] if by_span else _place(need_joined(None, "span", "spans, with their content recorded"))
+
+
+OTEL_GENAI: Final = scored_format(
+    "otel_genai",
+    _parse,
+    kind="events",
+    summary="Evaluation events of OpenTelemetry's conventions for generative AI, with the spans that they judge.",
+    fields="attributes with gen_ai.evaluation.name and gen_ai.evaluation.score.value or .label and the joined span; or "
+    "a span with such events; or resourceSpans, resourceLogs",
+    keys=None,
+    join=Join(
+        what="spans",
+        key=f'attributes["{_RESPONSE}"]',
+        other=f'attributes["{_RESPONSE}"]',
+        into="span",
+    ),
+)

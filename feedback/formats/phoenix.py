@@ -1,0 +1,116 @@
+"""Format `phoenix`: annotations of Arize Phoenix, each joined with the span that it is about.
+
+    annotation {span_id, name, annotator_kind, result: {label, score}} ── span_id ──► span      --join spans.jsonl
+
+Both may be what the REST API gives or rows of the client's data frames, in which keys have dots: `result.label`,
+`attributes.llm.input_messages`. Spans of data frames join with `[join] other = '["context.span_id"]'`, and annotations
+of traces with `key = "trace_id"` and `other = "context.trace_id"`, given root spans. A map may name the `label` or the
+`score`; the label comes first. `LLM` and `CODE` are machines; what kind of person `HUMAN` is the map has to say. A
+span, a name and an identifier have one annotation: writing it again changes it, so these three are its id. Annotations
+of documents and of sessions are left out.
+
+The text is the messages of the model's input and output (OpenInference, `llm.input_messages`), else `input.value` and
+`output.value`.
+
+Source: src/phoenix/server/api/routers/v1/{annotations,spans}.py and the client's `get_span_annotations_dataframe` of
+Arize-ai/phoenix, and the semantic conventions of OpenInference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, Final
+
+from feedback.formats.attributes import find_attribute
+from feedback.formats.drafts import Draft, IgnoredDraft, Join
+from feedback.formats.fields import need, optional_id, optional_text, optional_time
+from feedback.formats.score_map import ScoreMap
+from feedback.formats.scores import Score, Subject, known_word, need_joined, score_drafts, scored_format
+
+__all__ = ["PHOENIX"]
+
+_RATERS: Final = {"HUMAN": None, "LLM": "llm_judge", "CODE": "code"}
+_KEYS: Final = (
+    *("id", "span_id", "trace_id", "session_id", "document_position", "name", "annotation_name", "annotator_kind"),
+    *("result", "result.label", "result.score", "result.explanation", "metadata", "identifier", "created_at"),
+    *("updated_at", "source", "user_id", "span"),
+)
+
+
+def _parse(record: dict[str, Any], known: ScoreMap) -> Iterator[Draft]:
+    kind = known_word(need(record, "annotator_kind"), "annotator_kind", _RATERS)
+    name = record.get("annotation_name")
+    name = need(record, "name") if name is None else name
+    subject = optional_id(record, "span_id") or optional_id(record, "trace_id")
+    if record.get("document_position") is not None or (subject is None and record.get("session_id") is not None):
+        yield IgnoredDraft(what="annotations of documents or sessions")
+        return
+    if subject is None and record.get("span") is None:
+        need(record, "span_id")
+    told = {key: find_attribute(record, f"result.{key}") for key in ("label", "score", "explanation")}
+    score = Score(
+        name=str(name),
+        values=(told["label"], told["score"]),
+        record_id=None if subject is None else f"{subject}/{name}/{record.get('identifier') or ''}",
+        rater=optional_id(record, "user_id"),
+        rater_kind=_RATERS[kind],
+        event_time=optional_time(record, "created_at"),
+        updated_time=optional_time(record, "updated_at"),
+        comment=optional_text(told, "explanation"),
+    )
+    yield from score_drafts(score, known, partial(_span, record))
+
+
+def _span(record: dict[str, Any]) -> Subject:
+    span = need_joined(record.get("span"), "span", "spans")
+    found = {
+        name: find_attribute(span, f"attributes.{name}")
+        for name in (
+            *("llm.input_messages", "llm.output_messages", "input.value", "output.value"),
+            *("llm.model_name", "session.id"),
+        )
+    }
+    sides = []
+    for messages, value in (("llm.input_messages", "input.value"), ("llm.output_messages", "output.value")):
+        sides.append((_messages(found[messages]), messages) if found[messages] else (found[value], value))
+    return Subject(
+        data=span,
+        asked=sides[0][0],
+        answered=sides[1][0],
+        fields=(sides[0][1], sides[1][1]),
+        model_id=optional_id(found, "llm.model_name"),
+        conversation_id=optional_id(found, "session.id"),
+        message_id=optional_id(record, "span_id"),
+    )
+
+
+def _messages(value: Any) -> Any:
+    """Messages of OpenInference with the keys of OpenAI's chat format."""
+    if not isinstance(value, list):
+        return value
+    return [_message(one) if isinstance(one, dict) else one for one in value]
+
+
+def _message(one: dict[str, Any]) -> dict[str, Any]:
+    content = find_attribute(one, "message.content")
+    parts = find_attribute(one, "message.contents")
+    if content is None and isinstance(parts, list):
+        content = [find_attribute(part, "message_content") if isinstance(part, dict) else part for part in parts]
+    return {
+        "role": find_attribute(one, "message.role"),
+        "content": content,
+        "tool_calls": find_attribute(one, "message.tool_calls"),
+    }
+
+
+PHOENIX: Final = scored_format(
+    "phoenix",
+    _parse,
+    kind="events",
+    summary="Annotations of Arize Phoenix joined with the spans that they are about.",
+    fields="span_id, name, annotator_kind, result.label or result.score, and the joined span; optional identifier, "
+    "user_id, created_at, updated_at, result.explanation",
+    keys=frozenset(_KEYS),
+    join=Join(what="spans", key="span_id", other="context.span_id", into="span"),
+)

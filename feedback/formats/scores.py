@@ -1,0 +1,287 @@
+"""What the readers of scores share: a score as tools give it, what it is about, and the drafts that a map makes of it.
+
+score ─► is its name in the map? ─ no ─► left out, counted
+                  │ yes
+                  ├─ labels, numbers ─► event            withdrawn: the event is retracted
+                  ├─ outcomes ────────► pair             withdrawn: the pair says nothing
+                  └─ corrections ─────► pair of the answer that the rater wrote and the one it corrects
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from feedback.formats.drafts import Draft, EventDraft, Format, IgnoredDraft, Join, PairDraft, Time
+from feedback.formats.fields import reject, shown
+from feedback.formats.score_map import NO_SCORES, ScoreMap, ScoreRule, read_score_map
+from feedback.formats.trace_texts import decoded, read_exchange, read_turns
+from schemas.messages import Message
+from schemas.reasons import RejectReason
+
+__all__ = ["Score", "Subject", "known_word", "need_joined", "pair_of", "score_drafts", "scored_format"]
+
+_LABEL_RULE: Final = (
+    "as the map's table [scores.NAME] says for each name; names without a table are left out and counted, values that "
+    "a table does not name are rejected."
+)
+"""How all formats with named scores read labels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """One judgement, as a tool gives it.
+
+    Args:
+        name: the name that users gave to what is judged.
+        values: what the tool gives as its value, the most telling first.
+        rater_kind: who judges, where the tool says so.
+        correction: the answer that the rater wrote instead.
+        is_withdrawn: whether it holds no more.
+    """
+
+    name: str
+    values: tuple[Any, ...]
+    record_id: str | None = None
+    rater: str | None = None
+    rater_kind: str | None = None
+    event_time: Time | None = None
+    updated_time: Time | None = None
+    comment: str | None = None
+    flags: tuple[str, ...] = ()
+    correction: Any = None
+    is_withdrawn: bool = False
+
+    @property
+    def raw_value(self) -> Any:
+        """The first value that is there."""
+        return next((value for value in self.values if value is not None), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What a score is about.
+
+    Args:
+        data: where mapped paths begin.
+        asked: what was asked, where the tool has a place for it.
+        answered: what was answered, likewise.
+        fields: what both are called, for rejections.
+    """
+
+    data: Any
+    asked: Any = None
+    answered: Any = None
+    fields: tuple[str, str] = ("input", "output")
+    model_id: str | None = None
+    conversation_id: str | None = None
+    message_id: str | None = None
+
+    def exchange(self, rule: ScoreRule) -> tuple[list[Message], list[Message]]:
+        """The prompt and the answer.
+
+        Raises:
+            RecordRejectedError: one is absent, or is neither text nor messages.
+        """
+        values, fields = [self.asked, self.answered], list(self.fields)
+        mapped = ("prompt" in rule.paths, "completion" in rule.paths)
+        for place, what in enumerate(("prompt", "completion")):
+            if mapped[place]:
+                values[place], fields[place] = rule.find(what, self.data), what
+        prompt, completion = read_exchange(values[0], values[1], (fields[0], fields[1]), mapped=mapped)
+        return self._with_system(rule, prompt), completion
+
+    def prompt(self, rule: ScoreRule) -> list[Message]:
+        """The prompt alone.
+
+        Raises:
+            RecordRejectedError: it is absent, or is neither text nor messages.
+        """
+        return self._with_system(rule, read_turns(rule.find("prompt", self.data), "prompt", "user", is_mapped=True))
+
+    def _with_system(self, rule: ScoreRule, prompt: list[Message]) -> list[Message]:
+        text = rule.find("system", self.data) if "system" in rule.paths else None
+        if text is None or (isinstance(text, str) and not text.strip()):
+            return prompt
+        return [*read_turns(text, "system", "system", is_mapped=True), *prompt]
+
+
+_Parse = Callable[[dict[str, Any], ScoreMap], Iterator[Draft]]
+"""What reads a record by a map."""
+
+
+def scored_format(
+    name: str,
+    parse: _Parse,
+    *,
+    kind: Literal["events", "pairs", "both"],
+    summary: str,
+    fields: str,
+    keys: frozenset[str] | None,
+    join: Join | None = None,
+    needs: Mapping[str, Sequence[str]] | None = None,
+    can: Sequence[str] = ("labels",),
+) -> Format:
+    """A format whose scores a map explains.
+
+    Args:
+        name: what it is called.
+        parse: what reads a record; without a map it is given one that asks for nothing, so that it leaves out what is
+            in the format and rejects what is not.
+        kind: whether its scores are of an answer, of two, or can be both.
+        summary: what it is, one sentence.
+        fields: the fields that a record needs and may have.
+        keys: all top-level keys that are read; None where any may be.
+        join: what its records need from another file.
+        needs: see `read_score_map`.
+        can: see `read_score_map`.
+    """
+    made = Format(
+        name=name,
+        kind=kind,
+        summary=summary,
+        label_rule=_LABEL_RULE,
+        fields=f"{fields}; a map says what the scores mean",
+        keys=keys,
+        parse=partial(_parse, parse=parse, known=NO_SCORES),
+        join=join,
+    )
+    return replace(made, with_map=partial(_with_map, made=made, parse=parse, needs=needs or {}, can=can))
+
+
+def score_drafts(score: Score, known: ScoreMap, find_subject: Callable[[], Subject]) -> Iterator[Draft]:
+    """What the map makes of a score.
+
+    Args:
+        score: the score.
+        known: the map.
+        find_subject: gives what the score is about, or rejects; not asked for scores that are left out.
+
+    Raises:
+        RecordRejectedError: the value is not in the map, or the texts cannot be found.
+    """
+    rule = known.rules.get(score.name)
+    if rule is None:
+        yield IgnoredDraft(what=f"scores {shown(score.name)}, which the map does not name")
+        return
+    is_correction = rule.table.corrections and score.correction not in (None, "", {})
+    if rule.table.outcomes:
+        yield _choice(score, rule, find_subject())
+        return
+    if rule.gives_labels and not (is_correction and score.raw_value is None and "null" not in rule.table.labels):
+        yield _event(score, rule, find_subject())
+    elif not is_correction:
+        yield IgnoredDraft(what=f"scores {shown(score.name)} without a correction")
+    if is_correction:
+        yield _corrected(score, rule, find_subject())
+
+
+def pair_of(score: Score, rule: ScoreRule, **told: Any) -> PairDraft:
+    """A pair with what the score says of its rater and time; a changed mind is saved later, so it is the later time."""
+    return PairDraft(
+        **{
+            "raw_value": score.raw_value,
+            "record_id": score.record_id,
+            "rater": score.rater,
+            "rater_kind": score.rater_kind or rule.table.rater_kind,
+            "event_time": score.updated_time if score.updated_time is not None else score.event_time,
+            "flags": score.flags,
+            **told,
+        }
+    )
+
+
+def known_word(value: Any, field: str, known: Collection[str]) -> str:
+    """`value`, which is one of the words that a tool has for something.
+
+    Raises:
+        RecordRejectedError: it is none of them.
+    """
+    if not isinstance(value, str) or value not in known:
+        reject(RejectReason.RULE_VIOLATION, f"field {field!r} is {shown(value)}; expected one of {', '.join(known)}")
+    return value
+
+
+def need_joined(value: Any, field: str, what: str) -> dict[str, Any]:
+    """What another file holds of a record.
+
+    Args:
+        value: what was joined.
+        field: the key under which it lies.
+        what: what the other file holds, in the plural.
+
+    Raises:
+        RecordRejectedError: it is absent, or no object.
+    """
+    if value is None:
+        reject(
+            RejectReason.MISSING_FIELD,
+            f"field {field!r} is absent or null: the texts are in the export of the {what}; --join FILE names it",
+        )
+    found = decoded(value)
+    if not isinstance(found, dict):
+        reject(RejectReason.WRONG_TYPE, f"field {field!r} is {shown(value)}; expected an object")
+    return found
+
+
+def _with_map(
+    path: Path, *, made: Format, parse: _Parse, needs: Mapping[str, Sequence[str]], can: Sequence[str]
+) -> Format:
+    known = read_score_map(path, needs=needs, can=can)
+    return replace(made, parse=partial(_parse, parse=parse, known=known), join=known.joined(made.join))
+
+
+def _parse(record: dict[str, Any], *, parse: _Parse, known: ScoreMap) -> Iterator[Draft]:
+    return parse(record, known)
+
+
+def _event(score: Score, rule: ScoreRule, subject: Subject) -> EventDraft:
+    prompt, completion = subject.exchange(rule)
+    label = None if score.is_withdrawn else rule.label(score.values)
+    return EventDraft(
+        prompt=prompt,
+        completion=completion,
+        signal=rule.signal,
+        raw_value=score.raw_value,
+        label=label,
+        op="retract" if score.is_withdrawn else "create",
+        record_id=score.record_id,
+        rater=score.rater,
+        rater_kind=score.rater_kind or rule.table.rater_kind,
+        event_time=score.event_time,
+        updated_time=score.updated_time,
+        model_id=subject.model_id,
+        conversation_id=subject.conversation_id,
+        message_id=subject.message_id,
+        strength=rule.number(score.values),
+        comment=score.comment,
+        flags=score.flags,
+    )
+
+
+def _choice(score: Score, rule: ScoreRule, subject: Subject) -> PairDraft:
+    sides = [
+        read_turns(rule.find(side, subject.data), side, "assistant", is_mapped=True)
+        for side in ("response_a", "response_b")
+    ]
+    outcome = "abstain" if score.is_withdrawn else rule.outcome(score.values)
+    return pair_of(score, rule, prompt=subject.prompt(rule), response_a=sides[0], response_b=sides[1], outcome=outcome)
+
+
+def _corrected(score: Score, rule: ScoreRule, subject: Subject) -> PairDraft:
+    prompt, completion = subject.exchange(rule)
+    return pair_of(
+        score,
+        rule,
+        prompt=prompt,
+        response_a=read_turns(score.correction, "correction", "assistant", is_mapped=True),
+        response_b=completion,
+        outcome="abstain" if score.is_withdrawn else "a",
+        raw_value="correction",
+        record_id=None if score.record_id is None else f"{score.record_id}/correction",
+        model_b=subject.model_id,
+        flags=("correction", *score.flags),
+    )
