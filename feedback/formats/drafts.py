@@ -150,6 +150,8 @@ class Format:
         plain: the fields of its plain records, if it has any.
         rankings: what parses a record under each value of the setting `ranking`, for formats that rank answers.
         join: what its records need from another file, where judgements and texts are exported apart.
+        user_keys: keys, at any depth, whose value says who somebody is. Quarantine keeps keyed hashes in their place;
+            network addresses, e-mail addresses and telephone numbers it never keeps, whatever the format.
     """
 
     name: str
@@ -163,3 +165,4 @@ class Format:
     plain: PlainVotes | None = None
     rankings: Mapping[str, Callable[[dict[str, Any]], Iterator[Draft]]] | None = None
     join: Join | None = None
+    user_keys: frozenset[str] = frozenset()

@@ -17,9 +17,13 @@ from schemas.reasons import RejectReason
 
 __all__ = [
     "need",
+    "need_list",
+    "need_object",
     "optional_bool",
     "optional_id",
     "optional_number",
+    "optional_object",
+    "optional_rater",
     "optional_text",
     "optional_time",
     "optional_tools",
@@ -65,6 +69,43 @@ def need(record: Mapping[str, Any], key: str) -> Any:
     return value
 
 
+def need_object(record: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The object in `key`.
+
+    Raises:
+        RecordRejectedError: it is absent, null, or of another type.
+    """
+    need(record, key)
+    return optional_object(record, key)
+
+
+def optional_object(record: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The object in `key`; an empty one where it is absent.
+
+    Raises:
+        RecordRejectedError: it is of another type.
+    """
+    value = record.get(key)
+    if value is not None and not isinstance(value, dict):
+        reject(RejectReason.WRONG_TYPE, f"field {key!r} is {shown(value)}; expected an object")
+    return value or {}
+
+
+def need_list(record: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    """The objects in `key`.
+
+    Raises:
+        RecordRejectedError: it is absent, null, or anything but a list of objects.
+    """
+    value = need(record, key)
+    if not isinstance(value, list):
+        reject(RejectReason.WRONG_TYPE, f"field {key!r} is {shown(value)}; expected a list")
+    for place, item in enumerate(value):
+        if not isinstance(item, dict):
+            reject(RejectReason.WRONG_TYPE, f"{key}[{place}] is {shown(item)}; expected an object")
+    return value
+
+
 def strict_bool(record: Mapping[str, Any], key: str) -> bool:
     """The label of `key`, which must be true or false.
 
@@ -104,6 +145,22 @@ def optional_id(record: Mapping[str, Any], key: str) -> str | None:
         return str(value)
     if not isinstance(value, str) or not value.strip():
         reject(RejectReason.WRONG_TYPE, f"field {key!r} is {shown(value)}; expected an id, text or a whole number")
+    return value
+
+
+def optional_rater(record: Mapping[str, Any], key: str) -> str | None:
+    """The id of a person in `key`, text or a whole number; None where it is absent. No detail shows it.
+
+    Raises:
+        RecordRejectedError: it is of another type, or blank.
+    """
+    value = record.get(key)
+    if value is None:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or not value.strip():
+        reject(RejectReason.WRONG_TYPE, f"field {key!r} is no id of a person; expected text or a whole number")
     return value
 
 

@@ -38,6 +38,7 @@ from feedback.formats.fields import (
     need,
     optional_bool,
     optional_id,
+    optional_rater,
     optional_text,
     optional_tools,
     optional_words,
@@ -78,6 +79,7 @@ def mapped_format(map_path: Path) -> Format:
         fields=f"what the map {map_path.name} says: {listed}",
         keys=None,
         parse=mapping.pair if config.kind == "pairs" else mapping.event,
+        user_keys=mapping.user_keys,
     )
 
 
@@ -88,6 +90,12 @@ class _Mapping:
         self._config = config
         self._paths = [(name, parse_path(path, where)) for name, path in named_paths(config)]
         self._roles: Mapping[str, str] = {**OPENAI_ROLES, **config.roles}
+
+    @property
+    def user_keys(self) -> frozenset[str]:
+        """The key that holds who judged, if the map names one."""
+        steps = next((steps for name, steps in self._paths if name == "user"), ())
+        return frozenset([step for step in steps if isinstance(step, str)][-1:])
 
     def event(self, record: dict[str, Any]) -> Iterator[Draft]:
         """The event of one record."""
@@ -102,7 +110,7 @@ class _Mapping:
             raw_value=raw_value,
             label=self._label(raw_value),
             record_id=optional_id(found, "id"),
-            rater=optional_id(found, "user"),
+            rater=optional_rater(found, "user"),
             rater_kind=options.rater_kind,
             event_time=read_scaled_time(found, "time", options.time_unit),
             updated_time=read_scaled_time(found, "updated", options.time_unit),
@@ -131,7 +139,7 @@ class _Mapping:
             outcome="a" if sides[0] == "chosen" else self._outcome(found.get("outcome")),
             raw_value="chosen" if sides[0] == "chosen" else found.get("outcome"),
             record_id=optional_id(found, "id"),
-            rater=optional_id(found, "user"),
+            rater=optional_rater(found, "user"),
             rater_kind=options.rater_kind,
             event_time=read_scaled_time(found, "time", options.time_unit),
             margin=read_number(found, "margin"),

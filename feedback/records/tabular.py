@@ -10,6 +10,7 @@ import io
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -55,10 +56,11 @@ def read_csv(stream: io.BufferedReader, source: ByteStream, file: str, max_bytes
         except StopIteration:
             break
         except csv.Error as error:
-            yield _broken_row(lines, source, file, first, error, max_bytes)
+            yield replace(_broken_row(lines, source, file, first, error, max_bytes), columns=tuple(columns))
             continue
         if cells:
-            yield _csv_record(lines, file, first, columns, cells)
+            record = _csv_record(lines, file, first, columns, cells)
+            yield record if record.value is not None else replace(record, columns=tuple(columns))
     if source.is_truncated:
         detail = f"the compressed stream is cut off after {source.position:,} bytes of content"
         yield RawRecord(file, lines.number + 1, b"", None, (RejectReason.TRUNCATED, detail))
