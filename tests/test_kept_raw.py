@@ -145,7 +145,9 @@ def test_quarantine_holds_no_contact_and_no_raw_user_id(tmp_path: Path) -> None:
 
 def test_a_map_says_which_key_is_a_user_id(tmp_path: Path) -> None:
     path = tmp_path / "map.toml"
-    path.write_text('[fields]\nprompt = "q"\ncompletion = "a"\nlabel = "v"\nuser = "who.list[0].account"\n[labels]\n1 = "up"\n')
+    path.write_text(
+        '[fields]\nprompt = "q"\ncompletion = "a"\nlabel = "v"\nuser = "who.list[0].account"\n[labels]\n1 = "up"\n'
+    )
     assert mapped_format(path).user_keys == {"account"}
     assert find_format("mapped").user_keys == frozenset()
 
@@ -167,8 +169,8 @@ def test_lines_that_judge_nothing_do_not_count_against_a_file(tmp_path: Path) ->
     result = ingest([source], tmp_path / "one")
     assert (result.report.rows_kept, result.rejected) == (1, {"no_judgement": 98})
     put(*[silent] * 98, judged, {"message_tree_id": "t", "prompt": 3})
-    with pytest.raises(TooManyRejectedError, match="1 of 2 records .50%.*The first cases are: in.jsonl line 100"):
+    with pytest.raises(TooManyRejectedError, match=r"1 of 2 records \(50%\).*The first cases are: in.jsonl line 100"):
         ingest([source], tmp_path / "two")
     put(silent)
-    with pytest.raises(TooManyRejectedError, match="1 of 1 records .100%. were rejected: no_judgement 1"):
+    with pytest.raises(TooManyRejectedError, match=r"1 of 1 records \(100%\) were rejected: no_judgement 1"):
         ingest([source], tmp_path / "three")

@@ -12,10 +12,13 @@ from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
 from feedback.formats.drafts import Time
+from feedback.records.strict_json import decode_json
 from schemas.errors import RecordRejectedError
 from schemas.reasons import RejectReason
 
 __all__ = [
+    "first_key",
+    "json_value",
     "need",
     "need_list",
     "need_object",
@@ -55,6 +58,30 @@ def shown(value: Any) -> str:
         return "a list" if isinstance(value, list) else "an object"
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def first_key(record: Mapping[str, Any], *keys: str) -> str:
+    """The first of several keys that holds something, or the first of all.
+
+    Args:
+        record: the object.
+        keys: names that one field has in different versions of a source.
+    """
+    return next((key for key in keys if record.get(key) is not None), keys[0])
+
+
+def json_value(text: str, field: str) -> Any:
+    """The value of JSON that lies in a text field.
+
+    Raises:
+        RecordRejectedError: it is no JSON, or two readers could understand it differently.
+    """
+    try:
+        return decode_json(text.encode("utf-8", "surrogatepass"))
+    except RecordRejectedError as error:
+        raise RecordRejectedError(
+            error.reason, f"field {field!r} holds text that is no sound JSON: {error.detail}"
+        ) from error
 
 
 def need(record: Mapping[str, Any], key: str) -> Any:

@@ -1,12 +1,13 @@
 """Threads of chats that branch: the way from a rated message up to the first one, and where its prompt ends.
 
-    question ─┬─ answer ─── question ─── answer      a thread is one way from the root; what branches off,
-              └─ another answer                      and what came later, is not in it
+question ─┬─ answer ─── question ─── answer      a thread is one way from the root; what branches off,
+          └─ another answer                      and what came later, is not in it
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from itertools import pairwise
 from typing import Any
 
 from feedback.formats.fields import reject, shown
@@ -76,8 +77,10 @@ def split_rated_message(turns: list[Message]) -> tuple[list[Message], list[Messa
             cannot be told which of them the chat went on from.
     """
     prompt, answers = split_rated(turns)
-    for before, after in zip(prompt, prompt[1:], strict=False):
+    for before, after in pairwise(prompt):
         if before["role"] == after["role"] == "assistant":
-            detail = "several answers to one prompt stand before the rated message, and nothing says which one it follows"
+            detail = (
+                "several answers to one prompt stand before the rated message, and nothing says which one it follows"
+            )
             reject(RejectReason.BROKEN_THREAD, detail)
     return prompt, answers[-1:]

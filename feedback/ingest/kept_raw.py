@@ -16,6 +16,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Final
 
 from feedback.ingest.rater_key import rater_key
@@ -67,7 +68,7 @@ def is_contact_key(key: str) -> bool:
     [True, True, True, True, False, False]
     """
     words = [word.lower() for word in _WORD.findall(key)]
-    pairs = (f"{first} {second}" for first, second in zip(words, words[1:], strict=False))
+    pairs = (f"{first} {second}" for first, second in pairwise(words))
     return not _CONTACTS.isdisjoint(words) or not _CONTACTS_OF_TWO.isdisjoint(pairs)
 
 

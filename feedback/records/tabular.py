@@ -1,6 +1,6 @@
 """Records of CSV and Parquet files.
 
-A CSV cell is text, and an empty one is absent. A Parquet row is JSON values; its raw form is the row as JSON.
+A CSV cell is text, and an empty one is null. A Parquet row is JSON values; its raw form is the row as JSON.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def _csv_record(lines: _Lines, file: str, line: int, columns: list[str], cells: 
         raw.decode("utf-8")
     except UnicodeDecodeError as error:
         return RawRecord(file, line, raw, None, (RejectReason.INVALID_UTF8, f"byte {error.start} is not UTF-8"))
-    return RawRecord(file, line, raw, {name: cell for name, cell in zip(columns, cells, strict=False) if cell})
+    return RawRecord(file, line, raw, {name: cell or None for name, cell in zip(columns, cells, strict=False)})
 
 
 def _broken_row(lines: _Lines, source: ByteStream, file: str, line: int, error: csv.Error, max_bytes: int) -> RawRecord:
