@@ -144,5 +144,7 @@ def test_a_table_with_empty_cells_is_read_whole(tmp_path: Path, monkeypatch: pyt
     result = ingest([source], tmp_path / "out", max_rejected_share=0.5)
     assert (result.report.rows_in, result.report.rows_kept) == (4, 2)
     assert result.rejected == {"no_judgement": 1, "unknown_label": 1}
-    assert pl.read_parquet(result.events)["label"].to_list() == [True, False]
+    events = pl.read_parquet(result.events)
+    assert events["label"].to_list() == [True, False]
+    assert events["ts_quality"].to_list() == ["naive", "naive"]
     assert b"u-canary" not in b"".join(file.read_bytes() for file in (tmp_path / "out").rglob("*.parquet"))

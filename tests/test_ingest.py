@@ -278,7 +278,7 @@ def test_the_format_is_only_in_doubt_where_no_record_speaks_for_it(tmp_path: Pat
 
 
 def test_unknown_formats_and_maps_out_of_place_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(UnknownChoiceError, match="unknown format: got 'thumb'; expected one of hh_rlhf"):
+    with pytest.raises(UnknownChoiceError, match="unknown format: got 'thumb'; expected one of chainlit"):
         run(tmp_path, b"", "thumb")
     with pytest.raises(ConfigError, match=r"the format 'mapped' needs a map\. Name the TOML file"):
         run(tmp_path, b"", "mapped")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from feedback.config import SourceConfig
-from feedback.formats import find_format, mapped_format
+from feedback.formats import Format, find_format, mapped_format
+from feedback.formats.drafts import Join
 from feedback.ingest import ingest
 from feedback.ingest.kept_raw import CUT, is_contact_key, kept_raw
 from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE, rater_key
@@ -26,12 +28,16 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, KEY.decode())
 
 
+def with_users(*user_keys: str, join: Join | None = None) -> Format:
+    return replace(find_format("trl"), user_keys=frozenset(user_keys), join=join)
+
+
 def kept(value: object, *user_keys: str) -> bytes:
-    return kept_raw(json_record("in.jsonl", 1, json.dumps(value).encode()), user_keys, KEY)
+    return kept_raw(json_record("in.jsonl", 1, json.dumps(value).encode()), with_users(*user_keys), KEY)
 
 
 def broken(raw: bytes, *user_keys: str, columns: tuple[str, ...] = ()) -> bytes:
-    return kept_raw(RawRecord("in", 1, raw, None, ("invalid_json", "x"), columns), user_keys, KEY)
+    return kept_raw(RawRecord("in", 1, raw, None, ("invalid_json", "x"), columns), with_users(*user_keys), KEY)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +58,7 @@ def test_other_keys_are_no_contacts(key: str) -> None:
 
 def test_a_record_without_anything_personal_is_kept_byte_for_byte() -> None:
     raw = b'{ "prompt" : "mail me at a@b.example, 10.0.0.1",  "user": "u1" }'
-    assert kept_raw(json_record("in", 1, raw), (), KEY) == raw
+    assert kept_raw(json_record("in", 1, raw), with_users(), KEY) == raw
 
 
 def test_contacts_are_cut_out_at_any_depth_and_user_ids_become_keyed_hashes() -> None:
@@ -77,7 +83,7 @@ def test_json_in_a_text_is_searched_too() -> None:
     assert json.loads(kept({"metadata": inner}))["metadata"] == json.dumps({"client_ip": CUT, "n": 1})
     plain = json.dumps({"n": 1}, indent=3)
     raw = json.dumps({"metadata": plain, "braces": "{ no JSON"}).encode()
-    assert kept_raw(json_record("in", 1, raw), (), KEY) == raw
+    assert kept_raw(json_record("in", 1, raw), with_users(), KEY) == raw
 
 
 @pytest.mark.parametrize(
@@ -112,6 +118,18 @@ def test_a_broken_row_of_a_table_with_personal_columns_is_not_kept() -> None:
     assert broken(b"q,a,up,u1,x", "user", columns=("prompt", "completion", "label", "user")) == b""
     assert broken(b"q,a,up,u1,x", columns=("prompt", "completion", "label", "user")) == b"q,a,up,u1,x"
     assert broken(b"q,a,x", columns=("prompt", "ip")) == b""
+
+
+def test_what_was_joined_to_a_record_is_not_kept_with_it() -> None:
+    join = Join(what="texts", key="id", other="id", into="texts")
+    record = json_record("in", 1, b'{"id": 1, "ip": "10.9.8.7"}')
+    assert record.value is not None
+    record.value["texts"] = {"prompt": "of another file"}
+    assert json.loads(kept_raw(record, with_users(join=join), KEY)) == {"id": 1, "ip": CUT}
+    odd = RawRecord("in", 2, b'{"a",10.9.8.7', {"id": '{"a"', "ip": "10.9.8.7"})
+    assert json.loads(kept_raw(odd, with_users(), KEY)) == {"id": '{"a"', "ip": CUT}
+    row = RawRecord("in", 2, b"1,10.9.8.7", {"id": "1", "ip": "10.9.8.7", "texts": [{"prompt": "of another file"}]})
+    assert json.loads(kept_raw(row, with_users(join=join), KEY)) == {"id": "1", "ip": CUT}
 
 
 def test_quarantine_holds_no_contact_and_no_raw_user_id(tmp_path: Path) -> None:

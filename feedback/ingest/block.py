@@ -269,7 +269,7 @@ class _Made:
         cases = self._unjudged if reason == RejectReason.NO_JUDGEMENT else self._cases
         if len(cases) < _FIRST_CASES:
             cases.append(f"{record.file} line {record.line}: {reason}, {detail}")
-        raw = kept_raw(record, self.format.user_keys, self._task.key)
+        raw = kept_raw(record, self.format, self._task.key)
         # The digest is of what is kept: that of the whole would give away a short secret that was cut out.
         digest = digest if raw == record.raw else hashlib.sha256(raw).hexdigest()
         self._refused.append((self._task.source, record.file, record.line, str(reason), detail, raw, digest))

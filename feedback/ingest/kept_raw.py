@@ -19,6 +19,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Final
 
+from feedback.formats import Format
 from feedback.ingest.rater_key import rater_key
 from feedback.records.raw_record import RawRecord
 
@@ -42,18 +43,18 @@ _V6: Final = re.compile(
 )
 
 
-def kept_raw(record: RawRecord, user_keys: Collection[str], key: bytes) -> bytes:
+def kept_raw(record: RawRecord, source_format: Format, key: bytes) -> bytes:
     """The bytes of the record that quarantine keeps.
 
     Args:
-        record: the record as it came.
-        user_keys: keys whose values are user ids.
+        record: the record as it came; what was joined to it from another file is not kept.
+        source_format: its format, which says which keys hold user ids.
         key: key for user ids.
     """
     if record.value is None:
-        return _without_what_looks_personal(record, user_keys)
-    cleaner = _Cleaner(frozenset(user_keys), key)
-    cleaned = cleaner.clean(record.value)
+        return _without_what_looks_personal(record, source_format.user_keys)
+    cleaner = _Cleaner(source_format.user_keys, key)
+    cleaned = cleaner.clean(_own_value(record, source_format))
     if not cleaner.has_cut:
         return record.raw
     # Columns of a table file come with their own types of time.
@@ -70,6 +71,18 @@ def is_contact_key(key: str) -> bool:
     words = [word.lower() for word in _WORD.findall(key)]
     pairs = (f"{first} {second}" for first, second in pairwise(words))
     return not _CONTACTS.isdisjoint(words) or not _CONTACTS_OF_TWO.isdisjoint(pairs)
+
+
+def _own_value(record: RawRecord, source_format: Format) -> dict[str, Any]:
+    """The object in the bytes, or the row of a table whose bytes are no JSON."""
+    try:
+        own = json.loads(record.raw)
+    except ValueError:
+        own = None
+    if isinstance(own, dict):
+        return own
+    joined = None if source_format.join is None else source_format.join.into
+    return {name: value for name, value in (record.value or {}).items() if name != joined or isinstance(value, str)}
 
 
 @dataclass(slots=True)
