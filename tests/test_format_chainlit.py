@@ -108,7 +108,7 @@ def test_feedback_without_its_steps_says_which_file_is_needed() -> None:
     with pytest.raises(RecordRejectedError) as caught:
         list(find_format("chainlit").parse(joined(steps=None)))
     assert caught.value.reason == RejectReason.MISSING_FIELD
-    assert "the steps of the thread lie in another file, which --join FILE names" in caught.value.detail
+    assert "the steps of the thread, by 'threadId', lie in another file, which --join FILE names" in caught.value.detail
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,10 @@ def test_feedback_without_its_conversation_says_which_file_is_needed() -> None:
     with pytest.raises(RecordRejectedError) as caught:
         list(find_format("chatgpt_export").parse(rated(conversation=None)))
     assert caught.value.reason == RejectReason.MISSING_FIELD
-    assert "the conversations (conversations.json) lie in another file, which --join FILE names" in caught.value.detail
+    assert (
+        "conversations (conversations.json), by 'conversation_id', lie in another file, which --join"
+        in caught.value.detail
+    )
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,10 @@ def test_lines_that_judge_nothing_do_not_count_against_a_file(tmp_path: Path) ->
     result = ingest([source], tmp_path / "one")
     assert (result.report.rows_kept, result.rejected) == (1, {"no_judgement": 98})
     put(*[silent] * 98, judged, {"message_tree_id": "t", "prompt": 3})
-    with pytest.raises(TooManyRejectedError, match=r"1 of 2 records \(50%\).*The first cases are: in.jsonl line 100"):
+    with pytest.raises(
+        TooManyRejectedError,
+        match=r"1 of 2 records \(50%\) were rejected: wrong_type 1; .*The first cases are: in.jsonl line 100",
+    ):
         ingest([source], tmp_path / "two")
     put(silent)
     with pytest.raises(TooManyRejectedError, match=r"1 of 1 records \(100%\) were rejected: no_judgement 1"):

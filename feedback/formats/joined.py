@@ -46,5 +46,6 @@ def _refuse_missing(record: Mapping[str, Any], join: Join) -> None:
         return
     need(record, join.key)
     where = "the same file, or in one that" if join.is_itself else "another file, which"
-    detail = f"field {join.into!r} is absent or null: the {join.what} lie in {where} --join FILE names"
+    sought = f"the {join.what}, by {join.key!r},"
+    detail = f"field {join.into!r} is absent or null: {sought} lie in {where} --join FILE names"
     reject(RejectReason.MISSING_FIELD, detail)

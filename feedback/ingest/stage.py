@@ -243,7 +243,8 @@ def _refuse_too_many(rejected: Counter[str], results: Sequence[BlockResult], rec
     count, unjudged = rejected.total(), rejected[RejectReason.NO_JUDGEMENT.value]
     if unjudged < records:
         # A chat log holds few votes and many lines without one, which say nothing against its format.
-        count, records = count - unjudged, records - unjudged
+        rejected = rejected - Counter({RejectReason.NO_JUDGEMENT.value: unjudged})
+        count, records = rejected.total(), records - unjudged
     if count <= limit * records:
         return
     listed = ", ".join(f"{reason} {number:,}" for reason, number in rejected.most_common())
