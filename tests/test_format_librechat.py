@@ -112,8 +112,8 @@ def test_a_document_without_its_conversation_says_which_file_is_needed() -> None
         list(find_format("librechat").parse(message("a1", "q1", feedback=UP)))
     assert caught.value.reason == RejectReason.MISSING_FIELD
     assert caught.value.detail == (
-        "field 'messages' is absent or null: the messages of the conversation, by 'conversationId', lie in the same file, "
-        "or in one that --join FILE names"
+        "field 'messages' is absent or null: the messages of the conversation, by 'conversationId', lie in the same "
+        "file, or in one that --join FILE names"
     )
 
 
