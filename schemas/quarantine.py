@@ -22,4 +22,6 @@ QUARANTINE: Final = pa.schema(
     ]
 )
 """`line` counts lines of a line format and records of any other, from 1; `reason` is a `RejectReason`; `raw` is the
-record as it came, byte for byte where the format has bytes."""
+record as it came, byte for byte where the format has bytes. Where it held contacts or user ids it is the record as
+JSON, without the contacts and with keyed hashes for the ids, or nothing where the row of a table could not be read;
+`raw_sha256` is of `raw`."""

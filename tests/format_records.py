@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from feedback.formats import find_format
+from feedback.formats import IgnoredDraft, find_format
 from schemas.errors import RecordRejectedError
 from schemas.messages import Message
 
@@ -30,6 +30,14 @@ def reason_of(name: str, record: dict[str, Any]) -> str:
         list(find_format(name).parse(record))
     assert caught.value.detail
     return caught.value.reason
+
+
+def left_out(name: str, record: dict[str, Any]) -> list[str]:
+    """What a record holds that judges nothing; it holds nothing else."""
+    drafts = list(find_format(name).parse(record))
+    assert drafts
+    assert all(isinstance(draft, IgnoredDraft) for draft in drafts)
+    return [draft.what for draft in drafts if isinstance(draft, IgnoredDraft)]
 
 
 def webui(**changes: Any) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def write_votes(path: Path, *labels: str) -> Path:
 def test_formats_lists_each_with_its_label_rule(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = call(capsys, "formats")
     assert code == 0
-    for name in ("thumbs", "mapped", "trl", "openai", "llamafactory", "hh_rlhf", "open_webui", "oasst_tree"):
+    for name in FORMATS:
         assert f"\n {name} " in out
     code, out, _ = call(capsys, "formats", "--json")
     listed = json.loads(out)["formats"]

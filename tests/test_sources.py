@@ -239,12 +239,16 @@ def test_utf_16_is_refused_as_a_whole(tmp_path: Path) -> None:
         read(tmp_path, LINES.decode().encode("utf-16"))
 
 
-def test_a_csv_row_may_span_lines_and_its_empty_cells_are_absent(tmp_path: Path) -> None:
+def test_a_csv_row_may_span_lines_and_its_empty_cells_are_null(tmp_path: Path) -> None:
     text = io.StringIO(newline="")
     table = csv.writer(text)
     table.writerows([["prompt", "label"], ['two\nlines, "quoted"', "up"], ["", "down"], ["last", ""]])
     records = read(tmp_path, b"\xef\xbb\xbf" + text.getvalue().encode(), "in.csv")
-    assert values(records) == [{"prompt": 'two\nlines, "quoted"', "label": "up"}, {"label": "down"}, {"prompt": "last"}]
+    assert values(records) == [
+        {"prompt": 'two\nlines, "quoted"', "label": "up"},
+        {"prompt": None, "label": "down"},
+        {"prompt": "last", "label": None},
+    ]
     assert [record.line for record in records] == [2, 4, 5]
     assert records[0].raw == b'"two\nlines, ""quoted""",up'
 

@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 from feedback.config import SourceConfig
 from feedback.convert import find_revisions
 from feedback.engine import read_rows
-from feedback.formats import EventDraft, IgnoredDraft, PairDraft
+from feedback.formats import EventDraft, IgnoredDraft, PairDraft, find_format
 from feedback.ingest import IngestResult, ingest
+from feedback.ingest.kept_raw import kept_raw
 from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE
+from feedback.records.raw_record import RawRecord
 from feedback.transcode import convert_files
 from schemas.errors import FormatMismatchError, RecordRejectedError
 from schemas.reasons import RejectReason
@@ -229,3 +231,27 @@ def test_no_label_comes_of_a_value_that_no_map_names() -> None:
             with pytest.raises(RecordRejectedError) as caught:
                 list(mapped(name, text).parse({**records[0], field: value, "stringValue": None}))
             assert caught.value.reason == RejectReason.UNKNOWN_LABEL
+
+
+@pytest.mark.parametrize(
+    ("name", "record"),
+    [
+        ("langfuse", {"id": "s", "traceId": "t", "name": 3, "authorUserId": "u-canary", "dataType": "NUMERIC"}),
+        ("langsmith", {"key": 3, "run_id": "r", "feedback_source": {"type": "app", "user_id": "u-canary"}}),
+        ("phoenix", {"span_id": "s", "name": 3, "annotator_kind": "HUMAN", "user_id": "u-canary"}),
+        (
+            "label_studio",
+            {"data": {}, "annotations": [{"id": 1, "result": 3, "completed_by": {"id": 7, "email": "u-canary"}}]},
+        ),
+        ("argilla", {"fields": {}, "responses": {"q": [{"value": 3, "user_id": "u-canary"}, 3]}}),
+        (
+            "mlflow",
+            {"name": 3, "trace_id": "t", "source": {"source_type": "HUMAN", "source_id": "u-canary"}, "feedback": {}},
+        ),
+    ],
+)
+def test_quarantine_keeps_no_user_of_a_tool(name: str, record: dict[str, Any]) -> None:
+    raw = json.dumps(record).encode()
+    kept = kept_raw(RawRecord("in.jsonl", 1, raw, record), find_format(name), b"k" * 32)
+    assert b"u-canary" in raw
+    assert b"u-canary" not in kept

@@ -15,7 +15,7 @@ __all__ = ["measure_rejects", "tabulate_rejects"]
 
 
 def measure_rejects(reports: Sequence[StageReport], config: AuditConfig) -> list[Metric]:
-    """The metric `rejected`: the share of raw records in quarantine.
+    """The metric `rejected`: the share of raw records in quarantine, without those that judge nothing.
 
     Args:
         reports: the stages' reports; without one of `ingest` there is nothing to say.
@@ -25,8 +25,13 @@ def measure_rejects(reports: Sequence[StageReport], config: AuditConfig) -> list
     if read is None or not read.rows_in:
         return []
     reasons = _reasons(reports)
-    rejected = sum(reasons.values())
-    share, (low, high) = rejected / read.rows_in, wilson_interval(rejected, read.rows_in)
+    unjudged = reasons.get(RejectReason.NO_JUDGEMENT, 0)
+    if unjudged < read.rows_in:
+        reasons = {reason: number for reason, number in reasons.items() if reason != RejectReason.NO_JUDGEMENT}
+    else:
+        unjudged = 0
+    records, rejected = read.rows_in - unjudged, sum(reasons.values())
+    share, (low, high) = rejected / records, wilson_interval(rejected, records)
     listed = ", ".join(f"{count(number)} {reason}" for reason, number in reasons.items())
     return [
         Metric(
@@ -34,11 +39,11 @@ def measure_rejects(reports: Sequence[StageReport], config: AuditConfig) -> list
             title="Rejected records",
             value=share,
             kind="share",
-            n=read.rows_in,
+            n=records,
             severity="fail" if share > config.max_rejected else "ok",
-            sentence=f"{percent(share)} of {plural(read.rows_in, 'record')} could not be accepted: {listed}."
+            sentence=f"{percent(share)} of {plural(records, 'record')} could not be accepted: {listed}."
             if rejected
-            else f"All {plural(read.rows_in, 'record')} could be accepted.",
+            else f"All {plural(records, 'record')} could be accepted.",
             low=low,
             high=high,
             threshold=f"at most {percent(config.max_rejected)} of records",

@@ -10,11 +10,17 @@ from types import MappingProxyType
 from typing import Final
 
 from feedback.formats.argilla import ARGILLA
+from feedback.formats.chainlit import CHAINLIT
+from feedback.formats.chatgpt_export import CHATGPT_EXPORT
 from feedback.formats.drafts import Draft, EventDraft, Format, IgnoredDraft, PairDraft
+from feedback.formats.fastchat_arena import FASTCHAT_ARENA
+from feedback.formats.gradio_flagged import GRADIO_FLAGGED
+from feedback.formats.hf_chat_ui import HF_CHAT_UI
 from feedback.formats.hh_rlhf import HH_RLHF
 from feedback.formats.label_studio import LABEL_STUDIO
 from feedback.formats.langfuse import LANGFUSE
 from feedback.formats.langsmith import LANGSMITH
+from feedback.formats.librechat import LIBRECHAT
 from feedback.formats.llamafactory import LLAMAFACTORY
 from feedback.formats.mapped import MAPPED, mapped_format
 from feedback.formats.mlflow import MLFLOW
@@ -23,14 +29,18 @@ from feedback.formats.open_webui import OPEN_WEBUI
 from feedback.formats.openai import OPENAI
 from feedback.formats.otel_genai import OTEL_GENAI
 from feedback.formats.phoenix import PHOENIX
+from feedback.formats.streamlit_feedback import STREAMLIT_FEEDBACK
 from feedback.formats.thumbs import THUMBS
 from feedback.formats.trl import TRL
 from schemas.errors import UnknownChoiceError
 
 __all__ = ["FORMATS", "Draft", "EventDraft", "Format", "IgnoredDraft", "PairDraft", "find_format", "mapped_format"]
 
+_LOGS: Final = (
+    *(OPEN_WEBUI, LIBRECHAT, CHAINLIT, HF_CHAT_UI, GRADIO_FLAGGED, STREAMLIT_FEEDBACK, FASTCHAT_ARENA, CHATGPT_EXPORT),
+)
 _TOOLS: Final = (LANGFUSE, LANGSMITH, MLFLOW, PHOENIX, OTEL_GENAI, LABEL_STUDIO, ARGILLA)
-_ALL: Final = (THUMBS, MAPPED, TRL, OPENAI, LLAMAFACTORY, HH_RLHF, OPEN_WEBUI, OASST_TREE, *_TOOLS)
+_ALL: Final = (THUMBS, MAPPED, TRL, OPENAI, LLAMAFACTORY, HH_RLHF, OASST_TREE, *_LOGS, *_TOOLS)
 
 FORMATS: Final[Mapping[str, Format]] = MappingProxyType({one.name: one for one in _ALL})
 """Every format by its name, our own first."""

@@ -153,6 +153,7 @@ ARGILLA: Final = scored_format(
     fields="fields, responses (question: value, user_id); or the fields and QUESTION.responses side by side; optional "
     "id, QUESTION.responses.users, QUESTION.responses.status",
     keys=None,
+    user_keys=frozenset({"user_id"}),
     needs={
         "labels": ("prompt", "completion"),
         "outcomes": ("prompt", "response_a", "response_b"),

@@ -167,6 +167,8 @@ class Format:
         marks: dotted paths that every record has, and together no record of another format. `feedback.formats.sniff`
             knows a format without them by what its `parse` accepts.
         with_map: the format as a map makes it, by the map's path, for formats that need one.
+        user_keys: keys, at any depth, whose value says who somebody is. Quarantine keeps keyed hashes in their place;
+            network addresses, e-mail addresses and telephone numbers it never keeps, whatever the format.
     """
 
     name: str
@@ -182,3 +184,4 @@ class Format:
     join: Join | None = None
     marks: tuple[str, ...] = ()
     with_map: Callable[[Path], Format] | None = None
+    user_keys: frozenset[str] = frozenset()

@@ -12,14 +12,21 @@ from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
 from feedback.formats.drafts import Time
+from feedback.records.strict_json import decode_json
 from schemas.errors import RecordRejectedError
 from schemas.reasons import RejectReason
 
 __all__ = [
+    "first_key",
+    "json_value",
     "need",
+    "need_list",
+    "need_object",
     "optional_bool",
     "optional_id",
     "optional_number",
+    "optional_object",
+    "optional_rater",
     "optional_text",
     "optional_time",
     "optional_tools",
@@ -53,6 +60,30 @@ def shown(value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
+def first_key(record: Mapping[str, Any], *keys: str) -> str:
+    """The first of several keys that holds something, or the first of all.
+
+    Args:
+        record: the object.
+        keys: names that one field has in different versions of a source.
+    """
+    return next((key for key in keys if record.get(key) is not None), keys[0])
+
+
+def json_value(text: str, field: str) -> Any:
+    """The value of JSON that lies in a text field.
+
+    Raises:
+        RecordRejectedError: it is no JSON, or two readers could understand it differently.
+    """
+    try:
+        return decode_json(text.encode("utf-8", "surrogatepass"))
+    except RecordRejectedError as error:
+        raise RecordRejectedError(
+            error.reason, f"field {field!r} holds text that is no sound JSON: {error.detail}"
+        ) from error
+
+
 def need(record: Mapping[str, Any], key: str) -> Any:
     """The value of `key`.
 
@@ -62,6 +93,43 @@ def need(record: Mapping[str, Any], key: str) -> Any:
     value = record.get(key)
     if value is None:
         reject(RejectReason.MISSING_FIELD, f"field {key!r} is absent or null")
+    return value
+
+
+def need_object(record: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The object in `key`.
+
+    Raises:
+        RecordRejectedError: it is absent, null, or of another type.
+    """
+    need(record, key)
+    return optional_object(record, key)
+
+
+def optional_object(record: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The object in `key`; an empty one where it is absent.
+
+    Raises:
+        RecordRejectedError: it is of another type.
+    """
+    value = record.get(key)
+    if value is not None and not isinstance(value, dict):
+        reject(RejectReason.WRONG_TYPE, f"field {key!r} is {shown(value)}; expected an object")
+    return value or {}
+
+
+def need_list(record: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    """The objects in `key`.
+
+    Raises:
+        RecordRejectedError: it is absent, null, or anything but a list of objects.
+    """
+    value = need(record, key)
+    if not isinstance(value, list):
+        reject(RejectReason.WRONG_TYPE, f"field {key!r} is {shown(value)}; expected a list")
+    for place, item in enumerate(value):
+        if not isinstance(item, dict):
+            reject(RejectReason.WRONG_TYPE, f"{key}[{place}] is {shown(item)}; expected an object")
     return value
 
 
@@ -104,6 +172,22 @@ def optional_id(record: Mapping[str, Any], key: str) -> str | None:
         return str(value)
     if not isinstance(value, str) or not value.strip():
         reject(RejectReason.WRONG_TYPE, f"field {key!r} is {shown(value)}; expected an id, text or a whole number")
+    return value
+
+
+def optional_rater(record: Mapping[str, Any], key: str) -> str | None:
+    """The id of a person in `key`, text or a whole number; None where it is absent. No detail shows it.
+
+    Raises:
+        RecordRejectedError: it is of another type, or blank.
+    """
+    value = record.get(key)
+    if value is None:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or not value.strip():
+        reject(RejectReason.WRONG_TYPE, f"field {key!r} is no id of a person; expected text or a whole number")
     return value
 
 

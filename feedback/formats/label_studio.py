@@ -116,6 +116,7 @@ LABEL_STUDIO: Final = scored_format(
     fields="data, annotations (id, result with from_name and value); or annotation_id and the names of control tags; "
     "optional id, completed_by, was_cancelled, created_at, updated_at",
     keys=None,
+    user_keys=frozenset({"completed_by", "annotator", "first_name", "last_name", "username"}),
     needs={
         "labels": ("prompt", "completion"),
         "outcomes": ("prompt", "response_a", "response_b"),

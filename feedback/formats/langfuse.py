@@ -175,6 +175,7 @@ LANGFUSE: Final = scored_format(
     fields="name, source, dataType, value or stringValue, traceId and the joined trace; or scores, id, input, output; "
     "optional observationId, comment, authorUserId, timestamp, updatedAt",
     keys=frozenset({*_TRACE, *_SCORE, *_UNUSED}),
+    user_keys=frozenset({"authorUserId", "author_user_id", "userId", "user_id"}),
     join=Join(what="traces", key="traceId", other="id", into="trace"),
     can=("labels", "corrections"),
 )

@@ -109,6 +109,7 @@ LANGSMITH: Final = scored_format(
     fields="key, score or value or correction, run_id and the joined run; optional id, comment, feedback_source, "
     "feedback_group_id, created_at, modified_at",
     keys=frozenset({*_USED, *_UNUSED}),
+    user_keys=frozenset({"user_id", "user_name"}),
     join=Join(what="runs", key="run_id", other="id", into="run"),
     can=("labels", "corrections"),
 )

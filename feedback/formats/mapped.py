@@ -38,6 +38,7 @@ from feedback.formats.fields import (
     need,
     optional_bool,
     optional_id,
+    optional_rater,
     optional_text,
     optional_tools,
     optional_words,
@@ -82,6 +83,7 @@ def mapped_format(map_path: Path) -> Format:
         keys=None,
         parse=mapping.pairs if config.kind == "pairs" else mapping.events,
         join=_join_of(config, map_path),
+        user_keys=mapping.user_keys,
     )
 
 
@@ -94,6 +96,12 @@ class _Mapping:
         self._scopes = Scopes(config, where)
         self._turns = MapTurns(config, where)
         self._has_own_id = _is_of_item(dict(self._paths).get("id"), self._scopes.item)
+
+    @property
+    def user_keys(self) -> frozenset[str]:
+        """The key that holds who judged, if the map names one."""
+        steps = next((steps for name, steps in self._paths if name == "user"), ())
+        return frozenset([step for step in steps if isinstance(step, str)][-1:])
 
     def events(self, record: dict[str, Any]) -> Iterator[Draft]:
         """The events of one record: one, or one for each item of its list."""
@@ -119,7 +127,7 @@ class _Mapping:
             raw_value=raw_value,
             label=self._label(raw_value),
             record_id=self._id(found, scope),
-            rater=optional_id(found, "user"),
+            rater=optional_rater(found, "user"),
             rater_kind=options.rater_kind,
             event_time=read_scaled_time(found, "time", options.time_unit),
             updated_time=read_scaled_time(found, "updated", options.time_unit),
@@ -149,7 +157,7 @@ class _Mapping:
             outcome="a" if sides[0] == "chosen" else self._outcome(found.get("outcome")),
             raw_value="chosen" if sides[0] == "chosen" else found.get("outcome"),
             record_id=self._id(found, scope),
-            rater=optional_id(found, "user"),
+            rater=optional_rater(found, "user"),
             rater_kind=options.rater_kind,
             event_time=read_scaled_time(found, "time", options.time_unit),
             margin=read_number(found, "margin"),

@@ -201,5 +201,6 @@ MLFLOW: Final = scored_format(
     fields="name (or assessment_name), feedback.value, source.source_type, trace_id and the joined trace; or "
     "info.assessments and data; optional assessment_id, span_id, rationale, create_time, last_update_time, valid",
     keys=frozenset({*_USED, *_UNUSED}),
+    user_keys=frozenset({"source_id", "mlflow.trace.user"}),
     join=Join(what="traces", key="trace_id", other="info.trace_id", into="trace"),
 )

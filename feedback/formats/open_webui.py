@@ -13,14 +13,17 @@ from typing import Any, Final
 from feedback.formats.drafts import Draft, EventDraft, Format, PairDraft
 from feedback.formats.fields import (
     need,
+    need_object,
     optional_id,
     optional_number,
+    optional_object,
     optional_text,
     optional_time,
     optional_words,
     reject,
     shown,
 )
+from feedback.formats.threads import read_thread
 from feedback.formats.turns import read_messages
 from schemas.messages import Message
 from schemas.reasons import RejectReason
@@ -35,10 +38,10 @@ def _parse(record: dict[str, Any]) -> Iterator[Draft]:
     kind = record.get("type", "rating")
     if kind != "rating":
         reject(RejectReason.RULE_VIOLATION, f"field 'type' is {shown(kind)}; expected 'rating'")
-    data, meta = _object(record, "data"), _object(record, "meta")
+    data, meta = need_object(record, "data"), need_object(record, "meta")
     messages = _messages(record)
     rated_id = str(need(meta, "message_id"))
-    thread = _thread(messages, rated_id)
+    thread = read_thread(messages, rated_id, parent="parentId", where="the snapshot")
     turns = read_messages(thread, "thread")
     if turns[-1]["role"] != "assistant":
         reject(RejectReason.BAD_ROLES, f"the rated message is said by {turns[-1]['role']}, not by assistant")
@@ -48,7 +51,7 @@ def _parse(record: dict[str, Any]) -> Iterator[Draft]:
         "prompt": turns[:-1],
         "raw_value": rating,
         "record_id": optional_id(record, "id"),
-        "rater": optional_text(record, "user_id"),
+        "rater": _rater(record),
         "rater_kind": "end_user",
         "event_time": optional_time(record, "created_at"),
     }
@@ -91,36 +94,18 @@ def _pairs(
         )
 
 
-def _object(record: Mapping[str, Any], key: str) -> dict[str, Any]:
-    value = need(record, key)
-    if not isinstance(value, dict):
-        reject(RejectReason.WRONG_TYPE, f"field {key!r} is {shown(value)}; expected an object")
-    return value
+def _rater(record: Mapping[str, Any]) -> str | None:
+    value = record.get("user_id")
+    if value is not None and not isinstance(value, str):
+        reject(RejectReason.WRONG_TYPE, "field 'user_id' is no id of a person; expected text")
+    return optional_text(record, "user_id")
 
 
 def _messages(record: dict[str, Any]) -> dict[str, Any]:
-    value = _object(record, "snapshot")
+    value = need_object(record, "snapshot")
     for key in ("chat", "chat", "history", "messages"):
-        value = _object(value, key)
+        value = need_object(value, key)
     return value
-
-
-def _thread(messages: Mapping[str, Any], rated_id: str) -> list[dict[str, Any]]:
-    """The rated message and its ancestors, oldest first."""
-    thread: list[dict[str, Any]] = []
-    seen: set[str] = set()
-    place: Any = rated_id
-    while place is not None:
-        message = messages.get(place) if isinstance(place, str) else None
-        if not isinstance(message, dict):
-            what = "rated message" if not thread else "parent of a message"
-            reject(RejectReason.BROKEN_THREAD, f"the {what}, {shown(place)}, is not in the snapshot")
-        if place in seen:
-            reject(RejectReason.BROKEN_THREAD, f"message {shown(place)} is its own ancestor")
-        seen.add(place)
-        thread.append(message)
-        place = message.get("parentId")
-    return thread[::-1]
 
 
 def _label(rating: Any) -> bool | None:
@@ -153,10 +138,7 @@ def _flags(thread: list[dict[str, Any]], *, is_arena: bool) -> tuple[str, ...]:
 
 
 def _strength(data: Mapping[str, Any]) -> float | None:
-    details = data.get("details")
-    if details is not None and not isinstance(details, dict):
-        reject(RejectReason.WRONG_TYPE, f"field 'data.details' is {shown(details)}; expected an object")
-    return optional_number(details or {}, "rating")
+    return optional_number(optional_object(data, "details"), "rating")
 
 
 def _reason(data: Mapping[str, Any]) -> tuple[str, ...]:
@@ -176,4 +158,5 @@ OPEN_WEBUI: Final = Format(
         {"id", "user_id", "version", "type", "data", "meta", "snapshot", "created_at", "updated_at", "user"}
     ),
     parse=_parse,
+    user_keys=frozenset({"user_id", "user"}),
 )

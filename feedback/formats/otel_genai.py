@@ -194,6 +194,7 @@ OTEL_GENAI: Final = scored_format(
     fields="attributes with gen_ai.evaluation.name and gen_ai.evaluation.score.value or .label and the joined span; or "
     "a span with such events; or resourceSpans, resourceLogs",
     keys=None,
+    user_keys=frozenset({"user.id", "enduser.id"}),
     join=Join(
         what="spans",
         key=f'attributes["{_RESPONSE}"]',

@@ -112,5 +112,6 @@ PHOENIX: Final = scored_format(
     fields="span_id, name, annotator_kind, result.label or result.score, and the joined span; optional identifier, "
     "user_id, created_at, updated_at, result.explanation",
     keys=frozenset(_KEYS),
+    user_keys=frozenset({"user_id"}),
     join=Join(what="spans", key="span_id", other="context.span_id", into="span"),
 )

@@ -121,6 +121,8 @@ def scored_format(
     summary: str,
     fields: str,
     keys: frozenset[str] | None,
+    user_keys: frozenset[str] = frozenset(),
+    marks: tuple[str, ...] = (),
     join: Join | None = None,
     needs: Mapping[str, Sequence[str]] | None = None,
     can: Sequence[str] = ("labels",),
@@ -135,6 +137,8 @@ def scored_format(
         summary: what it is, one sentence.
         fields: the fields that a record needs and may have.
         keys: all top-level keys that are read; None where any may be.
+        user_keys: keys whose value says who somebody is, see `Format`.
+        marks: paths that every record has, see `Format`.
         join: what its records need from another file.
         needs: see `read_score_map`.
         can: see `read_score_map`.
@@ -148,6 +152,8 @@ def scored_format(
         keys=keys,
         parse=partial(_parse, parse=parse, known=NO_SCORES),
         join=join,
+        user_keys=user_keys,
+        marks=marks,
     )
     return replace(made, with_map=partial(_with_map, made=made, parse=parse, needs=needs or {}, can=can))
 

@@ -14,6 +14,7 @@ from feedback.formats.fields import (
     optional_bool,
     optional_id,
     optional_number,
+    optional_rater,
     optional_text,
     optional_time,
     optional_tools,
@@ -51,7 +52,7 @@ def _parse(record: dict[str, Any]) -> Iterator[EventDraft]:
         label=label,
         record_id=optional_id(record, "id"),
         op=op,
-        rater=optional_id(record, "user"),
+        rater=optional_rater(record, "user"),
         event_time=optional_time(record, "time"),
         updated_time=optional_time(record, "updated"),
         model_id=optional_id(record, "model"),
@@ -111,4 +112,5 @@ THUMBS: Final = Format(
         signal="thumb",
         rater_kind="end_user",
     ),
+    user_keys=frozenset({"user"}),
 )

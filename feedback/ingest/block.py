@@ -30,6 +30,7 @@ from feedback.ingest.arrow_columns import gathered
 from feedback.ingest.draft_tables import Row, draft_row, rows_to_table
 from feedback.ingest.format_check import FIRST_RECORDS, FormatCheck, Miss
 from feedback.ingest.join_table import Partners
+from feedback.ingest.kept_raw import kept_raw
 from feedback.ingest.keys import SketchSettings, event_keys, outcome_sum, pair_keys
 from feedback.ingest.plain_votes import Plain, find_plain, plain_events, plain_schema
 from feedback.ingest.source_format import open_format
@@ -195,6 +196,7 @@ class _Made:
         self._refused: list[Row] = []
         self._rejected: Counter[str] = Counter()
         self._cases: list[str] = []
+        self._unjudged: list[str] = []
         self._unused: set[str] = set()
         self._broken: dict[int, tuple[str, str]] = {}
         self._count = 0
@@ -260,7 +262,7 @@ class _Made:
             labelled=len(label) - label.null_count,
             rejected=dict(sorted(self._rejected.items())),
             ignored=dict(sorted(ignored.items())),
-            first_cases=tuple(self._cases),
+            first_cases=(*self._cases, *self._unjudged)[:_FIRST_CASES],
             unused=tuple(sorted(self._unused)),
             is_in_format=self._check.is_decided,
             miss=self._check.miss,
@@ -299,9 +301,13 @@ class _Made:
 
     def _refuse(self, record: RawRecord, digest: str, reason: str, detail: str) -> None:
         self._rejected[str(reason)] += 1
-        if len(self._cases) < _FIRST_CASES:
-            self._cases.append(f"{record.file} line {record.line}: {reason}, {detail}")
-        self._refused.append((self._task.source, record.file, record.line, str(reason), detail, record.raw, digest))
+        cases = self._unjudged if reason == RejectReason.NO_JUDGEMENT else self._cases
+        if len(cases) < _FIRST_CASES:
+            cases.append(f"{record.file} line {record.line}: {reason}, {detail}")
+        raw = kept_raw(record, self.format, self._task.key)
+        # The digest is of what is kept: that of the whole would give away a short secret that was cut out.
+        digest = digest if raw == record.raw else hashlib.sha256(raw).hexdigest()
+        self._refused.append((self._task.source, record.file, record.line, str(reason), detail, raw, digest))
 
     def _in_order(self, drafted: pa.Table) -> pa.Table:
         """The events of plain records and of `drafted` ones, by their lines."""

@@ -35,7 +35,7 @@ from feedback.records.sources import read_blocks
 from schemas.errors import OutputExistsError, TooManyRejectedError
 from schemas.manifest import SourceFile
 from schemas.progress import Advance, Progress, silent
-from schemas.reasons import DropReason
+from schemas.reasons import DropReason, RejectReason
 from schemas.report import LabelCounts, StageReport
 
 __all__ = ["IngestResult", "SketchSettings", "ingest"]
@@ -259,7 +259,11 @@ def _refuse_wrong_formats(sources: Sequence[_Source], reader: _Reader, results: 
 
 
 def _refuse_too_many(rejected: Counter[str], results: Sequence[BlockResult], records: int, limit: float) -> None:
-    count = rejected.total()
+    count, unjudged = rejected.total(), rejected[RejectReason.NO_JUDGEMENT.value]
+    if unjudged < records:
+        # A chat log holds few votes and many lines without one, which say nothing against its format.
+        rejected = rejected - Counter({RejectReason.NO_JUDGEMENT.value: unjudged})
+        count, records = rejected.total(), records - unjudged
     if count <= limit * records:
         return
     listed = ", ".join(f"{reason} {number:,}" for reason, number in rejected.most_common())

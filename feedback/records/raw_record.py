@@ -28,6 +28,7 @@ class RawRecord:
         raw: the bytes, without byte-order mark and line end; of a table without bytes, its row as JSON.
         value: the object in it; null where it is rejected.
         reject: `RejectReason` and detail where it is rejected.
+        columns: names of the table's columns, where a row was rejected whose cells could not be told apart.
     """
 
     file: str
@@ -35,6 +36,7 @@ class RawRecord:
     raw: bytes
     value: dict[str, Any] | None
     reject: tuple[str, str] | None = None
+    columns: tuple[str, ...] = ()
 
 
 def json_record(file: str, line: int, raw: bytes) -> RawRecord:

@@ -1,6 +1,6 @@
 """Records of CSV and Parquet files.
 
-A CSV cell is text, and an empty one is absent. A Parquet row is JSON values; its raw form is the row as JSON.
+A CSV cell is text, and an empty one is null. A Parquet row is JSON values; its raw form is the row as JSON.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import io
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -55,10 +56,11 @@ def read_csv(stream: io.BufferedReader, source: ByteStream, file: str, max_bytes
         except StopIteration:
             break
         except csv.Error as error:
-            yield _broken_row(lines, source, file, first, error, max_bytes)
+            yield replace(_broken_row(lines, source, file, first, error, max_bytes), columns=tuple(columns))
             continue
         if cells:
-            yield _csv_record(lines, file, first, columns, cells)
+            record = _csv_record(lines, file, first, columns, cells)
+            yield record if record.value is not None else replace(record, columns=tuple(columns))
     if source.is_truncated:
         detail = f"the compressed stream is cut off after {source.position:,} bytes of content"
         yield RawRecord(file, lines.number + 1, b"", None, (RejectReason.TRUNCATED, detail))
@@ -157,7 +159,7 @@ def _csv_record(lines: _Lines, file: str, line: int, columns: list[str], cells: 
         raw.decode("utf-8")
     except UnicodeDecodeError as error:
         return RawRecord(file, line, raw, None, (RejectReason.INVALID_UTF8, f"byte {error.start} is not UTF-8"))
-    return RawRecord(file, line, raw, {name: cell for name, cell in zip(columns, cells, strict=False) if cell})
+    return RawRecord(file, line, raw, {name: cell or None for name, cell in zip(columns, cells, strict=False)})
 
 
 def _broken_row(lines: _Lines, source: ByteStream, file: str, line: int, error: csv.Error, max_bytes: int) -> RawRecord:

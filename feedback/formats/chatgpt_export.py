@@ -1,0 +1,163 @@
+"""Format `chatgpt_export`: the feedback in a data export of ChatGPT, with the conversations that lie beside it.
+
+    message_feedback.json   message_id (or id), conversation_id, user_id, rating, content, create_time?, update_time?
+    conversations.json      conversation_id, mapping: { node id: { message, parent, children } }, ...
+
+The conversation is looked up by `conversation_id`. It is a tree: a new answer and an edited question are branches,
+and the prompt is the way up by `parent` from the rated message. `content` is JSON in a text, with `tags` and perhaps
+`text`; other text is taken for the comment.
+
+The turns are what user and assistant said to each other. Instructions and memories that the system adds, thoughts,
+calls of tools and what tools gave back stand in the tree as messages of their own; they are left out, and the flags
+`tool_steps` and `custom_instructions` tell of them. Parts of an answer between such steps are one answer. A picture in
+a turn cannot be held, so that its thread is rejected.
+
+Source: exports are not documented by their maker; the fields were read from descriptions and parsers of others, among
+them mitkury/chatgpt-export-parser (src/schema.ts) for the tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from feedback.formats.drafts import Draft, EventDraft, Format, Join
+from feedback.formats.fields import (
+    json_value,
+    need,
+    need_object,
+    optional_id,
+    optional_object,
+    optional_rater,
+    optional_text,
+    optional_time,
+    optional_words,
+    reject,
+    shown,
+)
+from feedback.formats.joined import joined_record
+from feedback.formats.threads import read_thread, split_rated
+from schemas.errors import RecordRejectedError
+from schemas.messages import Message
+from schemas.reasons import RejectReason
+
+__all__ = ["CHATGPT_EXPORT"]
+
+_LABELS: Final = {"thumbsUp": True, "thumbsDown": False, "thumbs_up": True, "thumbs_down": False}
+_SPOKEN: Final = frozenset({"text", "multimodal_text"})
+_INSTRUCTIONS: Final = frozenset({"user_editable_context", "model_editable_context"})
+_THOUGHTS: Final = frozenset({"thoughts", "reasoning_recap"})
+_JOIN: Final = Join(
+    what="conversations (conversations.json)", key="conversation_id", other="conversation_id", into="conversation"
+)
+
+
+def _parse(record: dict[str, Any]) -> Iterator[Draft]:
+    rating = need(record, "rating")
+    if not isinstance(rating, str) or rating not in _LABELS:
+        reject(RejectReason.UNKNOWN_LABEL, f"field 'rating' is {shown(rating)}; expected thumbsUp or thumbsDown")
+    conversation = joined_record(record, _JOIN)
+    message_id = _message_id(record)
+    nodes = need_object(conversation, "mapping")
+    thread = read_thread(nodes, message_id, parent="parent", where="the conversation")
+    messages = [optional_object(node, "message") for node in thread]
+    if not _is_turn(messages[-1]):
+        reject(RejectReason.BAD_ROLES, "the rated message is not one that the assistant said to the user")
+    prompt, completion = split_rated([_turn(message) for message in messages if _is_turn(message)])
+    tags, comment = _content(record)
+    yield EventDraft(
+        prompt=prompt,
+        completion=completion,
+        signal="thumb",
+        raw_value=rating,
+        label=_LABELS[rating],
+        record_id=message_id,
+        rater=optional_rater(record, "user_id"),
+        event_time=optional_time(record, "create_time"),
+        updated_time=optional_time(record, "update_time"),
+        model_id=optional_text(optional_object(messages[-1], "metadata"), "model_slug"),
+        conversation_id=optional_id(record, "conversation_id"),
+        message_id=message_id,
+        reason_codes=tags,
+        comment=comment,
+        flags=_flags(messages),
+    )
+
+
+def _message_id(record: dict[str, Any]) -> str:
+    message_id = optional_id(record, "message_id") or optional_id(record, "id")
+    if message_id is None:
+        reject(RejectReason.MISSING_FIELD, "fields 'message_id' and 'id' are absent or null")
+    return message_id
+
+
+def _role(message: dict[str, Any]) -> str | None:
+    return optional_text(optional_object(message, "author"), "role")
+
+
+def _kind(message: dict[str, Any]) -> str:
+    return optional_text(optional_object(message, "content"), "content_type") or "text"
+
+
+def _is_turn(message: dict[str, Any]) -> bool:
+    """Whether user or assistant say it to the other: no root, no instruction, no thought, no tool."""
+    recipient = message.get("recipient")
+    is_said = _role(message) in ("user", "assistant") and _kind(message) in _SPOKEN and recipient in (None, "all")
+    return is_said and optional_object(message, "metadata").get("is_visually_hidden_from_conversation") is not True
+
+
+def _turn(message: dict[str, Any]) -> Message:
+    parts = need(optional_object(message, "content"), "parts")
+    if not isinstance(parts, list):
+        reject(RejectReason.WRONG_TYPE, f"field 'content.parts' is {shown(parts)}; expected a list of text")
+    for place, part in enumerate(parts):
+        if not isinstance(part, str):
+            kind = part.get("content_type") if isinstance(part, dict) else part
+            detail = f"content.parts[{place}] is a part of type {shown(kind)}; only text can be held"
+            reject(RejectReason.WRONG_TYPE, detail)
+    return {"role": _role(message) or "", "content": "".join(parts)}
+
+
+def _content(record: dict[str, Any]) -> tuple[tuple[str, ...], str | None]:
+    """The tags and the comment."""
+    text = optional_text(record, "content")
+    if text is None:
+        return (), optional_text(record, "text")
+    try:
+        content = json_value(text, "content")
+    except RecordRejectedError:
+        return (), text
+    if not isinstance(content, dict):
+        return (), text
+    return optional_words(content, "tags"), optional_text(content, "text")
+
+
+def _flags(messages: list[dict[str, Any]]) -> tuple[str, ...]:
+    kinds = {_kind(message) for message in messages if message}
+    has_tools = any(
+        _role(message) == "tool"
+        or (_role(message) == "assistant" and not _is_turn(message) and _kind(message) not in _THOUGHTS)
+        for message in messages
+    )
+    has_instructions = not _INSTRUCTIONS.isdisjoint(kinds)
+    return (*(("tool_steps",) if has_tools else ()), *(("custom_instructions",) if has_instructions else ()))
+
+
+CHATGPT_EXPORT: Final = Format(
+    name="chatgpt_export",
+    kind="events",
+    summary="The message_feedback.json of a ChatGPT export, with its conversations.json; the prompt is walked by "
+    "parent.",
+    label_rule="rating thumbsUp is desirable, thumbsDown undesirable, also as thumbs_up and thumbs_down.",
+    fields="message_id, conversation_id, rating; optional user_id, content, create_time, update_time; and the "
+    "conversation (mapping) in another file",
+    keys=frozenset(
+        {
+            *("message_id", "id", "conversation_id", "user_id", "rating", "content", "text", "create_time"),
+            *("update_time", "conversation", "workspace_id", "evaluation_name", "evaluation_treatment"),
+        }
+    ),
+    parse=_parse,
+    join=_JOIN,
+    user_keys=frozenset({"user_id"}),
+)

@@ -1,0 +1,143 @@
+"""Format `fastchat_arena`: the logs of FastChat's web server and of its arena, one line for each thing that happened.
+
+    { tstamp, type: "upvote" | "downvote" | "flag", model, state, ip }               one model
+    { tstamp, type: "leftvote" | "rightvote" | "tievote" | "bothbad_vote", models: [a, b], states: [a, b], ip }
+    { tstamp, type: "chat", model, state, start, finish, ip }                        an answer, not a vote
+
+    state   { roles, messages: [[role, text], ...], offset, conv_id, model_name, system_message }
+
+A vote is about the last answer; in the arena about both conversations, which part at the first answer that differs.
+Messages before `offset` are examples of the model's template, and the system message belongs to it too: models that
+answered the same question have other ones, so neither is read. `models` are what the page showed, nothing or "Model A"
+where models were hidden; `model_name` of the state is the model.
+
+Lines of chats, of shares and of votes on nothing are no judgement. A flag says that somebody reported the answer; it
+gives no label. An address is all that the log knows of a user; it is never read, and quarantine does not keep it.
+
+Source: fastchat/serve/gradio_web_server.py, gradio_block_arena_anony.py, fastchat/conversation.py and
+fastchat/serve/monitor/clean_battle_data.py of lm-sys/FastChat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from feedback.formats.drafts import Draft, EventDraft, Format, PairDraft
+from feedback.formats.fields import (
+    need,
+    need_list,
+    need_object,
+    optional_id,
+    optional_text,
+    optional_time,
+    reject,
+    shown,
+)
+from feedback.formats.joined import unjudged
+from feedback.formats.threads import split_rated
+from feedback.formats.turns import read_messages, split_shared_prompt
+from schemas.messages import Message
+from schemas.reasons import RejectReason
+
+__all__ = ["FASTCHAT_ARENA"]
+
+_LABELS: Final = {"upvote": True, "downvote": False, "flag": None}
+_OUTCOMES: Final = {"leftvote": "a", "rightvote": "b", "tievote": "tie", "bothbad_vote": "both_bad"}
+_SILENT: Final = frozenset({"chat", "share"})
+_ROLES: Final = {"user": "user", "assistant": "assistant"}
+
+
+def _parse(record: dict[str, Any]) -> Iterator[Draft]:
+    kind = need(record, "type")
+    if isinstance(kind, str) and kind in _LABELS:
+        yield _event(record, kind)
+    elif isinstance(kind, str) and kind in _OUTCOMES:
+        yield _pair(record, kind)
+    elif isinstance(kind, str) and kind in _SILENT:
+        yield from unjudged(f"a line of type {kind!r} is no vote")
+    else:
+        known = ", ".join((*_LABELS, *_OUTCOMES, *sorted(_SILENT)))
+        reject(RejectReason.UNKNOWN_LABEL, f"field 'type' is {shown(kind)}; expected one of {known}")
+
+
+def _event(record: dict[str, Any], kind: str) -> EventDraft:
+    state = need_object(record, "state")
+    prompt, completion = split_rated(_turns(state, "state"))
+    return EventDraft(
+        prompt=prompt,
+        completion=completion,
+        signal="flag" if kind == "flag" else "thumb",
+        raw_value=kind,
+        label=_LABELS[kind],
+        record_id=_record_id(record, state),
+        event_time=optional_time(record, "tstamp"),
+        model_id=optional_text(state, "model_name") or optional_text(record, "model"),
+        conversation_id=optional_id(state, "conv_id"),
+    )
+
+
+def _pair(record: dict[str, Any], kind: str) -> PairDraft:
+    states = need_list(record, "states")
+    if len(states) != 2:
+        reject(RejectReason.RULE_VIOLATION, f"field 'states' holds {len(states)} states; expected 2")
+    left, right = (_turns(state, f"states[{place}]") for place, state in enumerate(states))
+    prompt, response_a, response_b = split_shared_prompt(left, right)
+    models = _models(record, states)
+    return PairDraft(
+        prompt=prompt,
+        response_a=response_a,
+        response_b=response_b,
+        outcome=_OUTCOMES[kind],
+        raw_value=kind,
+        record_id=_record_id(record, states[0]),
+        rater_kind="end_user",
+        event_time=optional_time(record, "tstamp"),
+        model_a=models[0],
+        model_b=models[1],
+    )
+
+
+def _turns(state: dict[str, Any], field: str) -> list[Message]:
+    messages, offset = need(state, "messages"), state.get("offset", 0)
+    if type(offset) is not int or offset < 0:
+        reject(RejectReason.WRONG_TYPE, f"{field}.offset is {shown(offset)}; expected a whole number")
+    if not isinstance(messages, list):
+        reject(RejectReason.WRONG_TYPE, f"{field}.messages is {shown(messages)}; expected a list")
+    turns: list[dict[str, Any]] = []
+    for place, message in enumerate(messages[offset:]):
+        if not isinstance(message, list) or len(message) != 2:
+            where = f"{field}.messages[{offset + place}]"
+            reject(RejectReason.WRONG_TYPE, f"{where} is {shown(message)}; expected a role and a text")
+        # Templates name their roles as they like, and take turns.
+        turns.append({"role": "assistant" if place % 2 else "user", "content": message[1]})
+    if not turns:
+        reject(RejectReason.EMPTY_PROMPT, f"{field} holds no message behind its offset")
+    if turns[-1]["content"] is None:
+        reject(RejectReason.EMPTY_COMPLETION, f"{field} ends with an answer that is not there")
+    return read_messages(turns, f"{field}.messages", roles=_ROLES)
+
+
+def _models(record: dict[str, Any], states: list[dict[str, Any]]) -> list[str | None]:
+    shown_names = record.get("models")
+    names = shown_names if isinstance(shown_names, list) and len(shown_names) == 2 else [None, None]
+    read = [optional_text({"models": name}, "models") for name in names]
+    return [optional_text(state, "model_name") or name for state, name in zip(states, read, strict=True)]
+
+
+def _record_id(record: dict[str, Any], state: dict[str, Any]) -> str | None:
+    """Not the conversation's id alone: it may be voted on after every answer."""
+    conversation, time = optional_id(state, "conv_id"), record.get("tstamp")
+    return None if conversation is None or time is None else f"{conversation}@{time}"
+
+
+FASTCHAT_ARENA: Final = Format(
+    name="fastchat_arena",
+    kind="both",
+    summary="The logs of FastChat's web server and arena: votes on one model's answer, and between two models.",
+    label_rule="upvote is desirable, downvote undesirable, flag gives no label; leftvote and rightvote prefer the "
+    "first and the second, tievote none, bothbad_vote neither; chat and share are no judgement.",
+    fields="type, tstamp, and state or states (messages, offset; optional conv_id, model_name); optional model, models",
+    keys=frozenset({"tstamp", "type", "model", "models", "state", "states", "gen_params", "start", "finish", "ip"}),
+    parse=_parse,
+)

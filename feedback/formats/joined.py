@@ -1,0 +1,51 @@
+"""What a record finds in another file, see `Join`: the records placed into it, or a rejection that names the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from feedback.formats.drafts import Draft, IgnoredDraft, Join
+from feedback.formats.fields import need, need_list, need_object, reject
+from schemas.reasons import RejectReason
+
+__all__ = ["joined_record", "joined_records", "unjudged"]
+
+
+def joined_records(record: Mapping[str, Any], join: Join) -> list[dict[str, Any]]:
+    """The records of the other file that belong to `record`.
+
+    Raises:
+        RecordRejectedError: they are not there, or no list of objects.
+    """
+    _refuse_missing(record, join)
+    return need_list(record, join.into)
+
+
+def joined_record(record: Mapping[str, Any], join: Join) -> dict[str, Any]:
+    """The record of the other file that belongs to `record`.
+
+    Raises:
+        RecordRejectedError: it is not there, or no object.
+    """
+    _refuse_missing(record, join)
+    return need_object(record, join.into)
+
+
+def unjudged(what: str) -> Iterator[Draft]:
+    """The record is sound, and nothing in it judges an answer: it is left out, and counted under `what`.
+
+    >>> [draft.what for draft in unjudged("the message has no feedback")]
+    ['the message has no feedback']
+    """
+    yield IgnoredDraft(what=what)
+
+
+def _refuse_missing(record: Mapping[str, Any], join: Join) -> None:
+    if record.get(join.into) is not None:
+        return
+    need(record, join.key)
+    where = "the same file, or in one that" if join.is_itself else "another file, which"
+    sought = f"the {join.what}, by {join.key!r},"
+    detail = f"field {join.into!r} is absent or null: {sought} lie in {where} --join FILE names"
+    reject(RejectReason.MISSING_FIELD, detail)
