@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cli.main import run
+from feedback.formats import FORMATS
 
 SAMPLE = Path(__file__).parents[1] / "sample_data"
 THUMBS = str(SAMPLE / "thumbs.jsonl")
@@ -95,7 +96,7 @@ def test_unknown_format_exits_2_and_lists_the_known_ones(capsys: pytest.CaptureF
     code, out, err = call(capsys, "audit", THUMBS, "--from", "thumb")
     assert (code, out) == (2, "")
     assert "unknown format" in err
-    assert "hh_rlhf, llamafactory, mapped, oasst_tree, open_webui, openai, thumbs, trl" in err
+    assert ", ".join(sorted(FORMATS)) in err
 
 
 def test_wrong_format_says_which_one_it_looks_like(capsys: pytest.CaptureFixture[str]) -> None:

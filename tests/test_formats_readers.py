@@ -282,7 +282,9 @@ def test_hh_pairs_that_are_none_are_rejected(chosen: object, rejected: object, r
 
 
 def test_formats_are_found_by_name_and_say_how_they_read_labels() -> None:
-    with pytest.raises(UnknownChoiceError, match="unknown format: got 'csv'; expected one of hh_rlhf, llamafactory"):
+    with pytest.raises(
+        UnknownChoiceError, match=f"unknown format: got 'csv'; expected one of {', '.join(sorted(FORMATS))}"
+    ):
         find_format("csv")
     for name, one in FORMATS.items():
         assert name == one.name

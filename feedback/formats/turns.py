@@ -21,6 +21,7 @@ __all__ = [
     "read_completion",
     "read_messages",
     "read_prompt",
+    "read_text",
     "read_transcript",
     "split_answers",
     "split_last",
@@ -102,6 +103,18 @@ def read_completion(value: Any, field: str) -> list[Message]:
     if isinstance(value, str):
         return [{"role": "assistant", "content": value}]
     return read_messages([value] if isinstance(value, dict) else value, field)
+
+
+def read_text(record: Mapping[str, Any], field: str, role: str) -> Message:
+    """The text of `field` as one turn of `role`.
+
+    Raises:
+        RecordRejectedError: it is absent, null, or not text.
+    """
+    value = need(record, field)
+    if not isinstance(value, str):
+        reject(RejectReason.WRONG_TYPE, f"field {field!r} is {shown(value)}; expected text")
+    return {"role": role, "content": value}
 
 
 def split_last(messages: list[Message], field: str) -> tuple[list[Message], list[Message]]:
