@@ -111,8 +111,8 @@ def test_all_dialects_of_binarized_ultrafeedback_say_the_same(
 def test_equal_scores_of_ultrafeedback_are_a_tie_and_opposite_ones_a_contradiction() -> None:
     assert parse("ultrafeedback", {**BINARIZED, "score_rejected": 8.5}).outcome == "tie"
     assert reason_of("ultrafeedback", {**BINARIZED, "score_rejected": 9}) == RejectReason.RULE_VIOLATION
-    unscored = parse("ultrafeedback", {**BINARIZED, "score_chosen": None})
-    assert (unscored.outcome, unscored.raw_value, unscored.margin) == ("a", "chosen", None)
+    assert reason_of("ultrafeedback", {**BINARIZED, "score_chosen": None}) == RejectReason.MISSING_FIELD
+    assert reason_of("ultrafeedback", {**BINARIZED, "score_chosen": "8.5"}) == RejectReason.WRONG_TYPE
     assert reason_of("ultrafeedback", {**BINARIZED, "chosen": None}) == RejectReason.MISSING_FIELD
     assert reason_of("ultrafeedback", {**BINARIZED, "prompt": "another"}) == RejectReason.PROMPTS_DIFFER
 

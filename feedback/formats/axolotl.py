@@ -113,4 +113,5 @@ AXOLOTL: Final = Format(
         }
     ),
     parse=_parse,
+    writes=True,
 )

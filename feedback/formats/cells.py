@@ -27,7 +27,8 @@ def list_cell(record: Mapping[str, Any], key: str) -> list[Any]:
         try:
             value = decode_json(value.encode("utf-8", "surrogatepass"))
         except RecordRejectedError as error:
-            reject(RejectReason(error.reason), f"field {key!r} holds JSON that cannot be read: {error.detail}")
+            detail = f"field {key!r} holds JSON that cannot be read: {error.detail}"
+            raise RecordRejectedError(error.reason, detail) from error
     if not isinstance(value, list):
         reject(RejectReason.WRONG_TYPE, f"field {key!r} is {shown(value)}; expected a list, or one as JSON in a string")
     return value

@@ -23,7 +23,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from feedback.formats.drafts import Draft, Format, PairDraft
-from feedback.formats.fields import need, optional_number, optional_text, reject, shown
+from feedback.formats.fields import need, need_number, optional_number, optional_text, reject, shown
 from feedback.formats.ranked import RANKED_PAIRS, levels_of, pairs_of_levels, preferred
 from feedback.formats.turns import read_completion, read_prompt, read_text, split_answers
 from schemas.messages import Message
@@ -43,19 +43,29 @@ def _parse(record: dict[str, Any], ranking: str) -> Iterator[Draft]:
 
 def _binarized(record: dict[str, Any]) -> Iterator[PairDraft]:
     given = _first(record, _PROMPTS)
-    chosen, rejected = (
-        read_completion(need(record, _first(record, _ANSWERS, side) or side), side) for side in ("chosen", "rejected")
-    )
     prompt = None if given is None else read_prompt(record[given], given)
-    scores, models = ([_first(record, names, side) for side in ("chosen", "rejected")] for names in (_SCORES, _MODELS))
-    score_a, score_b = (None if name is None else optional_number(record, name) for name in scores)
-    model_a, model_b = (None if name is None else optional_text(record, name) for name in models)
-    outcome = "a" if score_a is None or score_b is None else preferred(score_a, score_b)
+    answers = {
+        side: read_completion(need(record, _first(record, _ANSWERS, side) or side), side)
+        for side in ("chosen", "rejected")
+    }
+    scores = [_score_of(record, side) for side in answers]
+    outcome = preferred(*scores)
     if outcome == "b":
-        detail = f"'chosen' scored {score_a:g} and 'rejected' {score_b:g}, so one of the two says the opposite"
+        detail = f"'chosen' scored {scores[0]:g} and 'rejected' {scores[1]:g}, so one of the two says the opposite"
         reject(RejectReason.RULE_VIOLATION, detail)
-    prompt, better, worse = split_answers(prompt, chosen, rejected)
-    yield _pair(prompt, (better, score_a, model_a), (worse, score_b, model_b), outcome)
+    models = [
+        None if (name := _first(record, _MODELS, side)) is None else optional_text(record, name) for side in answers
+    ]
+    shared, better, worse = split_answers(prompt, answers["chosen"], answers["rejected"])
+    yield _pair(shared, (better, scores[0], models[0]), (worse, scores[1], models[1]), outcome)
+
+
+def _score_of(record: dict[str, Any], side: str) -> float:
+    names = [name.format(side) for name in _SCORES]
+    name = _first(record, _SCORES, side)
+    if name is None:
+        reject(RejectReason.MISSING_FIELD, f"fields {', '.join(map(repr, names))} are absent or null")
+    return need_number(record, name)
 
 
 def _ranked(record: dict[str, Any], ranking: str) -> Iterator[PairDraft]:
@@ -73,7 +83,7 @@ def _ranked(record: dict[str, Any], ranking: str) -> Iterator[PairDraft]:
         reject(RejectReason.NO_JUDGEMENT, f"no two of the {len(answers)} answers have different scores")
 
 
-_Side = tuple[list[Message], float | None, str | None]
+_Side = tuple[list[Message], float, str | None]
 """An answer, its score and its model."""
 
 
@@ -87,9 +97,9 @@ def _pair(prompt: list[Message], a: _Side, b: _Side, outcome: str) -> PairDraft:
         response_a=a[0],
         response_b=b[0],
         outcome=outcome,
-        raw_value="chosen" if a[1] is None or b[1] is None else [a[1], b[1]],
+        raw_value=[a[1], b[1]],
         rater_kind="llm_judge",
-        margin=None if a[1] is None or b[1] is None else a[1] - b[1],
+        margin=a[1] - b[1],
         score_a=a[1],
         score_b=b[1],
         model_a=a[2],
@@ -131,9 +141,9 @@ ULTRAFEEDBACK: Final = Format(
     name="ultrafeedback",
     kind="pairs",
     summary="UltraFeedback, rated by GPT-4: binarized pairs in all their dialects, or raw records with all answers.",
-    label_rule="'chosen' is preferred to 'rejected', and equal scores are a tie; of raw answers the best fine-grained "
+    label_rule="The answer with the higher score is preferred, and equal scores are a tie; of raw answers the best fine-grained "
     "score is preferred to the worst (--ranking neighbours: each to the next).",
-    fields="prompt, chosen, rejected and mostly score_chosen, score_rejected, or instruction, completions (response "
+    fields="prompt, chosen, rejected, score_chosen, score_rejected, or instruction, completions (response "
     "and fine-grained_score or annotations)",
     keys=frozenset(
         {
