@@ -9,7 +9,7 @@ import pytest
 
 from feedback.formats import PairDraft
 from schemas.reasons import RejectReason
-from tests.format_records import bot, parse, reason_of, user
+from tests.format_records import bot, check_any_values, parse, reason_of, user
 
 BATTLE: dict[str, Any] = {
     "question_id": "58210e39",
@@ -296,3 +296,10 @@ def test_a_judge_that_changes_its_mind_with_the_order_says_tie(
 )
 def test_a_verdict_that_cannot_be_used_is_rejected(change: dict[str, Any], reason: str) -> None:
     assert reason_of("mt_bench", {**VERDICT, **change}) == reason
+
+
+@pytest.mark.parametrize(
+    ("name", "record"), [("arena", BATTLE), ("arena", KAGGLE), ("mt_bench", VOTE), ("mt_bench", VERDICT)]
+)
+def test_whatever_a_compared_record_holds_is_a_draft_or_a_rejection(name: str, record: dict[str, Any]) -> None:
+    check_any_values(name, record)

@@ -8,7 +8,7 @@ import pytest
 
 from feedback.formats import PairDraft
 from schemas.reasons import RejectReason
-from tests.format_records import bot, parse, reason_of, user
+from tests.format_records import bot, check_any_values, parse, reason_of, user
 
 RECORD: dict[str, Any] = {
     "prompt": "q",
@@ -94,3 +94,8 @@ def test_a_single_comparison_needs_no_word_on_safety() -> None:
 )
 def test_a_record_outside_the_rule_is_rejected(name: str, change: dict[str, Any], reason: str) -> None:
     assert reason_of(name, {**RECORD, **change}) == reason
+
+
+@pytest.mark.parametrize("name", [DEFAULT, f"{DEFAULT}_better", f"{DEFAULT}_safer"])
+def test_whatever_a_record_holds_is_a_draft_or_a_rejection(name: str) -> None:
+    check_any_values(name, RECORD)

@@ -14,8 +14,9 @@ from feedback.config import ConvertConfig, SourceConfig
 from feedback.convert import Keys, convert
 from feedback.ingest import IngestResult, ingest
 from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE
+from feedback.ingest.source_format import open_format
 from feedback.stage import StageResult
-from schemas.errors import FormatMismatchError
+from schemas.errors import FormatMismatchError, UnknownChoiceError
 from tests.format_records import bot, user
 
 
@@ -103,6 +104,8 @@ def test_a_ranking_of_raw_ultrafeedback_can_be_asked_for(tmp_path: Path) -> None
     assert (result.report.rows_in, result.report.rows_created, result.report.rows_kept) == (1, 1, 2)
     kinds = pl.read_parquet(result.pairs[0])["rater_kind"].unique().to_list()
     assert kinds == ["llm_judge"]
+    with pytest.raises(UnknownChoiceError, match="unknown ranking: got 'off'; expected one of extremes, neighbours"):
+        open_format("ultrafeedback", None, "off")
 
 
 def test_a_helpsteer2_file_of_ratings_gives_events(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from feedback.formats import EventDraft, PairDraft, find_format
 from schemas.reasons import RejectReason
-from tests.format_records import bot, parse, reason_of, user
+from tests.format_records import bot, check_any_values, parse, reason_of, user
 
 SHP: dict[str, Any] = {
     "post_id": "p1",
@@ -343,3 +343,14 @@ def test_a_summarize_comparison_is_won_by_its_choice() -> None:
 )
 def test_a_summarize_record_outside_the_rule_is_rejected(change: dict[str, Any], reason: str) -> None:
     assert reason_of("summarize", {**SUMMARY, **change}) == reason
+
+
+@pytest.mark.parametrize(
+    ("name", "record"),
+    [
+        *(("shp", SHP), ("ultrafeedback", BINARIZED), ("ultrafeedback", RAW), ("helpsteer2", RATED)),
+        *(("helpsteer2", COMPARED), ("helpsteer3", HELPSTEER3), ("webgpt", WEBGPT), ("summarize", SUMMARY)),
+    ],
+)
+def test_whatever_a_rated_record_holds_is_a_draft_or_a_rejection(name: str, record: dict[str, Any]) -> None:
+    check_any_values(name, record)

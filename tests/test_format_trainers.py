@@ -9,7 +9,7 @@ import pytest
 from feedback.formats import EventDraft, PairDraft
 from schemas.messages import Message
 from schemas.reasons import RejectReason
-from tests.format_records import bot, parse, reason_of, user
+from tests.format_records import bot, check_any_values, parse, reason_of, user
 
 SYSTEM: Message = {"role": "system", "content": "s"}
 
@@ -114,3 +114,15 @@ def test_an_output_that_calls_a_tool_is_rejected_and_null_extras_are_not() -> No
     assert reason_of("openai", {**record, "preferred_output": [call]}) == RejectReason.WRONG_TYPE
     plain = {**bot("a"), "tool_calls": None, "refusal": None, "weight": 1, "name": None}
     assert parse("openai", {**record, "preferred_output": [plain]}).response_a == [bot("a")]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"prompt": "q", "completion": "a", "label": True},
+        {"messages": [user("q")], "chosen": bot("a"), "rejected": bot("b")},
+        {"chosen": [user("q"), bot("a")], "rejected": [user("q"), bot("b")]},
+    ],
+)
+def test_whatever_an_axolotl_record_holds_is_a_draft_or_a_rejection(record: dict[str, Any]) -> None:
+    check_any_values("axolotl", record)

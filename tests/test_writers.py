@@ -93,6 +93,8 @@ def is_taken(target: str, row: dict[str, Any]) -> bool:
     after_system = roles[1:] if roles[0] == "system" else roles
     spoken = "".join("A" if role == "assistant" else "U" for role in after_system)
     has_one_turn = all(len(row[name]) == 1 for name in ("completion", "chosen", "rejected") if name in row)
+    if target == "openai":
+        return all(message["role"] != "user" for side in ("chosen", "rejected") for message in row[side])
     if target == "llamafactory":
         return has_one_turn and spoken == ("UA" * len(spoken))[: len(spoken)] and spoken.endswith("U")
     if target == "axolotl":

@@ -141,8 +141,8 @@ ULTRAFEEDBACK: Final = Format(
     name="ultrafeedback",
     kind="pairs",
     summary="UltraFeedback, rated by GPT-4: binarized pairs in all their dialects, or raw records with all answers.",
-    label_rule="The answer with the higher score is preferred, and equal scores are a tie; of raw answers the best fine-grained "
-    "score is preferred to the worst (--ranking neighbours: each to the next).",
+    label_rule="The answer with the higher score is preferred, and equal scores are a tie; of raw answers the best is "
+    "preferred to the worst by their fine-grained scores (--ranking neighbours: each to the next).",
     fields="prompt, chosen, rejected, score_chosen, score_rejected, or instruction, completions (response "
     "and fine-grained_score or annotations)",
     keys=frozenset(

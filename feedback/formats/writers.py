@@ -95,8 +95,10 @@ def _thumb(row: Row) -> dict[str, Any]:
     )
 
 
-def _openai_pair(row: Row) -> dict[str, Any]:
+def _openai_pair(row: Row) -> dict[str, Any] | None:
     tools = row.get("tools")
+    if any(turn["role"] not in ("assistant", "tool") for turn in (*row["chosen"], *row["rejected"])):
+        return None
     return {
         "input": _without_nulls(messages=row["prompt"], tools=None if tools is None else json.loads(tools)),
         "preferred_output": row["chosen"],
@@ -219,7 +221,14 @@ _ALL: Final = (
         ),
         takes_unlabelled=True,
     ),
-    Writer(format="openai", kind="pairs", columns=frozenset({"tools"}), record=_openai_pair, schema=None),
+    Writer(
+        format="openai",
+        kind="pairs",
+        columns=frozenset({"tools"}),
+        record=_openai_pair,
+        schema=None,
+        refuses="an output has turns of the assistant and of tools only",
+    ),
     Writer(
         format="llamafactory",
         kind="events",
