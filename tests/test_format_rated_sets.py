@@ -215,7 +215,7 @@ def test_any_other_helpfulness_is_unknown(value: object) -> None:
 
 
 def test_a_helpsteer2_prompt_of_several_turns_is_read_as_turns() -> None:
-    text = "Hi\n<extra_id_1>Assistant\nHello.\n\nHow are you?\n<extra_id_1>User\nFine"
+    text = "Hi\n\n<extra_id_1>Assistant\nHello.\n\nHow are you?\n<extra_id_1>User\nFine"
     draft = parse("helpsteer2", {**RATED, "prompt": text})
     assert draft.prompt == [user("Hi"), bot("Hello.\n\nHow are you?"), user("Fine")]
     assert parse("helpsteer2", {**RATED, "prompt": f"<extra_id_1>User\n{text}"}).prompt == draft.prompt

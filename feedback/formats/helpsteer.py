@@ -31,7 +31,7 @@ __all__ = ["HELPSTEER2", "HELPSTEER3"]
 
 _LABELS: Final = {4: True, 3: True, 2: None, 1: False, 0: False}
 _STRONGEST: Final = 3
-_TURN: Final = re.compile(r"\n?<extra_id_1>(User|Assistant)\n")
+_TURN: Final = re.compile(r"\n*<extra_id_1>(User|Assistant)\n")
 _ROLES: Final = {"User": "user", "Assistant": "assistant"}
 
 
