@@ -44,6 +44,11 @@ def test_a_battle_is_a_pair_with_its_voter_and_time() -> None:
     )
 
 
+def test_a_numbered_question_is_no_vote_of_its_own() -> None:
+    assert parse("arena", {**BATTLE, "question_id": 81}).record_id is None
+    assert parse("arena", {**BATTLE, "question_id": 81, "id": 7}).record_id == "7"
+
+
 @pytest.mark.parametrize(
     ("winner", "outcome"),
     [("model_a", "a"), ("model_b", "b"), ("tie", "tie"), ("tie (bothbad)", "both_bad"), ("both_bad", "both_bad")],

@@ -81,7 +81,7 @@ def _parse(record: dict[str, Any]) -> Iterator[PairDraft]:
         response_b=response_b,
         outcome=outcome,
         raw_value=raw_value,
-        record_id=optional_id(record, "question_id") or optional_id(record, "id"),
+        record_id=_record_id(record),
         rater=optional_id(record, "judge") or optional_id(record, "judge_hash"),
         rater_kind="end_user",
         event_time=optional_time(record, "tstamp") or optional_time(record, "timestamp"),
@@ -89,6 +89,12 @@ def _parse(record: dict[str, Any]) -> Iterator[PairDraft]:
         model_b=optional_text(record, "model_b"),
         flags=("later_vote",) if (optional_number(record, "evaluation_order") or 1) > 1 else (),
     )
+
+
+def _record_id(record: Mapping[str, Any]) -> str | None:
+    """The id of the vote; a question that is numbered is one of a list that many vote on, as in MT-bench."""
+    is_vote = isinstance(record.get("question_id"), str)
+    return optional_id(record, "question_id" if is_vote else "id")
 
 
 def _from_lists(record: dict[str, Any], field: str) -> list[Message]:
