@@ -304,7 +304,7 @@ def test_a_webgpt_comparison_is_won_by_the_higher_score() -> None:
 SUMMARY: dict[str, Any] = {
     "info": {"id": "t3", "post": "I lost a sock.", "title": "Sock", "subreddit": "tifu", "site": None, "article": None},
     "split": "train",
-    "summaries": [{"text": "A sock went.", "policy": "sup4", "note": None}, {"text": "Shoe.", "policy": "ref"}],
+    "summaries": [{"text": " A sock went.", "policy": "sup4", "note": None}, {"text": "Shoe.", "policy": "ref"}],
     "choice": 0,
     "worker": "w1",
     "batch": "batch3",

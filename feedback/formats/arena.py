@@ -11,8 +11,8 @@ for each vote of a session, and keeps what was said before the models were chang
 read; its later votes have the flag `later_vote`.
 
 Answers that are null in a Kaggle list, and halves of surrogate pairs in it, are rejected. `judge` (or `judge_hash`) is
-who voted. Fields were read in the cards of lmsys/chatbot_arena_conversations, lmarena-ai/arena-human-preference-100k
-and -140k, in the data pages of the Kaggle competitions, and in lm-sys/FastChat (clean_battle_data.py).
+who voted. Fields were read in the cards of lmarena-ai/arena-human-preference-100k and -140k, in lm-sys/FastChat
+(clean_battle_data.py), and for lmsys/chatbot_arena_conversations and the Kaggle competitions in code that loads them.
 """
 
 from __future__ import annotations

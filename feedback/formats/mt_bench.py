@@ -11,7 +11,7 @@ where an answer holds such a mark itself the record is rejected, since where it 
 
 `judge` is who voted: `expert_...` and `author_...` are people, anything with `gpt` in it, or a list of model and
 prompt, is a model. A question's id is no record's id. Fields were read in lm-sys/FastChat (fastchat/llm_judge:
-common.py, compute_agreement.py, data/judge_prompts.jsonl) and in the card of lmsys/mt_bench_human_judgments.
+common.py and the prompts of its judges) and in the card of lmsys/mt_bench_human_judgments.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ The two comparisons often disagree, and the better answer may be unsafe; so the 
 The default uses what the record says and nothing else, and is the one whose labels can be trained on without looking.
 A record that calls the unsafe one of its answers safer contradicts itself and is rejected by it. The rounds with one
 comparison only (single-dimension) have no field but `better_response_id`. Raters are the annotators of the authors,
-helped by a model. Fields were read in the data set's card (PKU-Alignment/PKU-SafeRLHF) and in PKU-Alignment/safe-rlhf.
+helped by a model. Fields are those of PKU-Alignment/PKU-SafeRLHF, read in its card and in code that loads it.
 """
 
 from __future__ import annotations

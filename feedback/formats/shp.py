@@ -6,7 +6,7 @@
 The margin is `score_ratio`, since that is what the authors advise to filter by: `convert.min_margin = 2` keeps what
 they call reliable. One post gives many pairs of the same few answers, so `convert.max_pairs_per_prompt` is advised
 too. Many readers' votes are in one record, so no rater is known; the times in it are those of the answers, not of the
-votes, and are not read. Fields were read in the data set's card (stanfordnlp/SHP) and are the same in SHP-2.
+votes, and are not read. Fields are those of stanfordnlp/SHP, read in code that builds and loads it; SHP-2 has the same.
 """
 
 from __future__ import annotations

@@ -3,9 +3,10 @@
     info { post, title, subreddit | article }     summaries [ {text, policy}, {text, policy} ]     choice 0 or 1
 
 The prompt is written as the authors wrote it for their models: subreddit, title and post of a Reddit post, or a news
-article, and `TL;DR:` behind it. One text is compared many times, so its id is no record's id. The records that rate one
-summary on several axes (`summary.axes`) are another table and are rejected. `extra.confidence` is not read. Fields were
-read in the data set's card (openai/summarize_from_feedback) and in openai/summarize-from-feedback.
+article, and `TL;DR:` behind it. Summaries begin with a space there, which is cut. One text is compared many times, so
+its id is no record's id. The records that rate one summary on several axes (`summary.axes`) are another table and are
+rejected. `extra.confidence` is not read. Fields are those of openai/summarize_from_feedback, read in code that loads
+it; the prompts were read in the authors' own code (openai/summarize-from-feedback, launch settings).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def _parse(record: dict[str, Any]) -> Iterator[PairDraft]:
     choice = need(record, "choice")
     if type(choice) is not int or choice not in _OUTCOMES:
         reject(RejectReason.UNKNOWN_LABEL, f"field 'choice' is {shown(choice)}; expected 0 or 1")
-    answers = [[read_text(one, "text", "assistant")] for one in summaries]
+    answers = [[_answer(one)] for one in summaries]
     yield PairDraft(
         prompt=_prompt(need(record, "info")),
         response_a=answers[0],
@@ -43,6 +44,11 @@ def _parse(record: dict[str, Any]) -> Iterator[PairDraft]:
         model_a=optional_text(summaries[0], "policy"),
         model_b=optional_text(summaries[1], "policy"),
     )
+
+
+def _answer(summary: dict[str, Any]) -> Message:
+    text = read_text(summary, "text", "assistant")
+    return {**text, "content": text["content"].strip()}
 
 
 def _prompt(info: Any) -> list[Message]:

@@ -3,16 +3,16 @@
     pairs:  prompt, chosen, rejected, and scores     raw:  instruction, completions [ {response, model, annotations} ]
 
 Pairs come in several dialects that differ in the names of the scores: HuggingFaceH4's `score_chosen`, Argilla's
-`chosen-rating` and `chosen_avg_rating`, AllenAI's `chosen_rating`. `chosen` and `rejected` repeat the prompt as
-conversations, or are text. Equal scores are a tie: somebody had to fill both columns.
+`chosen-rating` and `chosen_avg_rating`, and `chosen_rating` of other copies. `chosen` and `rejected` repeat the prompt
+as conversations, or are text. Equal scores are a tie: somebody had to fill both columns.
 
 A raw record's score is `fine-grained_score`, or else the mean of the ratings of its aspects, those that are `N/A` left
 out. `overall_score` is not read: it comes from the critique, where some answers that were called bad got 10 of 10. The
 setting `ranking` says which answers stand against each other. The system prompts that each answer was written under
 (`custom_system_prompt`) differ within a record, so they are no part of its prompt.
 
-The rater is a model. Fields were read in the cards of openbmb/UltraFeedback, HuggingFaceH4/ultrafeedback_binarized,
-argilla/ultrafeedback-binarized-preferences and its cleaned and allenai's copies.
+The rater is a model. Fields are those of openbmb/UltraFeedback, HuggingFaceH4/ultrafeedback_binarized and
+argilla/ultrafeedback-binarized-preferences (and -cleaned), read in code that loads them.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 A score is in [-1, 1] and each is the other's negative; 0 and 0 is a tie. Answers cite what the model had read
 (`quotes_0`, `quotes_1`), which is not part of the prompt here. A question's id is no record's id: one question is
-compared several times. Fields were read in the data set's card (openai/webgpt_comparisons).
+compared several times. Fields are those of openai/webgpt_comparisons, read in Open-Assistant's loader of it.
 """
 
 from __future__ import annotations
