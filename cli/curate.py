@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -90,6 +89,7 @@ def convert(
     """
     from cli.progress import shown_progress
     from cli.render import print_json, print_next, show, waterfall
+    from feedback.formats.trainer_files import next_command
     from feedback.transcode import convert_files
 
     with shown_progress() as progress:
@@ -108,7 +108,7 @@ def convert(
         print_json({"out": str(out), "report": report.to_dict()})
         return
     show(waterfall([report]), *report.notes, f"Written: {out}")
-    print_next(f"thumbline audit {_quoted(out)} --from {target_format}", "see what is in it")
+    print_next(*next_command(target_format, report.config["kind"], out))
 
 
 @click.command(epilog="Example: thumbline audit votes.jsonl --from thumbs --html audit.html")
@@ -299,7 +299,3 @@ def _leave_at_gates(ctx: click.Context, report: AuditReport, fail_on: str) -> No
     except AuditGateError as error:
         click.secho(f"Error: {clean(str(error))}", fg="red", err=True)
         ctx.exit(error.exit_code)
-
-
-def _quoted(path: Path) -> str:
-    return shlex.quote(str(path))

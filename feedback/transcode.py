@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from feedback.config import Ranking, SourceConfig
 from feedback.formats import FORMATS
+from feedback.formats.trainer_files import check_beside, write_beside
 from feedback.formats.writers import WRITERS, Writer
 from feedback.ingest import IngestResult, ingest
 from feedback.partners import pair_events
@@ -34,6 +35,7 @@ _IDS: Final = frozenset(
     {"event_id", "pair_id", "group_id", "source", "raw_sha256", "ts_quality", "signal", "raw_value"}
 )
 _TEXTS: Final = frozenset({"prompt", "completion", "label", "chosen", "rejected", "outcome", "rater_kind"})
+_MACHINES: Final = ("llm_judge", "code")
 _SILENT: Final = _IDS | _TEXTS | {"prompt_hash", "completion_hash", "response_a_hash", "response_b_hash"}
 """Columns that are written anyway, or are ours and no part of what the source said."""
 
@@ -59,8 +61,9 @@ def convert_files(
     Args:
         inputs: files, globs, folders, or `-`.
         from_format: the format of the input.
-        to_format: the format of the output: thumbs, trl, openai or llamafactory.
-        out: the file to write: .jsonl, .jsonl.gz, .jsonl.zst or .parquet.
+        to_format: the format of the output: thumbs, trl, openai, llamafactory or axolotl.
+        out: the file to write: .jsonl, .jsonl.gz, .jsonl.zst or .parquet. What its trainer wants beside it is written
+            too, see `feedback.formats.trainer_files`.
         map_path: the map, for the input format `mapped`.
         ranking: which ranked answers become pairs, for input formats that rank.
         join: a file, a glob or a folder with what the records lack, for input formats that join another file.
@@ -71,13 +74,14 @@ def convert_files(
     Raises:
         UnknownChoiceError: a format that cannot be read or written.
         UsageError: a suffix that cannot be written, or a dataset type that the format does not take.
-        OutputExistsError: the output is there already.
+        OutputExistsError: the output is there already, or what belongs beside it is about another file.
         InputError: a file is missing, damaged or not in its format.
         TooManyRejectedError: more records were rejected than allowed.
         DataGateError: pairs are wanted and no prompt has answers of both labels.
     """
     writers = _writers_of(to_format, dataset_type)
     suffix = check_out(out, can_be_parquet=any(writer.schema is not None for writer in writers.values()))
+    check_beside(to_format, out, suffix)
     mapped = None if map_path is None else str(map_path)
     sources = [
         SourceConfig(path=str(item), format=from_format, map=mapped, ranking=ranking, join=join) for item in inputs
@@ -93,10 +97,11 @@ def convert_files(
                 if record is None:
                     tally.drop(DropReason.NOT_EXPRESSIBLE, row.get("events", 1))
                     continue
-                tally.keep(row, writer)
+                tally.keep(row, record, writer)
                 file.write(record)
             _refuse_no_pair(writer, raw, tally)
-    return _report(raw, writer, tally)
+        beside = write_beside(to_format, writer.kind, out, suffix, tally.fields)
+    return _report(raw, writer, tally, beside)
 
 
 @dataclass(slots=True)
@@ -109,14 +114,16 @@ class _Tally:
     labels: Counter[bool | None] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)
+    fields: set[str] = field(default_factory=set)
 
     def drop(self, reason: DropReason, count: int = 1) -> None:
         """Count rows that are left out."""
         self.dropped[reason.value] += count
 
-    def keep(self, row: dict[str, Any], writer: Writer) -> None:
+    def keep(self, row: dict[str, Any], record: dict[str, Any], writer: Writer) -> None:
         """Count a row that is written, and what of it the format has no place for."""
         self.written += 1
+        self.fields.update(record)
         self.kept += row.get("events", 1)
         self.labels[row.get("label")] += 1
         for name, value in row.items():
@@ -236,7 +243,9 @@ def _has_values(path: Path, column: str) -> bool:
 
 def _is_of_source(name: str, value: Any) -> bool:
     is_made_up = name == "source_record_id" and str(value).startswith("sha256:")
-    return name not in _SILENT and name != "events" and not is_made_up
+    # Formats do not say who judged, and whoever reads them again thinks of people.
+    is_machine = name == "rater_kind" and value in _MACHINES
+    return is_machine or (name not in _SILENT and name != "events" and not is_made_up)
 
 
 def _refuse_no_pair(writer: Writer, raw: IngestResult, tally: _Tally) -> None:
@@ -248,7 +257,7 @@ def _refuse_no_pair(writer: Writer, raw: IngestResult, tally: _Tally) -> None:
         )
 
 
-def _report(raw: IngestResult, writer: Writer, tally: _Tally) -> StageReport:
+def _report(raw: IngestResult, writer: Writer, tally: _Tally, beside: str | None) -> StageReport:
     dropped = Counter(raw.report.dropped) + tally.dropped
     labels = LabelCounts(tally.labels[True], tally.labels[False], tally.labels[None])
     return StageReport(
@@ -261,7 +270,7 @@ def _report(raw: IngestResult, writer: Writer, tally: _Tally) -> StageReport:
         labels_kept=labels if writer.kind == "events" else LabelCounts(unlabelled=tally.kept),
         digest_in=raw.report.digest_out,
         config={"format": writer.format, "kind": writer.kind},
-        notes=(*raw.report.notes, *_notes(raw, writer, tally)),
+        notes=(*raw.report.notes, *_notes(raw, writer, tally), *(() if beside is None else (beside,))),
         figures={"rows_written": tally.written, "rejected": raw.rejected, "lost": dict(sorted(tally.lost.items()))},
     )
 
@@ -278,5 +287,8 @@ def _notes(raw: IngestResult, writer: Writer, tally: _Tally) -> Iterator[str]:
     if tally.lost:
         listed = ", ".join(f"{name} ({count:,} rows)" for name, count in sorted(tally.lost.items()))
         yield f"Not written, since {writer.format} has no field for it: {listed}."
+    unfit = tally.dropped[DropReason.NOT_EXPRESSIBLE.value]
+    if unfit:
+        yield f"Not written, since {writer.format} cannot hold them ({writer.refuses}): {unfit:,} rows."
     if "rater_key" in writer.columns:
         yield "User ids are written as keyed hashes; the ids themselves never leave ingest."

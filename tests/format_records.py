@@ -1,14 +1,17 @@
-"""What the tests of formats share: turns, a record as its one draft or its reason, and a record of Open WebUI."""
+"""What the tests of formats share: turns, a record as its one draft or its reason, any values, Open WebUI's record."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from feedback.formats import IgnoredDraft, find_format
 from schemas.errors import RecordRejectedError
 from schemas.messages import Message
+from schemas.reasons import RejectReason
 
 
 def user(text: str) -> Message:
@@ -38,6 +41,31 @@ def left_out(name: str, record: dict[str, Any]) -> list[str]:
     assert drafts
     assert all(isinstance(draft, IgnoredDraft) for draft in drafts)
     return [draft.what for draft in drafts if isinstance(draft, IgnoredDraft)]
+
+
+_KEYS = st.sampled_from(["role", "content", "from", "value", "text", "Rating", "response"])
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def check_any_values(name: str, record: dict[str, Any]) -> None:
+    """Whatever values the known fields of a sound record get, it is a draft or a rejection, and never another error."""
+    one = find_format(name)
+
+    @given(st.dictionaries(st.sampled_from(sorted(one.keys or record)), _VALUES, min_size=1, max_size=3))
+    @settings(max_examples=60, deadline=None)
+    def is_draft_or_rejection(changes: dict[str, Any]) -> None:
+        try:
+            outcome: object = list(one.parse({**record, **changes}))
+        except RecordRejectedError as error:
+            outcome = error.reason in set(RejectReason)
+        assert outcome
+
+    assert list(one.parse(record))
+    is_draft_or_rejection()
 
 
 def webui(**changes: Any) -> dict[str, Any]:

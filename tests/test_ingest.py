@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from feedback.config import SourceConfig
 from feedback.engine import read_rows
+from feedback.formats import FORMATS
 from feedback.ingest import IngestResult, ingest
 from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE
 from feedback.records.sources import read_blocks
@@ -259,7 +260,7 @@ def test_a_file_in_another_format_is_named_with_what_fits(tmp_path: Path) -> Non
     assert "in.jsonl line 1: the file is not in the format 'thumbs' (field 'completion' is absent or null)" in message
     assert "got {'prompt': 'text of 9 characters', 'chosen': 'a', 'rejected': 'b'}" in message
     assert "expected prompt, completion, label; optional id" in message
-    assert message.endswith("It looks like the format trl.")
+    assert message.endswith("It looks like the format trl or axolotl.")
     assert "secret" not in message
     with pytest.raises(FormatMismatchError, match="No other known format fits; `thumbline formats --sniff FILE"):
         run(tmp_path, lines({"question": "q", "answers": [1]}), "hh_rlhf")
@@ -280,7 +281,9 @@ def test_the_format_is_only_in_doubt_where_no_record_speaks_for_it(tmp_path: Pat
 
 
 def test_unknown_formats_and_maps_out_of_place_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(UnknownChoiceError, match="unknown format: got 'thumb'; expected one of argilla, "):
+    with pytest.raises(
+        UnknownChoiceError, match=f"unknown format: got 'thumb'; expected one of {sorted(FORMATS)[0]}, "
+    ):
         run(tmp_path, b"", "thumb")
     with pytest.raises(ConfigError, match=r"the format 'mapped' needs a map\. Name the TOML file"):
         run(tmp_path, b"", "mapped")

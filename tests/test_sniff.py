@@ -75,20 +75,20 @@ def test_the_sample_data_is_known(file: str, name: str) -> None:
 def test_the_fields_that_decided_are_named() -> None:
     (best, *_) = find_candidates([webui()])
     assert {"data.rating", "meta.message_id", "snapshot.chat"} <= set(best.fields)
-    (thumb, trl) = find_candidates([{**RECORDS["thumbs"], "extra": 1, "comment": None}])
+    (thumb, trl, *_) = find_candidates([{**RECORDS["thumbs"], "extra": 1, "comment": None}])
     assert (thumb.fields, thumb.unread) == (("prompt", "completion", "label", "user"), ("extra",))
     assert (trl.format, trl.accepted, trl.shaped) == ("trl", 0, 1)
     assert trl.refusal == "field 'label' is 'up'; expected true or false"
 
 
 def test_the_format_that_fits_more_closely_comes_first() -> None:
-    assert names(RECORDS["hh_rlhf"]) == ["hh_rlhf", "trl"]
+    assert names(RECORDS["hh_rlhf"]) == ["hh_rlhf", "trl", "axolotl"]
     assert names(RECORDS["trl"]) == ["trl"]
 
 
 def test_a_label_that_no_format_knows_is_not_guessed() -> None:
     found = find_candidates([{"prompt": "q", "completion": "a", "label": "yes"}] * 3)
-    assert {one.format for one in found} == {"thumbs", "trl"}
+    assert {one.format for one in found} == {"thumbs", "trl", "axolotl"}
     assert not any(one.accepted or one.is_likely for one in found)
 
 

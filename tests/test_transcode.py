@@ -69,8 +69,8 @@ pair = st.fixed_dictionaries({"prompt": turns, "chosen": answer, "rejected": ans
 )
 
 
-def _judgement(draft: Any) -> tuple[Any, ...]:
-    both = (draft.prompt, draft.tools)
+def _judgement(draft: Any, *, with_tools: bool) -> tuple[Any, ...]:
+    both = (draft.prompt, draft.tools if with_tools else None)
     return (
         (*both, draft.response_a, draft.response_b, draft.outcome)
         if hasattr(draft, "outcome")
@@ -82,13 +82,18 @@ def _judgement(draft: Any) -> tuple[Any, ...]:
     )
 
 
+def _is_one_question(judgement: tuple[Any, ...]) -> bool:
+    return [turn["role"] for turn in judgement[0] if turn["role"] != "system"] == ["user"]
+
+
 @pytest.mark.parametrize(("target", "kind"), sorted(WRITERS), ids=str)
 @pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz", "jsonl.zst", "ndjson", "parquet"])
 def test_what_is_written_is_read_as_it_was(
     tmp_path_factory: pytest.TempPathFactory, target: str, kind: str, suffix: str
 ) -> None:
     """There and back through every target format and kind of file, for any texts, turns and tools."""
-    if suffix == "parquet" and WRITERS[target, kind].schema is None:
+    writer = WRITERS[target, kind]
+    if suffix == "parquet" and writer.schema is None:
         pytest.skip("the format is JSONL only")
 
     @given(st.lists(event if kind == "events" else pair, min_size=1, max_size=4))
@@ -98,9 +103,14 @@ def test_what_is_written_is_read_as_it_was(
         source = "thumbs" if kind == "events" else "trl"
         path = put(folder, *rows)
         report = convert_files([path], source, target, folder / f"out.{suffix}")
-        assert report.figures["rows_written"] == len(rows)
-        before, after = drafts(path, source), drafts(folder / f"out.{suffix}", target)
-        assert [_judgement(draft) for draft in after] == [_judgement(draft) for draft in before]
+        before, after = (
+            [_judgement(draft, with_tools="tools" in writer.columns) for draft in found]
+            for found in (drafts(path, source), drafts(folder / f"out.{suffix}", target))
+        )
+        # Axolotl's loaders for KTO take one question; what each writer refuses is in test_writers.
+        before = before if (target, kind) != ("axolotl", "events") else [one for one in before if _is_one_question(one)]
+        assert after == before
+        assert report.figures["rows_written"] == len(rows) - report.dropped.get("not_expressible", 0) == len(before)
 
     there_and_back()
 
@@ -246,7 +256,7 @@ def test_wrong_targets_are_errors_before_anything_is_read(tmp_path: Path) -> Non
     path = put(tmp_path, UP)
     with pytest.raises(UnknownChoiceError, match=r"unknown format to write: got 'hh_rlhf'.*can only be read"):
         convert_files([path], "thumbs", "hh_rlhf", tmp_path / "out.jsonl")
-    with pytest.raises(UnknownChoiceError, match="expected one of llamafactory, openai, thumbs, trl"):
+    with pytest.raises(UnknownChoiceError, match="expected one of axolotl, llamafactory, openai, thumbs, trl"):
         convert_files([path], "thumbs", "nope", tmp_path / "out.jsonl")
     with pytest.raises(UsageError, match=r"the output cannot be written by its suffix; expected one of .jsonl"):
         convert_files([path], "thumbs", "trl", tmp_path / "out.csv")

@@ -21,6 +21,7 @@ __all__ = [
     "json_value",
     "need",
     "need_list",
+    "need_number",
     "need_object",
     "optional_bool",
     "optional_id",
@@ -133,6 +134,15 @@ def need_list(record: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
     return value
 
 
+def need_number(record: Mapping[str, Any], key: str) -> float:
+    """The number in `key`.
+
+    Raises:
+        RecordRejectedError: it is absent, null, or not a finite number.
+    """
+    return _number(need(record, key), key)
+
+
 def strict_bool(record: Mapping[str, Any], key: str) -> bool:
     """The label of `key`, which must be true or false.
 
@@ -198,11 +208,7 @@ def optional_number(record: Mapping[str, Any], key: str) -> float | None:
         RecordRejectedError: it is not a finite number.
     """
     value = record.get(key)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        reject(RejectReason.WRONG_TYPE, f"field {key!r} is {shown(value)}; expected a number")
-    return float(value)
+    return None if value is None else _number(value, key)
 
 
 def optional_bool(record: Mapping[str, Any], key: str) -> bool | None:
@@ -255,3 +261,9 @@ def optional_tools(record: Mapping[str, Any], key: str) -> str | None:
     if not isinstance(value, list) or not all(isinstance(tool, dict) for tool in value):
         reject(RejectReason.WRONG_TYPE, f"field {key!r} is {shown(record[key])}; expected a list of tool definitions")
     return json.dumps(value, ensure_ascii=False)
+
+
+def _number(value: Any, key: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        reject(RejectReason.WRONG_TYPE, f"field {key!r} is {shown(value)}; expected a number")
+    return float(value)

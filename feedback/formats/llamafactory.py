@@ -14,14 +14,7 @@ from typing import Any, Final
 
 from feedback.formats.drafts import Draft, EventDraft, Format, PairDraft
 from feedback.formats.fields import need, optional_text, optional_tools, reject, shown, strict_bool
-from feedback.formats.turns import (
-    OPENAI_ROLES,
-    SHAREGPT_ROLES,
-    read_completion,
-    read_messages,
-    split_last,
-    split_shared_prompt,
-)
+from feedback.formats.turns import read_chat, read_completion, read_messages, split_last, split_shared_prompt
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 
@@ -86,13 +79,7 @@ def _conversation(record: dict[str, Any]) -> list[Message]:
     turns = _turns_of(record)
     if turns is None:
         reject(RejectReason.MISSING_FIELD, "fields 'messages' and 'conversations' are absent or null")
-    return _read_turns(turns, "messages" if record.get("messages") is not None else "conversations")
-
-
-def _read_turns(turns: Any, field: str) -> list[Message]:
-    if isinstance(turns, list) and turns and isinstance(turns[0], dict) and turns[0].get("from") is not None:
-        return read_messages(turns, field, roles=SHAREGPT_ROLES, role_key="from", content_key="value")
-    return read_messages(turns, field, roles=OPENAI_ROLES)
+    return read_chat(turns, "messages" if record.get("messages") is not None else "conversations")
 
 
 def _answer(record: dict[str, Any], field: str) -> list[Message]:
@@ -101,7 +88,7 @@ def _answer(record: dict[str, Any], field: str) -> list[Message]:
         return read_completion(value, field)
     if not isinstance(value, dict):
         reject(RejectReason.WRONG_TYPE, f"field {field!r} is {shown(value)}; expected one message or text")
-    return _read_turns([value], field)
+    return read_chat([value], field)
 
 
 def _alpaca_prompt(record: dict[str, Any]) -> list[Message]:

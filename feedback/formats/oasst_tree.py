@@ -17,15 +17,15 @@ tree in which nothing was judged is rejected as that; most trees of a file that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise, product
 from types import MappingProxyType
 from typing import Any, Final
 
 from feedback.formats.drafts import Draft, EventDraft, Format, PairDraft
 from feedback.formats.fields import need, optional_bool, optional_id, optional_number, optional_text, reject, shown
+from feedback.formats.ranked import RANKED_PAIRS, levels_of, pairs_of_levels
 from feedback.formats.turns import read_messages
 from schemas.messages import Message
 from schemas.reasons import RejectReason
@@ -71,10 +71,6 @@ class _Question:
     tree_id: str | None
     prompt: list[Message]
     answers: list[_Turn]
-
-
-_Levels = list[list[_Turn]]
-"""Answers by rank, best first."""
 
 
 def _parse(record: dict[str, Any], *, judge: Callable[[_Question], Iterator[Draft]], nothing: str) -> Iterator[Draft]:
@@ -130,23 +126,11 @@ def _refuse_stranger(node: dict[str, Any], where: str, parent: _Turn | None) -> 
         reject(RejectReason.BROKEN_THREAD, f"{where} names another parent than the message that it replies to")
 
 
-def _pairs(question: _Question, *, choose: Callable[[_Levels], Iterable[Sequence[list[_Turn]]]]) -> Iterator[PairDraft]:
-    for better, worse in choose(_levels(question.answers)):
-        for a, b in product(better, worse):
-            yield _pair(question, a, b)
-
-
-def _levels(answers: list[_Turn]) -> _Levels:
-    levels: dict[float, list[_Turn]] = {}
-    for answer in answers:
-        rank = optional_number(answer.node, "rank")
-        if rank is not None:
-            levels.setdefault(rank, []).append(answer)
-    return [levels[rank] for rank in sorted(levels)]
-
-
-def _extremes(levels: _Levels) -> list[_Levels]:
-    return [[levels[0], levels[-1]]] if len(levels) > 1 else []
+def _pairs(question: _Question, *, ranking: str) -> Iterator[PairDraft]:
+    ranks = ((optional_number(answer.node, "rank"), answer) for answer in question.answers)
+    levels = levels_of((rank, answer) for rank, answer in ranks if rank is not None)
+    for better, worse in pairs_of_levels(levels, ranking):
+        yield _pair(question, better, worse)
 
 
 def _pair(question: _Question, better: _Turn, worse: _Turn) -> PairDraft:
@@ -210,8 +194,14 @@ def _flags(*answers: _Turn) -> tuple[str, ...]:
     return ("synthetic",) if any(optional_bool(answer.node, "synthetic") for answer in answers) else ()
 
 
-_PAIRED: Final = partial(_parse, nothing="no prompt of the tree has two answers of different rank")
-_BEST_AGAINST_WORST: Final = partial(_PAIRED, judge=partial(_pairs, choose=_extremes))
+_PAIRED: Final = {
+    ranking: partial(
+        _parse,
+        judge=partial(_pairs, ranking=ranking),
+        nothing="no prompt of the tree has two answers of different rank",
+    )
+    for ranking in RANKED_PAIRS
+}
 
 OASST_TREE: Final = Format(
     name="oasst_tree",
@@ -222,12 +212,8 @@ OASST_TREE: Final = Format(
     fields="message_tree_id, prompt (a message); a message has message_id, role (prompter or assistant), text and "
     "replies; optional rank, emojis, parent_id, deleted, review_result, synthetic, model_name, lang",
     keys=frozenset({"message_tree_id", "tree_state", "prompt", "origin"}),
-    parse=_BEST_AGAINST_WORST,
+    parse=_PAIRED["extremes"],
     rankings=MappingProxyType(
-        {
-            "extremes": _BEST_AGAINST_WORST,
-            "neighbours": partial(_PAIRED, judge=partial(_pairs, choose=pairwise)),
-            "off": partial(_parse, judge=_thumbs, nothing="no answer of the tree has a thumb"),
-        }
+        {**_PAIRED, "off": partial(_parse, judge=_thumbs, nothing="no answer of the tree has a thumb")}
     ),
 )

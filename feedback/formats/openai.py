@@ -1,4 +1,11 @@
-"""Format `openai`: preference pairs as OpenAI, Azure, Together and Fireworks take them for fine-tuning."""
+"""Format `openai`: preference pairs as OpenAI, Azure, Together and Fireworks take them for fine-tuning.
+
+    input { messages, tools?, parallel_tool_calls? }, preferred_output, non_preferred_output
+
+All four take an output as a list of messages, Together says one message; both are read, also without its list. An
+output that calls tools is rejected, as text cannot hold it. Fields were read in the four services' own guides to
+direct preference optimization.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +15,7 @@ from typing import Any, Final
 from feedback.formats.drafts import Format, PairDraft
 from feedback.formats.fields import need, optional_tools, reject, shown
 from feedback.formats.turns import read_messages
+from schemas.messages import Message
 from schemas.reasons import RejectReason
 
 __all__ = ["OPENAI"]
@@ -19,12 +27,17 @@ def _parse(record: dict[str, Any]) -> Iterator[PairDraft]:
         reject(RejectReason.WRONG_TYPE, f"field 'input' is {shown(given)}; expected an object with messages")
     yield PairDraft(
         prompt=read_messages(need(given, "messages"), "input.messages"),
-        response_a=read_messages(need(record, "preferred_output"), "preferred_output"),
-        response_b=read_messages(need(record, "non_preferred_output"), "non_preferred_output"),
+        response_a=_output(record, "preferred_output"),
+        response_b=_output(record, "non_preferred_output"),
         outcome="a",
         raw_value="preferred_output",
         tools=optional_tools(given, "tools"),
     )
+
+
+def _output(record: dict[str, Any], field: str) -> list[Message]:
+    value = need(record, field)
+    return read_messages([value] if isinstance(value, dict) else value, field)
 
 
 OPENAI: Final = Format(

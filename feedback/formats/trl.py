@@ -12,8 +12,7 @@ from typing import Any, Final
 from feedback.formats.drafts import Draft, EventDraft, Format, PairDraft
 from feedback.formats.fields import need, optional_number, optional_tools, reject, strict_bool
 from feedback.formats.hh_rlhf import is_transcript, parse_transcripts
-from feedback.formats.turns import read_completion, read_prompt, split_shared_prompt, without_prompt
-from schemas.messages import Message
+from feedback.formats.turns import read_completion, read_prompt, split_answers, without_prompt
 from schemas.reasons import RejectReason
 
 __all__ = ["TRL"]
@@ -56,20 +55,10 @@ def _pair(record: dict[str, Any]) -> Iterator[PairDraft]:
             )
         yield from parse_transcripts(record, **known)
         return
-    prompt, answers = _prompt_and_answers(record)
-    yield PairDraft(
-        prompt=prompt, response_a=answers[0], response_b=answers[1], outcome="a", raw_value="chosen", **known
-    )
-
-
-def _prompt_and_answers(record: dict[str, Any]) -> tuple[list[Message], tuple[list[Message], list[Message]]]:
-    chosen = read_completion(record["chosen"], "chosen")
-    rejected = read_completion(record["rejected"], "rejected")
-    if record.get("prompt") is None:
-        shared, *answers = split_shared_prompt(chosen, rejected)
-        return shared, (answers[0], answers[1])
-    prompt = read_prompt(record["prompt"], "prompt")
-    return prompt, (without_prompt(prompt, chosen, "chosen"), without_prompt(prompt, rejected, "rejected"))
+    given = None if record.get("prompt") is None else read_prompt(record["prompt"], "prompt")
+    answers = read_completion(chosen, "chosen"), read_completion(record["rejected"], "rejected")
+    prompt, better, worse = split_answers(given, *answers)
+    yield PairDraft(prompt=prompt, response_a=better, response_b=worse, outcome="a", raw_value="chosen", **known)
 
 
 TRL: Final = Format(

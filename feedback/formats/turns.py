@@ -17,10 +17,13 @@ from schemas.reasons import RejectReason
 __all__ = [
     "OPENAI_ROLES",
     "SHAREGPT_ROLES",
+    "read_chat",
     "read_completion",
     "read_messages",
     "read_prompt",
+    "read_text",
     "read_transcript",
+    "split_answers",
     "split_last",
     "split_shared_prompt",
     "without_prompt",
@@ -71,6 +74,17 @@ def read_messages(
     return [_message(item, f"{field}[{place}]", roles, role_key, content_key) for place, item in enumerate(value)]
 
 
+def read_chat(value: Any, field: str) -> list[Message]:
+    """The turns of a list of messages, with the keys `role` and `content` or ShareGPT's `from` and `value`.
+
+    Raises:
+        RecordRejectedError: it is not a list of text messages with known roles.
+    """
+    if isinstance(value, list) and value and isinstance(value[0], dict) and value[0].get("from") is not None:
+        return read_messages(value, field, roles=SHAREGPT_ROLES, role_key="from", content_key="value")
+    return read_messages(value, field)
+
+
 def read_prompt(value: Any, field: str) -> list[Message]:
     """The turns of a prompt: text is what a user said, and a list is messages.
 
@@ -89,6 +103,18 @@ def read_completion(value: Any, field: str) -> list[Message]:
     if isinstance(value, str):
         return [{"role": "assistant", "content": value}]
     return read_messages([value] if isinstance(value, dict) else value, field)
+
+
+def read_text(record: Mapping[str, Any], field: str, role: str) -> Message:
+    """The text of `field` as one turn of `role`.
+
+    Raises:
+        RecordRejectedError: it is absent, null, or not text.
+    """
+    value = need(record, field)
+    if not isinstance(value, str):
+        reject(RejectReason.WRONG_TYPE, f"field {field!r} is {shown(value)}; expected text")
+    return {"role": role, "content": value}
 
 
 def split_last(messages: list[Message], field: str) -> tuple[list[Message], list[Message]]:
@@ -128,6 +154,27 @@ def split_shared_prompt(
         parted = f"{roles[0]} and {roles[1]}" if roles[0] != roles[1] else f"two turns of {roles[0]}"
         reject(RejectReason.PROMPTS_DIFFER, f"the conversations part at message {shared} with {parted}")
     return chosen[:shared], *answers
+
+
+def split_answers(
+    prompt: list[Message] | None, chosen: list[Message], rejected: list[Message]
+) -> tuple[list[Message], list[Message], list[Message]]:
+    """The prompt of a pair and its two answers, where the answers may hold the prompt too.
+
+    Without a prompt it is the turns that both share. Where they repeat it behind turns that it lacks, such as a system
+    turn, those belong to it.
+
+    Raises:
+        RecordRejectedError: the answers do not belong to the same prompt, or not to this one.
+    """
+    if prompt is None:
+        return split_shared_prompt(chosen, rejected)
+    starts = [answer[0]["role"] for answer in (chosen, rejected) if answer]
+    if prompt and "assistant" not in starts and chosen[: len(prompt)] != prompt:
+        shared, *answers = split_shared_prompt(chosen, rejected)
+        if shared[-len(prompt) :] == prompt:
+            return shared, answers[0], answers[1]
+    return prompt, without_prompt(prompt, chosen, "chosen"), without_prompt(prompt, rejected, "rejected")
 
 
 def without_prompt(prompt: Sequence[Message], completion: list[Message], field: str) -> list[Message]:

@@ -1,13 +1,15 @@
 """The way back: rows of events and of pairs as records of a format.
 
 A writer takes a row as `feedback.transcode` reads it from the ingested tables: for an event its columns, for a pair
-`prompt`, `chosen`, `rejected` and its further columns with `_chosen` and `_rejected` for the two sides.
+`prompt`, `chosen`, `rejected` and its further columns with `_chosen` and `_rejected` for the two sides. It claims the
+prompt, the answers, the label, and the columns that it names: those are read from its records as they were. The others
+are lost, and rows that its `refuses` tells of are left out.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -32,6 +34,7 @@ class Writer:
         kind: the rows that it takes.
         columns: columns of the row that the records hold; what lies in others is lost.
         record: the record of a row, without absent fields; None where the format cannot hold the row.
+        refuses: which rows it cannot hold, one sentence; empty where it holds all.
         schema: the records as a Parquet table; None where the format is JSONL only.
         takes_unlabelled: whether events without a label, and retractions, can be written.
     """
@@ -42,6 +45,7 @@ class Writer:
     record: Callable[[Row], dict[str, Any] | None]
     schema: pa.Schema | None
     takes_unlabelled: bool = False
+    refuses: str = ""
 
 
 def _without_nulls(**values: Any) -> dict[str, Any]:
@@ -91,8 +95,10 @@ def _thumb(row: Row) -> dict[str, Any]:
     )
 
 
-def _openai_pair(row: Row) -> dict[str, Any]:
+def _openai_pair(row: Row) -> dict[str, Any] | None:
     tools = row.get("tools")
+    if any(turn["role"] not in ("assistant", "tool") for turn in (*row["chosen"], *row["rejected"])):
+        return None
     return {
         "input": _without_nulls(messages=row["prompt"], tools=None if tools is None else json.loads(tools)),
         "preferred_output": row["chosen"],
@@ -102,13 +108,13 @@ def _openai_pair(row: Row) -> dict[str, Any]:
 
 def _llamafactory_labelled(row: Row) -> dict[str, Any] | None:
     # The last message alone is the answer there, so an answer of several turns would become another one.
-    if len(row["completion"]) != 1:
+    if len(row["completion"]) != 1 or not _takes_turns(row["prompt"]):
         return None
     return _without_nulls(messages=[*row["prompt"], *row["completion"]], label=row["label"], tools=row.get("tools"))
 
 
 def _llamafactory_pair(row: Row) -> dict[str, Any] | None:
-    if len(row["chosen"]) != 1 or len(row["rejected"]) != 1:
+    if len(row["chosen"]) != 1 or len(row["rejected"]) != 1 or not _takes_turns(row["prompt"]):
         return None
     return _without_nulls(
         conversations=[_sharegpt(message) for message in row["prompt"]],
@@ -116,6 +122,35 @@ def _llamafactory_pair(row: Row) -> dict[str, Any] | None:
         rejected=_sharegpt(row["rejected"][0]),
         tools=row.get("tools"),
     )
+
+
+def _takes_turns(prompt: Sequence[Mapping[str, str]]) -> bool:
+    """Whether the user, or a tool, and the assistant speak in turn, behind one system turn at most.
+
+    LLaMA-Factory turns any other conversation into one without words, and goes on.
+    """
+    turns = prompt[1:] if prompt and prompt[0]["role"] == "system" else prompt
+    spoken = (message["role"] for message in turns)
+    return len(turns) % 2 == 1 and all(
+        role in (("assistant",) if place % 2 else ("user", "tool")) for place, role in enumerate(spoken)
+    )
+
+
+def _axolotl_labelled(row: Row) -> dict[str, Any] | None:
+    prompt, completion = row["prompt"], row["completion"]
+    system = prompt[0]["content"] if prompt and prompt[0]["role"] == "system" else None
+    asked = prompt if system is None else prompt[1:]
+    if [turn["role"] for turn in asked] != ["user"] or len(completion) != 1:
+        return None
+    return _without_nulls(
+        system=system, prompt=asked[0]["content"], completion=completion[0]["content"], label=row["label"]
+    )
+
+
+def _axolotl_pair(row: Row) -> dict[str, Any] | None:
+    if len(row["chosen"]) != 1 or len(row["rejected"]) != 1:
+        return None
+    return {"messages": row["prompt"], "chosen": row["chosen"][0], "rejected": row["rejected"][0]}
 
 
 def _sharegpt(message: Mapping[str, str]) -> dict[str, str]:
@@ -134,6 +169,8 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
 
 
 _TURN: Final = pa.struct([("from", _TEXT), ("value", _TEXT)])
+_ONE_TURN: Final = "an answer is one turn there"
+_IN_TURN: Final = f"{_ONE_TURN}, and the user and the assistant speak in turn, behind one system turn at most"
 _THUMB_TEXTS: Final = ("id", "op", "user", "time", "updated", "model", "conversation", "message")
 _THUMB_COLUMNS: Final = frozenset(
     {
@@ -184,13 +221,21 @@ _ALL: Final = (
         ),
         takes_unlabelled=True,
     ),
-    Writer(format="openai", kind="pairs", columns=frozenset({"tools"}), record=_openai_pair, schema=None),
+    Writer(
+        format="openai",
+        kind="pairs",
+        columns=frozenset({"tools"}),
+        record=_openai_pair,
+        schema=None,
+        refuses="an output has turns of the assistant and of tools only",
+    ),
     Writer(
         format="llamafactory",
         kind="events",
         columns=frozenset({"tools"}),
         record=_llamafactory_labelled,
         schema=_schema(messages=MESSAGES, label=pa.bool_(), tools=_TEXT),
+        refuses=_IN_TURN,
     ),
     Writer(
         format="llamafactory",
@@ -198,6 +243,23 @@ _ALL: Final = (
         columns=frozenset({"tools"}),
         record=_llamafactory_pair,
         schema=_schema(conversations=pa.list_(_TURN), chosen=_TURN, rejected=_TURN, tools=_TEXT),
+        refuses=_IN_TURN,
+    ),
+    Writer(
+        format="axolotl",
+        kind="events",
+        columns=frozenset(),
+        record=_axolotl_labelled,
+        schema=_schema(system=_TEXT, prompt=_TEXT, completion=_TEXT, label=pa.bool_()),
+        refuses="its loaders for KTO take one question, a system text before it, and one turn as the answer",
+    ),
+    Writer(
+        format="axolotl",
+        kind="pairs",
+        columns=frozenset(),
+        record=_axolotl_pair,
+        schema=_schema(messages=MESSAGES, chosen=MESSAGES.value_type, rejected=MESSAGES.value_type),
+        refuses=_ONE_TURN,
     ),
 )
 

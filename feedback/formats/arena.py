@@ -1,0 +1,145 @@
+"""Format `arena`: votes of Chatbot Arena between two models, in the shapes that they were published in.
+
+    battles   model_a, model_b, winner, conversation_a, conversation_b     the 33k, 100k and 140k sets
+    Kaggle    prompt, response_a, response_b, winner_model_a, winner_model_b, winner_tie     cells are lists in strings
+    Kaggle    prompt, response_a, response_b, winner     cells are text
+
+Whole conversations were compared. The prompt is what both share, up to where the models' answers part; an answer is the
+rest of its conversation, of which the last turn is the one that was voted on. `both bad` gives two undesirable answers
+and a tie none; the Kaggle set with three columns merged the two, so its ties are only that. The 140k set has a record
+for each vote of a session, and keeps what was said before the models were changed in `full_conversation`, which is not
+read; its later votes have the flag `later_vote`.
+
+Answers that are null in a Kaggle list, and halves of surrogate pairs in it, are rejected. `judge` (or `judge_hash`) is
+who voted. Fields were read in the cards of lmarena-ai/arena-human-preference-100k and -140k, in lm-sys/FastChat
+(clean_battle_data.py), and for lmsys/chatbot_arena_conversations and the Kaggle competitions in code that loads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from typing import Any, Final
+
+from feedback.formats.cells import list_cell
+from feedback.formats.drafts import Format, PairDraft
+from feedback.formats.fields import (
+    need,
+    optional_id,
+    optional_number,
+    optional_text,
+    optional_time,
+    reject,
+    shown,
+)
+from feedback.formats.turns import read_messages, read_text, split_shared_prompt
+from schemas.messages import Message
+from schemas.reasons import RejectReason
+
+__all__ = ["ARENA", "read_winner"]
+
+_WINNERS: Final = {
+    "model_a": "a",
+    "model_b": "b",
+    "tie": "tie",
+    "tie (bothbad)": "both_bad",
+    "both_bad": "both_bad",
+}
+_FLAGS: Final = ("winner_model_a", "winner_model_b", "winner_tie")
+_OUTCOMES: Final = ("a", "b", "tie")
+
+
+def read_winner(record: Mapping[str, Any], winners: Mapping[str, str] = _WINNERS) -> str:
+    """The outcome that the field `winner` names.
+
+    Raises:
+        RecordRejectedError: it is absent, or none of the known ones.
+    """
+    winner = need(record, "winner")
+    if not isinstance(winner, str) or winner not in winners:
+        reject(RejectReason.UNKNOWN_LABEL, f"field 'winner' is {shown(winner)}; expected one of {', '.join(winners)}")
+    return winners[winner]
+
+
+def _parse(record: dict[str, Any]) -> Iterator[PairDraft]:
+    if record.get("conversation_a") is not None or record.get("conversation_b") is not None:
+        conversations = [
+            read_messages(list_cell(record, f"conversation_{side}"), f"conversation_{side}") for side in "ab"
+        ]
+        outcome, raw_value = read_winner(record), record["winner"]
+    elif any(record.get(name) is not None for name in _FLAGS):
+        conversations = [_from_lists(record, f"response_{side}") for side in "ab"]
+        outcome, raw_value = _flagged(record)
+    else:
+        prompt = read_text(record, "prompt", "user")
+        conversations = [[prompt, read_text(record, f"response_{side}", "assistant")] for side in "ab"]
+        outcome, raw_value = read_winner(record), record["winner"]
+    prompt_turns, response_a, response_b = split_shared_prompt(*conversations)
+    yield PairDraft(
+        prompt=prompt_turns,
+        response_a=response_a,
+        response_b=response_b,
+        outcome=outcome,
+        raw_value=raw_value,
+        record_id=_record_id(record),
+        rater=optional_id(record, "judge") or optional_id(record, "judge_hash"),
+        rater_kind="end_user",
+        event_time=optional_time(record, "tstamp") or optional_time(record, "timestamp"),
+        model_a=optional_text(record, "model_a"),
+        model_b=optional_text(record, "model_b"),
+        flags=("later_vote",) if (optional_number(record, "evaluation_order") or 1) > 1 else (),
+    )
+
+
+def _record_id(record: Mapping[str, Any]) -> str | None:
+    """The id of the vote; a question that is numbered is one of a list that many vote on, as in MT-bench."""
+    is_vote = isinstance(record.get("question_id"), str)
+    return optional_id(record, "question_id" if is_vote else "id")
+
+
+def _from_lists(record: dict[str, Any], field: str) -> list[Message]:
+    """A conversation from the list of what was asked and the list of what was answered."""
+    asked, answered = list_cell(record, "prompt"), list_cell(record, field)
+    if len(asked) != len(answered):
+        detail = f"field 'prompt' has {len(asked)} turns and field {field!r} {len(answered)}"
+        reject(RejectReason.RULE_VIOLATION, detail)
+    turns = chain.from_iterable(zip(_texts(asked, "prompt", "user"), _texts(answered, field, "assistant"), strict=True))
+    return list(turns)
+
+
+def _texts(values: list[Any], field: str, role: str) -> Iterator[Message]:
+    for place, value in enumerate(values):
+        if value is None and role == "assistant":
+            reject(RejectReason.EMPTY_COMPLETION, f"{field}[{place}] is null: no answer came")
+        if not isinstance(value, str):
+            reject(RejectReason.WRONG_TYPE, f"{field}[{place}] is {shown(value)}; expected text")
+        yield {"role": role, "content": value}
+
+
+def _flagged(record: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """The outcome of three columns, of which exactly one is 1; a table of text has `1` and `0` in them."""
+    flags = [need(record, name) for name in _FLAGS]
+    numbers = [str(flag) if isinstance(flag, int | str) else shown(flag) for flag in flags]
+    if sorted(numbers) != ["0", "0", "1"]:
+        listed = ", ".join(f"{name} {shown(flag)}" for name, flag in zip(_FLAGS, flags, strict=True))
+        reject(RejectReason.UNKNOWN_LABEL, f"the winner is not one of three ({listed}); expected a single 1")
+    return _OUTCOMES[numbers.index("1")], flags
+
+
+ARENA: Final = Format(
+    name="arena",
+    kind="pairs",
+    summary="Votes of Chatbot Arena between two models: conversations, or the shapes of the Kaggle competitions.",
+    label_rule="winner model_a or model_b is preferred, 'tie' gives no label, 'tie (bothbad)' and 'both_bad' two "
+    "undesirable answers; of winner_model_a, winner_model_b and winner_tie exactly one is 1.",
+    fields="winner, conversation_a, conversation_b, or prompt, response_a, response_b (lists in strings), "
+    "winner_model_a, winner_model_b, winner_tie; optional question_id or id, model_a, model_b, judge, tstamp",
+    keys=frozenset(
+        {
+            *("question_id", "id", "model_a", "model_b", "winner", "judge", "judge_hash", "conversation_a"),
+            *("conversation_b", "turn", "anony", "language", "tstamp", "timestamp", "evaluation_session_id"),
+            *("evaluation_order", "prompt", "response_a", "response_b", *_FLAGS),
+        }
+    ),
+    parse=_parse,
+)

@@ -1,0 +1,125 @@
+"""Formats `helpsteer2` and `helpsteer3`: NVIDIA's answers that people rated and compared.
+
+    helpsteer2   prompt, response, helpfulness 0 to 4, ...             a rating: 3 and 4 up, 0 and 1 down, 2 no label
+                 prompt, response_1, response_2, preference_strength   a comparison
+    helpsteer3   context, response1, response2, overall_preference     a comparison
+
+A comparison is a whole number from -3 to 3: negative prefers the first answer, positive the second, 0 is a tie, and
+the margin is its size. Of a rating only the helpfulness makes a label, the scale's upper and lower two steps, which is
+our rule and not the authors'; who wants another one maps the file (`mapped` with thresholds). Its other four attributes
+describe an answer and judge nothing. `strength` keeps the helpfulness.
+
+A prompt of HelpSteer2 with several turns is one text, with `<extra_id_1>Assistant` and `<extra_id_1>User` on lines
+between them. HelpSteer3's `individual_preference` holds what each annotator said, without who it was; the overall
+preference is made of it and is what is read. Its other tables (`feedback`, `edit`, `edit_quality`) compare no answers
+to a prompt. Fields were read in the cards of nvidia/HelpSteer2 and nvidia/HelpSteer3 and in NVIDIA/NeMo-Aligner.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from feedback.formats.drafts import Draft, EventDraft, Format, PairDraft
+from feedback.formats.fields import need, reject, shown
+from feedback.formats.turns import read_messages, read_text
+from schemas.messages import Message
+from schemas.reasons import RejectReason
+
+__all__ = ["HELPSTEER2", "HELPSTEER3"]
+
+_LABELS: Final = {4: True, 3: True, 2: None, 1: False, 0: False}
+_STRONGEST: Final = 3
+_TURN: Final = re.compile(r"\n*<extra_id_1>(User|Assistant)\n")
+_ROLES: Final = {"User": "user", "Assistant": "assistant"}
+
+
+def _parse_2(record: dict[str, Any]) -> Iterator[Draft]:
+    yield _comparison_2(record) if record.get("response_1") is not None else _rating(record)
+
+
+def _comparison_2(record: dict[str, Any]) -> PairDraft:
+    answers = read_text(record, "response_1", "assistant"), read_text(record, "response_2", "assistant")
+    return _comparison(_marked_turns(record), answers, record, "preference_strength")
+
+
+def _parse_3(record: dict[str, Any]) -> Iterator[PairDraft]:
+    prompt = read_messages(need(record, "context"), "context")
+    answers = read_text(record, "response1", "assistant"), read_text(record, "response2", "assistant")
+    yield _comparison(prompt, answers, record, "overall_preference")
+
+
+def _comparison(
+    prompt: list[Message], answers: tuple[Message, Message], record: dict[str, Any], field: str
+) -> PairDraft:
+    strength = need(record, field)
+    if type(strength) is not int or abs(strength) > _STRONGEST:
+        reject(RejectReason.UNKNOWN_LABEL, f"field {field!r} is {shown(strength)}; expected a whole number, -3 to 3")
+    return PairDraft(
+        prompt=prompt,
+        response_a=[answers[0]],
+        response_b=[answers[1]],
+        outcome="tie" if strength == 0 else "a" if strength < 0 else "b",
+        raw_value=strength,
+        rater_kind="annotator",
+        margin=float(abs(strength)),
+    )
+
+
+def _rating(record: dict[str, Any]) -> EventDraft:
+    prompt, answer = _marked_turns(record), read_text(record, "response", "assistant")
+    helpfulness = need(record, "helpfulness")
+    if type(helpfulness) is not int or helpfulness not in _LABELS:
+        detail = f"field 'helpfulness' is {shown(helpfulness)}; expected a whole number, 0 to 4"
+        reject(RejectReason.UNKNOWN_LABEL, detail)
+    return EventDraft(
+        prompt=prompt,
+        completion=[answer],
+        signal="rating",
+        raw_value=helpfulness,
+        label=_LABELS[helpfulness],
+        rater_kind="annotator",
+        strength=float(helpfulness),
+    )
+
+
+def _marked_turns(record: dict[str, Any]) -> list[Message]:
+    """The turns of a prompt; the first one has no mark before it."""
+    first, *rest = _TURN.split(read_text(record, "prompt", "user")["content"])
+    turns: list[Message] = [] if rest and not first.strip() else [{"role": "user", "content": first}]
+    turns += [{"role": _ROLES[name], "content": said} for name, said in zip(rest[::2], rest[1::2], strict=True)]
+    return turns
+
+
+_ATTRIBUTES: Final = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
+_SCALE: Final = "prefers the first answer from -3 to -1, the second from 1 to 3, and 0 is a tie"
+
+HELPSTEER2: Final = Format(
+    name="helpsteer2",
+    kind="both",
+    summary="NVIDIA's HelpSteer2: answers with ratings by people, or its table of preferences.",
+    label_rule="helpfulness 3 and 4 are desirable, 0 and 1 undesirable, 2 gives no label; preference_strength "
+    f"{_SCALE}.",
+    fields="prompt, response, helpfulness, or prompt, response_1, response_2, preference_strength",
+    keys=frozenset(
+        {
+            *("prompt", "response", *_ATTRIBUTES, "response_1", "response_2", "preference_strength", "split"),
+            *("preference_statement", "preference_elaboration", "three_most_similar_preferences"),
+            "all_preferences_unprocessed",
+        }
+    ),
+    parse=_parse_2,
+)
+
+HELPSTEER3: Final = Format(
+    name="helpsteer3",
+    kind="pairs",
+    summary="NVIDIA's HelpSteer3 preferences: two answers to a conversation, compared by people.",
+    label_rule=f"overall_preference {_SCALE}.",
+    fields="context (messages), response1, response2, overall_preference",
+    keys=frozenset(
+        {"domain", "language", "context", "response1", "response2", "overall_preference", "individual_preference"}
+    ),
+    parse=_parse_3,
+)
