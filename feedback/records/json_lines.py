@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from feedback.records.strict_json import MAX_DEPTH, MAX_DIGITS, decode_object
 from schemas.errors import RecordRejectedError
 
-__all__ = ["decode_lines", "long_numbers"]
+__all__ = ["decode_lines", "decode_texts", "long_numbers"]
 
 _DECODE: Final = msgspec.json.Decoder().decode
 _DECODE_LINES: Final = msgspec.json.Decoder().decode_lines
@@ -45,14 +45,33 @@ def decode_lines(lines: Sequence[bytes]) -> tuple[list[dict[str, Any] | None], d
     values = _decode_aligned(text, signs, ends)
     if values is None:
         values = [_decode_or_none(line) for line in lines]
+    return values, _decode_strictly(lines, _suspects(signs, ends, values), values)
+
+
+def decode_texts(texts: Sequence[bytes]) -> tuple[list[dict[str, Any] | None], dict[int, tuple[str, str]]]:
+    """What `decode_lines` gives, of texts that may each span lines.
+
+    >>> decode_texts([b'{"a":\\n1}'])
+    ([{'a': 1}], {})
+    """
+    values = [_decode_or_none(text) for text in texts]
+    # Between values a line end is white space; within a text it is an error, which decoding has seen.
+    signs = np.frombuffer(b"\n".join([*(text.replace(b"\n", b" ") for text in texts), b""]), dtype=np.uint8)
+    return values, _decode_strictly(texts, _suspects(signs, np.flatnonzero(signs == _NEWLINE), values), values)
+
+
+def _decode_strictly(
+    texts: Sequence[bytes], places: Sequence[int], values: list[dict[str, Any] | None]
+) -> dict[int, tuple[str, str]]:
+    """Decode those of `texts` that `strict_json` must see into `values`; reason and detail of what it refuses."""
     rejects: dict[int, tuple[str, str]] = {}
-    for place in _suspects(signs, ends, values):
+    for place in places:
         try:
-            values[place] = decode_object(lines[place])
+            values[place] = decode_object(texts[place])
         except RecordRejectedError as error:
             values[place] = None
             rejects[place] = (error.reason, error.detail)
-    return values, rejects
+    return rejects
 
 
 def _decode_aligned(text: bytes, signs: NDArray[np.uint8], ends: NDArray[np.int64]) -> list[Any] | None:
