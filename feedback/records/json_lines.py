@@ -2,8 +2,8 @@
 
 msgspec reads what `strict_json` reads, with four differences: it keeps the last of two equal keys, nests without a
 limit of ours, takes whole numbers of any length, and says less about what is wrong. So a line whose keys, counted in
-its bytes, are not as many as in its value, one with many brackets or a long number, and one that msgspec refuses are
-decoded again by `strict_json`, which has the last word.
+its bytes, are not as many as in its value, a deep one, one with a long number, and one that msgspec refuses are decoded
+again by `strict_json`, which has the last word.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _decode_or_none(line: bytes) -> Any:
 def _suspects(signs: NDArray[np.uint8], ends: NDArray[np.int64], values: list[Any]) -> list[int]:
     """Places of the lines that `strict_json` must see."""
     keys, brackets = _count_signs(signs, ends)
-    is_odd = (brackets > MAX_DEPTH) | long_numbers(signs, ends)
+    is_odd = _too_deep(signs, ends, brackets) | long_numbers(signs, ends)
     named = np.fromiter((len(value) if type(value) is dict else -1 for value in values), np.int64, len(values))
     unlike = np.flatnonzero((keys != named) | is_odd)
     # Keys of inner objects count too; only their sum tells whether one is there twice.
@@ -128,6 +128,21 @@ def _count_signs(signs: NDArray[np.uint8], ends: NDArray[np.int64]) -> tuple[NDA
     at_key = at[((signs[at] == _QUOTE) & ~is_escaped) | _SPACES[signs[at]]]
     at_bracket = np.flatnonzero((signs | 0x20) == _OPEN)
     return _per_line(at_key, ends), _per_line(at_bracket, ends)
+
+
+def _too_deep(
+    signs: NDArray[np.uint8], ends: NDArray[np.int64], brackets: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Whether a line nests deeper than `strict_json` takes; only those with so many brackets are looked at."""
+    found = brackets > MAX_DEPTH
+    places = np.flatnonzero(found)
+    if len(places):
+        from feedback.records.json_scan import measure_depths  # loads numba
+
+        depths = np.empty(len(places), dtype=np.int64)
+        measure_depths(signs, np.concatenate((np.zeros(1, np.int64), ends + 1))[places], ends[places], depths)
+        found[places] = depths > MAX_DEPTH
+    return found
 
 
 def long_numbers(signs: NDArray[np.uint8], ends: NDArray[np.int64]) -> NDArray[np.bool_]:
