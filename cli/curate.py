@@ -20,6 +20,7 @@ from cli.options import (
     overwrite_option,
     ranking_option,
     set_option,
+    sql_option,
 )
 
 if TYPE_CHECKING:  # both load polars
@@ -67,6 +68,7 @@ def formats(as_json: bool) -> None:
 )
 @map_option
 @ranking_option
+@sql_option
 @json_option
 def convert(
     inputs: tuple[str, ...],
@@ -76,6 +78,7 @@ def convert(
     dataset_type: Literal["unpaired_preference", "preference"] | None,
     map_path: Path | None,
     ranking: Ranking,
+    sql: str | None,
     as_json: bool,
 ) -> None:
     """Write the feedback of IN... in another format, file to file.
@@ -95,6 +98,7 @@ def convert(
             out,
             map_path=map_path,
             ranking=ranking,
+            sql=sql,
             dataset_type=dataset_type,
             progress=progress,
         )
@@ -110,6 +114,7 @@ def convert(
 @from_option()
 @map_option
 @ranking_option
+@sql_option
 @click.option(
     "--json",
     "json_path",
@@ -140,6 +145,7 @@ def audit(
     source_format: str | None,
     map_path: Path | None,
     ranking: Ranking,
+    sql: str | None,
     json_path: str | None,
     html_path: Path | None,
     fail_on: str,
@@ -162,6 +168,7 @@ def audit(
             source_format=source_format,
             map_path=map_path,
             ranking=ranking,
+            sql=sql,
             config=config,
             progress=progress,
         )
@@ -174,6 +181,7 @@ def audit(
 @from_option()
 @map_option
 @ranking_option
+@sql_option
 @click.option("-o", "--out", type=FOLDER, required=True, help="Folder of the dataset.")
 @overwrite_option
 @engine_options
@@ -184,6 +192,7 @@ def curate(
     source_format: str | None,
     map_path: Path | None,
     ranking: Ranking,
+    sql: str | None,
     out: Path,
     overwrite: bool,
     engine_name: str | None,
@@ -199,7 +208,7 @@ def curate(
     from cli.progress import shown_progress
     from feedback.pipeline import curate as curate_feedback
 
-    config = _curate_config(inputs, source_format, map_path, ranking, overrides)
+    config = _curate_config(inputs, source_format, map_path, ranking, sql, overrides)
     with shown_progress() as progress:
         engine = _open_engine(config, engine_name, ray_address)
         result = curate_feedback(config, out, overwrite=overwrite, engine=engine, progress=progress)
@@ -211,6 +220,7 @@ def _curate_config(
     source_format: str | None,
     map_path: Path | None,
     ranking: Ranking,
+    sql: str | None,
     overrides: tuple[str, ...],
 ) -> CurateConfig:
     """The config that a file holds, or the default one for files of a named format."""
@@ -222,7 +232,7 @@ def _curate_config(
         return load_curate_config(Path(inputs[0]), overrides)
     if source_format is not None:
         mapped = None if map_path is None else str(map_path)
-        return default_config(inputs, source_format, map=mapped, ranking=ranking, overrides=overrides)
+        return default_config(inputs, source_format, map=mapped, ranking=ranking, sql=sql, overrides=overrides)
     raise UsageError(
         "the format of the input is not named",
         where=", ".join(inputs),

@@ -20,6 +20,7 @@ from cli.options import (
     parse_ratio,
     ranking_option,
     set_option,
+    sql_option,
 )
 
 if TYPE_CHECKING:  # both load polars
@@ -36,6 +37,7 @@ MODES: Final = ("downsample", "reweight", "both")
 @from_option()
 @map_option
 @ranking_option
+@sql_option
 @click.option("-o", "--out", type=FOLDER, help="Folder of the new dataset; not needed with --explain.")
 @click.option(
     "--ratio",
@@ -71,6 +73,7 @@ def rebalance(
     source_format: str | None,
     map_path: Path | None,
     ranking: Ranking,
+    sql: str | None,
     out: Path | None,
     ratio: tuple[float, float] | None,
     mode: str | None,
@@ -110,6 +113,7 @@ def rebalance(
             format=source_format,
             map=None if map_path is None else str(map_path),
             ranking=ranking,
+            sql=sql,
             seed=seed,
             overwrite=overwrite,
             progress=progress,

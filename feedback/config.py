@@ -47,7 +47,8 @@ class SourceConfig:
     """Where raw feedback lies and what it looks like.
 
     Args:
-        path: a file, a glob, a folder, or `-` for standard input; in a config file relative to that file.
+        path: a file, a glob, a folder, or `-` for standard input, in a config file relative to that file; or a URL that
+            begins with `s3://`, `hf://datasets/`, `postgresql://`, `sqlite:///` or `duckdb:///`.
         format: name of a known format, see `thumbline formats`.
         name: name of the source in every table; null takes the format's name. Part of every id, so renaming a source
             renames its rows.
@@ -55,6 +56,7 @@ class SourceConfig:
         ranking: which of several ranked answers become pairs, for formats that rank: `extremes` (best against worst),
             `neighbours` (each against the next), which contradicts itself: a middle answer wins and loses, or `off`
             (ranks are not read, but the answers' thumbs).
+        sql: query of which every row is a record, where `path` is the URL of a database; null elsewhere.
     """
 
     path: str
@@ -62,6 +64,7 @@ class SourceConfig:
     name: str | None = None
     map: str | None = None
     ranking: Ranking = "extremes"
+    sql: str | None = None
 
 
 @settings

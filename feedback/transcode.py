@@ -47,6 +47,7 @@ def convert_files(
     *,
     map_path: Path | None = None,
     ranking: Ranking = "extremes",
+    sql: str | None = None,
     dataset_type: Literal["unpaired_preference", "preference"] | None = None,
     max_rejected_share: float = 0.2,
     progress: Progress = silent,
@@ -57,12 +58,13 @@ def convert_files(
     voted up and one voted down to the same prompt; what has no such partner is dropped and counted.
 
     Args:
-        inputs: files, globs, folders, or `-`.
+        inputs: files, globs, folders, `-`, or URLs.
         from_format: the format of the input.
         to_format: the format of the output: thumbs, trl, openai or llamafactory.
         out: the file to write: .jsonl, .jsonl.gz, .jsonl.zst or .parquet.
         map_path: the map, for the input format `mapped`.
         ranking: which ranked answers become pairs, for input formats that rank.
+        sql: the query, where the inputs are databases.
         dataset_type: what to write where the format takes both; null keeps what the input is.
         max_rejected_share: largest share of records that may be rejected, in [0, 1].
         progress: told about reading and writing.
@@ -78,7 +80,9 @@ def convert_files(
     writers = _writers_of(to_format, dataset_type)
     suffix = check_out(out, can_be_parquet=any(writer.schema is not None for writer in writers.values()))
     mapped = None if map_path is None else str(map_path)
-    sources = [SourceConfig(path=str(item), format=from_format, map=mapped, ranking=ranking) for item in inputs]
+    sources = [
+        SourceConfig(path=str(item), format=from_format, map=mapped, ranking=ranking, sql=sql) for item in inputs
+    ]
     with tempfile.TemporaryDirectory(prefix="thumbline-") as folder:
         raw = ingest(sources, Path(folder) / "in", max_rejected_share=max_rejected_share, progress=progress)
         writer = _choose_writer(writers, raw)

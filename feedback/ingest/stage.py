@@ -27,8 +27,10 @@ from feedback.ingest.keys import SketchSettings
 from feedback.ingest.rater_key import load_rater_key
 from feedback.ingest.source_format import open_format
 from feedback.near import SketchFile, preload
-from feedback.records.byte_stream import Tally, open_bytes
-from feedback.records.sources import find_files, read_blocks
+from feedback.records.byte_stream import Tally
+from feedback.records.places import place_name, place_size
+from feedback.records.queries import RowTally
+from feedback.records.sources import find_files, new_tally, read_blocks, tally_of
 from schemas.errors import OutputExistsError, TooManyRejectedError
 from schemas.manifest import SourceFile
 from schemas.progress import Advance, Progress, silent
@@ -147,7 +149,7 @@ class _Source:
         self.config = config
         self.format: Format = open_format(config.format, config.map, config.ranking)
         self.name = config.name or self.format.name
-        self.paths = find_files([config.path])
+        self.paths = find_files([config.path], sql=config.sql)
 
     def described(self) -> dict[str, str]:
         """What the report says of it."""
@@ -163,13 +165,13 @@ class _Reader:
         self._sketch = sketch
         self._key = key
         self._files = [(source, path) for source in sources for path in source.paths]
-        self._tallies: list[Tally] = []
+        self._tallies: list[Tally | RowTally] = []
 
     def tasks(self, advance: Advance) -> Iterator[BlockTask]:
         """The blocks, read one after another."""
         number = 0
         for owner, (source, path) in enumerate(self._files):
-            self._tallies.append(Tally(advance))
+            self._tallies.append(new_tally(path, advance))
             for place, block in enumerate(read_blocks(path, tally=self._tallies[owner])):
                 yield BlockTask(
                     number=number,
@@ -189,12 +191,12 @@ class _Reader:
     def source_files(self, results: Sequence[BlockResult], advance: Advance) -> list[SourceFile]:
         """What was read of each file; where the stage was complete before, the files are read again for it."""
         if not self._tallies:
-            self._tallies = [_tally(path, advance) for _, path in self._files]
+            self._tallies = [tally_of(path, advance) for _, path in self._files]
         records = Counter[int]()
         for result in results:
             records[result.owner] += result.records
         return [
-            SourceFile(_name(path), source.format.name, tally.sha256, tally.bytes, records[owner])
+            SourceFile(place_name(path), source.format.name, tally.sha256, tally.bytes, records[owner])
             for owner, ((source, path), tally) in enumerate(zip(self._files, self._tallies, strict=True))
         ]
 
@@ -203,25 +205,14 @@ class _Reader:
         return [result for result in results if self._files[result.owner][0] is source]
 
 
-def _tally(path: Path, advance: Advance) -> Tally:
-    tally = Tally(advance)
-    with open_bytes(path, tally) as stream:
-        while stream.read(1 << 20):
-            pass
-    return tally
-
-
-def _name(path: Path) -> str:
-    return "stdin" if str(path) == "-" else path.name
-
-
 def _tables(folder: Path, name: str) -> tuple[Path, ...]:
     return tuple(sorted(folder.glob(f"{name}-[0-9]*.parquet")))
 
 
 def _size(sources: Sequence[_Source]) -> int | None:
-    paths = [path for source in sources for path in source.paths]
-    return sum(path.stat().st_size for path in paths) if all(path.is_file() for path in paths) else None
+    sizes = [place_size(path) for source in sources for path in source.paths]
+    known = [size for size in sizes if size is not None]
+    return sum(known) if len(known) == len(sizes) else None
 
 
 def _refuse_wrong_formats(sources: Sequence[_Source], reader: _Reader, results: Sequence[BlockResult]) -> None:

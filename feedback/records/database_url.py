@@ -1,8 +1,8 @@
 """URLs of databases, in the form that SQLAlchemy made common; their passwords go to the driver and nowhere else.
 
-    postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=require     what libpq reads, its environment too
-    sqlite:///votes.db      sqlite:////folder/votes.db                a path behind three slashes: relative, absolute
-    duckdb:///votes.duckdb  duckdb:///:memory:                        the same; or no file, to query others
+postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=require     what libpq reads, its environment too
+sqlite:///votes.db      sqlite:////folder/votes.db                a path behind three slashes: relative, absolute
+duckdb:///votes.duckdb  duckdb:///:memory:                        the same; or no file, to query others
 """
 
 from __future__ import annotations

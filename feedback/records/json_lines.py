@@ -130,9 +130,7 @@ def _count_signs(signs: NDArray[np.uint8], ends: NDArray[np.int64]) -> tuple[NDA
     return _per_line(at_key, ends), _per_line(at_bracket, ends)
 
 
-def _too_deep(
-    signs: NDArray[np.uint8], ends: NDArray[np.int64], brackets: NDArray[np.int64]
-) -> NDArray[np.bool_]:
+def _too_deep(signs: NDArray[np.uint8], ends: NDArray[np.int64], brackets: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Whether a line nests deeper than `strict_json` takes; only those with so many brackets are looked at."""
     found = brackets > MAX_DEPTH
     places = np.flatnonzero(found)

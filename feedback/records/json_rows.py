@@ -12,13 +12,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from feedback.records.json_lines import decode_lines
 from feedback.records.raw_record import RawRecord, too_large_record
-from feedback.records.text_blocks import BLOCK_BYTES, TextBlock
+from feedback.records.text_blocks import TextBlock
 
 __all__ = ["RejectedRow", "block_records", "read_rows"]
+
+_BLOCK_BYTES: Final = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ def read_rows(
             line = json.dumps(row, ensure_ascii=False, default=_as_json).encode("utf-8", "surrogatepass")
             if len(line) > max_bytes:
                 record = too_large_record(file, number, line, len(line), max_bytes)
-        if lines and (record is not None or size >= BLOCK_BYTES):
+        if lines and (record is not None or size >= _BLOCK_BYTES):
             yield TextBlock(file, first, b"\n".join([*lines, b""]))
             lines, size = [], 0
         if record is not None:

@@ -15,12 +15,14 @@ from feedback.records.json_lines import decode_texts
 from feedback.records.json_splitter import JsonSplitter
 from feedback.records.json_text import cut_detail
 from feedback.records.raw_record import HEAD_BYTES, RawRecord, too_large_record
-from feedback.records.text_blocks import BLOCK_BYTES, TextBlock
+from feedback.records.text_blocks import TextBlock
 from schemas.reasons import RejectReason
 
 __all__ = ["read_value_blocks"]
 
 _CHUNK: Final = 1 << 20
+_BLOCK_BYTES: Final = 4 << 20
+"""Less than a block of lines: values of an array are often large and nested, and take many times their text."""
 
 
 def read_value_blocks(
@@ -41,7 +43,7 @@ def read_value_blocks(
     size, first, are_lines = 0, 1, True
     for number, value in enumerate(_values(stream, source, max_bytes, is_array), start=1):
         is_line = isinstance(value, bytes) and bool(value) and b"\n" not in value
-        if texts and (isinstance(value, _Broken) or is_line != are_lines or size >= BLOCK_BYTES):
+        if texts and (isinstance(value, _Broken) or is_line != are_lines or size >= _BLOCK_BYTES):
             yield _block(file, first, texts, are_lines)
             texts, size = [], 0
         if isinstance(value, _Broken):
@@ -71,9 +73,7 @@ class _Broken:
         return too_large_record(file, number, self.raw, self.size, self.limit)
 
 
-def _values(
-    stream: io.BufferedReader, source: ByteStream, max_bytes: int, is_array: bool
-) -> Iterator[bytes | _Broken]:
+def _values(stream: io.BufferedReader, source: ByteStream, max_bytes: int, is_array: bool) -> Iterator[bytes | _Broken]:
     splitter = JsonSplitter(is_array, max_bytes)
     while chunk := stream.read(_CHUNK):
         for raw, size in splitter.feed(chunk):

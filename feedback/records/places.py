@@ -1,9 +1,9 @@
 """Where raw records lie: what the user named, told apart by its text, and found.
 
-    FOLDER, FILE, GLOB, -, file://      files of this machine, or standard input
-    s3://BUCKET/KEY                     objects of a store, see `object_store`
-    hf://datasets/OWNER/NAME            files of the hub, see `hub_files`
-    postgresql://, sqlite://, duckdb:// rows of a query, see `queries`
+FOLDER, FILE, GLOB, -, file://      files of this machine, or standard input
+s3://BUCKET/KEY                     objects of a store, see `object_store`
+hf://datasets/OWNER/NAME            files of the hub, see `hub_files`
+postgresql://, sqlite://, duckdb:// rows of a query, see `queries`
 """
 
 from __future__ import annotations

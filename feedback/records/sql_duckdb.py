@@ -45,4 +45,6 @@ def read_duckdb(database: DatabaseUrl, sql: str) -> Iterator[dict[str, Any] | Re
             yield from arrow_rows(reader, database.name, json_columns=json_columns)
     except duckdb.Error as error:
         what = " ".join(str(error).split("\n\n")[0].split())
-        raise InputError(f"the query failed ({what})", where=database.name, todo="Try it in the shell duckdb") from error
+        raise InputError(
+            f"the query failed ({what})", where=database.name, todo="Try it in the shell duckdb"
+        ) from error

@@ -37,7 +37,10 @@ def read_postgresql(database: DatabaseUrl, sql: str) -> Iterator[dict[str, Any] 
     except ImportError as error:
         raise MissingExtraError("adbc_driver_postgresql", "sql") from error
     try:
-        with closing(dbapi.connect(database.text, autocommit=True)) as connection, closing(connection.cursor()) as cursor:
+        with (
+            closing(dbapi.connect(database.text, autocommit=True)) as connection,
+            closing(connection.cursor()) as cursor,
+        ):
             cursor.execute("SET default_transaction_read_only = on")
             cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": _BATCH_BYTES})
             # A comment at the end must not swallow what the driver puts behind the query.

@@ -39,7 +39,9 @@ def read_sqlite(database: DatabaseUrl, sql: str) -> Iterator[dict[str, Any] | Re
                 for row in rows:
                     yield _row(names, row)
     except (sqlite3.Error, sqlite3.Warning) as error:
-        raise InputError(f"the query failed ({error})", where=database.name, todo="Try it in the shell sqlite3") from error
+        raise InputError(
+            f"the query failed ({error})", where=database.name, todo="Try it in the shell sqlite3"
+        ) from error
 
 
 def _names(cursor: sqlite3.Cursor, database: DatabaseUrl) -> list[str]:
