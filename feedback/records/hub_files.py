@@ -38,31 +38,29 @@ def find_hub_files(url: str) -> list[Path]:
     repository, revision, path = _parts(url)
     snapshot = _fetch(url, repository, revision, [_CARD])
     # The folder is named by its commit: what follows is of the same one, whatever is pushed meanwhile.
-    revision = snapshot.name
-    declared = declared_files(snapshot / _CARD)
-    chosen = _declared(url, declared, path)
-    if chosen is not None:
-        folder = _fetch(url, repository, revision, chosen)
-        names = [name for name in _names(folder) if any(matches_glob(name, one) for one in chosen)]
-    elif has_magic(path):
-        folder = _fetch(url, repository, revision, [path])
-        names = [name for name in _names(folder) if matches_glob(name, path)]
+    commit = snapshot.name
+    names = _list(url, repository, commit, snapshot)
+    patterns = _declared(url, declared_files(snapshot / _CARD), path)
+    if patterns is None and has_magic(path):
+        patterns = [path]
+    if patterns is None:
+        chosen = _of_path(url, names, path)
     else:
-        folder = _fetch(url, repository, revision, _patterns(path))
-        names = _of_path(url, _names(folder), path)
-    if not names:
+        chosen = [name for name in names if any(matches_glob(name, pattern) for pattern in patterns)]
+    if not chosen:
         raise InputNotFoundError(
             "the dataset has no such file, folder, config or split",
             where=url,
             received=path or None,
             expected=f"files ending in {', '.join(SUFFIXES)}",
         )
-    return [folder / name for name in names]
+    folder = _fetch(url, repository, commit, [escape(name) for name in chosen])
+    return [folder / name for name in chosen]
 
 
 def _parts(url: str) -> tuple[str, str | None, str]:
     parts = url.removeprefix(_PREFIX).split("/") if url.startswith(_PREFIX) else []
-    owner, name = (parts + ["", ""])[:2]
+    owner, name = [*parts, "", ""][:2]
     name, _, revision = name.partition("@")
     if not owner or not name:
         raise UsageError("the URL names no dataset", where=url, expected="hf://datasets/OWNER/NAME[@REVISION][/PATH]")
@@ -116,14 +114,6 @@ def _below(names: Sequence[str], folder: str) -> list[str]:
     return [start + name for name in data_names(name[len(start) :] for name in names if name.startswith(start))]
 
 
-def _patterns(path: str) -> list[str]:
-    """What is fetched for a path that may be a file, a folder, or a split of the folder above."""
-    above = path.rpartition("/")[0]
-    start = f"{escape(above)}/" if above else ""
-    endings = [f"{suffix}{packed}" for suffix in SUFFIXES for packed in ("", ".gz", ".zst")]
-    return [*([escape(path)] if path else []), *(f"{start}*{ending}" for ending in endings)]
-
-
 def _which_split(url: str, splits: Sequence[str] | dict[str, list[str]]) -> UsageError:
     return UsageError(
         "the files are of several splits, and what is held out must not be trained on",
@@ -133,8 +123,14 @@ def _which_split(url: str, splits: Sequence[str] | dict[str, list[str]]) -> Usag
     )
 
 
-def _names(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+def _list(url: str, repository: str, commit: str, snapshot: Path) -> list[str]:
+    """Paths of all files of the repository; without network, of those that the cache has."""
+    from huggingface_hub import HfApi, constants
+
+    if constants.HF_HUB_OFFLINE:
+        return sorted(one.relative_to(snapshot).as_posix() for one in snapshot.rglob("*") if one.is_file())
+    with _told(url):
+        return sorted(HfApi().list_repo_files(repository, repo_type="dataset", revision=commit))
 
 
 def _fetch(url: str, repository: str, revision: str | None, patterns: Sequence[str]) -> Path:

@@ -49,9 +49,9 @@ def decode_lines(lines: Sequence[bytes]) -> tuple[list[dict[str, Any] | None], d
 
 
 def decode_texts(texts: Sequence[bytes]) -> tuple[list[dict[str, Any] | None], dict[int, tuple[str, str]]]:
-    """What `decode_lines` gives, of texts that may each span lines.
+    r"""What `decode_lines` gives, of texts that may each span lines.
 
-    >>> decode_texts([b'{"a":\\n1}'])
+    >>> decode_texts([b'{"a":\n1}'])
     ([{'a': 1}], {})
     """
     values = [_decode_or_none(text) for text in texts]

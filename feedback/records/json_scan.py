@@ -50,12 +50,12 @@ def find_boundaries(text: Any, start: Any, state: Any, is_array: Any, found: Any
             if is_array and depth == 1:
                 found[count] = place
                 count += 1
-        elif sign == _OPEN or sign == _OPEN_LIST:
+        elif sign in (_OPEN, _OPEN_LIST):
             depth += 1
             if is_array and depth == 1:
                 found[count] = place
                 count += 1
-        elif sign == _CLOSE or sign == _CLOSE_LIST:
+        elif sign in (_CLOSE, _CLOSE_LIST):
             # A bracket too many closes nothing: the depth never falls below 0.
             depth = max(depth - 1, 0)
             if depth == 0:
@@ -84,10 +84,10 @@ def measure_depths(text: Any, begins: Any, ends: Any, depths: Any) -> None:
                 place += 1
             elif sign == _QUOTE:
                 in_text = not in_text
-            elif not in_text and (sign == _OPEN or sign == _OPEN_LIST):
+            elif not in_text and sign in (_OPEN, _OPEN_LIST):
                 depth += 1
                 deepest = max(depth, deepest)
-            elif not in_text and (sign == _CLOSE or sign == _CLOSE_LIST):
+            elif not in_text and sign in (_CLOSE, _CLOSE_LIST):
                 depth -= 1
             place += 1
         depths[line] = deepest

@@ -1,7 +1,8 @@
 """Files in an S3 bucket: found by key, folder or glob, and read as streams, through Arrow's own S3 client.
 
 Credentials and region come from where every AWS tool takes them: the environment, `~/.aws`, the machine's role. Another
-server (MinIO, R2, ...) is named by AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL; AWS_SKIP_SIGNATURE=true reads what is public.
+server (MinIO, R2, ...) is named by AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL; AWS_SKIP_SIGNATURE=true reads without
+credentials what is public.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def find_objects(url: str) -> list[StoredObject]:
             "the URL does not begin with the name of a bucket",
             where=url,
             expected="s3://BUCKET/KEY",
-            todo="Credentials are taken from the environment or ~/.aws, see the page on sources",
+            todo="Credentials are taken from the environment or ~/.aws, see docs/sources.md",
         )
     store = _open_store(bucket, url)
     from pyarrow.fs import FileSelector, FileType

@@ -18,7 +18,7 @@ from schemas.errors import InputError, MissingExtraError
 __all__ = ["read_duckdb"]
 
 _BATCH_ROWS: Final = 2048
-_SETTINGS: Final = {"autoinstall_known_extensions": "false"}
+_SETTINGS: Final[dict[str, str | bool | int | float | list[str]]] = {"autoinstall_known_extensions": False}
 
 
 def read_duckdb(database: DatabaseUrl, sql: str) -> Iterator[dict[str, Any] | RejectedRow]:
@@ -39,8 +39,8 @@ def read_duckdb(database: DatabaseUrl, sql: str) -> Iterator[dict[str, Any] | Re
             if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
                 raise InputError("the statement is not one query", where=database.name, expected="one SELECT")
             connection.execute(statements[0])
-            json_columns = frozenset(name for name, kind, *_ in connection.description if str(kind) == "JSON")
-            reader = connection.to_arrow_reader(_BATCH_ROWS)
+            json_columns = frozenset(name for name, kind, *_ in connection.description or () if str(kind) == "JSON")
+            reader: Any = connection.to_arrow_reader(_BATCH_ROWS)
             refuse_columns(reader.schema, database.name)
             yield from arrow_rows(reader, database.name, json_columns=json_columns)
     except duckdb.Error as error:
