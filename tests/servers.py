@@ -43,7 +43,7 @@ def postgresql_server(folder: Path) -> Iterator[str]:
     server = subprocess.Popen(
         [Path(initdb).with_name("postgres"), "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", "", "-F"],
         stdout=subprocess.DEVNULL,
-        stderr=(folder / "log").open("w"),
+        stderr=subprocess.DEVNULL,
         cwd=folder,
         **options,
     )

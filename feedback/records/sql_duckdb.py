@@ -38,9 +38,10 @@ def read_duckdb(database: DatabaseUrl, sql: str) -> Iterator[dict[str, Any] | Re
             statements = connection.extract_statements(sql)
             if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
                 raise InputError("the statement is not one query", where=database.name, expected="one SELECT")
-            connection.execute(statements[0])
-            json_columns = frozenset(name for name, kind, *_ in connection.description or () if str(kind) == "JSON")
-            reader: Any = connection.to_arrow_reader(_BATCH_ROWS)
+            rows = connection.sql(statements[0])
+            columns = zip(rows.columns, rows.types, strict=True)
+            json_columns = frozenset(name for name, kind in columns if str(kind) == "JSON")
+            reader: Any = rows.to_arrow_reader(_BATCH_ROWS)
             refuse_columns(reader.schema, database.name)
             yield from arrow_rows(reader, database.name, json_columns=json_columns)
     except duckdb.Error as error:

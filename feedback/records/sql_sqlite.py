@@ -33,6 +33,7 @@ def read_sqlite(database: DatabaseUrl, sql: str) -> Iterator[dict[str, Any] | Re
         with closing(sqlite3.connect(f"file:{quote(database.database)}?mode=ro", uri=True)) as connection:
             # Bytes that are not UTF-8 pass as half surrogates, so that one bad row does not end the query.
             connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+            connection.execute("PRAGMA schema_version")  # reads the file, which opening it does not
             cursor = connection.execute(sql)
             names = _names(cursor, database)
             while rows := cursor.fetchmany(_BATCH_ROWS):
