@@ -77,7 +77,7 @@ def s3_server() -> Iterator[Callable[[str, bytes], None]]:
 
     def put(path: str, data: bytes) -> None:
         store.create_dir(path.split("/")[0])
-        with store.open_output_stream(path) as stream:
+        with store.open_output_stream(path, compression=None) as stream:
             stream.write(data)
 
     try:

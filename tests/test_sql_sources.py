@@ -330,7 +330,8 @@ def test_postgresql_rows_and_columns_without_a_form_in_json_are_refused(postgres
         read(postgresql, r"SELECT '\x00'::bytea AS b, interval '1 day' AS i, 1::money AS m, '::1'::inet AS ip, 1 AS n")
     assert str(info.value) == (
         "postgresql:postgres: JSON has no form for the columns 'b' (bytes), 'i' (interval), "
-        "'m' (an amount without its decimal point), 'ip' (inet). Leave such a column out of the query, or CAST it AS TEXT."
+        "'m' (an amount without its decimal point), 'ip' (inet). "
+        "Leave such a column out of the query, or CAST it AS TEXT."
     )
 
 

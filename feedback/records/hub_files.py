@@ -41,7 +41,7 @@ def find_hub_files(url: str) -> list[Path]:
     commit = snapshot.name
     names = _list(url, repository, commit, snapshot)
     patterns = _declared(url, declared_files(snapshot / _CARD), path)
-    if patterns is None and has_magic(path):
+    if patterns is None and has_magic(path) and path not in names:
         patterns = [path]
     if patterns is None:
         chosen = _of_path(url, names, path)
@@ -150,6 +150,8 @@ def _told(url: str) -> Iterator[None]:
 
     try:
         yield
+    except errors.LocalEntryNotFoundError as error:
+        raise _no_answer(url, error) from error
     except errors.GatedRepoError as error:
         raise InputError(
             "the dataset is gated", where=url, todo="Ask for access on its page, and set HF_TOKEN"
@@ -161,8 +163,12 @@ def _told(url: str) -> Iterator[None]:
     except errors.HFValidationError as error:
         raise UsageError("the name of the dataset is not one", where=url, received=str(error)) from error
     except (errors.HfHubHTTPError, OSError) as error:
-        raise InputError(
-            f"the hub did not answer ({str(error).splitlines()[0]})",
-            where=url,
-            todo="Check the network, HF_ENDPOINT, and HF_HUB_OFFLINE, under which only what is in the cache is read",
-        ) from error
+        raise _no_answer(url, error) from error
+
+
+def _no_answer(url: str, error: Exception) -> InputError:
+    return InputError(
+        f"the hub did not answer ({str(error).splitlines()[0]})",
+        where=url,
+        todo="Check the network, HF_ENDPOINT, and HF_HUB_OFFLINE, under which only what is in the cache is read",
+    )

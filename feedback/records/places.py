@@ -46,8 +46,11 @@ def find_files(inputs: Sequence[str | Path], *, sql: str | None = None) -> list[
     """
     found: dict[Place, Place] = {}
     for item in inputs:
+        # In the hub's cache, files of the same bytes are links to one file, and still two.
+        is_hub = _scheme_of(str(item)) == "hf"
         for place in _expand(str(item), sql):
-            found.setdefault(place.resolve() if isinstance(place, Path) else place, place)
+            key = place.resolve() if isinstance(place, Path) and not is_hub else place
+            found.setdefault(key, place)
     return list(found.values())
 
 
