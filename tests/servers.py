@@ -9,6 +9,7 @@ import re
 import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,16 +26,19 @@ COMMIT = "a" * 40
 
 
 @contextmanager
-def postgresql_server(folder: Path) -> Iterator[str]:
+def postgresql_server() -> Iterator[str]:
     """The URL of a PostgreSQL server with an empty database, whose user `thumb` has the password `s3cret`."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if shutil.which("initdb") is None else None
     initdb = shutil.which("initdb") if programs is None else str(programs[-1] / "initdb") if programs else None
     if initdb is None:
         pytest.skip("PostgreSQL is not installed: neither initdb on PATH nor /usr/lib/postgresql/*/bin")
-    user = _other_user(folder)
+    user = _other_user()
+    # Not in pytest's folder, which no other user may enter.
+    folder = Path(tempfile.mkdtemp(prefix="thumbline-postgresql-"))
     data, password = folder / "data", folder / "password"
     password.write_text("s3cret")
     if user is not None:
+        shutil.chown(folder, user)
         shutil.chown(password, user)
     options: dict[str, Any] = {} if user is None else {"user": user, "extra_groups": []}
     command = [initdb, "-D", data, "-U", "thumb", f"--pwfile={password}", "--auth=scram-sha-256", "-E", "UTF8", "-N"]
@@ -53,6 +57,7 @@ def postgresql_server(folder: Path) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait(30)
+        shutil.rmtree(folder)
 
 
 @contextmanager
@@ -154,8 +159,8 @@ def _hub_answer(repositories: dict[str, dict[str, bytes]], path: str) -> tuple[i
     return 200, {"ETag": f'"{hashlib.sha1(data).hexdigest()}"', "X-Repo-Commit": COMMIT}, data
 
 
-def _other_user(folder: Path) -> str | None:
-    """A user to run PostgreSQL as, since it refuses root; it is given `folder` and let through to it."""
+def _other_user() -> str | None:
+    """A user to run PostgreSQL as, since it refuses root; None where we are not root."""
     if os.geteuid() != 0:
         return None
     import pwd
@@ -164,10 +169,6 @@ def _other_user(folder: Path) -> str | None:
     user = next((name for name in ("postgres", "nobody") if name in known), None)
     if user is None:
         pytest.skip("PostgreSQL refuses to run as root, and there is no user postgres or nobody")
-    shutil.chown(folder, user)
-    for above in folder.parents:
-        if above.stat().st_uid == 0 and above != Path("/") and not above.stat().st_mode & 0o001:
-            above.chmod(above.stat().st_mode | 0o011)
     return user
 
 

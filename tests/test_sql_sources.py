@@ -287,9 +287,9 @@ def test_a_missing_driver_is_named_with_what_installs_it(
 
 
 @pytest.fixture(scope="module")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql() -> Iterator[str]:
     pytest.importorskip("adbc_driver_postgresql", reason="the extra sql is not installed")
-    with postgresql_server(tmp_path_factory.mktemp("postgresql")) as url:
+    with postgresql_server() as url:
         yield url
 
 
