@@ -20,6 +20,7 @@ from cli.options import (
     overwrite_option,
     ranking_option,
     set_option,
+    sql_option,
 )
 
 if TYPE_CHECKING:  # both load polars
@@ -70,6 +71,7 @@ def formats(sniffed: str | None, map_out: Path | None, as_json: bool) -> None:
 @map_option
 @join_option
 @ranking_option
+@sql_option
 @json_option
 def convert(
     inputs: tuple[str, ...],
@@ -80,6 +82,7 @@ def convert(
     map_path: Path | None,
     join: str | None,
     ranking: Ranking,
+    sql: str | None,
     as_json: bool,
 ) -> None:
     """Write the feedback of IN... in another format, file to file.
@@ -101,6 +104,7 @@ def convert(
             map_path=map_path,
             ranking=ranking,
             join=join,
+            sql=sql,
             dataset_type=dataset_type,
             progress=progress,
         )
@@ -117,6 +121,7 @@ def convert(
 @map_option
 @join_option
 @ranking_option
+@sql_option
 @click.option(
     "--json",
     "json_path",
@@ -148,6 +153,7 @@ def audit(
     map_path: Path | None,
     join: str | None,
     ranking: Ranking,
+    sql: str | None,
     json_path: str | None,
     html_path: Path | None,
     fail_on: str,
@@ -171,6 +177,7 @@ def audit(
             map_path=map_path,
             ranking=ranking,
             join=join,
+            sql=sql,
             config=config,
             progress=progress,
         )
@@ -184,6 +191,7 @@ def audit(
 @map_option
 @join_option
 @ranking_option
+@sql_option
 @click.option("-o", "--out", type=FOLDER, required=True, help="Folder of the dataset.")
 @overwrite_option
 @engine_options
@@ -195,6 +203,7 @@ def curate(
     map_path: Path | None,
     join: str | None,
     ranking: Ranking,
+    sql: str | None,
     out: Path,
     overwrite: bool,
     engine_name: str | None,
@@ -213,7 +222,7 @@ def curate(
     from cli.progress import shown_progress
     from feedback.pipeline import curate as curate_feedback
 
-    config = _curate_config(inputs, source_format, map_path, join, ranking, overrides)
+    config = _curate_config(inputs, source_format, map_path, join, ranking, sql, overrides)
     with shown_progress() as progress:
         engine = _open_engine(config, engine_name, ray_address)
         result = curate_feedback(config, out, overwrite=overwrite, engine=engine, progress=progress)
@@ -226,6 +235,7 @@ def _curate_config(
     map_path: Path | None,
     join: str | None,
     ranking: Ranking,
+    sql: str | None,
     overrides: tuple[str, ...],
 ) -> CurateConfig:
     """The config that a file holds, or the default one for files of a named format."""
@@ -237,7 +247,9 @@ def _curate_config(
         return load_curate_config(Path(inputs[0]), overrides)
     if source_format is not None:
         mapped = None if map_path is None else str(map_path)
-        return default_config(inputs, source_format, map=mapped, ranking=ranking, join=join, overrides=overrides)
+        return default_config(
+            inputs, source_format, map=mapped, ranking=ranking, join=join, sql=sql, overrides=overrides
+        )
     raise UsageError(
         "the format of the input is not named",
         where=", ".join(inputs),

@@ -24,6 +24,7 @@ import click
 
 from schemas import __version__
 from schemas.errors import ThumblineError
+from schemas.redaction import without_passwords
 
 __all__ = ["COMMANDS", "LazyGroup", "main", "run", "thumbline"]
 
@@ -116,10 +117,10 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _report_defect(error: Exception, wants_json: bool) -> int:
-    message = f"{type(error).__name__}: {error}"
+    message = without_passwords(f"{type(error).__name__}: {error}")
     _say(f"Error, and not one that was foreseen: {message}")
     if os.environ.get(TRACEBACK_VARIABLE):
-        click.echo("".join(traceback.format_exception(error)), err=True)
+        click.echo(without_passwords("".join(traceback.format_exception(error))), err=True)
     else:
         click.echo(f"Run it again with {TRACEBACK_VARIABLE}=1 to see where, and please report it.", err=True)
     return _report_json(error, message, 1, wants_json)
@@ -130,7 +131,7 @@ def _report_json(error: Exception, message: str, exit_code: int, wants_json: boo
         parts: dict[str, Any] = {"type": type(error).__name__, "message": message, "exit_code": exit_code}
         if isinstance(error, ThumblineError):
             parts |= {"what": error.what, "where": error.where, "expected": error.expected, "todo": error.todo}
-            parts["received"] = None if error.received is None else repr(error.received)
+            parts["received"] = None if error.received is None else without_passwords(repr(error.received))
         click.echo(json.dumps({"error": parts}, ensure_ascii=False, indent=2))
     return exit_code
 

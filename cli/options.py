@@ -21,6 +21,7 @@ __all__ = [
     "parse_ratio",
     "ranking_option",
     "set_option",
+    "sql_option",
 ]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -52,6 +53,11 @@ ranking_option = click.option(
     help="Where answers are ranked: best against worst, each against the next, or thumbs instead.",
     show_default=True,
 )
+sql_option = click.option(
+    "--sql",
+    metavar="QUERY",
+    help="What to read where IN is a database: postgresql://, sqlite:///FILE or duckdb:///FILE.",
+)
 
 
 def engine_options(command: Function) -> Function:
@@ -71,7 +77,7 @@ def engine_options(command: Function) -> Function:
 
 
 def inputs_argument(name: str = "inputs", *, required: bool = True) -> Callable[[Function], Function]:
-    """The argument IN...: files, globs, folders, a curated dataset, or - for standard input."""
+    """The argument IN...: files, globs, folders, a curated dataset, - for standard input, or URLs."""
     metavar = "IN..." if name == "inputs" else name.upper() + "..."
     return click.argument(name, nargs=-1, required=required, metavar=metavar)
 

@@ -21,6 +21,7 @@ from cli.options import (
     parse_ratio,
     ranking_option,
     set_option,
+    sql_option,
 )
 
 if TYPE_CHECKING:  # both load polars
@@ -38,6 +39,7 @@ MODES: Final = ("downsample", "reweight", "both")
 @map_option
 @join_option
 @ranking_option
+@sql_option
 @click.option("-o", "--out", type=FOLDER, help="Folder of the new dataset; not needed with --explain.")
 @click.option(
     "--ratio",
@@ -74,6 +76,7 @@ def rebalance(
     map_path: Path | None,
     join: str | None,
     ranking: Ranking,
+    sql: str | None,
     out: Path | None,
     ratio: tuple[float, float] | None,
     mode: str | None,
@@ -114,6 +117,7 @@ def rebalance(
             map=None if map_path is None else str(map_path),
             ranking=ranking,
             join=join,
+            sql=sql,
             seed=seed,
             overwrite=overwrite,
             progress=progress,

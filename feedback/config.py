@@ -47,7 +47,8 @@ class SourceConfig:
     """Where raw feedback lies and what it looks like.
 
     Args:
-        path: a file, a glob, a folder, or `-` for standard input; in a config file relative to that file.
+        path: a file, a glob, a folder, or `-` for standard input, in a config file relative to that file; or a URL that
+            begins with `s3://`, `hf://datasets/`, `postgresql://`, `sqlite:///` or `duckdb:///`.
         format: name of a known format, see `thumbline formats`.
         name: name of the source in every table; null takes the format's name. Part of every id, so renaming a source
             renames its rows.
@@ -57,6 +58,7 @@ class SourceConfig:
             (ranks are not read, but the answers' thumbs).
         join: a file, a glob or a folder with what the records lack, for formats that judge in one file what lies in
             another; in a config file relative to that file.
+        sql: query of which every row is a record, where `path` is the URL of a database; null elsewhere.
     """
 
     path: str
@@ -65,6 +67,7 @@ class SourceConfig:
     map: str | None = None
     ranking: Ranking = "extremes"
     join: str | None = None
+    sql: str | None = None
 
 
 @settings

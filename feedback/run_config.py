@@ -16,12 +16,12 @@ from feedback.config import CurateConfig, Ranking, SourceConfig
 from feedback.hashing import stable_id
 from feedback.ingest.rater_key import load_rater_key
 from feedback.ingest.source_files import find_source_files
+from feedback.records.places import Place, input_name, place_name, place_state, relative_input
+from feedback.records.sources import tally_of
 from schemas.manifest import SourceFile, file_sha256
 from schemas.settings import apply_overrides, load_settings, read_toml, settings_to_dict
 
 __all__ = ["default_config", "is_same_input", "load_curate_config", "plan_key", "resolved_config"]
-
-_STDIN = "-"
 
 
 def load_curate_config(path: Path, overrides: Iterable[str] = ()) -> CurateConfig:
@@ -47,24 +47,26 @@ def default_config(
     map: str | None = None,  # noqa: A002 - the same
     ranking: Ranking = "extremes",
     join: str | None = None,
+    sql: str | None = None,
     overrides: Iterable[str] = (),
 ) -> CurateConfig:
     """The config that curates `inputs` with the default settings.
 
     Args:
-        inputs: files, globs or folders of one format.
+        inputs: files, globs, folders or URLs of one format.
         format: their format.
         name: name of the source; null takes the format's.
         map: the TOML map of the format `mapped`.
         ranking: which ranked answers become pairs, for formats that rank.
         join: a file, a glob or a folder with what the records lack, for formats that judge in one file what lies in
             another.
+        sql: the query, where the inputs are databases.
         overrides: `dotted.key=value` texts.
 
     Raises:
         ConfigError: an override is not right.
     """
-    source = {"format": format, "name": name, "map": map, "ranking": ranking, "join": join}
+    source = {"format": format, "name": name, "map": map, "ranking": ranking, "join": join, "sql": sql}
     sources = [{"path": str(item), **source} for item in inputs]
     return load_settings(CurateConfig, apply_overrides({"sources": sources}, overrides), where="--set")
 
@@ -81,32 +83,32 @@ def resolved_config(config: CurateConfig) -> dict[str, Any]:
 
 
 def is_same_input(sources: Sequence[SourceConfig], known: Sequence[SourceFile]) -> bool:
-    """Whether the files of `sources` are, byte for byte, the `known` ones; what comes from a stream never is."""
-    if any(source.path == _STDIN for source in sources):
+    """Whether the files of `sources` are, byte for byte, the `known` ones; what comes from a stream never is.
+
+    Of a query it is the rows that are compared, whatever their order.
+    """
+    if any(source.path == "-" for source in sources):
         return False
-    files = _files(sources)
-    if sorted(path.name for path in files) != sorted(file.name for file in known):
+    places = _places(sources)
+    if sorted(place_name(place) for place in places) != sorted(file.name for file in known):
         return False
-    return sorted(file_sha256(path) for path in files) == sorted(file.sha256 for file in known)
+    return sorted(tally_of(place).sha256 for place in places) == sorted(file.sha256 for file in known)
 
 
 def plan_key(config: CurateConfig) -> str:
     """What an interrupted run is known by: the config, its files as they lie there now, and the key for user ids.
 
-    Files are known by place, size and time of change, since they are not read twice. A stream is never the same.
+    Files are known by place, size and time of change, since they are not read twice. A stream is never the same, nor
+    is a query of a server.
     """
     described = [json.dumps(resolved_config(config), sort_keys=True), stable_id(load_rater_key().decode())]
-    for path in _files(config.sources):
-        if str(path) == _STDIN:
-            described.append(uuid.uuid4().hex)
-        else:
-            status = path.stat()
-            described += [str(path.resolve()), str(status.st_size), str(status.st_mtime_ns)]
+    for place in _places(config.sources):
+        described += place_state(place) or (uuid.uuid4().hex,)
     return stable_id(*described)
 
 
-def _files(sources: Sequence[SourceConfig]) -> list[Path]:
-    """Every file of the sources: those with the records, then the other ones that they join, each once."""
+def _places(sources: Sequence[SourceConfig]) -> list[Place]:
+    """Every place of the sources: those with the records, then the other ones that they join, each once."""
     found = [find_source_files(source) for source in sources]
     return [*(path for files in found for path in files.read), *dict.fromkeys(path for f in found for path in f.other)]
 
@@ -114,14 +116,14 @@ def _files(sources: Sequence[SourceConfig]) -> list[Path]:
 def _relative_to(source: SourceConfig, folder: Path) -> SourceConfig:
     return replace(
         source,
-        path=source.path if source.path == _STDIN else str(folder / source.path),
+        path=relative_input(source.path, folder),
         map=None if source.map is None else str(folder / source.map),
-        join=None if source.join is None else str(folder / source.join),
+        join=None if source.join is None else relative_input(source.join, folder),
     )
 
 
 def _without_folder(source: SourceConfig) -> dict[str, Any]:
-    values: dict[str, Any] = {**settings_to_dict(source), "path": Path(source.path).name}
+    values: dict[str, Any] = {**settings_to_dict(source), "path": input_name(source.path)}
     if source.map is not None:
         path = Path(source.map)
         values["map"] = {"name": path.name, "sha256": file_sha256(path) if path.is_file() else None}

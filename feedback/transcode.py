@@ -49,6 +49,7 @@ def convert_files(
     map_path: Path | None = None,
     ranking: Ranking = "extremes",
     join: str | None = None,
+    sql: str | None = None,
     dataset_type: Literal["unpaired_preference", "preference"] | None = None,
     max_rejected_share: float = 0.2,
     progress: Progress = silent,
@@ -59,7 +60,7 @@ def convert_files(
     voted up and one voted down to the same prompt; what has no such partner is dropped and counted.
 
     Args:
-        inputs: files, globs, folders, or `-`.
+        inputs: files, globs, folders, `-`, or URLs.
         from_format: the format of the input.
         to_format: the format of the output: thumbs, trl, openai, llamafactory or axolotl.
         out: the file to write: .jsonl, .jsonl.gz, .jsonl.zst or .parquet. What its trainer wants beside it is written
@@ -67,6 +68,7 @@ def convert_files(
         map_path: the map, for the input format `mapped`.
         ranking: which ranked answers become pairs, for input formats that rank.
         join: a file, a glob or a folder with what the records lack, for input formats that join another file.
+        sql: the query, where the inputs are databases.
         dataset_type: what to write where the format takes both; null keeps what the input is.
         max_rejected_share: largest share of records that may be rejected, in [0, 1].
         progress: told about reading and writing.
@@ -84,7 +86,8 @@ def convert_files(
     check_beside(to_format, out, suffix)
     mapped = None if map_path is None else str(map_path)
     sources = [
-        SourceConfig(path=str(item), format=from_format, map=mapped, ranking=ranking, join=join) for item in inputs
+        SourceConfig(path=str(item), format=from_format, map=mapped, ranking=ranking, join=join, sql=sql)
+        for item in inputs
     ]
     with tempfile.TemporaryDirectory(prefix="thumbline-") as folder:
         raw = ingest(sources, Path(folder) / "in", max_rejected_share=max_rejected_share, progress=progress)

@@ -35,6 +35,8 @@ import copyreg
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+from schemas.redaction import without_passwords
+
 __all__ = [
     "AuditGateError",
     "CheckpointMismatchError",
@@ -66,7 +68,7 @@ __all__ = [
 
 
 class ThumblineError(Exception):
-    """Root of all errors of this project; the message is made from its parts.
+    """Root of all errors of this project; the message is made from its parts. Passwords in URLs are taken out of them.
 
     Args:
         what: what is wrong, as a clause without a full stop.
@@ -87,11 +89,11 @@ class ThumblineError(Exception):
         expected: str | None = None,
         todo: str | None = None,
     ) -> None:
-        self.what = what
-        self.where = None if where is None else str(where)
-        self.received = received
-        self.expected = expected
-        self.todo = todo
+        self.what = without_passwords(what)
+        self.where = None if where is None else without_passwords(str(where))
+        self.received = without_passwords(received) if isinstance(received, str) else received
+        self.expected = None if expected is None else without_passwords(expected)
+        self.todo = None if todo is None else without_passwords(todo)
         super().__init__(self._message())
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -100,7 +102,7 @@ class ThumblineError(Exception):
     def _message(self) -> str:
         head = self.what if self.where is None else f"{self.where}: {self.what}"
         if self.received is not None:
-            head += f": got {self.received!r}"
+            head += f": got {without_passwords(repr(self.received))}"
         if self.expected is not None:
             head += f"; expected {self.expected}"
         return f"{head}. {self.todo}." if self.todo else f"{head}."

@@ -83,7 +83,7 @@ def test_the_fields_that_decided_are_named() -> None:
 
 def test_the_format_that_fits_more_closely_comes_first() -> None:
     assert names(RECORDS["hh_rlhf"]) == ["hh_rlhf", "trl", "axolotl"]
-    assert names(RECORDS["trl"]) == ["trl"]
+    assert names(RECORDS["trl"]) == ["trl", "axolotl"]
 
 
 def test_a_label_that_no_format_knows_is_not_guessed() -> None:

@@ -17,8 +17,9 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedback.records import byte_stream, json_text
+from feedback.records import byte_stream
 from feedback.records.byte_stream import Tally
+from feedback.records.json_splitter import JsonSplitter
 from feedback.records.raw_record import RawRecord
 from feedback.records.sources import find_files, read_records
 from feedback.records.strict_json import MAX_DEPTH
@@ -82,7 +83,7 @@ def test_objects_over_several_lines_are_read_one_after_another(tmp_path: Path) -
 @settings(max_examples=60, deadline=None)
 def test_an_array_is_cut_right_wherever_a_chunk_ends(rows, chunk: int, indent: int | None, is_ascii: bool) -> None:
     text = json.dumps(rows, indent=indent, ensure_ascii=is_ascii).encode()
-    splitter = json_text._Splitter(True, 1 << 20)
+    splitter = JsonSplitter(True, 1 << 20)
     made = [raw for start in range(0, len(text), chunk) for raw, _ in splitter.feed(text[start : start + chunk])]
     assert [json.loads(raw) for raw in made] == rows
     assert splitter.is_whole
@@ -93,7 +94,7 @@ def test_an_array_is_cut_right_wherever_a_chunk_ends(rows, chunk: int, indent: i
 @settings(max_examples=40, deadline=None)
 def test_objects_are_cut_right_wherever_a_chunk_ends(rows, chunk: int) -> None:
     text = "\n".join(json.dumps(row, indent=1, ensure_ascii=False) for row in rows).encode()
-    splitter = json_text._Splitter(False, 1 << 20)
+    splitter = JsonSplitter(False, 1 << 20)
     made = [raw for start in range(0, len(text), chunk) for raw, _ in splitter.feed(text[start : start + chunk])]
     assert [json.loads(raw) for raw in made] == rows
 

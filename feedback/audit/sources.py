@@ -14,10 +14,12 @@ from feedback.audit.report import AuditReport
 from feedback.config import IngestConfig, Ranking, SourceConfig
 from feedback.curated import read_curated
 from feedback.pipeline import read_candidates
+from feedback.records.places import input_name
 from feedback.stage import CANDIDATE_TYPES
 from schemas.errors import InputError, UsageError
 from schemas.manifest import MANIFEST_NAME, Manifest
 from schemas.progress import Progress, silent
+from schemas.redaction import without_passwords
 
 __all__ = ["audit", "audit_dataset", "audit_files"]
 
@@ -32,17 +34,19 @@ def audit(
     map_path: Path | None = None,
     ranking: Ranking = "extremes",
     join: str | None = None,
+    sql: str | None = None,
     config: AuditConfig | None = None,
     progress: Progress = silent,
 ) -> AuditReport:
     """The audit of one curated dataset, or of raw files of one format.
 
     Args:
-        inputs: the folder of a dataset, or raw files, globs and folders.
+        inputs: the folder of a dataset, or raw files, globs, folders and URLs.
         source_format: the format of raw files.
         map_path: the TOML map, for the format `mapped`.
         ranking: which ranked answers become pairs, for formats that rank.
         join: a file, a glob or a folder with what the records lack, for formats that join another file.
+        sql: the query, where the inputs are databases.
         config: the thresholds; null takes the defaults.
         progress: told about every stage.
 
@@ -61,7 +65,8 @@ def audit(
         )
     mapped = None if map_path is None else str(map_path)
     sources = [
-        SourceConfig(path=str(item), format=source_format, map=mapped, ranking=ranking, join=join) for item in inputs
+        SourceConfig(path=str(item), format=source_format, map=mapped, ranking=ranking, join=join, sql=sql)
+        for item in inputs
     ]
     return audit_files(sources, config, progress=progress)
 
@@ -121,7 +126,7 @@ def audit_files(
         raw.frame,
         reports=raw.reports,
         config=config,
-        name=", ".join(dict.fromkeys(Path(source.path).name for source in sources)),
+        name=", ".join(dict.fromkeys(input_name(source.path) for source in sources)),
         kind="feedback",
         source=typed,
         raw=typed,
@@ -144,12 +149,13 @@ def _with_history(frame: pl.DataFrame, folder: Path) -> pl.DataFrame:
 
 def _as_typed(sources: Sequence[SourceConfig]) -> str:
     """The sources as they stand in a command, or a placeholder where one command cannot name them."""
-    formats = {(source.format, source.map, source.ranking, source.join) for source in sources}
+    formats = {(source.format, source.map, source.ranking, source.join, source.sql) for source in sources}
     if len(formats) != 1:
         return "RAW --from FORMAT"
-    format_name, mapped, ranking, join = formats.pop()
-    paths = " ".join(shlex.quote(source.path) for source in sources)
+    format_name, mapped, ranking, join, sql = formats.pop()
+    paths = " ".join(shlex.quote(without_passwords(source.path)) for source in sources)
     options = [f"--map {shlex.quote(mapped)}"] if mapped else []
     options += [f"--join {shlex.quote(join)}"] if join else []
     options += [f"--ranking {ranking}"] if ranking != "extremes" else []
+    options += [f"--sql {shlex.quote(sql)}"] if sql else []
     return " ".join([paths, f"--from {format_name}", *options])

@@ -148,7 +148,7 @@ def scored_format(
         kind=kind,
         summary=summary,
         label_rule=_LABEL_RULE,
-        fields=f"{fields}; a map says what the scores mean",
+        fields=f"{fields}; a map that says what the scores mean, with --map",
         keys=keys,
         parse=partial(_parse, parse=parse, known=NO_SCORES),
         join=join,

@@ -19,8 +19,9 @@ from feedback.formats.drafts import Format
 from feedback.formats.paths import find_value, parse_path
 from feedback.formats.shape import shape_of
 from feedback.formats.starting_map import starting_map
+from feedback.records.places import Place, find_files, place_name
 from feedback.records.raw_record import RawRecord
-from feedback.records.sources import find_files, read_records
+from feedback.records.sources import read_records
 from schemas.errors import InputError, OutputExistsError, RecordRejectedError, ThumblineError
 from schemas.manifest import write_last
 from schemas.reasons import RejectReason
@@ -119,7 +120,7 @@ def sniff(path: str | Path) -> Sniffed:
     """What the first records of a source look like; no more of it is read.
 
     Args:
-        path: a file, a glob or a folder, of which the first file is looked at, or `-` for standard input.
+        path: a file, a glob, a folder or a URL, of which the first file is looked at, or `-` for standard input.
 
     Raises:
         InputError: the file is missing or cannot be read.
@@ -129,8 +130,9 @@ def sniff(path: str | Path) -> Sniffed:
     records = first_records(files[0])
     values = tuple(record.value for record in records if record.value is not None)
     unreadable = Counter(str(record.reject[0]) for record in records if record.reject is not None)
-    name = "stdin" if str(files[0]) == "-" else files[0].name
-    return Sniffed(name, len(files), values, dict(sorted(unreadable.items())), tuple(find_candidates(values)))
+    return Sniffed(
+        place_name(files[0]), len(files), values, dict(sorted(unreadable.items())), tuple(find_candidates(values))
+    )
 
 
 def write_starting_map(found: Sniffed, out: Path) -> None:
@@ -153,11 +155,11 @@ def write_starting_map(found: Sniffed, out: Path) -> None:
     write_last(out, starting_map(found.values, found.file))
 
 
-def first_records(path: Path) -> list[RawRecord]:
+def first_records(place: Place) -> list[RawRecord]:
     """The first records of a file: `FIRST_RECORDS`, or fewer where they are large."""
     found: list[RawRecord] = []
     size = 0
-    for record in islice(read_records(path), FIRST_RECORDS):
+    for record in islice(read_records(place), FIRST_RECORDS):
         found.append(record)
         size += len(record.raw)
         if size >= FIRST_BYTES:

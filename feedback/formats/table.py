@@ -60,12 +60,11 @@ def markdown_table() -> str:
 
 
 def _needs(one: Format) -> str:
-    fields = one.fields if one.with_map is None else f"{one.fields}; a map, with --map"
     join = one.join
     if join is None:
-        return fields
+        return one.fields
     where = "the same file, or in another one with --join FILE" if join.is_itself else "another file, with --join FILE"
-    return f"{fields}; {join.what} from {where} (its `{join.other}` is the `{join.key}` here)"
+    return f"{one.fields}; {join.what} from {where} (its `{join.other}` is the `{join.key}` here)"
 
 
 def _written_kind(name: str) -> str:

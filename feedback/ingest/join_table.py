@@ -26,11 +26,11 @@ from feedback.engine import written_whole
 from feedback.formats.drafts import Join
 from feedback.formats.fields import reject
 from feedback.formats.paths import Steps, find_value, parse_path
-from feedback.records.byte_stream import Tally
 from feedback.records.json_columns import split_lines
 from feedback.records.json_lines import decode_lines
+from feedback.records.places import Place, place_name
 from feedback.records.raw_record import MAX_RECORD_BYTES, RawRecord
-from feedback.records.sources import read_blocks
+from feedback.records.sources import new_tally, read_blocks
 from feedback.records.text_blocks import TextBlock
 from schemas.errors import RecordRejectedError
 from schemas.manifest import SourceFile
@@ -64,7 +64,7 @@ class JoinTask:
         table: where the table goes.
     """
 
-    files: tuple[Path, ...]
+    files: tuple[Place, ...]
     format: str
     id_path: str
     table: Path
@@ -109,11 +109,11 @@ def make_join_table(task: JoinTask) -> JoinTable:
         table.executescript(_MAKE)
         table.execute("BEGIN")
         for path in task.files:
-            before, tally = made.records, Tally()
+            before, tally = made.records, new_tally(path)
             for block in read_blocks(path, tally=tally):
                 table.executemany("INSERT INTO other VALUES (?, ?)", made.rows(block))
             files.append(
-                SourceFile(path.name, f"{task.format}, joined", tally.sha256, tally.bytes, made.records - before)
+                SourceFile(place_name(path), f"{task.format}, joined", tally.sha256, tally.bytes, made.records - before)
             )
         table.execute("CREATE INDEX by_id ON other (id)")
         table.execute("COMMIT")

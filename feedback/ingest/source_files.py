@@ -14,8 +14,8 @@ from feedback.engine import Engine, StagedEngine
 from feedback.formats import FORMATS, Format
 from feedback.ingest.join_table import JoinTable, JoinTask, make_join_table
 from feedback.ingest.source_format import open_format
+from feedback.records.places import Place, find_files
 from feedback.records.raw_record import RawRecord
-from feedback.records.sources import find_files
 from feedback.records.text_blocks import BLOCK_BYTES, TextBlock
 from schemas.errors import ConfigError, InputError, UsageError
 
@@ -37,8 +37,8 @@ class SourceFiles:
         is_itself: the records find it in `read`.
     """
 
-    read: tuple[Path, ...]
-    other: tuple[Path, ...] = ()
+    read: tuple[Place, ...]
+    other: tuple[Place, ...] = ()
     is_itself: bool = False
 
 
@@ -55,7 +55,7 @@ def find_source_files(config: SourceConfig, source_format: Format | None = None)
         UsageError: standard input, which is read once, where a join would read it again.
     """
     found = source_format or open_format(config.format, config.map, config.ranking)
-    read = find_files([config.path])
+    read = find_files([config.path], sql=config.sql)
     if found.join is None:
         if config.join is not None:
             joining = ", ".join(sorted(one.name for one in FORMATS.values() if one.join is not None) or ["mapped"])
@@ -73,8 +73,8 @@ def find_source_files(config: SourceConfig, source_format: Format | None = None)
         return SourceFiles(tuple(read), is_itself=found.join.is_itself)
     _refuse_stdin(named, found)
     other = find_files([named])
-    places = {path.resolve() for path in other}
-    kept = [path for path in read if path.resolve() not in places]
+    places = {_resolved(place) for place in other}
+    kept = [place for place in read if _resolved(place) not in places]
     return SourceFiles(tuple(kept or read), tuple(other))
 
 
@@ -92,7 +92,7 @@ def join_tables(
         InputError: no record of the other file has an id.
     """
     within = engine.folder("join") if isinstance(engine, StagedEngine) else folder
-    tasks: dict[tuple[tuple[Path, ...], str], JoinTask] = {}
+    tasks: dict[tuple[tuple[Place, ...], str], JoinTask] = {}
     for one, files in sources:
         if one.join is not None and (files.other or files.is_itself):
             joined = files.other or _all_read(one, sources)
@@ -138,10 +138,14 @@ def _cut(block: TextBlock, lines: int) -> Iterator[TextBlock]:
             start, first_line = end, first_line + lines
 
 
-def _all_read(source_format: Format, sources: Sequence[tuple[Format, SourceFiles]]) -> tuple[Path, ...]:
+def _all_read(source_format: Format, sources: Sequence[tuple[Format, SourceFiles]]) -> tuple[Place, ...]:
     """The files of all sources of a format that are joined with themselves: an export in parts is one file."""
     read = (files.read for one, files in sources if one.join == source_format.join and files.is_itself)
     return tuple(dict.fromkeys(path for paths in read for path in paths))
+
+
+def _resolved(place: Place) -> Place:
+    return place.resolve() if isinstance(place, Path) else place
 
 
 def _refuse_stdin(path: str, source_format: Format) -> None:

@@ -30,8 +30,10 @@ from feedback.ingest.rater_key import load_rater_key
 from feedback.ingest.source_files import find_source_files, join_tables, smaller_blocks
 from feedback.ingest.source_format import open_format
 from feedback.near import SketchFile, preload
-from feedback.records.byte_stream import Tally, open_bytes
-from feedback.records.sources import read_blocks
+from feedback.records.byte_stream import Tally
+from feedback.records.places import place_name, place_size
+from feedback.records.queries import RowTally
+from feedback.records.sources import new_tally, read_blocks, tally_of
 from schemas.errors import OutputExistsError, TooManyRejectedError
 from schemas.manifest import SourceFile
 from schemas.progress import Advance, Progress, silent
@@ -176,13 +178,13 @@ class _Reader:
         self._sketch = sketch
         self._key = key
         self._files = [(source, path) for source in sources for path in source.files.read]
-        self._tallies: list[Tally] = []
+        self._tallies: list[Tally | RowTally] = []
 
     def tasks(self, advance: Advance) -> Iterator[BlockTask]:
         """The blocks, read one after another."""
         number = 0
         for owner, (source, path) in enumerate(self._files):
-            self._tallies.append(Tally(advance))
+            self._tallies.append(new_tally(path, advance))
             blocks = read_blocks(path, tally=self._tallies[owner])
             if source.table is not None:
                 blocks = smaller_blocks(blocks, source.table)
@@ -206,12 +208,12 @@ class _Reader:
     def source_files(self, results: Sequence[BlockResult], advance: Advance) -> list[SourceFile]:
         """What was read of each file; where the stage was complete before, the files are read again for it."""
         if not self._tallies:
-            self._tallies = [_tally(path, advance) for _, path in self._files]
+            self._tallies = [tally_of(path, advance) for _, path in self._files]
         records = Counter[int]()
         for result in results:
             records[result.owner] += result.records
         read = [
-            SourceFile(_name(path), source.format.name, tally.sha256, tally.bytes, records[owner])
+            SourceFile(place_name(path), source.format.name, tally.sha256, tally.bytes, records[owner])
             for owner, ((source, path), tally) in enumerate(zip(self._files, self._tallies, strict=True))
         ]
         other = [source.table.files for source in self._sources if source.table is not None and source.files.other]
@@ -222,25 +224,14 @@ class _Reader:
         return [result for result in results if self._files[result.owner][0] is source]
 
 
-def _tally(path: Path, advance: Advance) -> Tally:
-    tally = Tally(advance)
-    with open_bytes(path, tally) as stream:
-        while stream.read(1 << 20):
-            pass
-    return tally
-
-
-def _name(path: Path) -> str:
-    return "stdin" if str(path) == "-" else path.name
-
-
 def _tables(folder: Path, name: str) -> tuple[Path, ...]:
     return tuple(sorted(folder.glob(f"{name}-[0-9]*.*")))
 
 
 def _size(sources: Sequence[_Source]) -> int | None:
-    paths = [path for source in sources for path in source.files.read]
-    return sum(path.stat().st_size for path in paths) if all(path.is_file() for path in paths) else None
+    sizes = [place_size(path) for source in sources for path in source.files.read]
+    known = [size for size in sizes if size is not None]
+    return sum(known) if len(known) == len(sizes) else None
 
 
 def _refuse_wrong_formats(sources: Sequence[_Source], reader: _Reader, results: Sequence[BlockResult]) -> None:

@@ -125,6 +125,7 @@ def rebalance_dataset(
     map: str | None = None,  # noqa: A002 - the same
     ranking: Literal["extremes", "neighbours", "off"] = "extremes",
     join: str | None = None,
+    sql: str | None = None,
     seed: int = 0,
     export_config: ExportConfig | None = None,
     overwrite: bool = False,
@@ -143,6 +144,7 @@ def rebalance_dataset(
         map: the TOML map of the format `mapped`.
         ranking: which ranked answers become pairs, for formats that rank.
         join: a file, a glob or a folder with what the records lack, for formats that join another file.
+        sql: the query, where the inputs are databases.
         seed: decides which rows are left out.
         export_config: the shape on disk.
         overwrite: replace another dataset that is there.
@@ -162,7 +164,9 @@ def rebalance_dataset(
             where=", ".join(str(item) for item in inputs),
             todo="Name the format of the raw files with --from, see `thumbline formats`",
         )
-    sources = tuple(SourceConfig(path=str(item), format=format, map=map, ranking=ranking, join=join) for item in inputs)
+    sources = tuple(
+        SourceConfig(path=str(item), format=format, map=map, ranking=ranking, join=join, sql=sql) for item in inputs
+    )
     plain = CurateConfig(sources=sources, seed=seed, rebalance=config, export=export_config)
     only = replace(
         plain,

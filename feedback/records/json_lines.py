@@ -2,8 +2,8 @@
 
 msgspec reads what `strict_json` reads, with four differences: it keeps the last of two equal keys, nests without a
 limit of ours, takes whole numbers of any length, and says less about what is wrong. So a line whose keys, counted in
-its bytes, are not as many as in its value, one with many brackets or a long number, and one that msgspec refuses are
-decoded again by `strict_json`, which has the last word.
+its bytes, are not as many as in its value, a deep one, one with a long number, and one that msgspec refuses are decoded
+again by `strict_json`, which has the last word.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from feedback.records.strict_json import MAX_DEPTH, MAX_DIGITS, decode_object
 from schemas.errors import RecordRejectedError
 
-__all__ = ["decode_lines", "long_numbers"]
+__all__ = ["decode_lines", "decode_texts", "long_numbers"]
 
 _DECODE: Final = msgspec.json.Decoder().decode
 _DECODE_LINES: Final = msgspec.json.Decoder().decode_lines
@@ -45,14 +45,33 @@ def decode_lines(lines: Sequence[bytes]) -> tuple[list[dict[str, Any] | None], d
     values = _decode_aligned(text, signs, ends)
     if values is None:
         values = [_decode_or_none(line) for line in lines]
+    return values, _decode_strictly(lines, _suspects(signs, ends, values), values)
+
+
+def decode_texts(texts: Sequence[bytes]) -> tuple[list[dict[str, Any] | None], dict[int, tuple[str, str]]]:
+    r"""What `decode_lines` gives, of texts that may each span lines.
+
+    >>> decode_texts([b'{"a":\n1}'])
+    ([{'a': 1}], {})
+    """
+    values = [_decode_or_none(text) for text in texts]
+    # Between values a line end is white space; within a text it is an error, which decoding has seen.
+    signs = np.frombuffer(b"\n".join([*(text.replace(b"\n", b" ") for text in texts), b""]), dtype=np.uint8)
+    return values, _decode_strictly(texts, _suspects(signs, np.flatnonzero(signs == _NEWLINE), values), values)
+
+
+def _decode_strictly(
+    texts: Sequence[bytes], places: Sequence[int], values: list[dict[str, Any] | None]
+) -> dict[int, tuple[str, str]]:
+    """Decode those of `texts` that `strict_json` must see into `values`; reason and detail of what it refuses."""
     rejects: dict[int, tuple[str, str]] = {}
-    for place in _suspects(signs, ends, values):
+    for place in places:
         try:
-            values[place] = decode_object(lines[place])
+            values[place] = decode_object(texts[place])
         except RecordRejectedError as error:
             values[place] = None
             rejects[place] = (error.reason, error.detail)
-    return values, rejects
+    return rejects
 
 
 def _decode_aligned(text: bytes, signs: NDArray[np.uint8], ends: NDArray[np.int64]) -> list[Any] | None:
@@ -80,7 +99,7 @@ def _decode_or_none(line: bytes) -> Any:
 def _suspects(signs: NDArray[np.uint8], ends: NDArray[np.int64], values: list[Any]) -> list[int]:
     """Places of the lines that `strict_json` must see."""
     keys, brackets = _count_signs(signs, ends)
-    is_odd = (brackets > MAX_DEPTH) | long_numbers(signs, ends)
+    is_odd = _too_deep(signs, ends, brackets) | long_numbers(signs, ends)
     named = np.fromiter((len(value) if type(value) is dict else -1 for value in values), np.int64, len(values))
     unlike = np.flatnonzero((keys != named) | is_odd)
     # Keys of inner objects count too; only their sum tells whether one is there twice.
@@ -109,6 +128,19 @@ def _count_signs(signs: NDArray[np.uint8], ends: NDArray[np.int64]) -> tuple[NDA
     at_key = at[((signs[at] == _QUOTE) & ~is_escaped) | _SPACES[signs[at]]]
     at_bracket = np.flatnonzero((signs | 0x20) == _OPEN)
     return _per_line(at_key, ends), _per_line(at_bracket, ends)
+
+
+def _too_deep(signs: NDArray[np.uint8], ends: NDArray[np.int64], brackets: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether a line nests deeper than `strict_json` takes; only those with so many brackets are looked at."""
+    found = brackets > MAX_DEPTH
+    places = np.flatnonzero(found)
+    if len(places):
+        from feedback.records.json_scan import measure_depths  # loads numba
+
+        depths = np.empty(len(places), dtype=np.int64)
+        measure_depths(signs, np.concatenate((np.zeros(1, np.int64), ends + 1))[places], ends[places], depths)
+        found[places] = depths > MAX_DEPTH
+    return found
 
 
 def long_numbers(signs: NDArray[np.uint8], ends: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -38,6 +38,10 @@ class TextBlock:
     first_line: int
     data: bytes | memoryview
 
+    def lines(self) -> list[bytes]:
+        """Every line, without its line end."""
+        return bytes(self.data).split(b"\n")[:-1]
+
     def __reduce__(self) -> tuple[Any, ...]:
         """As another process gets it: with the bytes themselves."""
         return TextBlock, (self.file, self.first_line, bytes(self.data))

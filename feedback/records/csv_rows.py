@@ -1,31 +1,20 @@
-"""Records of CSV and Parquet files.
-
-A CSV cell is text, and an empty one is null. A Parquet row is JSON values; its raw form is the row as JSON.
-"""
+"""Records of CSV and TSV files: a cell is text, and an empty one is null."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
-import math
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date, datetime
-from pathlib import Path
-from typing import Any, Final
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import Final
 
 from feedback.records.byte_stream import ByteStream
 from feedback.records.raw_record import RawRecord, too_large_record
-from schemas.errors import CorruptionError, InputError
+from schemas.errors import InputError
 from schemas.reasons import RejectReason
 
-__all__ = ["read_csv", "read_parquet"]
+__all__ = ["read_csv"]
 
-_BATCH_ROWS: Final = 1024
 _DELIMITERS: Final = ",;\t"
 
 
@@ -64,31 +53,6 @@ def read_csv(stream: io.BufferedReader, source: ByteStream, file: str, max_bytes
     if source.is_truncated:
         detail = f"the compressed stream is cut off after {source.position:,} bytes of content"
         yield RawRecord(file, lines.number + 1, b"", None, (RejectReason.TRUNCATED, detail))
-
-
-def read_parquet(path: Path, file: str) -> Iterator[RawRecord]:
-    """A record for each row of the Parquet file `path`.
-
-    Args:
-        path: the file.
-        file: name for the records.
-
-    Raises:
-        CorruptionError: the file is not whole, or its bytes are damaged.
-    """
-    number = 0
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as table:
-            for batch in table.iter_batches(_BATCH_ROWS):
-                for row in _rows(batch):
-                    number += 1
-                    yield _parquet_record(file, number, row)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise CorruptionError(
-            f"the Parquet file cannot be read ({str(error).splitlines()[0]})",
-            where=f"{file} after row {number:,}",
-            todo="Restore the file or write it again",
-        ) from error
 
 
 class _Lines:
@@ -170,36 +134,3 @@ def _broken_row(lines: _Lines, source: ByteStream, file: str, line: int, error: 
         detail = f"the file ends within a quoted cell after {source.position:,} bytes of content"
         return RawRecord(file, line, raw, None, (RejectReason.TRUNCATED, detail))
     return RawRecord(file, line, raw, None, (RejectReason.RULE_VIOLATION, f"the row is not CSV ({error})"))
-
-
-def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | None]:
-    try:
-        yield from batch.to_pylist()
-    except UnicodeDecodeError:
-        for place in range(batch.num_rows):
-            try:
-                yield batch.slice(place, 1).to_pylist()[0]
-            except UnicodeDecodeError:
-                yield None
-
-
-def _parquet_record(file: str, number: int, row: dict[str, Any] | None) -> RawRecord:
-    if row is None:
-        return RawRecord(file, number, b"", None, (RejectReason.INVALID_UTF8, "a text of the row is not UTF-8"))
-    raw = json.dumps(row, ensure_ascii=False, default=_as_json).encode("utf-8", "surrogatepass")
-    if (b"NaN" in raw or b"Infinity" in raw) and _has_non_finite(row):
-        detail = "a number of the row is NaN or infinite"
-        return RawRecord(file, number, raw, None, (RejectReason.NON_FINITE_NUMBER, detail))
-    return RawRecord(file, number, raw, row)
-
-
-def _as_json(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime | date) else str(value)
-
-
-def _has_non_finite(value: Any) -> bool:
-    if isinstance(value, dict):
-        return any(map(_has_non_finite, value.values()))
-    if isinstance(value, list):
-        return any(map(_has_non_finite, value))
-    return isinstance(value, float) and not math.isfinite(value)

@@ -1,0 +1,62 @@
+"""Which names are those of data files: in a folder, in an object store, in a repository."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+from typing import Final
+
+from schemas.manifest import MANIFEST_NAME
+
+__all__ = ["SUFFIXES", "data_names", "matches_glob", "plain_suffix"]
+
+SUFFIXES: Final = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather")
+"""What is read of a folder, also with `.gz` or `.zst` behind it."""
+
+_DATA: Final = "data/"
+
+
+def data_names(names: Iterable[str]) -> list[str]:
+    """Those of the names in a folder that are data files, sorted; of a curated dataset only its shards.
+
+    >>> data_names(["b.csv", "a/c.jsonl.gz", ".cache/d.json", "README.md"])
+    ['a/c.jsonl.gz', 'b.csv']
+
+    Args:
+        names: paths of files relative to the folder, with `/`.
+    """
+    known = sorted(names, key=lambda name: PurePosixPath(name).parts)
+    if MANIFEST_NAME in known and any(name.startswith(_DATA) for name in known):
+        known = [name for name in known if name.startswith(_DATA)]
+    return [name for name in known if plain_suffix(name) in SUFFIXES and not _is_hidden(name)]
+
+
+def plain_suffix(name: str) -> str:
+    """The suffix of a name without that of its compression, in lower case.
+
+    >>> plain_suffix("votes.CSV.gz")
+    '.csv'
+    """
+    return PurePosixPath(name.lower().removesuffix(".gz").removesuffix(".zst")).suffix
+
+
+def matches_glob(name: str, pattern: str) -> bool:
+    """Whether a path matches a glob, in which `*` stays within a folder and `**` does not.
+
+    >>> [matches_glob(name, "logs/**/*.csv") for name in ("logs/a.csv", "logs/x/y/a.csv", "a.csv")]
+    [True, True, False]
+    """
+    return _matches(name.split("/"), pattern.split("/"))
+
+
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return any(_matches(parts[start:], pattern[1:]) for start in range(len(parts) + 1))
+    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in PurePosixPath(name).parts)
