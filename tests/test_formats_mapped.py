@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from feedback.formats import Draft, mapped, mapped_format
+from feedback.formats import Draft, mapped
+from feedback.formats.mapped import mapped_format
 from feedback.formats.paths import find_value, parse_path
 from feedback.records.sources import read_records
 from schemas.errors import ConfigError, InputNotFoundError, RecordRejectedError, UnknownChoiceError

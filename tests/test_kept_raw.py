@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from feedback.config import SourceConfig
-from feedback.formats import Format, find_format, mapped_format
+from feedback.formats import Format, find_format
 from feedback.formats.drafts import Join
+from feedback.formats.mapped import mapped_format
 from feedback.ingest import ingest
 from feedback.ingest.kept_raw import CUT, is_contact_key, kept_raw
 from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE, rater_key

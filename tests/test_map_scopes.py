@@ -9,7 +9,8 @@ import pytest
 
 from feedback.config import SourceConfig
 from feedback.engine import read_rows
-from feedback.formats import EventDraft, mapped_format
+from feedback.formats import EventDraft
+from feedback.formats.mapped import mapped_format
 from feedback.formats.paths import find_value, parse_path, path_text
 from feedback.ingest import ingest
 from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE
