@@ -117,3 +117,8 @@ def test_the_table_says_what_can_be_written() -> None:
             name in FORMATS,
         )
         assert row.needs.startswith(FORMATS[name].fields)
+
+
+def test_the_readme_names_every_format() -> None:
+    listed = (Path(__file__).parents[1] / "README.md").read_text("utf-8").split("| kind | formats |")[1].split("\n\n")[0]
+    assert re.findall(r"`(\w+)`", listed) == list(FORMATS)
