@@ -90,8 +90,9 @@ def convert(
     Nothing is curated: every row that can be read, and expressed in the new format, is written. A pair becomes two
     labelled rows where labels are wanted, an answer up and one down to the same prompt a pair where pairs are wanted.
     """
+    from cli.json_output import print_json
     from cli.progress import shown_progress
-    from cli.render import print_json, print_next, show, waterfall
+    from cli.render import print_next, show, waterfall
     from feedback.formats.trainer_files import next_command
     from feedback.transcode import convert_files
 

@@ -13,12 +13,14 @@ __all__ = ["show_dataset"]
 
 def show_dataset(result: CurateResult, as_json: bool) -> None:
     """Print what a command made: the waterfall, the notes, where it lies and what to do next; or all of it as JSON."""
-    from cli.render import print_json, print_next, show, waterfall
-
     manifest = result.manifest
     if as_json:
+        from cli.json_output import print_json
+
         print_json({"out": str(result.folder), "was_done": result.was_done, "manifest": manifest.to_dict()})
         return
+    from cli.render import print_next, show, waterfall
+
     if result.was_done:
         show("This very dataset is there already; nothing was done.")
     ratio = manifest.ratio

@@ -8,7 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from cli.render import print_json, print_next, show, table_of
+from cli.json_output import print_json
+from cli.render import print_next, show, table_of
 
 if TYPE_CHECKING:  # both load polars
     from feedback.formats.sniff import Candidate, Sniffed

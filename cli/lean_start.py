@@ -1,6 +1,6 @@
 """A quick start for commands of curation: what they need is loaded beside other work, what they do not need is not.
 
-numba looks for scipy and coverage, pyarrow for pandas, and each loads them where they are installed, though nothing
+numba looks for scipy, coverage, cffi and yaml, pyarrow for pandas, and each loads what is installed, though nothing
 here uses them: together half a second. All this concerns the whole process, so it is done for a command only, never for
 a program that imports `feedback`.
 """
@@ -19,7 +19,7 @@ from typing import Final
 
 __all__ = ["start_lean"]
 
-_NOT_NEEDED: Final = ("coverage", "pandas", "scipy")
+_NOT_NEEDED: Final = ("cffi", "coverage", "pandas", "scipy", "yaml")
 _CONTAINERS: Final = 400_000
 """Containers made before garbage in cycles is looked for: a block of ten thousand records makes more than the 700 that
 Python takes, and no cycles."""

@@ -24,8 +24,9 @@ def demo(out: Path, steps: int, model: str | None, data: Path | None, as_json: b
     A few minutes on two CPU cores. The same command goes on with a demo that was stopped, and shows the results of a
     finished one at once.
     """
+    from cli.json_output import print_json
     from cli.progress import shown_progress
-    from cli.render import page, print_json, print_next, show
+    from cli.render import page, print_next, show
     from cli.workflows.demo import DEMO_MODEL, run_demo
     from cli.workflows.results import results_sections
 

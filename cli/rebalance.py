@@ -142,7 +142,8 @@ def _show_explanation(
     explanation: RebalanceExplanation, result: CurateResult | None, dropped_path: Path | None, as_json: bool
 ) -> None:
     from cli.explanation import explanation_page
-    from cli.render import print_json, show
+    from cli.json_output import print_json
+    from cli.render import show
 
     where = [str(path) for path in explanation.files] if result is not None else []
     where = [str(dropped_path)] if dropped_path is not None else where

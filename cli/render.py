@@ -1,17 +1,15 @@
-"""What commands print on stdout: JSON for machines, tables for people, and text of strangers made harmless.
+"""What commands print on stdout for people: tables, and text of strangers made harmless.
 
 Tables fit into 80 columns and need no colour to be understood.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final
 
-import click
 from rich import box
 from rich.console import Console, RenderableType
 from rich.table import Table
@@ -22,7 +20,7 @@ if TYPE_CHECKING:  # the audit loads polars
     from cli.workflows.results import Section
     from feedback.audit.report import AuditReport, Metric
 
-__all__ = ["audit_page", "clean", "page", "print_json", "print_next", "shorten", "show", "table_of", "waterfall"]
+__all__ = ["audit_page", "clean", "page", "print_next", "shorten", "show", "table_of", "waterfall"]
 
 PAGE_COLUMNS: Final = 100
 _ESCAPE: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
@@ -53,11 +51,6 @@ def shorten(text: str, width: int) -> str:
     """
     line = " ".join(clean(text).split())
     return line if len(line) <= width else line[: width - 1] + "…"
-
-
-def print_json(value: Mapping[str, Any]) -> None:
-    """Print one JSON object."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True))
 
 
 def show(*parts: RenderableType) -> None:

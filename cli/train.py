@@ -95,7 +95,8 @@ def _read_call(source: str) -> dict[str, Any]:
 
 
 def _show_run(card: RunCard, dataset: Path, out: Path, as_json: bool) -> None:
-    from cli.render import print_json, print_next, show
+    from cli.json_output import print_json
+    from cli.render import print_next, show
 
     if as_json:
         print_json({"out": str(out), "run_card": card.to_dict()})
@@ -182,7 +183,8 @@ def _read_questions(path: Path) -> list[str]:
 
 
 def _show_evaluation(result: Mapping[str, Any], as_json: bool) -> None:
-    from cli.render import print_json, show, table_of
+    from cli.json_output import print_json
+    from cli.render import show, table_of
 
     if as_json:
         print_json(result)

@@ -120,5 +120,7 @@ def test_the_table_says_what_can_be_written() -> None:
 
 
 def test_the_readme_names_every_format() -> None:
-    listed = (Path(__file__).parents[1] / "README.md").read_text("utf-8").split("| kind | formats |")[1].split("\n\n")[0]
+    listed = (
+        (Path(__file__).parents[1] / "README.md").read_text("utf-8").split("| kind | formats |")[1].split("\n\n")[0]
+    )
     assert re.findall(r"`(\w+)`", listed) == list(FORMATS)
