@@ -12,7 +12,7 @@ from cli.json_output import print_json
 from cli.render import print_next, show, table_of
 
 if TYPE_CHECKING:  # both load polars
-    from feedback.formats.sniff import Candidate, Sniffed
+    from feedback.formats.sniffing.sniff import Candidate, Sniffed
 
 __all__ = ["show_formats", "show_sniffed"]
 
@@ -39,7 +39,7 @@ def show_sniffed(path: str, map_out: Path | None, as_json: bool) -> None:
         InputError: the file is missing or cannot be read, or holds no record to make a map from.
         OutputExistsError: the map is there already.
     """
-    from feedback.formats.sniff import sniff, write_starting_map
+    from feedback.formats.sniffing.sniff import sniff, write_starting_map
 
     found = sniff(path)
     if map_out is not None:

@@ -106,7 +106,7 @@ def content(column: str) -> pl.Expr:
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     """Row groups of seven rows, and text files read a row group at a time."""
     monkeypatch.setattr(export_plan, "_GROUP_ROWS", 7)
-    monkeypatch.setattr(export_texts, "_CHUNK_BYTES", 1)
+    monkeypatch.setattr(export_texts, "_MOST_CHUNK", 1)
 
 
 def test_shards_have_the_columns_of_the_table_and_the_texts_of_their_rows(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from feedback.formats import FORMATS, map_config
+from feedback.formats import FORMATS
+from feedback.formats.mapping import map_config
 from feedback.formats.table import format_rows, markdown_table
 from feedback.formats.writers import WRITERS
 from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from feedback.formats import FORMATS, EventDraft
-from feedback.formats.attributes import find_attribute, plain_attributes
 from feedback.formats.drafts import Join
+from feedback.formats.parts.attributes import find_attribute, plain_attributes
 from schemas.reasons import RejectReason
 from tests.format_records import bot, user
 from tests.scored import draft, ignored, reason_of, rejection

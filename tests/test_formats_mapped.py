@@ -15,7 +15,7 @@ import pytest
 
 from feedback.formats import Draft, mapped
 from feedback.formats.mapped import mapped_format
-from feedback.formats.paths import find_value, parse_path
+from feedback.formats.mapping.paths import find_value, parse_path
 from feedback.records.sources import read_records
 from schemas.errors import ConfigError, InputNotFoundError, RecordRejectedError, UnknownChoiceError
 from schemas.reasons import RejectReason

@@ -11,7 +11,7 @@ from feedback.config import SourceConfig
 from feedback.engine import read_rows
 from feedback.formats import EventDraft
 from feedback.formats.mapped import mapped_format
-from feedback.formats.paths import find_value, parse_path, path_text
+from feedback.formats.mapping.paths import find_value, parse_path, path_text
 from feedback.ingest import ingest
 from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE
 from schemas.errors import ConfigError, RecordRejectedError, UnknownChoiceError

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from feedback.formats import FORMATS, EventDraft, IgnoredDraft, PairDraft, score_map
-from feedback.formats.score_map import ScoreMap, read_score_map
+from feedback.formats import FORMATS, EventDraft, IgnoredDraft, PairDraft
+from feedback.formats.mapping import score_map
+from feedback.formats.mapping.score_map import ScoreMap, read_score_map
 from feedback.ingest.source_format import open_format
 from schemas.errors import ConfigError, InputNotFoundError, RecordRejectedError, UnknownChoiceError
 from schemas.reasons import RejectReason

@@ -16,10 +16,10 @@ import pytest
 from cli.main import run
 from feedback.formats import FORMATS
 from feedback.formats.drafts import Format, Join
-from feedback.formats.fields import need, optional_text
-from feedback.formats.shape import is_personal, shape_of
-from feedback.formats.sniff import FIRST_RECORDS, find_candidates, sniff
-from feedback.formats.starting_map import starting_map
+from feedback.formats.parts.fields import need, optional_text
+from feedback.formats.sniffing.shape import is_personal, shape_of
+from feedback.formats.sniffing.sniff import FIRST_RECORDS, find_candidates, sniff
+from feedback.formats.sniffing.starting_map import starting_map
 from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE
 from schemas.errors import InputError, InputNotFoundError, OutputExistsError
 from tests.format_records import bot, user, webui
@@ -109,7 +109,7 @@ def test_a_format_with_marks_is_known_by_them(monkeypatch: pytest.MonkeyPatch) -
     )
 
     def with_format(one: Format) -> None:
-        monkeypatch.setattr("feedback.formats.sniff.FORMATS", {**FORMATS, one.name: one})
+        monkeypatch.setattr("feedback.formats.sniffing.sniff.FORMATS", {**FORMATS, one.name: one})
 
     record = {"ref": "t", "value": 1, "a": 1, "b": 2, "c": 3}
     with_format(scores)
@@ -130,7 +130,7 @@ def test_reading_does_not_change_what_a_format_sees(monkeypatch: pytest.MonkeyPa
         seen.append(record)
         yield from ()
 
-    monkeypatch.setattr("feedback.formats.sniff.FORMATS", {"x": replace(FORMATS["thumbs"], parse=parse)})
+    monkeypatch.setattr("feedback.formats.sniffing.sniff.FORMATS", {"x": replace(FORMATS["thumbs"], parse=parse)})
     record = {"text": "a", "inner": {"deep": {"list": [{}]}}}
     find_candidates([record])
     assert seen == [record]
@@ -166,7 +166,7 @@ def test_only_the_first_records_of_any_source_are_read(kind: str, in_folder: Pat
 
 
 def test_large_records_end_the_reading_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("feedback.formats.sniff.FIRST_BYTES", 100)
+    monkeypatch.setattr("feedback.formats.sniffing.sniff.FIRST_BYTES", 100)
     assert len(sniff(write("in.jsonl", *[{"text": "x" * 60}] * 9)).values) == 2
 
 
@@ -315,7 +315,7 @@ def test_a_starting_map_shows_no_text_and_survives_strange_keys() -> None:
 def test_a_map_is_not_written_over_a_file_nor_made_from_nothing() -> None:
     write("in.jsonl", *FLAT)
     Path("map.toml").write_text("mine", "utf-8")
-    from feedback.formats.sniff import write_starting_map
+    from feedback.formats.sniffing.sniff import write_starting_map
 
     with pytest.raises(OutputExistsError, match="the map is there already"):
         write_starting_map(sniff("in.jsonl"), Path("map.toml"))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedback.formats.trace_texts import read_exchange, read_turns
+from feedback.formats.parts.trace_texts import read_exchange, read_turns
 from schemas.errors import RecordRejectedError
 from schemas.reasons import RejectReason
 from tests.format_records import bot, user

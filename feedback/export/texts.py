@@ -25,7 +25,9 @@ __all__ = ["TEXT_COLUMNS", "TextChunk", "find_texts", "id_keys", "read_texts"]
 TEXT_COLUMNS: Final = ("prompt", "completion", "tools")
 """What a chunk of texts gives; `tools` only where a row has some."""
 
-_CHUNK_BYTES: Final = 16_000_000
+_LEAST_CHUNK, _MOST_CHUNK = 16_000_000, 64_000_000
+_CHUNKS: Final = 64
+"""Every chunk adds a piece to each row group, so there are not many more than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +150,13 @@ def _chunks(table: TextTable, found: pl.DataFrame) -> Iterator[TextChunk]:
     rows = found["row"].cast(pl.Int64).to_numpy(writable=True)
     pieces: list[TextPiece] = []
     first = start = base = 0
-    for piece in text_pieces(table.paths):
+    all_pieces = list(text_pieces(table.paths))
+    limit = min(max(sum(one.size for one in all_pieces) // _CHUNKS, _LEAST_CHUNK), _MOST_CHUNK)
+    for piece in all_pieces:
         until = int(np.searchsorted(rows, piece.first + piece.rows))
         if until == start:
             continue
-        if pieces and sum(one.size for one in pieces) + piece.size > _CHUNK_BYTES:
+        if pieces and sum(one.size for one in pieces) + piece.size > limit:
             yield _chunk(table, found[first:start], rows[first:start], pieces)
             pieces, first, base = [], start, 0
         rows[start:until] += base - piece.first

@@ -21,9 +21,9 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any, Final
 
-from feedback.formats.cells import list_cell
 from feedback.formats.drafts import Format, PairDraft
-from feedback.formats.fields import (
+from feedback.formats.parts.cells import list_cell
+from feedback.formats.parts.fields import (
     need,
     optional_id,
     optional_number,
@@ -32,7 +32,7 @@ from feedback.formats.fields import (
     reject,
     shown,
 )
-from feedback.formats.turns import read_messages, read_text, split_shared_prompt
+from feedback.formats.parts.turns import read_messages, read_text, split_shared_prompt
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 

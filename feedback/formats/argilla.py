@@ -19,10 +19,10 @@ from itertools import product
 from typing import Any, Final
 
 from feedback.formats.drafts import Draft, IgnoredDraft
-from feedback.formats.fields import need, optional_id, optional_number, reject, shown
-from feedback.formats.score_map import ScoreMap, ScoreRule
-from feedback.formats.scores import Score, Subject, known_word, pair_of, score_drafts, scored_format
-from feedback.formats.trace_texts import read_turns
+from feedback.formats.mapping.score_map import ScoreMap, ScoreRule
+from feedback.formats.mapping.scores import Score, Subject, known_word, pair_of, score_drafts, scored_format
+from feedback.formats.parts.fields import need, optional_id, optional_number, reject, shown
+from feedback.formats.parts.trace_texts import read_turns
 from schemas.reasons import RejectReason
 
 __all__ = ["ARGILLA"]

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from feedback.formats.drafts import Draft, EventDraft, Format, Join
-from feedback.formats.fields import (
+from feedback.formats.parts.fields import (
     need,
     need_list,
     optional_bool,
@@ -31,9 +31,9 @@ from feedback.formats.fields import (
     reject,
     shown,
 )
-from feedback.formats.joined import joined_records, unjudged
-from feedback.formats.threads import split_rated
-from feedback.formats.turns import read_messages
+from feedback.formats.parts.joined import joined_records, unjudged
+from feedback.formats.parts.threads import split_rated
+from feedback.formats.parts.turns import read_messages
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from feedback.formats.drafts import Draft, EventDraft, Format, Join
-from feedback.formats.fields import (
+from feedback.formats.parts.fields import (
     json_value,
     need,
     need_object,
@@ -35,8 +35,8 @@ from feedback.formats.fields import (
     reject,
     shown,
 )
-from feedback.formats.joined import joined_record
-from feedback.formats.threads import read_thread, split_rated
+from feedback.formats.parts.joined import joined_record
+from feedback.formats.parts.threads import read_thread, split_rated
 from schemas.errors import RecordRejectedError
 from schemas.messages import Message
 from schemas.reasons import RejectReason

@@ -164,8 +164,8 @@ class Format:
         plain: the fields of its plain records, if it has any.
         rankings: what parses a record under each value of the setting `ranking`, for formats that rank answers.
         join: what its records need from another file, where judgements and texts are exported apart.
-        marks: dotted paths that every record has, and together no record of another format. `feedback.formats.sniff`
-            knows a format without them by what its `parse` accepts.
+        marks: dotted paths that every record has, and together no record of another format. A format without them is
+            known by what its `parse` accepts, see `feedback.formats.sniffing`.
         with_map: the format as a map makes it, by the map's path, for formats that need one.
         user_keys: keys, at any depth, whose value says who somebody is. Quarantine keeps keyed hashes in their place;
             network addresses, e-mail addresses and telephone numbers it never keeps, whatever the format.

@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from feedback.formats.drafts import Draft, EventDraft, Format, PairDraft
-from feedback.formats.fields import (
+from feedback.formats.parts.fields import (
     need,
     need_list,
     need_object,
@@ -34,9 +34,9 @@ from feedback.formats.fields import (
     reject,
     shown,
 )
-from feedback.formats.joined import unjudged
-from feedback.formats.threads import split_rated
-from feedback.formats.turns import read_messages, split_shared_prompt
+from feedback.formats.parts.joined import unjudged
+from feedback.formats.parts.threads import split_rated
+from feedback.formats.parts.turns import read_messages, split_shared_prompt
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 

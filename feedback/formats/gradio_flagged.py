@@ -25,9 +25,9 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from feedback.formats.drafts import Draft, EventDraft, Format
-from feedback.formats.fields import json_value, need, optional_object, optional_time, reject, shown
-from feedback.formats.threads import split_rated
-from feedback.formats.turns import read_messages
+from feedback.formats.parts.fields import json_value, need, optional_object, optional_time, reject, shown
+from feedback.formats.parts.threads import split_rated
+from feedback.formats.parts.turns import read_messages
 from feedback.hashing import stable_id
 from schemas.messages import Message
 from schemas.reasons import RejectReason

@@ -22,8 +22,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from feedback.formats.drafts import Draft, EventDraft, Format, PairDraft
-from feedback.formats.fields import need, reject, shown
-from feedback.formats.turns import read_messages, read_text
+from feedback.formats.parts.fields import need, reject, shown
+from feedback.formats.parts.turns import read_messages, read_text
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 

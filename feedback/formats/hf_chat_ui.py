@@ -21,11 +21,11 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from feedback.formats.drafts import Draft, EventDraft, Format, Time
-from feedback.formats.fields import need_list, optional_bool, optional_id, optional_text, reject, shown
-from feedback.formats.joined import unjudged
-from feedback.formats.mongo_json import mongo_id, mongo_rater, mongo_time
-from feedback.formats.threads import split_rated, split_rated_message
-from feedback.formats.turns import read_messages
+from feedback.formats.parts.fields import need_list, optional_bool, optional_id, optional_text, reject, shown
+from feedback.formats.parts.joined import unjudged
+from feedback.formats.parts.mongo_json import mongo_id, mongo_rater, mongo_time
+from feedback.formats.parts.threads import split_rated, split_rated_message
+from feedback.formats.parts.turns import read_messages
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 

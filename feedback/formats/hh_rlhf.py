@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from feedback.formats.drafts import Format, PairDraft
-from feedback.formats.fields import need, reject, shown
-from feedback.formats.turns import read_transcript
+from feedback.formats.parts.fields import need, reject, shown
+from feedback.formats.parts.turns import read_transcript
 from schemas.reasons import RejectReason
 
 __all__ = ["HH_RLHF", "is_transcript", "parse_transcripts"]

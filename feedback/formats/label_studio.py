@@ -20,9 +20,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from feedback.formats.drafts import Draft, IgnoredDraft
-from feedback.formats.fields import need, optional_bool, optional_id, optional_time, reject, shown
-from feedback.formats.score_map import ScoreMap
-from feedback.formats.scores import Score, Subject, score_drafts, scored_format
+from feedback.formats.mapping.score_map import ScoreMap
+from feedback.formats.mapping.scores import Score, Subject, score_drafts, scored_format
+from feedback.formats.parts.fields import need, optional_bool, optional_id, optional_time, reject, shown
 from schemas.reasons import RejectReason
 
 __all__ = ["LABEL_STUDIO"]

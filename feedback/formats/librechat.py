@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from feedback.formats.drafts import Draft, EventDraft, Format, Join
-from feedback.formats.fields import (
+from feedback.formats.parts.fields import (
     need,
     need_list,
     optional_bool,
@@ -32,10 +32,10 @@ from feedback.formats.fields import (
     reject,
     shown,
 )
-from feedback.formats.joined import joined_records, unjudged
-from feedback.formats.mongo_json import mongo_rater, mongo_time
-from feedback.formats.threads import read_thread, split_rated
-from feedback.formats.turns import read_messages
+from feedback.formats.parts.joined import joined_records, unjudged
+from feedback.formats.parts.mongo_json import mongo_rater, mongo_time
+from feedback.formats.parts.threads import read_thread, split_rated
+from feedback.formats.parts.turns import read_messages
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from feedback.formats.drafts import Draft, EventDraft, Format, PairDraft
-from feedback.formats.fields import need, optional_text, optional_tools, reject, shown, strict_bool
-from feedback.formats.turns import read_chat, read_completion, read_messages, split_last, split_shared_prompt
+from feedback.formats.parts.fields import need, optional_text, optional_tools, reject, shown, strict_bool
+from feedback.formats.parts.turns import read_chat, read_completion, read_messages, split_last, split_shared_prompt
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 

@@ -24,7 +24,7 @@ the number 1 and the text "1". Instead of `[labels]`, `[thresholds]` may give `u
 numbers; what lies between gives no label. Pairs need `kind = "pairs"` and the fields prompt, chosen and rejected, or
 prompt, response_a, response_b and outcome with `[outcomes]`, which maps each value to a, b, tie, both_bad or abstain.
 `[join]` reaches into another file, `[each]` into the items of a list, `[tree]` up a tree of messages. `docs/mapped.md`
-has an example of each; all keys are listed in `feedback.formats.map_config`.
+has an example of each; all keys are listed in `feedback.formats.mapping.map_config`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,12 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from feedback.formats.drafts import Draft, EventDraft, Format, Join, PairDraft
-from feedback.formats.fields import (
+from feedback.formats.mapping.map_config import MapConfig, named_paths, read_map
+from feedback.formats.mapping.map_scope import Scope, Scopes
+from feedback.formats.mapping.map_turns import MapTurns
+from feedback.formats.mapping.mapped_values import json_text, read_number, read_scaled_time
+from feedback.formats.mapping.paths import Steps, find_value, parse_path
+from feedback.formats.parts.fields import (
     need,
     optional_bool,
     optional_id,
@@ -45,12 +50,7 @@ from feedback.formats.fields import (
     reject,
     shown,
 )
-from feedback.formats.map_config import MapConfig, named_paths, read_map
-from feedback.formats.map_scope import Scope, Scopes
-from feedback.formats.map_turns import MapTurns
-from feedback.formats.mapped_values import json_text, read_number, read_scaled_time
-from feedback.formats.paths import Steps, find_value, parse_path
-from feedback.formats.turns import split_last, without_prompt
+from feedback.formats.parts.turns import split_last, without_prompt
 from schemas.errors import ConfigError
 from schemas.messages import Message
 from schemas.reasons import RejectReason

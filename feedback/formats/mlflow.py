@@ -24,9 +24,9 @@ from functools import partial
 from typing import Any, Final
 
 from feedback.formats.drafts import Draft, IgnoredDraft, Join, Time
-from feedback.formats.fields import need, optional_id, optional_text, optional_time, reject, shown
-from feedback.formats.score_map import ScoreMap
-from feedback.formats.scores import Score, Subject, known_word, need_joined, score_drafts, scored_format
+from feedback.formats.mapping.score_map import ScoreMap
+from feedback.formats.mapping.scores import Score, Subject, known_word, need_joined, score_drafts, scored_format
+from feedback.formats.parts.fields import need, optional_id, optional_text, optional_time, reject, shown
 from schemas.reasons import RejectReason
 
 __all__ = ["MLFLOW"]

@@ -20,10 +20,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from feedback.formats.arena import read_winner
-from feedback.formats.cells import list_cell
 from feedback.formats.drafts import Format, PairDraft
-from feedback.formats.fields import need, optional_id, optional_text, optional_time, reject, shown
-from feedback.formats.turns import read_messages, split_shared_prompt
+from feedback.formats.parts.cells import list_cell
+from feedback.formats.parts.fields import need, optional_id, optional_text, optional_time, reject, shown
+from feedback.formats.parts.turns import read_messages, split_shared_prompt
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 

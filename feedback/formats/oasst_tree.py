@@ -24,9 +24,17 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from feedback.formats.drafts import Draft, EventDraft, Format, PairDraft
-from feedback.formats.fields import need, optional_bool, optional_id, optional_number, optional_text, reject, shown
-from feedback.formats.ranked import RANKED_PAIRS, levels_of, pairs_of_levels
-from feedback.formats.turns import read_messages
+from feedback.formats.parts.fields import (
+    need,
+    optional_bool,
+    optional_id,
+    optional_number,
+    optional_text,
+    reject,
+    shown,
+)
+from feedback.formats.parts.ranked import RANKED_PAIRS, levels_of, pairs_of_levels
+from feedback.formats.parts.turns import read_messages
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 

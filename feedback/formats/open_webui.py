@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from feedback.formats.drafts import Draft, EventDraft, Format, PairDraft
-from feedback.formats.fields import (
+from feedback.formats.parts.fields import (
     need,
     need_object,
     optional_id,
@@ -23,8 +23,8 @@ from feedback.formats.fields import (
     reject,
     shown,
 )
-from feedback.formats.threads import read_thread
-from feedback.formats.turns import read_messages
+from feedback.formats.parts.threads import read_thread
+from feedback.formats.parts.turns import read_messages
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 

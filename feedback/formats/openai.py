@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from feedback.formats.drafts import Format, PairDraft
-from feedback.formats.fields import need, optional_tools, reject, shown
-from feedback.formats.turns import read_messages
+from feedback.formats.parts.fields import need, optional_tools, reject, shown
+from feedback.formats.parts.turns import read_messages
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 

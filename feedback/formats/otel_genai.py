@@ -26,12 +26,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from feedback.formats.attributes import find_attribute, plain_attributes
 from feedback.formats.drafts import Draft, IgnoredDraft, Join, Time
-from feedback.formats.fields import optional_id, optional_text, reject, shown
-from feedback.formats.score_map import ScoreMap
-from feedback.formats.scores import Score, Subject, need_joined, score_drafts, scored_format
-from feedback.formats.trace_texts import decoded
+from feedback.formats.mapping.score_map import ScoreMap
+from feedback.formats.mapping.scores import Score, Subject, need_joined, score_drafts, scored_format
+from feedback.formats.parts.attributes import find_attribute, plain_attributes
+from feedback.formats.parts.fields import optional_id, optional_text, reject, shown
+from feedback.formats.parts.trace_texts import decoded
 from schemas.reasons import RejectReason
 
 __all__ = ["OTEL_GENAI"]

@@ -22,11 +22,11 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any, Final
 
-from feedback.formats.attributes import find_attribute
 from feedback.formats.drafts import Draft, IgnoredDraft, Join
-from feedback.formats.fields import need, optional_id, optional_text, optional_time
-from feedback.formats.score_map import ScoreMap
-from feedback.formats.scores import Score, Subject, known_word, need_joined, score_drafts, scored_format
+from feedback.formats.mapping.score_map import ScoreMap
+from feedback.formats.mapping.scores import Score, Subject, known_word, need_joined, score_drafts, scored_format
+from feedback.formats.parts.attributes import find_attribute
+from feedback.formats.parts.fields import need, optional_id, optional_text, optional_time
 
 __all__ = ["PHOENIX"]
 

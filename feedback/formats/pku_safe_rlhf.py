@@ -23,8 +23,8 @@ from functools import partial
 from typing import Any, Final
 
 from feedback.formats.drafts import Format, PairDraft
-from feedback.formats.fields import need, optional_bool, optional_text, reject, shown, strict_bool
-from feedback.formats.turns import read_text
+from feedback.formats.parts.fields import need, optional_bool, optional_text, reject, shown, strict_bool
+from feedback.formats.parts.turns import read_text
 from schemas.reasons import RejectReason
 
 __all__ = ["PKU_SAFE_RLHF", "PKU_SAFE_RLHF_BETTER", "PKU_SAFE_RLHF_SAFER"]

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from feedback.formats.drafts import Format, PairDraft
-from feedback.formats.fields import need, optional_id, optional_number, reject, shown
-from feedback.formats.ranked import preferred
-from feedback.formats.turns import read_text
+from feedback.formats.parts.fields import need, optional_id, optional_number, reject, shown
+from feedback.formats.parts.ranked import preferred
+from feedback.formats.parts.turns import read_text
 from schemas.reasons import RejectReason
 
 __all__ = ["SHP"]

@@ -25,7 +25,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from feedback.formats.drafts import Draft, EventDraft, Format
-from feedback.formats.fields import (
+from feedback.formats.parts.fields import (
     first_key,
     json_value,
     need_list,
@@ -36,9 +36,9 @@ from feedback.formats.fields import (
     reject,
     shown,
 )
-from feedback.formats.joined import unjudged
-from feedback.formats.threads import split_rated
-from feedback.formats.turns import OPENAI_ROLES, read_completion, read_messages, read_prompt
+from feedback.formats.parts.joined import unjudged
+from feedback.formats.parts.threads import split_rated
+from feedback.formats.parts.turns import OPENAI_ROLES, read_completion, read_messages, read_prompt
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 

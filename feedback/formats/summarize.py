@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from feedback.formats.drafts import Format, PairDraft
-from feedback.formats.fields import need, optional_id, optional_text, reject, shown
-from feedback.formats.turns import read_text
+from feedback.formats.parts.fields import need, optional_id, optional_text, reject, shown
+from feedback.formats.parts.turns import read_text
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from feedback.formats.drafts import EventDraft, Format, PlainVotes
-from feedback.formats.fields import (
+from feedback.formats.parts.fields import (
     need,
     optional_bool,
     optional_id,
@@ -22,7 +22,7 @@ from feedback.formats.fields import (
     reject,
     shown,
 )
-from feedback.formats.turns import read_completion, read_prompt, without_prompt
+from feedback.formats.parts.turns import read_completion, read_prompt, without_prompt
 from schemas.events import OPERATIONS
 from schemas.reasons import RejectReason
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from feedback.formats.drafts import Draft, EventDraft, Format, PairDraft
-from feedback.formats.fields import need, optional_number, optional_tools, reject, strict_bool
 from feedback.formats.hh_rlhf import is_transcript, parse_transcripts
-from feedback.formats.turns import read_completion, read_prompt, split_answers, without_prompt
+from feedback.formats.parts.fields import need, optional_number, optional_tools, reject, strict_bool
+from feedback.formats.parts.turns import read_completion, read_prompt, split_answers, without_prompt
 from schemas.reasons import RejectReason
 
 __all__ = ["TRL"]

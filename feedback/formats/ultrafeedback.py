@@ -23,9 +23,9 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from feedback.formats.drafts import Draft, Format, PairDraft
-from feedback.formats.fields import need, need_number, optional_number, optional_text, reject, shown
-from feedback.formats.ranked import RANKED_PAIRS, levels_of, pairs_of_levels, preferred
-from feedback.formats.turns import read_completion, read_prompt, read_text, split_answers
+from feedback.formats.parts.fields import need, need_number, optional_number, optional_text, reject, shown
+from feedback.formats.parts.ranked import RANKED_PAIRS, levels_of, pairs_of_levels, preferred
+from feedback.formats.parts.turns import read_completion, read_prompt, read_text, split_answers
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 

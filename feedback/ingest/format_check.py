@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from feedback.formats.drafts import Format
-from feedback.formats.shape import shape_of
+from feedback.formats.sniffing.shape import shape_of
 from feedback.records.raw_record import RawRecord
 from schemas.errors import FormatMismatchError
 from schemas.reasons import RejectReason
@@ -24,7 +24,7 @@ class Miss:
     Args:
         where: file and line.
         detail: what it lacked.
-        shape: the record as it can be shown, see `feedback.formats.shape`.
+        shape: the record as it can be shown, see `feedback.formats.sniffing.shape`.
         fitting: names of the formats that it is in.
         lacks_file: whether it needs another file, and none was named.
     """
@@ -106,7 +106,7 @@ def format_mismatch(stated: Format, miss: Miss) -> FormatMismatchError:
 
 def _fitting(value: dict[str, Any], stated: Format) -> tuple[str, ...]:
     """The formats that read the record, or else those whose fields it has, the likeliest first."""
-    from feedback.formats.sniff import find_candidates  # it loads every format
+    from feedback.formats.sniffing.sniff import find_candidates  # it loads every format
 
     candidates = [one for one in find_candidates([value]) if one.format != stated.name]
     return tuple(one.format for one in candidates if one.accepted) or tuple(one.format for one in candidates)

@@ -24,8 +24,8 @@ import msgspec
 
 from feedback.engine import written_whole
 from feedback.formats.drafts import Join
-from feedback.formats.fields import reject
-from feedback.formats.paths import Steps, find_value, parse_path
+from feedback.formats.mapping.paths import Steps, find_value, parse_path
+from feedback.formats.parts.fields import reject
 from feedback.records.json_columns import split_lines
 from feedback.records.json_lines import decode_lines
 from feedback.records.places import Place, place_name

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from feedback.formats.drafts import Time
-from feedback.formats.fields import optional_id, optional_rater, reject, shown
+from feedback.formats.parts.fields import optional_id, optional_rater, reject, shown
 from schemas.reasons import RejectReason
 
 __all__ = ["mongo_id", "mongo_rater", "mongo_time"]

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from feedback.formats.map_config import UNDECIDED
-from feedback.formats.paths import Steps, path_text
-from feedback.formats.seen_paths import MOST_VALUES, SeenPath, seen_paths
-from feedback.formats.turns import OPENAI_ROLES
+from feedback.formats.mapping.map_config import UNDECIDED
+from feedback.formats.mapping.paths import Steps, path_text
+from feedback.formats.parts.turns import OPENAI_ROLES
+from feedback.formats.sniffing.seen_paths import MOST_VALUES, SeenPath, seen_paths
 
 __all__ = ["starting_map"]
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from itertools import pairwise
 from typing import Any
 
-from feedback.formats.fields import reject, shown
+from feedback.formats.parts.fields import reject, shown
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 

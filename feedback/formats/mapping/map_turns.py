@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from feedback.formats.map_config import MapConfig
-from feedback.formats.mapped_values import json_text
-from feedback.formats.paths import find_value, json_of_text, parse_path
-from feedback.formats.turns import OPENAI_ROLES, read_messages
+from feedback.formats.mapping.map_config import MapConfig
+from feedback.formats.mapping.mapped_values import json_text
+from feedback.formats.mapping.paths import find_value, json_of_text, parse_path
+from feedback.formats.parts.turns import OPENAI_ROLES, read_messages
 from schemas.messages import Message
 
 __all__ = ["MapTurns"]

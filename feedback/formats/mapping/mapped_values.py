@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from feedback.formats.drafts import Time
-from feedback.formats.fields import optional_number, optional_time, reject, shown
+from feedback.formats.parts.fields import optional_number, optional_time, reject, shown
 from schemas.reasons import RejectReason
 
 __all__ = ["json_text", "read_number", "read_scaled_time"]

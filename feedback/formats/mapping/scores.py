@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from feedback.formats.drafts import Draft, EventDraft, Format, IgnoredDraft, Join, PairDraft, Time
-from feedback.formats.fields import reject, shown
-from feedback.formats.score_map import NO_SCORES, ScoreMap, ScoreRule, read_score_map
-from feedback.formats.trace_texts import decoded, read_exchange, read_turns
+from feedback.formats.mapping.score_map import NO_SCORES, ScoreMap, ScoreRule, read_score_map
+from feedback.formats.parts.fields import reject, shown
+from feedback.formats.parts.trace_texts import decoded, read_exchange, read_turns
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 

@@ -43,9 +43,9 @@ from typing import Any, Final, Literal, NoReturn
 from pydantic import Field
 
 from feedback.formats.drafts import Join
-from feedback.formats.fields import reject, shown
-from feedback.formats.mapped_values import json_text
-from feedback.formats.paths import find_value, parse_path
+from feedback.formats.mapping.mapped_values import json_text
+from feedback.formats.mapping.paths import find_value, parse_path
+from feedback.formats.parts.fields import reject, shown
 from schemas.errors import ConfigError
 from schemas.reasons import RejectReason
 from schemas.settings import load_settings, read_toml, settings

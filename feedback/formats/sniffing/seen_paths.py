@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from feedback.formats.mapped_values import json_text
-from feedback.formats.paths import Steps, path_text
-from feedback.formats.shape import is_personal, kind_of
+from feedback.formats.mapping.mapped_values import json_text
+from feedback.formats.mapping.paths import Steps, path_text
+from feedback.formats.sniffing.shape import is_personal, kind_of
 
 __all__ = ["MOST_VALUES", "SeenPath", "seen_paths"]
 

@@ -23,8 +23,8 @@ import json
 import re
 from typing import Any, Final
 
-from feedback.formats.fields import reject, shown
-from feedback.formats.turns import OPENAI_ROLES, read_messages, without_prompt
+from feedback.formats.parts.fields import reject, shown
+from feedback.formats.parts.turns import OPENAI_ROLES, read_messages, without_prompt
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from feedback.formats.drafts import Draft, IgnoredDraft, Join
-from feedback.formats.fields import need, need_list, need_object, reject
+from feedback.formats.parts.fields import need, need_list, need_object, reject
 from schemas.reasons import RejectReason
 
 __all__ = ["joined_record", "joined_records", "unjudged"]

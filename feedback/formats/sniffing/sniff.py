@@ -16,9 +16,9 @@ from typing import Any, Final
 
 from feedback.formats import FORMATS
 from feedback.formats.drafts import Format
-from feedback.formats.paths import find_value, parse_path
-from feedback.formats.shape import shape_of
-from feedback.formats.starting_map import starting_map
+from feedback.formats.mapping.paths import find_value, parse_path
+from feedback.formats.sniffing.shape import shape_of
+from feedback.formats.sniffing.starting_map import starting_map
 from feedback.records.places import Place, find_files, place_name
 from feedback.records.raw_record import RawRecord
 from feedback.records.sources import read_records
@@ -136,7 +136,7 @@ def sniff(path: str | Path) -> Sniffed:
 
 
 def write_starting_map(found: Sniffed, out: Path) -> None:
-    """Write a map to begin with for what was sniffed; see `feedback.formats.starting_map`.
+    """Write a map to begin with for what was sniffed; see `feedback.formats.sniffing.starting_map`.
 
     Args:
         found: what a source looks like.

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from feedback.formats.fields import reject, shown
+from feedback.formats.parts.fields import reject, shown
 from feedback.records.strict_json import decode_json
 from schemas.errors import ConfigError, RecordRejectedError
 from schemas.reasons import RejectReason

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from feedback.formats.fields import need, reject, shown
+from feedback.formats.parts.fields import need, reject, shown
 from feedback.records.strict_json import decode_json
 from schemas.errors import RecordRejectedError
 from schemas.reasons import RejectReason

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from feedback.formats.fields import need, reject, shown
+from feedback.formats.parts.fields import need, reject, shown
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 

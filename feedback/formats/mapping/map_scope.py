@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from feedback.formats.fields import need, reject, shown
-from feedback.formats.map_config import MapConfig, MapEach, MapTree
-from feedback.formats.paths import Steps, find_value, json_of_text, parse_path
+from feedback.formats.mapping.map_config import MapConfig, MapEach, MapTree
+from feedback.formats.mapping.paths import Steps, find_value, json_of_text, parse_path
+from feedback.formats.parts.fields import need, reject, shown
 from schemas.reasons import RejectReason
 
 __all__ = ["Scope", "Scopes"]
