@@ -5,6 +5,9 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +35,7 @@ from schemas.errors import (
     RecordRejectedError,
     UsageError,
 )
+from schemas.manifest import Manifest
 from schemas.reasons import RejectReason
 from tests.format_records import bot, user
 
@@ -336,20 +340,24 @@ def test_a_record_is_quarantined_as_it_came() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra `ray` is not installed")
-def test_ray_joins_as_this_machine_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    import ray
-
-    from feedback.engine.ray import RayEngine
-
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+def test_ray_joins_as_this_machine_does() -> None:
     write("scores.jsonl", *(score(number, number % 90, int(number % 3 > 0)) for number in range(300)))
     write("traces.jsonl", *(trace(number) for number in range(80)))
     overrides = ["rebalance.mode=off"]
     config = default_config(["scores.jsonl"], "mapped", map="map.toml", join="traces.jsonl", overrides=overrides)
     local = curate(config, Path("local"))
-    try:
-        on_ray = curate(config, Path("ray"), engine=RayEngine(workers=2))
-    finally:
-        ray.shutdown()
-    assert on_ray.manifest == local.manifest
-    assert on_ray.manifest.stages[0].dropped == {"quarantined": 30}
+    # Elsewhere, since Ray keeps the settings of the first cluster that a process joined.
+    program = (
+        "from pathlib import Path\n"
+        "from feedback.engine.ray import RayEngine\n"
+        "from feedback.pipeline import curate, default_config\n"
+        f"named = {{'map': 'map.toml', 'join': 'traces.jsonl', 'overrides': {overrides}}}\n"
+        "config = default_config(['scores.jsonl'], 'mapped', **named)\n"
+        "curate(config, Path('ray'), engine=RayEngine(workers=2))\n"
+    )
+    env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    env["PYTHONPATH"] = str(Path(__file__).parents[1])
+    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert Manifest.read(Path("ray")) == local.manifest
+    assert local.manifest.stages[0].dropped == {"quarantined": 30}
