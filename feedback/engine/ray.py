@@ -74,6 +74,7 @@ class RayEngine:
         failed: dict[int, Any] = {}
 
         def collect_one() -> None:
+            """Wait for a task that is done, and keep its result."""
             done = ray.wait(list(running), num_returns=1)[0][0]
             number = running.pop(done)
             try:

@@ -130,6 +130,7 @@ def scatter_keys(task: KeysTask) -> ScatteredKeys:
     groups = pl.read_parquet(task.groups)
 
     def scattered(files: Sequence[Path], name: str) -> Scattered:
+        """The pieces of some files."""
         if not files:
             return Scattered(())
         keys = _read(files)
