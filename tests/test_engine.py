@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
+from xxhash import xxh3_128_hexdigest
 
 from feedback.engine import (
     Engine,
@@ -304,6 +305,17 @@ def test_large_files_are_digested_one_by_one(tmp_path: Path, monkeypatch: pytest
     listed = json.loads((staged.folder("stage") / STAGE_FILE).read_text())["files"]
     assert seen == [2, 2, 1]
     assert [file["path"] for file in listed] == [f"{number}.bin" for number in range(5)]
+
+
+def test_an_empty_file_has_a_digest_too(tmp_path: Path) -> None:
+    staged = StagedEngine(CountingEngine(), tmp_path, "plan")
+    staged.run("stage", _empty_file, [staged.folder("stage")])
+    assert json.loads((staged.folder("stage") / STAGE_FILE).read_text())["files"][0]["xxh3"] == xxh3_128_hexdigest(b"")
+
+
+def _empty_file(folder: Path) -> int:
+    (folder / "empty").touch()
+    return 0
 
 
 def _five_files(folder: Path) -> int:

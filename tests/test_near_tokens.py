@@ -66,6 +66,19 @@ def test_kernels_read_any_text_as_specified(texts: list[str], words: int) -> Non
     assert found.prompt_chars.tolist() == [len(text) for text in texts]
 
 
+@pytest.mark.parametrize("filler", ["a", " ", ".", "b ", "c. ", "\x1e"])
+def test_words_and_spaces_may_lie_on_the_border_of_what_is_looked_at_at_once(filler: str) -> None:
+    """64 bytes are: what stands before, on and behind that place makes no difference."""
+    texts = [
+        (filler * 130)[:size] + end + " of it"
+        for size in range(50, 132)
+        for end in ("", "word", " word", "  word", ". word", "\x1e word", "longer-than-eight_bytes")
+    ]
+    found, parts = sketch_of(texts)
+    assert found.prompt_key.tolist() == [key(text) for text in texts]
+    assert parts == [[min(value % 2**32, 2**32 - 2) for value in shingles(text, 3)] for text in texts]
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
