@@ -158,7 +158,7 @@ def _scan_ascii(text, start, end, kinds, tokens):
                 if np.int64(at) + size == _AT_ONCE:  # it may go on: it is measured alone, and a new mask begins behind
                     while place + size < end and kinds[text[place + size]] == WORD:
                         size += 1
-                    next_base, behind_space = place + size, np.uint64(0)
+                    next_base = place + size
                 value = _hash_word(text, place, size)
                 tokens[count] = value
                 count += 1
