@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from feedback.formats.drafts import Draft, EventDraft, Format, PairDraft
-from feedback.formats.parts.fields import need, optional_text, optional_tools, reject, strict_bool
-from feedback.formats.parts.turns import read_chat, split_answers, split_last, without_prompt
+from feedback.formats.parts.fields import need, optional_tools, reject, strict_bool
+from feedback.formats.parts.turns import read_chat, split_answers, split_last, with_system, without_prompt
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 
@@ -45,7 +45,7 @@ def _labelled(record: dict[str, Any]) -> EventDraft:
         prompt, completion = split_last(completion, "completion")
     label = strict_bool(record, "label")
     return EventDraft(
-        prompt=_with_system(record, prompt),
+        prompt=with_system(record, prompt),
         completion=without_prompt(prompt, completion, "completion"),
         signal="label",
         raw_value=label,
@@ -62,7 +62,7 @@ def _pair(record: dict[str, Any]) -> PairDraft:
     )
     shared, better, worse = split_answers(prompt, chosen, rejected)
     return PairDraft(
-        prompt=_with_system(record, shared),
+        prompt=with_system(record, shared),
         response_a=better,
         response_b=worse,
         outcome="a",
@@ -85,11 +85,6 @@ def _answer(record: dict[str, Any], field: str) -> list[Message]:
     if isinstance(value, str):
         return [{"role": "assistant", "content": value}]
     return read_chat([value] if isinstance(value, dict) else value, field)
-
-
-def _with_system(record: dict[str, Any], prompt: list[Message]) -> list[Message]:
-    system = optional_text(record, "system")
-    return prompt if system is None else [{"role": "system", "content": system}, *prompt]
 
 
 AXOLOTL: Final = Format(

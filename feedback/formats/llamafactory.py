@@ -14,7 +14,14 @@ from typing import Any, Final
 
 from feedback.formats.drafts import Draft, EventDraft, Format, PairDraft
 from feedback.formats.parts.fields import need, optional_text, optional_tools, reject, shown, strict_bool
-from feedback.formats.parts.turns import read_chat, read_completion, read_messages, split_last, split_shared_prompt
+from feedback.formats.parts.turns import (
+    read_chat,
+    read_completion,
+    read_messages,
+    split_last,
+    split_shared_prompt,
+    with_system,
+)
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 
@@ -39,7 +46,7 @@ def _labelled(record: dict[str, Any]) -> EventDraft:
         prompt, completion = split_last(_conversation(record), "messages")
     label = strict_bool(record, signal)
     return EventDraft(
-        prompt=_with_system(record, prompt),
+        prompt=with_system(record, prompt),
         completion=completion,
         signal=signal,
         raw_value=label,
@@ -51,7 +58,7 @@ def _labelled(record: dict[str, Any]) -> EventDraft:
 
 def _pair(record: dict[str, Any], prompt: list[Message], chosen: list[Message], rejected: list[Message]) -> PairDraft:
     return PairDraft(
-        prompt=_with_system(record, prompt),
+        prompt=with_system(record, prompt),
         response_a=chosen,
         response_b=rejected,
         outcome="a",
@@ -99,11 +106,6 @@ def _alpaca_prompt(record: dict[str, Any]) -> list[Message]:
             reject(RejectReason.WRONG_TYPE, f"field 'history[{place}]' is not a question and its answer")
         turns += [{"role": "user", "content": exchange[0]}, {"role": "assistant", "content": exchange[1]}]
     return [*turns, {"role": "user", "content": "\n".join(asked)}]
-
-
-def _with_system(record: dict[str, Any], prompt: list[Message]) -> list[Message]:
-    system = optional_text(record, "system")
-    return prompt if system is None else [{"role": "system", "content": system}, *prompt]
 
 
 LLAMAFACTORY: Final = Format(

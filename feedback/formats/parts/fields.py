@@ -175,14 +175,8 @@ def optional_id(record: Mapping[str, Any], key: str) -> str | None:
     Raises:
         RecordRejectedError: it is of another type, or blank: one blank id for many would make them one.
     """
-    value = record.get(key)
-    if value is None:
-        return None
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str) or not value.strip():
-        reject(RejectReason.WRONG_TYPE, f"field {key!r} is {shown(value)}; expected an id, text or a whole number")
-    return value
+    expected = f"field {key!r} is {shown(record.get(key))}; expected an id, text or a whole number"
+    return _id_text(record.get(key), expected)
 
 
 def optional_rater(record: Mapping[str, Any], key: str) -> str | None:
@@ -191,14 +185,7 @@ def optional_rater(record: Mapping[str, Any], key: str) -> str | None:
     Raises:
         RecordRejectedError: it is of another type, or blank.
     """
-    value = record.get(key)
-    if value is None:
-        return None
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str) or not value.strip():
-        reject(RejectReason.WRONG_TYPE, f"field {key!r} is no id of a person; expected text or a whole number")
-    return value
+    return _id_text(record.get(key), f"field {key!r} is no id of a person; expected text or a whole number")
 
 
 def optional_number(record: Mapping[str, Any], key: str) -> float | None:
@@ -261,6 +248,16 @@ def optional_tools(record: Mapping[str, Any], key: str) -> str | None:
     if not isinstance(value, list) or not all(isinstance(tool, dict) for tool in value):
         reject(RejectReason.WRONG_TYPE, f"field {key!r} is {shown(record[key])}; expected a list of tool definitions")
     return json.dumps(value, ensure_ascii=False)
+
+
+def _id_text(value: Any, expected: str) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or not value.strip():
+        reject(RejectReason.WRONG_TYPE, expected)
+    return value
 
 
 def _number(value: Any, key: str) -> float:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from feedback.formats.parts.fields import need, reject, shown
+from feedback.formats.parts.fields import need, optional_text, reject, shown
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 
@@ -26,6 +26,7 @@ __all__ = [
     "split_answers",
     "split_last",
     "split_shared_prompt",
+    "with_system",
     "without_prompt",
 ]
 
@@ -205,6 +206,16 @@ def read_transcript(text: str, field: str) -> list[Message]:
         reject(RejectReason.WRONG_TYPE, f"field {field!r} does not begin with '\\n\\nHuman:' or '\\n\\nAssistant:'")
     turns = zip(parts[::2], parts[1::2], strict=True)
     return [{"role": _TRANSCRIPT_ROLES[name], "content": said.strip()} for name, said in turns]
+
+
+def with_system(record: Mapping[str, Any], prompt: list[Message]) -> list[Message]:
+    """The prompt behind the turn of the system that the field `system` holds, if it holds one.
+
+    Raises:
+        RecordRejectedError: the field is not text.
+    """
+    system = optional_text(record, "system")
+    return prompt if system is None else [{"role": "system", "content": system}, *prompt]
 
 
 def _message(item: Any, field: str, roles: Mapping[str, str], role_key: str, content_key: str) -> Message:
