@@ -142,6 +142,7 @@ def test_a_run_loads_nothing_that_it_does_not_need(tmp_path: Path) -> None:
         )
     )
     unwanted = ["altair", "datasets", "jinja2", "pandas", "pandera", "ray", "rensa", "torch"]
+    unwanted += ["duckdb", "feedback.formats.langfuse", "feedback.formats.sniffing.sniff", "huggingface_hub"]
     program = (
         "import sys\n"
         "from feedback.pipeline import curate, default_config\n"
