@@ -11,7 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from feedback.engine import partition_numbers, read_arrow, read_partition, scatter, write_arrow, written_whole
+from feedback.engine import (
+    in_partition_order,
+    partition_numbers,
+    read_arrow,
+    read_partition,
+    rows_of_partition,
+    scatter,
+    write_arrow,
+    written_whole,
+)
 from schemas.errors import DataGateError
 
 
@@ -52,6 +61,25 @@ def test_partitions_of_small_keys_are_even() -> None:
 def test_partition_numbers_never_change() -> None:
     """Recorded from the first version; another number would move rows of every staged plan."""
     assert partition_numbers(pl.Series([0, 1, 2**63, 2**64 - 1], dtype=pl.UInt64), 7).to_list() == [6, 1, 5, 6]
+
+
+@given(keys=st.lists(st.integers(0, 2**64 - 1), max_size=60), partitions=st.integers(1, 40))
+@settings(max_examples=50, deadline=None)
+def test_one_table_gives_each_partition_its_rows(tmp_path_factory: Any, keys: list[int], partitions: int) -> None:
+    """Whatever the number of partitions, which is not known when the table is written."""
+    frame = pl.DataFrame({"key": pl.Series(keys, dtype=pl.UInt64), "row": range(len(keys))})
+    path = write_arrow(in_partition_order(frame, frame["key"]), tmp_path_factory.mktemp("table") / "table.arrow")
+    for number in range(partitions):
+        mine = frame.filter(partition_numbers(frame["key"], partitions) == number)
+        assert_frame_equal(rows_of_partition(path, number, partitions).sort("row"), mine)
+
+
+def test_rows_of_one_key_stay_in_their_order(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"key": pl.Series([7, 5, 7, 5], dtype=pl.UInt64), "row": [0, 1, 2, 3]})
+    path = write_arrow(in_partition_order(frame, frame["key"]), tmp_path / "table.arrow")
+    rows = rows_of_partition(path, 0, 1)
+    assert rows.filter(pl.col("key") == 7)["row"].to_list() == [0, 2]
+    assert rows.filter(pl.col("key") == 5)["row"].to_list() == [1, 3]
 
 
 @given(st.data())

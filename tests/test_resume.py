@@ -142,7 +142,7 @@ def test_of_a_killed_run_nothing_is_taken_that_is_not_as_it_was(
 ) -> None:
     """A file that was torn makes its stage run again, and what stands on it only if it changed."""
     work = kill(tmp_path, "order", "rebalance_plan")
-    (torn,) = work.glob("staging/*/clusters/groups.parquet")
+    (torn,) = work.glob("staging/*/clusters/groups.arrow")
     torn.write_bytes(torn.read_bytes()[:-1])
     seen = count_kernels(monkeypatch)
     result = curate(config_of(tmp_path / "in"), tmp_path / "out")

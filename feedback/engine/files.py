@@ -21,6 +21,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from feedback.hashing import mix64
 
@@ -28,11 +29,13 @@ __all__ = [
     "PARTIAL_SUFFIX",
     "Piece",
     "Scattered",
+    "in_partition_order",
     "is_arrow",
     "partition_numbers",
     "read_arrow",
     "read_partition",
     "read_rows",
+    "rows_of_partition",
     "scatter",
     "write_arrow",
     "write_parquet",
@@ -43,6 +46,8 @@ PARTIAL_SUFFIX: Final = ".partial"
 """Ends the names of files that are being written."""
 
 _NUMBER: Final = "__partition"
+_PLACE: Final = "__place"
+_PLACES: Final = 2**32
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +139,33 @@ def partition_numbers(keys: pl.Series, partitions: int) -> pl.Series:
     Returns:
         [N] uint32, in [0, partitions).
     """
-    mixed = mix64(keys.to_numpy(), "partition") >> np.uint64(32)
-    return pl.Series(_NUMBER, ((mixed * np.uint64(partitions)) >> np.uint64(32)).astype(np.uint32))
+    return pl.Series(_NUMBER, ((_places(keys) * np.uint64(partitions)) >> np.uint64(32)).astype(np.uint32))
+
+
+def in_partition_order(frame: pl.DataFrame, keys: pl.Series) -> pl.DataFrame:
+    """The rows of a table that all partitions read, so that those of one lie side by side: for `rows_of_partition`.
+
+    Args:
+        frame: the rows. [N].
+        keys: what `partition_numbers` would be given for each row, whatever the number of partitions. [N] uint64.
+    """
+    places = _places(keys)
+    order = np.argsort(places, kind="stable")
+    return frame[order].with_columns(pl.Series(_PLACE, places[order].astype(np.uint32)))
+
+
+def rows_of_partition(path: Path, number: int, partitions: int) -> pl.DataFrame:
+    """The rows of one partition in a file of `in_partition_order`; nothing else of the file is read.
+
+    Args:
+        path: the file, as `write_arrow` wrote it.
+        number: which partition, from 0.
+        partitions: number of partitions.
+    """
+    frame = read_arrow(path)
+    first, end = (-(-which * _PLACES // partitions) for which in (number, number + 1))
+    start, stop = np.searchsorted(frame[_PLACE].to_numpy(), np.array([first, end], dtype=np.uint64))
+    return frame[int(start) : int(stop)].drop(_PLACE)
 
 
 def scatter(frame: pl.DataFrame, numbers: pl.Series, folder: Path, prefix: str) -> Scattered:
@@ -181,3 +211,8 @@ def read_partition(
     ordered = sorted(files, key=lambda path: path.name)
     frame = pl.concat([read_rows(path, columns) for path in ordered])
     return frame.sort(sort_by, nulls_last=True, maintain_order=True) if sort_by else frame
+
+
+def _places(keys: pl.Series) -> NDArray[np.uint64]:
+    """Where each key lies among all keys, in [0, 2**32): the same for every number of partitions."""
+    return mix64(keys.to_numpy(), "partition") >> np.uint64(32)

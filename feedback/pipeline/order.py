@@ -127,9 +127,10 @@ class Stages:
             clusters = self._clusters()
         folder = self._engine.folder("convert")
         digest = self.raw.report.digest_out
+        scattered = self._scattered(clusters)
         tasks = [
-            ConvertTask(number, events, pairs, clusters, folder, config.convert, digest)
-            for number, (events, pairs) in enumerate(self._scattered(clusters))
+            ConvertTask(number, len(scattered), events, pairs, clusters, folder, config.convert, digest)
+            for number, (events, pairs) in enumerate(scattered)
         ]
         parts = self._engine.run("convert", convert_part, tasks)
         self.parts = [kept_file(folder, task.number) for task in tasks]

@@ -19,7 +19,16 @@ import polars as pl
 
 from feedback.config import ConvertConfig
 from feedback.convert import Keys, convert, find_revisions
-from feedback.engine import Scattered, partition_numbers, read_rows, scatter, write_arrow, write_parquet
+from feedback.engine import (
+    Scattered,
+    in_partition_order,
+    partition_numbers,
+    read_rows,
+    rows_of_partition,
+    scatter,
+    write_arrow,
+    write_parquet,
+)
 from feedback.near import SketchFile, find_clusters
 from feedback.stage import StageResult
 from schemas.report import StageReport
@@ -40,6 +49,8 @@ __all__ = [
 ]
 
 _ROWS_A_PARTITION: Final = 150_000
+_GROUPS: Final = {"prompt_key": pl.UInt64(), "group_id": pl.UInt64()}
+_ANSWERS: Final = {"prompt_key": pl.UInt64(), "completion_key": pl.UInt64(), "cluster_id": pl.UInt64()}
 
 
 def number_of_partitions(rows: int) -> int:
@@ -72,8 +83,8 @@ class Clusters:
     """Files of what was found; they hold only what is not alone.
 
     Args:
-        groups: prompts with near-duplicates, and their group.
-        answers: answers with near-duplicates, and their cluster.
+        groups: prompts with near-duplicates, and their group; those of a partition side by side.
+        answers: answers with near-duplicates, and their cluster; those of a partition side by side.
         event_revisions: records with several events, and the latest one.
         pair_revisions: the same of pairs.
         figures: what near-duplicates were found.
@@ -89,7 +100,7 @@ class Clusters:
 def find_all_clusters(task: ClusterTask) -> Clusters:
     """Kernel: find what belongs together, over all partitions."""
     figures: dict[str, int] = {}
-    groups, answers = pl.DataFrame(), pl.DataFrame()
+    groups, answers = pl.DataFrame(schema=_GROUPS), pl.DataFrame(schema=_ANSWERS)
     with ThreadPoolExecutor(1) as pool:
         revisions = pool.map(find_revisions, (task.event_keys, task.pair_keys))
         if task.sketches:
@@ -97,8 +108,8 @@ def find_all_clusters(task: ClusterTask) -> Clusters:
             groups, answers, figures = found.prompts, found.answers, dict(found.figures)
         of_events, of_pairs = revisions
     return Clusters(
-        groups=write_parquet(groups, task.folder / "groups.parquet"),
-        answers=write_parquet(answers, task.folder / "answers.parquet"),
+        groups=write_arrow(in_partition_order(groups, _groups_of(groups, groups)), task.folder / "groups.arrow"),
+        answers=write_arrow(in_partition_order(answers, _groups_of(answers, groups)), task.folder / "answers.arrow"),
         event_revisions=write_parquet(of_events, task.folder / "event-revisions.parquet"),
         pair_revisions=write_parquet(of_pairs, task.folder / "pair-revisions.parquet"),
         figures=figures,
@@ -127,7 +138,7 @@ class ScatteredKeys:
 
 def scatter_keys(task: KeysTask) -> ScatteredKeys:
     """Kernel: the keys of each partition into a file of its own."""
-    groups = pl.read_parquet(task.groups)
+    groups = read_rows(task.groups, ["prompt_key", "group_id"])
 
     def scattered(files: Sequence[Path], name: str) -> Scattered:
         """The pieces of some files."""
@@ -146,6 +157,7 @@ class ConvertTask:
 
     Args:
         number: which partition, from 0.
+        partitions: number of partitions.
         event_keys: files of the keys of its events, pair_keys: of its pairs.
         clusters: what belongs together.
         folder: where its rows go.
@@ -154,6 +166,7 @@ class ConvertTask:
     """
 
     number: int
+    partitions: int
     event_keys: tuple[Path, ...]
     pair_keys: tuple[Path, ...]
     clusters: Clusters
@@ -170,8 +183,8 @@ def convert_part(task: ConvertTask) -> StageReport:
         events=_read(task.event_keys),
         pairs=_read(task.pair_keys),
         revisions=pl.concat([part for part in revisions if part.width] or [pl.DataFrame()]),
-        groups=pl.read_parquet(found.groups),
-        clusters=pl.read_parquet(found.answers),
+        groups=rows_of_partition(found.groups, task.number, task.partitions),
+        clusters=rows_of_partition(found.answers, task.number, task.partitions),
     )
     return _write(convert(keys, task.config, digest_in=task.digest_in), task.folder, task.number)
 
