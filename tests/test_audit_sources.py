@@ -13,6 +13,7 @@ import pytest
 from feedback.audit import AuditConfig, AuditReport, Metric, check_gates, render_html
 from feedback.audit.sources import audit, audit_dataset, audit_files
 from feedback.config import SourceConfig
+from feedback.engine import read_arrow, write_arrow
 from feedback.pipeline import curate, default_config
 from schemas.errors import AuditGateError, CorruptionError, InputError, InputNotFoundError, UsageError
 from schemas.manifest import Manifest
@@ -121,8 +122,8 @@ def test_raters_models_and_times_come_from_the_stage_folder(dataset: Path) -> No
 
 def test_history_of_an_earlier_version_is_left_aside(dataset: Path) -> None:
     """Its raters were texts; the shards alone are audited then."""
-    (path,) = dataset.glob("stages/rebalance/kept-*.parquet")
-    pl.read_parquet(path).with_columns(pl.col("rater_key").cast(pl.String)).write_parquet(path)
+    (path,) = dataset.glob("stages/rebalance/kept-*.arrow")
+    write_arrow(read_arrow(path).with_columns(pl.col("rater_key").cast(pl.String)), path)
     assert found(audit_dataset(dataset), "top_rater").value is None
 
 

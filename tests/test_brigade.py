@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from feedback.audit.waterfall import tabulate_waterfall
+from feedback.engine import read_arrow
 from feedback.hashing import hex_key
 from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE, rater_key
 from feedback.pipeline import CurateResult, curate, default_config
@@ -46,8 +47,8 @@ def curated(folder: Path, thumbs: int, of_others: int, up: float, *overrides: st
 
 def shares(result: CurateResult) -> dict[bool, float]:
     """Of the curated rows of each label, the share of the one rater."""
-    files = (result.folder / "stages" / "rebalance").glob("kept-*.parquet")
-    rows = pl.concat([pl.read_parquet(path, columns=["label", "rater_key"]) for path in files])
+    files = (result.folder / "stages" / "rebalance").glob("kept-*.arrow")
+    rows = pl.concat([read_arrow(path, ["label", "rater_key"]) for path in files])
     one = pl.col("rater_key") == pl.lit(hex_key(rater_key("brigade", KEY.encode())), dtype=pl.UInt64)
     return dict(rows.group_by("label").agg(one.fill_null(value=False).mean()).iter_rows())
 

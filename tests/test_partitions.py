@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from feedback.engine import LocalEngine
+from feedback.engine import LocalEngine, read_arrow
 from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE
 from feedback.pipeline import CurateResult, curate, partitions
 from schemas.reasons import DropReason
@@ -96,9 +96,9 @@ def test_partitions_are_many_and_whole(whole: CurateResult, tmp_path: Path, monk
     found = curate(log_config(tmp_path / "in"), tmp_path / "out")
     rows = found.manifest.stages[0].rows_kept
     assert partitions.number_of_partitions(rows) == -(-rows // 15) > 8
-    files = sorted((found.folder / "stages" / "rebalance").glob("kept-*.parquet"))
+    files = sorted((found.folder / "stages" / "rebalance").glob("kept-*.arrow"))
     assert len(files) == -(-rows // 15)
-    groups = [set(pl.read_parquet(path)["group_id"]) for path in files]
+    groups = [set(read_arrow(path)["group_id"]) for path in files]
     assert sum(map(len, groups)) == len(set().union(*groups))
     same_but_digests(found, whole)
     shuffled = log_config(tmp_path / "mixed", order=random.Random(1), files=3)
@@ -139,7 +139,7 @@ def test_near_duplicates_are_merged_within_a_label_and_contested_across_labels(w
     assert stages["conflicts"].figures["near_duplicates"] > 0
     assert any("nearly the same" in note for note in stages["dedup"].notes)
     assert any("not merged" in note for note in stages["dedup"].notes)
-    kept = pl.concat([pl.read_parquet(path) for path in (whole.folder / "stages" / "rebalance").glob("kept-*.parquet")])
+    kept = pl.concat([read_arrow(path) for path in (whole.folder / "stages" / "rebalance").glob("kept-*.arrow")])
     assert kept.group_by("cluster_id").agg(pl.col("label").n_unique()).filter(pl.col("label") > 1).is_empty()
 
 

@@ -13,6 +13,7 @@ from feedback.audit.config import AuditConfig
 from feedback.audit.report import AuditReport
 from feedback.config import IngestConfig, Ranking, SourceConfig
 from feedback.curated import read_curated
+from feedback.engine import read_rows
 from feedback.pipeline import read_candidates
 from feedback.records.places import input_name
 from feedback.stage import CANDIDATE_TYPES
@@ -135,10 +136,10 @@ def audit_files(
 
 def _with_history(frame: pl.DataFrame, folder: Path) -> pl.DataFrame:
     """`frame` with raters, models and times where the last stage's table is there and is of these very rows."""
-    tables = sorted(folder.glob("stages/rebalance/kept-*.parquet"))
+    tables = sorted(folder.glob("stages/rebalance/kept-*.*"))
     if not tables:
         return frame
-    known = pl.concat([pl.read_parquet(table, columns=["row_id", *_FROM_STAGES]) for table in tables])
+    known = pl.concat([read_rows(table, ["row_id", *_FROM_STAGES]) for table in tables])
     if any(known.schema[name] != CANDIDATE_TYPES[name] for name in _FROM_STAGES):
         return frame  # a dataset of an earlier version
     if not frame.join(known, on="row_id", how="anti").is_empty() or known["row_id"].is_duplicated().any():

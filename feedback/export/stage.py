@@ -23,6 +23,7 @@ import polars as pl
 import pyarrow as pa
 
 from feedback.config import ExportConfig
+from feedback.engine import read_rows
 from feedback.export.plan import ExportPlan, plan_export
 from feedback.export.rows import ROW_COLUMNS, export_rows
 from feedback.export.runs import Run, keep_run
@@ -40,7 +41,7 @@ from schemas.settings import settings_to_dict
 __all__ = ["ExportResult", "Part", "TextTable", "export"]
 
 Part = pl.DataFrame | Path
-"""Some of the rows: a table, or a Parquet file of it."""
+"""Some of the rows: a table, or a file of it, see `feedback.engine.read_rows`."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -100,7 +101,7 @@ def export(
 
 
 def _select(part: Part, *columns: str | pl.Expr) -> pl.DataFrame:
-    return part.select(columns) if isinstance(part, pl.DataFrame) else pl.scan_parquet(part).select(columns).collect()
+    return (part if isinstance(part, pl.DataFrame) else read_rows(part)).select(columns)
 
 
 def _read_keys(parts: Sequence[Part]) -> pl.DataFrame:

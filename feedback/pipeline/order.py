@@ -55,7 +55,6 @@ __all__ = ["Stages"]
 _EVENT_TEXT: Final = ("event_id", {"completion": "completion"})
 _PAIR_TEXT: Final = ("pair_id", {"a": "response_a", "b": "response_b"})
 _FILES_A_TASK: Final = 16
-_LAST: Final = "rebalance"
 
 
 class Stages:
@@ -154,7 +153,8 @@ class Stages:
             stage.parent.mkdir(parents=True, exist_ok=True)
             self._engine.folder(report.stage).rename(stage)
             write_last(stage / "report.json", report.to_json())
-        spent = ("ingest/event-keys-*", "ingest/pair-keys-*", "ingest/sketches/*", "*/kept-*.arrow")
+        read = (report.stage for report in self.reports[:-1])
+        spent = ("ingest/event-keys-*", "ingest/pair-keys-*", "ingest/sketches/*", *(f"{name}/kept-*" for name in read))
         with ThreadPoolExecutor(usable_cores()) as pool:
             list(pool.map(Path.unlink, (path for name in spent for path in folder.glob(name))))
         for path in (folder / "ingest" / "sketches", *folder.glob(f"*/{STAGE_FILE}")):
@@ -209,10 +209,9 @@ class Stages:
     def _run(self, name: str, step: Callable[[str], Callable[[pl.DataFrame], StageResult]]) -> list[StageReport]:
         digest = self.reports[-1].digest_out
         folder = self._engine.folder(name)
-        is_last = name == _LAST
-        tasks = [PartTask(number, rows, folder, is_last) for number, rows in enumerate(self.parts)]
+        tasks = [PartTask(number, rows, folder) for number, rows in enumerate(self.parts)]
         found = self._engine.run(name, partial(apply_to_part, step=step(digest)), tasks, key=digest)
-        self.parts = [kept_file(folder, task.number, is_last=is_last) for task in tasks]
+        self.parts = [kept_file(folder, task.number) for task in tasks]
         return found
 
     def _narrow_for_caps(self) -> pl.DataFrame:

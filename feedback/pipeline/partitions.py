@@ -196,28 +196,20 @@ class PartTask:
     number: int
     rows: Path
     folder: Path
-    is_last: bool = False
 
 
 def apply_to_part(task: PartTask, step: Callable[[pl.DataFrame], StageResult]) -> StageReport:
     """Kernel: one stage on one partition."""
-    return _write(step(read_rows(task.rows)), task.folder, task.number, is_last=task.is_last)
+    return _write(step(read_rows(task.rows)), task.folder, task.number)
 
 
-def kept_file(folder: Path, number: int, *, is_last: bool = False) -> Path:
-    """The file of the rows that a stage kept of a partition.
-
-    Only what the last stage kept stays: Parquet. Of the others it is read once, so it is what is quickest to read.
-    """
-    return folder / f"kept-{number:05d}.{'parquet' if is_last else 'arrow'}"
+def kept_file(folder: Path, number: int) -> Path:
+    """The file of the rows that a stage kept of a partition: quick to write, and to read for the next stage."""
+    return folder / f"kept-{number:05d}.arrow"
 
 
-def _write(result: StageResult, folder: Path, number: int, *, is_last: bool = False) -> StageReport:
-    kept = kept_file(folder, number, is_last=is_last)
-    if is_last:
-        write_parquet(result.kept, kept)
-    else:
-        write_arrow(result.kept, kept)
+def _write(result: StageResult, folder: Path, number: int) -> StageReport:
+    write_arrow(result.kept, kept_file(folder, number))
     write_parquet(result.dropped, folder / f"dropped-{number:05d}.parquet")
     return result.report
 
