@@ -39,9 +39,9 @@ def _load() -> None:
         import pyarrow as pa
 
         pa.array([0])  # it looks for pandas
-    from feedback.near.preload import load_loops
+        from feedback.near.preload import load_loops
 
-    load_loops()
+        load_loops()
 
 
 @contextmanager
