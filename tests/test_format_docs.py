@@ -103,9 +103,10 @@ def test_every_key_of_a_map_is_documented_with_its_meaning() -> None:
         assert f"`{field.name}`" in MAPPED
 
 
-def test_the_table_of_formats_is_the_codes() -> None:
+@pytest.mark.parametrize("path", [DOCS / "formats.md", DOCS.parent / "README.md"], ids=lambda path: path.name)
+def test_the_table_of_formats_is_the_codes(path: Path) -> None:
     """Where it fails, `markdown_table()` of `feedback.formats.table` has the new text."""
-    page = (DOCS / "formats.md").read_text("utf-8")
+    page = path.read_text("utf-8")
     assert page.partition("<!-- formats -->\n")[2].partition("<!-- end -->")[0] == markdown_table()
 
 
