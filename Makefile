@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 BENCH_READY := .venv/.bench-ready
 
-.PHONY: help demo test test-all check bench bench-curate bench-near bench-scale bench-tables clean
+.PHONY: help demo test test-all check bench bench-curate bench-near bench-scale bench-readers bench-tables clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,7 +25,7 @@ check: $(READY) ## format, lint, types, docstrings, spelling
 	$(BIN)/interrogate -q schemas feedback align cli sample_data bench
 	$(BIN)/codespell
 
-bench: bench-curate bench-near bench-scale bench-tables ## measure all parts; writes bench/results/*.json
+bench: bench-curate bench-near bench-scale bench-readers bench-tables ## measure all parts; writes bench/results/*.json
 
 bench-curate: $(BENCH_READY) ## curation beside others: ROWS=300000 ROUNDS=3 SLOW_ROUNDS=1
 	$(BIN)/python -m bench.curate $(if $(ROWS),--rows $(ROWS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SLOW_ROUNDS),--slow-rounds $(SLOW_ROUNDS))
@@ -35,6 +35,9 @@ bench-near: $(BENCH_READY) ## near-duplicates against the exact answer: DOCUMENT
 
 bench-scale: $(BENCH_READY) ## memory and time as the log grows: SCALE_ROWS="1000000 3000000" SCALE_ROUNDS=1
 	$(BIN)/python -m bench.scale $(if $(SCALE_ROWS),--rows $(SCALE_ROWS)) $(if $(SCALE_ROUNDS),--rounds $(SCALE_ROUNDS))
+
+bench-readers: $(READY) ## every reader beside a floor: MEGABYTES=60 ROUNDS=3 ONLY="thumbs langfuse:joined"
+	$(BIN)/python -m bench.readers $(if $(MEGABYTES),--megabytes $(MEGABYTES)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY))
 
 bench-tables: $(READY) ## print the tables of what was measured; README=1 writes them into README.md
 	$(BIN)/python -m bench.tables $(if $(README),--write)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from bench.runner import results_folder
 
-__all__ = ["PARTS", "curate_tables", "fill_in", "main", "near_tables", "scale_tables"]
+__all__ = ["PARTS", "curate_tables", "fill_in", "main", "near_tables", "reader_tables", "scale_tables"]
 
 Result = Mapping[str, Any]
 
@@ -78,10 +78,40 @@ def scale_tables(result: Result) -> str:
     return _page(f"All of `thumbline curate`; {_place(result)}.", _table(columns, rows), "", _targets(result))
 
 
+def reader_tables(result: Result) -> str:
+    """The table of `bench.readers`, as Markdown."""
+    columns = ("", "records", "MB of JSONL", "floor seconds", "seconds", "MB/s", "of the floor")
+    rows = [
+        (
+            f"`{row['name']}`",
+            f"{row['records']:,}",
+            f"{row['bytes'] / 1e6:.0f}",
+            f"{row['floor_seconds']:.2f}",
+            f"{row['seconds']:.2f}",
+            f"{row['bytes_per_second'] / 1e6:.0f}",
+            f"{row['share_of_floor']:.2f}",
+        )
+        for row in result["table"]
+    ]
+    reached = sum(row["is_met"] for row in result["table"])
+    head = (
+        f"Medians of {result['rounds']} rounds, each in a process of its own that read a small file before the clock "
+        f"started; {_place(result)}. Half of the floor's throughput is reached by {reached} of {len(rows)}."
+    )
+    notes = [
+        f"- The floor reads `{row['name']}` with {row['floor_note']}." for row in result["table"] if row["floor_note"]
+    ]
+    joined = ", ".join(f"`{row['name']}`" for row in result["table"] if row["files"] > 1)
+    notes += [f"- Two files that are joined: {joined}."] if joined else []
+    absent = [f"- Left out, `{name}`: {reason}." for name, reason in sorted(result.get("absent", {}).items())]
+    return _page(head, _table(columns, rows), "\n".join(notes + absent), _targets(result))
+
+
 PARTS: Final[dict[str, Callable[[Result], str]]] = {
     "curate": curate_tables,
     "near": near_tables,
     "scale": scale_tables,
+    "readers": reader_tables,
 }
 """The parts in the order in which they are shown, each with what makes its tables."""
 
