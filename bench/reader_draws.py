@@ -7,6 +7,7 @@ the same. All texts of a record are in one voice: 97% Latin letters, the rest Ch
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import random
 import uuid
 from collections.abc import Sequence
@@ -136,8 +137,9 @@ class Draws:
         return f"{moment.isoformat(timespec='milliseconds')}{end}"
 
 
+@functools.cache
 def _voices(seed: int) -> list[tuple[list[str], str]]:
-    """Tokens and joiner of each voice, the Latin one first."""
+    """Tokens and joiner of each voice, the Latin one first; kept, since making them takes a second."""
     source = np.random.Generator(np.random.PCG64(seed))
     words = latin_words(source, _WORDS)
     vocabularies = (

@@ -60,7 +60,7 @@ class Written:
     bytes: int
 
 
-def write_reader_log(name: str, folder: Path, *, size: int, seed: int = 0, draws: Draws | None = None) -> Written:
+def write_reader_log(name: str, folder: Path, *, size: int, seed: int = 0) -> Written:
     """Write about `size` bytes of records into `folder`.
 
     Args:
@@ -68,9 +68,8 @@ def write_reader_log(name: str, folder: Path, *, size: int, seed: int = 0, draws
         folder: where the files go: `records.jsonl`, and `others.jsonl` and `map.toml` where they are needed.
         size: bytes of both files together; they end with the record that reaches it.
         seed: of the random source.
-        draws: a source to go on with instead of a new one; making one takes a second.
     """
-    draw, made, format_name = draws or Draws(seed), _ALL[name], name.partition(":")[0]
+    draw, made, format_name = Draws(seed), _ALL[name], name.partition(":")[0]
     path, other_path, map_path = (folder / one for one in ("records.jsonl", "others.jsonl", "map.toml"))
     records = others = rows = written = 0
     with path.open("wb", buffering=1 << 22) as stream, other_path.open("wb", buffering=1 << 22) as other_stream:

@@ -26,7 +26,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from bench.reader_draws import Draws
 from bench.reader_logs import LEFT_OUT, READER_LOGS, Written, write_reader_log
 from bench.reader_run import Reading
 from bench.runner import describe_machine, write_result
@@ -96,7 +95,7 @@ def _measure(name: str, folder: Path, options: argparse.Namespace) -> Measured:
     written = []
     for kind, size in (("small", _WARM_UP_BYTES), ("large", int(options.megabytes * 1e6))):
         (folder / kind).mkdir()
-        written.append(write_reader_log(name, folder / kind, size=size, draws=Draws(options.seed)))
+        written.append(write_reader_log(name, folder / kind, size=size, seed=options.seed))
     measured = Measured(name, written[1])
     for turn in range(options.rounds):
         for contestant in (FLOOR, OURS) if turn % 2 == 0 else (OURS, FLOOR):
