@@ -170,10 +170,10 @@ def _librechat_export(draw: Draws) -> Drawn:
 
 def _librechat_messages(draw: Draws) -> list[dict[str, Any]]:
     conversation, user, model = draw.uuid(), draw.hex(24), draw.model()
-    parent, messages = _ROOT, []
+    parent, messages = _ROOT, list[dict[str, Any]]()
     for place, text in enumerate(draw.turns(2 * draw.exchanges())):
         is_user = place % 2 == 0
-        message = {
+        message: dict[str, Any] = {
             "messageId": draw.uuid(),
             "conversationId": conversation,
             "parentMessageId": parent,
@@ -205,7 +205,7 @@ def _chainlit(draw: Draws) -> Drawn:
 
     def add(kind: str, name: str, text: str, parent: str | None = None) -> dict[str, Any]:
         time = draw.time(8 * len(steps))
-        step = {"id": draw.uuid(), "threadId": thread, "parentId": parent, "name": name, "type": kind}
+        step: dict[str, Any] = {"id": draw.uuid(), "threadId": thread, "parentId": parent, "name": name, "type": kind}
         step |= {"input": "", "output": text, "streaming": False, "isError": False, "waitForAnswer": False}
         step |= {"createdAt": time, "start": time, "end": time, "metadata": {"page": "chat"}, "tags": None}
         steps.append({**step, "language": None, "generation": None, "feedback": None})

@@ -140,9 +140,11 @@ def _dumped(kind: str, text: str) -> dict[str, Any]:
 def _mlflow(draw: Draws) -> Drawn:
     """Traces with their assessments, as `Trace.to_json` writes them."""
     trace_id, asked, user = f"tr-{draw.hex(32)}", _chat(draw), draw.rater()
-    answered = {"choices": [{"index": 0, "message": _said("assistant", draw.answer()), "finish_reason": "stop"}]}
+    answered: dict[str, Any] = {
+        "choices": [{"index": 0, "message": _said("assistant", draw.answer()), "finish_reason": "stop"}]
+    }
     root = bytes.fromhex(draw.hex(16))
-    span = {
+    span: dict[str, Any] = {
         "trace_id": base64.b64encode(bytes.fromhex(trace_id[3:])).decode(),
         "span_id": base64.b64encode(root).decode(),
         "parent_span_id": None,
@@ -201,7 +203,7 @@ def _phoenix(draw: Draws) -> Drawn:
             for key in ("role", "content"):
                 attributes[f"llm.{side}_messages.{place}.message.{key}"] = message[key]
     attributes |= {"input.value": asked[-1]["content"], "input.mime_type": "text/plain", "output.value": answer}
-    span = {
+    span: dict[str, Any] = {
         "id": base64.b64encode(f"Span:{draw.integer(1, 10**7)}".encode()).decode(),
         "name": "ChatCompletion",
         "context": {"trace_id": draw.hex(32), "span_id": span_id},
@@ -250,7 +252,7 @@ def _otel_genai(draw: Draws) -> Drawn:
     if draw.chance(0.1):
         evaluation["gen_ai.evaluation.explanation"] = draw.note()
     at = int(draw.seconds() * 1e6) * 1000
-    span = {
+    span: dict[str, Any] = {
         "name": f"chat {model}",
         "traceId": draw.hex(32),
         "spanId": draw.hex(16),
