@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from feedback.records.strict_json import MAX_DEPTH, MAX_DIGITS, decode_object
 from schemas.errors import RecordRejectedError
 
-__all__ = ["decode_lines", "decode_texts", "long_numbers"]
+__all__ = ["decode_joined", "decode_lines", "decode_texts", "long_numbers"]
 
 _DECODE: Final = msgspec.json.Decoder().decode
 _DECODE_LINES: Final = msgspec.json.Decoder().decode_lines
@@ -39,12 +39,22 @@ def decode_lines(lines: Sequence[bytes]) -> tuple[list[dict[str, Any] | None], d
     Args:
         lines: JSON texts without line ends, none of them blank.
     """
-    text = b"\n".join([*lines, b""])
+    return decode_joined(b"\n".join([*lines, b""]))
+
+
+def decode_joined(text: bytes | memoryview) -> tuple[list[dict[str, Any] | None], dict[int, tuple[str, str]]]:
+    r"""What `decode_lines` gives, of lines that stand behind each other, each with a line end; none of them blank.
+
+    >>> decode_joined(b'{"a": 1}\n')
+    ([{'a': 1}], {})
+    """
     signs = np.frombuffer(text, dtype=np.uint8)
     ends = np.flatnonzero(signs == _NEWLINE)
-    values = _decode_aligned(text, signs, ends)
+    begins = np.concatenate((np.zeros(min(len(ends), 1), np.int64), ends[:-1] + 1))
+    values = _decode_aligned(text, signs, begins, ends)
+    lines = _Spans(text, begins, ends)
     if values is None:
-        values = [_decode_or_none(line) for line in lines]
+        values = [_decode_or_none(lines[place]) for place in range(len(ends))]
     return values, _decode_strictly(lines, _suspects(signs, ends, values), values)
 
 
@@ -60,8 +70,20 @@ def decode_texts(texts: Sequence[bytes]) -> tuple[list[dict[str, Any] | None], d
     return values, _decode_strictly(texts, _suspects(signs, np.flatnonzero(signs == _NEWLINE), values), values)
 
 
+class _Spans:
+    """Pieces of a text, each copied only where it is asked for."""
+
+    def __init__(self, text: bytes | memoryview, begins: NDArray[np.int64], ends: NDArray[np.int64]) -> None:
+        self._text = text
+        self._begins = begins
+        self._ends = ends
+
+    def __getitem__(self, place: int) -> bytes:
+        return bytes(self._text[self._begins[place] : self._ends[place]])
+
+
 def _decode_strictly(
-    texts: Sequence[bytes], places: Sequence[int], values: list[dict[str, Any] | None]
+    texts: Sequence[bytes] | _Spans, places: Sequence[int], values: list[dict[str, Any] | None]
 ) -> dict[int, tuple[str, str]]:
     """Decode those of `texts` that `strict_json` must see into `values`; reason and detail of what it refuses."""
     rejects: dict[int, tuple[str, str]] = {}
@@ -74,12 +96,13 @@ def _decode_strictly(
     return rejects
 
 
-def _decode_aligned(text: bytes, signs: NDArray[np.uint8], ends: NDArray[np.int64]) -> list[Any] | None:
+def _decode_aligned(
+    text: bytes | memoryview, signs: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64]
+) -> list[Any] | None:
     """The values of lines that each begin with `{` and end with `}`, or None where one does not, or is no JSON.
 
     Such lines hold one object each where there are as many objects as lines: none can begin on one and end on another.
     """
-    begins = np.concatenate((np.zeros(min(len(ends), 1), np.int64), ends[:-1] + 1))
     if (ends <= begins).any() or (signs[begins] != _OPEN).any() or (signs[ends - 1] != _CLOSE).any():
         return None
     try:
@@ -101,12 +124,15 @@ def _suspects(signs: NDArray[np.uint8], ends: NDArray[np.int64], values: list[An
     keys, brackets = _count_signs(signs, ends)
     is_odd = _too_deep(signs, ends, brackets) | long_numbers(signs, ends)
     named = np.fromiter((len(value) if type(value) is dict else -1 for value in values), np.int64, len(values))
+    # No line has more keys than are counted in its bytes, so where the sums agree, each line does.
+    if not is_odd.any() and (named >= 0).all() and _keys_in_all(values) == keys.sum():
+        return []
     unlike = np.flatnonzero((keys != named) | is_odd)
     # Keys of inner objects count too; only their sum tells whether one is there twice.
     return [
         place
         for place in unlike.tolist()
-        if named[place] < 0 or is_odd[place] or _keys_in(values[place]) != keys[place]
+        if named[place] < 0 or is_odd[place] or _keys_in_all([values[place]]) != keys[place]
     ]
 
 
@@ -167,16 +193,14 @@ def _per_line(places: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.
     return np.diff(np.searchsorted(places, ends), prepend=0).astype(np.int64)
 
 
-def _keys_in(value: Any) -> int:
+def _keys_in_all(values: list[Any]) -> int:
+    """Keys of all objects in `values`, inner ones too."""
     count = 0
-    level = [value]
-    while level:
-        inner: list[Any] = []
-        for item in level:
-            if type(item) is dict:
-                count += len(item)
-                inner.extend(item.values())
-            elif type(item) is list:
-                inner.extend(item)
-        level = [item for item in inner if type(item) in (dict, list)]
+    while values:
+        objects = [value for value in values if type(value) is dict]
+        lists = [value for value in values if type(value) is list]
+        count += sum(map(len, objects))
+        values = [item for one in objects for item in one.values()]
+        for one in lists:
+            values += one
     return count
