@@ -1,17 +1,15 @@
 """One block of a raw file becomes tables on disk: the kernel of `ingest`, which any engine can run anywhere.
 
-    block ─┬─ plain records ─────────────► columns ─┐
-           └─ others ─► values ─► drafts ─► rows ───┴─► rules ─► events-*, pairs-*, keys, sketches
-                  └──────────┴───────────────┴───────────┴─────► quarantine-*
+    block ─┬─ plain records ──────────────► columns ─┐
+           └─ others ─► values ─► drafts ─► columns ─┴─► rules ─► events-*, pairs-*, keys, sketches
+                  └──────────┴───────────────┴─────────────┴────► quarantine-*
 
 A record is accepted whole or quarantined whole, also where it gave several drafts.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,34 +23,26 @@ from numpy.typing import NDArray
 
 from feedback.engine import write_arrow, written_whole
 from feedback.formats import Format
-from feedback.formats.drafts import EventDraft, IgnoredDraft, PlainVotes
 from feedback.ingest.arrow_columns import gathered
-from feedback.ingest.draft_tables import Row, draft_row, rows_to_table
+from feedback.ingest.block_records import BlockRecords, LineRecords, ListRecords, spoken_lines
+from feedback.ingest.draft_tables import DraftTable
+from feedback.ingest.drafted import Drafted
 from feedback.ingest.format_check import FIRST_RECORDS, FormatCheck, Miss
 from feedback.ingest.join_table import Partners
-from feedback.ingest.kept_raw import kept_raw
 from feedback.ingest.keys import SketchSettings, event_keys, outcome_sum, pair_keys
-from feedback.ingest.plain_votes import Plain, find_plain, plain_events, plain_schema
+from feedback.ingest.plain_votes import find_plain, plain_events, plain_schema
+from feedback.ingest.refused import Refused
 from feedback.ingest.source_format import open_format
 from feedback.near import Sketches, SketchFile, write_sketches
 from feedback.records.json_columns import Lines, read_columns, split_lines
 from feedback.records.json_lines import decode_lines
 from feedback.records.raw_record import RawRecord
 from feedback.records.text_blocks import TextBlock
-from schemas.errors import RecordRejectedError
-from schemas.events import FEEDBACK_EVENT
-from schemas.pairs import PREFERENCE_PAIR
-from schemas.quarantine import QUARANTINE
-from schemas.reasons import RejectReason
-from schemas.rules import FeedbackEventRules, PreferencePairRules, Rules, violations
 
 __all__ = ["BlockResult", "BlockTask", "ingest_block"]
 
-_FIRST_CASES: Final = 3
 _MOST_FIELDS: Final = 1000
 _SAMPLE: Final = 20
-_MEANINGS: Final = {one.value: one.meaning for one in RejectReason if one != RejectReason.RULE_VIOLATION}
-_KINDS: Final = (("events", FEEDBACK_EVENT, FeedbackEventRules), ("pairs", PREFERENCE_PAIR, PreferencePairRules))
 _NO_NEAR: Final = SketchSettings(threshold=0.8, shingle_words=3)
 """Sketches are made with the keys; where they are not wanted, any settings do."""
 
@@ -138,204 +128,124 @@ def ingest_block(task: BlockTask) -> BlockResult:
     Raises:
         FormatMismatchError: its first records all lack a required field.
     """
-    made = _Made(task, open_format(task.format, task.map, task.ranking))
-    with closing(made.partners):
-        if isinstance(task.block, TextBlock):
-            _read_text(task.block, made)
-        else:
-            made.add_records(task.block)
-    return made.write()
-
-
-def _read_text(block: TextBlock, made: _Made) -> None:
-    lines = split_lines(block.data)
-    is_left = np.ones(len(lines), dtype=np.bool_)
-    first = len(lines)
-    votes = made.format.plain
-    if votes is not None and made.format.keys is not None and len(lines):
-        sample, _ = decode_lines(
-            [line for place in range(min(_SAMPLE, len(lines))) if (line := lines.line(place).strip())]
-        )
-        schema = plain_schema(votes, [value for value in sample if value is not None])
-        for places, table in read_columns(lines, schema):
-            plain = find_plain(table, votes, made.format.keys)
-            if len(plain.rows):
-                at = places[plain.rows]
-                made.add_plain(plain, votes, lines, at, block.first_line)
-                first = min(first, int(at[0]))
-                is_left[at] = False
-    places = np.flatnonzero(is_left)
-    left = [item for item in zip(places.tolist(), lines.at(places), strict=True) if item[1].strip(b" \t\r")]
-    values, rejects = decode_lines([line for _, line in left])
-    records = [
-        RawRecord(block.file, block.first_line + place, line, value, rejects.get(number))
-        for number, ((place, line), value) in enumerate(zip(left, values, strict=True))
-    ]
-    # Whether the file is in its format is seen from its first records in their order, the plain ones among them.
-    before = sum(place < first for place, _ in left)
-    made.add_records(records[:before])
-    if first < len(lines):
-        made.note_in_format()
-    made.add_records(records[before:])
+    source_format = open_format(task.format, task.map, task.ranking)
+    with closing(Partners(source_format.join, task.join)) as partners:
+        made = _Made(task, source_format, partners)
+        block = task.block
+        return made.write(made.read_text(block) if isinstance(block, TextBlock) else made.read(ListRecords(block)))
 
 
 class _Made:
     """The tables of one block while it is read."""
 
-    def __init__(self, task: BlockTask, source_format: Format) -> None:
-        self.format = source_format
-        self.partners = Partners(source_format.join, task.join)
+    def __init__(self, task: BlockTask, source_format: Format, partners: Partners) -> None:
         self._task = task
+        self._format = source_format
+        self._partners = partners
         self._check = FormatCheck(source_format, first_records=FIRST_RECORDS if task.is_first else None)
+        self._refused = Refused(task.source, source_format, task.key)
         self._plain: list[pa.Table] = []
         self._numbers: list[NDArray[np.int64]] = []
-        self._rows: dict[str, list[Row]] = {"events": [], "pairs": []}
-        self._owners: dict[str, list[int]] = {"events": [], "pairs": []}
-        self._records: list[tuple[RawRecord, str]] = []
-        self._left_out: list[tuple[int, str]] = []
-        self._refused: list[Row] = []
-        self._rejected: Counter[str] = Counter()
-        self._cases: list[str] = []
-        self._unjudged: list[str] = []
         self._unused: set[str] = set()
-        self._broken: dict[int, tuple[str, str]] = {}
         self._count = 0
         self._outcome = 0
 
-    def note_fields(self, names: Iterator[str]) -> None:
-        """Remember fields with values that the format does not read; their names only, and not without end."""
-        if self.format.keys is not None and len(self._unused) < _MOST_FIELDS:
-            self._unused |= set(names) - self.format.keys
+    def read_text(self, block: TextBlock) -> Drafted:
+        """Take the lines of a text: the plain records among them as columns, all others one by one."""
+        lines = split_lines(block.data)
+        is_left = np.ones(len(lines), dtype=np.bool_)
+        first = self._read_plain(block, lines, is_left)
+        places = spoken_lines(lines, is_left)
+        # Whether the file is in its format is seen from its first records in their order, the plain ones among them.
+        return self.read(LineRecords(block.file, block.first_line, lines, places), int(np.searchsorted(places, first)))
 
-    def note_in_format(self) -> None:
-        """Remember that a record speaks for the format."""
-        self._check.accepted()
-
-    def add_plain(
-        self, plain: Plain, votes: PlainVotes, lines: Lines, places: NDArray[np.int64], first_line: int
-    ) -> None:
-        """Take plain records, and where their lines are."""
-        self._count += len(places)
-        self._numbers.append(first_line + places)
-        self._plain.append(plain_events(plain, lines, places, votes, self._task.source, self._task.key))
-        columns = zip(plain.table.column_names, plain.table.columns, strict=True)
-        self.note_fields(name for name, column in columns if column.null_count < len(places))
-
-    def add_records(self, records: Iterator[RawRecord] | Sequence[RawRecord]) -> None:
+    def read(self, records: BlockRecords, before: int | None = None) -> Drafted:
         """Take records one by one.
+
+        Args:
+            records: the records.
+            before: how many of them stand before the first plain one; None where there is none.
 
         Raises:
             FormatMismatchError: the first ones of the block all lack a required field.
         """
-        for record in records:
-            self._count += 1
-            digest = hashlib.sha256(record.raw).hexdigest()
-            try:
-                self._accept(record, digest)
-            except RecordRejectedError as error:
-                # What has no partner says nothing against the format.
-                if not self.partners.lacks_partner:
-                    lacks_file = self.partners.lacks_file
-                    self._check.rejected(record, error.reason, error.detail, lacks_file=lacks_file)
-                self._refuse(record, digest, error.reason, error.detail)
-            else:
+        self._count += len(records)
+        drafted = Drafted(records, self._format, self._partners, self._check, self._refused)
+        drafted.read(0, len(records) if before is None else before)
+        if before is not None:
+            if self._plain:
                 self._check.accepted()
-                self.note_fields(name for name, value in (record.value or {}).items() if value is not None)
+            drafted.read(before, len(records))
+        return drafted
 
-    def write(self) -> BlockResult:
+    def _read_plain(self, block: TextBlock, lines: Lines, is_left: NDArray[np.bool_]) -> int:
+        """Take the plain records, which are then not left; the place of the first one's line."""
+        votes, keys = self._format.plain, self._format.keys
+        first = len(lines)
+        if votes is None or keys is None or not first:
+            return first
+        sample, _ = decode_lines(
+            [line for place in range(min(_SAMPLE, len(lines))) if (line := lines.line(place).strip())]
+        )
+        schema = plain_schema(votes, [value for value in sample if value is not None])
+        for places, table in read_columns(lines, schema):
+            plain = find_plain(table, votes, keys)
+            if len(plain.rows):
+                at = places[plain.rows]
+                self._count += len(at)
+                self._numbers.append(block.first_line + at)
+                self._plain.append(plain_events(plain, lines, at, votes, self._task.source, self._task.key))
+                columns = zip(plain.table.column_names, plain.table.columns, strict=True)
+                self._note_fields(name for name, column in columns if column.null_count < len(at))
+                first = min(first, int(at[0]))
+                is_left[at] = False
+        return first
+
+    def _note_fields(self, names: Iterable[str]) -> None:
+        """Remember fields with values that the format does not read; their names only, and not without end."""
+        if self._format.keys is not None and len(self._unused) < _MOST_FIELDS:
+            self._unused |= set(names) - self._format.keys
+
+    def write(self, drafted: Drafted) -> BlockResult:
         """Write what was taken."""
-        tables = self._sound_tables()
-        events, pairs = self._in_order(tables["events"]), tables["pairs"]
+        tables = drafted.tables(self._task.source, self._task.key)
+        for names in drafted.unread():
+            self._note_fields(names)
+        events, pairs = self._in_order(drafted, tables["events"]), tables["pairs"].table
         self._write_quarantine()
         self._write("events", events)
         self._write("pairs", pairs)
         label = events.column("label")
         sketches = self._write_keys(events, pairs)
-        ignored = Counter(what for owner, what in self._left_out if owner not in self._broken)
+        rejected, ignored = self._refused.counts, drafted.ignored()
         return BlockResult(
             owner=self._task.owner,
             records=self._count,
             events=events.num_rows,
             pairs=pairs.num_rows,
-            drafts=events.num_rows + pairs.num_rows + self._rejected.total() + ignored.total() - self._count,
+            drafts=events.num_rows + pairs.num_rows + rejected.total() + ignored.total() - self._count,
             ups=int(pl.Series(label).sum() or 0),
             labelled=len(label) - label.null_count,
-            rejected=dict(sorted(self._rejected.items())),
+            rejected=dict(sorted(rejected.items())),
             ignored=dict(sorted(ignored.items())),
-            first_cases=(*self._cases, *self._unjudged)[:_FIRST_CASES],
+            first_cases=self._refused.first_cases(),
             unused=tuple(sorted(self._unused)),
             is_in_format=self._check.is_decided,
             miss=self._check.miss,
             sketches=sketches,
             outcome=self._outcome,
-            joined=self.partners.found,
-            alone=self.partners.alone,
-            first_alone=self.partners.first_alone,
+            joined=self._partners.found,
+            alone=self._partners.alone,
+            first_alone=self._partners.first_alone,
         )
 
-    def _accept(self, record: RawRecord, digest: str) -> None:
-        if record.value is None:
-            raise RecordRejectedError(*(record.reject or (RejectReason.NOT_AN_OBJECT, "the record is empty")))
-        known = self.partners.place(record.value, digest)
-        rows: list[tuple[str, Row]] = []
-        left_out: list[str] = []
-        places: Counter[str | None] = Counter()
-        try:
-            drafts = list(self.format.parse(record.value))
-        finally:
-            self.partners.take_back(record.value)
-        for draft in drafts:
-            if isinstance(draft, IgnoredDraft):
-                left_out.append(draft.what)
-                continue
-            # Counted by id, so that a judgement with an id of its own keeps it whatever stands before it.
-            row = draft_row(draft, self._task.source, known, places[draft.record_id], self._task.key)
-            places[draft.record_id] += 1
-            rows.append(("events" if isinstance(draft, EventDraft) else "pairs", row))
-        owner = len(self._records)
-        for name, row in rows:
-            self._rows[name].append(row)
-            self._owners[name].append(owner)
-        self._left_out += [(owner, what) for what in left_out]
-        self._records.append((record, digest))
-
-    def _refuse(self, record: RawRecord, digest: str, reason: str, detail: str) -> None:
-        self._rejected[str(reason)] += 1
-        cases = self._unjudged if reason == RejectReason.NO_JUDGEMENT else self._cases
-        if len(cases) < _FIRST_CASES:
-            cases.append(f"{record.file} line {record.line}: {reason}, {detail}")
-        raw = kept_raw(record, self.format, self._task.key)
-        # The digest is of what is kept: that of the whole would give away a short secret that was cut out.
-        digest = digest if raw == record.raw else hashlib.sha256(raw).hexdigest()
-        self._refused.append((self._task.source, record.file, record.line, str(reason), detail, raw, digest))
-
-    def _in_order(self, drafted: pa.Table) -> pa.Table:
-        """The events of plain records and of `drafted` ones, by their lines."""
-        tables = [table for table in (*self._plain, drafted) if table.num_rows]
+    def _in_order(self, drafted: Drafted, others: DraftTable) -> pa.Table:
+        """The events of plain records and of `others`, by their lines."""
+        tables = [table for table in (*self._plain, others.table) if table.num_rows]
         if len(tables) < 2:
-            return tables[0] if tables else drafted
-        events = pa.concat_tables(tables)
-        others = [self._records[owner][0].line for owner in self._owners["events"] if owner not in self._broken]
-        numbers = np.concatenate([*self._numbers, np.array(others, dtype=np.int64)])
-        return gathered(events, np.argsort(numbers, kind="stable"))
-
-    def _sound_tables(self) -> dict[str, pa.Table]:
-        """The tables of what came as drafts, without the rows of records that break a rule, which are quarantined."""
-        tables = {name: rows_to_table(self._rows[name], schema) for name, schema, _ in _KINDS}
-        broken = self._broken
-        for name, _, rules in _KINDS:
-            for row, reason, detail in _check_rules(tables[name], rules):
-                broken.setdefault(self._owners[name][row], (reason, _MEANINGS.get(reason, detail)))
-        for owner, (reason, detail) in sorted(broken.items()):
-            self._refuse(*self._records[owner], reason, detail)
-        if not broken:
-            return tables
-        return {
-            name: table.filter(
-                pl.Series([owner not in broken for owner in self._owners[name]], dtype=pl.Boolean).to_arrow()
-            )
-            for name, table in tables.items()
-        }
+            return tables[0] if tables else others.table
+        numbers = np.concatenate([*self._numbers, drafted.line_numbers(others)])
+        return gathered(pa.concat_tables(tables), np.argsort(numbers, kind="stable"))
 
     def _write_keys(self, events: pa.Table, pairs: pa.Table) -> tuple[SketchFile, ...]:
         made: list[Sketches] = []
@@ -365,14 +275,11 @@ class _Made:
 
     def _write_quarantine(self) -> None:
         """People read it, so it is Parquet, and few records are in it."""
-        if self._refused:
-            table = rows_to_table(sorted(self._refused, key=lambda row: row[2]), QUARANTINE)
+        if self._refused.counts:
             with written_whole(self._file("quarantine", "parquet")) as partial:
-                pq.write_table(table, partial, compression="zstd", write_statistics=False, write_page_checksum=True)
+                pq.write_table(
+                    self._refused.table(), partial, compression="zstd", write_statistics=False, write_page_checksum=True
+                )
 
     def _file(self, name: str, suffix: str) -> Path:
         return self._task.folder / f"{name}-{self._task.number:05d}.{suffix}"
-
-
-def _check_rules(table: pa.Table, rules: Rules) -> Sequence[tuple[int, str, str]]:
-    return violations(pl.DataFrame(pl.from_arrow(table)), rules) if table.num_rows else ()

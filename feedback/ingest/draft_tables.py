@@ -1,49 +1,103 @@
-"""Drafts become rows: ids, hashes, times and keyed raters are worked out here, and a raw user id ends here.
+"""Columns of drafts become tables: ids, hashes, times and keyed raters are worked out here, and raw user ids end here.
 
-A row is a tuple in the order of its Arrow schema, so that a batch of rows is turned round into columns at C speed.
+Everything is done to whole columns, and most of it while other threads run.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from datetime import datetime
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
+import numpy as np
+import polars as pl
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from feedback.formats.drafts import EventDraft, PairDraft
-from feedback.hashing import messages_hash, stable_id
+from feedback.hashing import ids_of_texts
+from feedback.ingest.arrow_columns import as_field, one_chunk, repeated
+from feedback.ingest.draft_columns import DraftColumns
 from feedback.ingest.event_time import read_time
-from feedback.ingest.rater_key import rater_key
+from feedback.ingest.plain_times import Times, read_any_times
+from feedback.ingest.rater_key import rater_keys
+from feedback.ingest.turn_hashes import turn_hashes
 from schemas.errors import RecordRejectedError
 from schemas.reasons import RejectReason
 
-__all__ = ["Row", "draft_row", "rows_to_table"]
+__all__ = ["Broken", "DraftTable", "Row", "draft_table", "rows_to_table"]
 
 Row = tuple[Any, ...]
 """Values in the order of an Arrow schema."""
 
+_MARGIN: Final = "margin"
 
-def draft_row(draft: EventDraft | PairDraft, source: str, raw_sha256: str, place: int, key: bytes) -> Row:
-    """The row of one draft, in the order of its schema.
+
+@dataclass(frozen=True, slots=True, order=True)
+class Broken:
+    """A draft that cannot be a row.
 
     Args:
-        draft: an event or a pair.
-        source: name of the source.
-        raw_sha256: sha256 of the record's bytes, the record's id where the source has none.
-        place: which draft of its record with the same id it is, from 0.
-        key: key for user ids.
-
-    Raises:
-        RecordRejectedError: a time cannot be read, or a margin is negative.
+        owner: number of its record.
+        order: which of its record's drafts it is.
+        reason: a `RejectReason`.
+        detail: what is wrong.
     """
-    record_id = draft.record_id or f"sha256:{raw_sha256[:32]}"
-    if place:
-        record_id = f"{record_id}#{place}"
-    ids = (stable_id(source, record_id, raw_sha256), source, record_id, raw_sha256)
-    rater = None if draft.rater is None else rater_key(draft.rater, key)
-    return _event_row(draft, ids, rater) if isinstance(draft, EventDraft) else _pair_row(draft, ids, rater)
+
+    owner: int
+    order: int
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class DraftTable:
+    """Rows of drafts.
+
+    Args:
+        table: the rows, a null in place of a time that cannot be read. [N].
+        owners: number of the record of each. [N].
+        broken: the drafts that cannot be rows.
+    """
+
+    table: pa.Table
+    owners: NDArray[np.int64]
+    broken: tuple[Broken, ...]
+
+    def without(self, owners: Iterable[int]) -> DraftTable:
+        """The rows of all other records."""
+        is_kept = ~np.isin(self.owners, np.fromiter(owners, np.int64))
+        if is_kept.all():
+            return self
+        table = self.table.filter(pl.Series(is_kept).to_arrow())
+        return DraftTable(table, self.owners[is_kept], self.broken)
+
+
+def draft_table(columns: DraftColumns, source: str, digests: pl.Series, key: bytes) -> DraftTable:
+    """The table of all drafts of one kind in a block.
+
+    Args:
+        columns: the drafts.
+        source: name of the source.
+        digests: what each record of the block is known by, a sha256 in hex digits. [R] string.
+        key: key for user ids.
+    """
+    schema = columns.kind.schema
+    owners = np.array(columns.owners, dtype=np.int64)
+    rows = len(owners)
+    if not rows:
+        return DraftTable(rows_to_table((), schema), owners, ())
+    told = columns.table()
+    times = {name: read_any_times(values) for name, values in columns.times.items()}
+    made: dict[str, pa.Array | pl.Series] = {name: one_chunk(told.column(name)) for name in told.column_names}
+    for name in columns.kind.turns:
+        made[f"{name}_hash"] = _all_hashes(made[name], made[f"{name}_hash"])
+    made |= _ids(columns, pl.Series(made["record_id"]), digests.gather(pl.Series(owners)), source)
+    made |= _moments(times)
+    made["group_id"] = made["prompt_hash"]
+    made["source"] = repeated(source, rows)
+    made["rater_key"] = rater_keys(pl.Series(made["rater"]), key)
+    table = pa.Table.from_arrays([as_field(made[field.name], field, rows) for field in schema], schema=schema)
+    return DraftTable(table, owners, tuple(_find_broken(columns, made.get(_MARGIN), times)))
 
 
 def rows_to_table(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
@@ -55,71 +109,74 @@ def rows_to_table(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _event_row(draft: EventDraft, ids: tuple[str, str, str, str], rater: str | None) -> Row:
-    event_ts, quality = read_time(draft.event_time)
-    updated_ts: datetime | None = None
-    if draft.updated_time is not None:
-        updated_ts, updated_quality = read_time(draft.updated_time)
-        quality = updated_quality if quality == "missing" else max(quality, updated_quality)
-    return (
-        *ids,
-        draft.op,
-        event_ts,
-        updated_ts,
-        quality,
-        rater,
-        draft.rater_kind,
-        draft.conversation_id,
-        draft.message_id,
-        draft.model_id,
-        draft.prompt,
-        draft.completion,
-        draft.tools,
-        messages_hash(draft.prompt),
-        messages_hash(draft.completion),
-        draft.signal,
-        _as_json(draft.raw_value),
-        draft.label,
-        draft.strength,
-        draft.reason_codes,
-        draft.comment,
-        draft.lang,
-        draft.consent,
-        draft.flags,
+def _ids(columns: DraftColumns, given: pl.Series, digests: pl.Series, source: str) -> dict[str, pl.Series]:
+    """Ids of rows and of records; a record without an id is known by its digest, as is each draft behind the first."""
+    numbers = pl.Series([None] * len(given), dtype=pl.Int64)
+    if columns.repeats:
+        numbers = numbers.scatter(list(columns.repeats), list(columns.repeats.values()))
+    own, raw, number = pl.col("own"), pl.col("raw"), pl.col("number")
+    record_id = pl.when(own.str.len_bytes() > 0).then(own).otherwise(pl.lit("sha256:") + raw.str.head(32))
+    if columns.repeats:
+        record_id = record_id + pl.when(number.is_null()).then(pl.lit("")).otherwise(
+            pl.lit("#") + number.cast(pl.String)
+        )
+    frame = pl.DataFrame({"own": given.cast(pl.String), "raw": digests, "number": numbers}).with_columns(id=record_id)
+    own_id = next(iter(columns.kind.schema.names))
+    return {
+        own_id: frame.select(ids_of_texts(source, pl.col("id"), raw)).to_series(),
+        "source_record_id": frame["id"],
+        "raw_sha256": digests,
+    }
+
+
+def _all_hashes(turns: pa.ListArray, hashes: pa.Array) -> pa.Array | pl.Series:
+    """`messages_hash` of each list; those that are null in `hashes` are of one turn."""
+    if not hashes.null_count:
+        return hashes
+    said = turns.values
+    firsts = pl.Series(np.frombuffer(turns.offsets.buffers()[1], dtype=np.int32)[: len(turns)])
+    roles = pl.Series(said.field("role")).gather(firsts.clip(upper_bound=len(said) - 1))
+    known = pl.Series(hashes).cast(pl.String)
+    is_one = known.is_null()
+    for role in roles.filter(is_one).unique().to_list():
+        # All turns are hashed, also those that nobody asks for, since taking out the others would copy their texts.
+        ids = turn_hashes(role, said.field("content")).gather(firsts.clip(upper_bound=len(said) - 1))
+        known = known.zip_with(~(is_one & (roles == role)), ids)
+    return known
+
+
+def _moments(times: dict[str, Times]) -> dict[str, pl.Series]:
+    """When it was judged and changed, and how far that can be trusted: as far as the worse of both."""
+    given, changed = times["event_time"], times.get("updated_time")
+    if changed is None:
+        return {"event_ts": given.when, "ts_quality": given.quality}
+    first, second = given.quality, changed.quality
+    is_naive = (first == "naive") | (second == "naive")
+    is_missing = (first == "missing") & (second == "missing")
+    frame = pl.DataFrame({"is_naive": is_naive, "is_missing": is_missing})
+    worse = (
+        pl.when("is_naive").then(pl.lit("naive")).when("is_missing").then(pl.lit("missing")).otherwise(pl.lit("exact"))
     )
+    return {
+        "event_ts": given.when,
+        "updated_ts": changed.when,
+        "ts_quality": frame.select(worse.alias("quality")).to_series(),
+    }
 
 
-def _pair_row(draft: PairDraft, ids: tuple[str, str, str, str], rater: str | None) -> Row:
-    if draft.margin is not None and draft.margin < 0:
-        raise RecordRejectedError(RejectReason.RULE_VIOLATION, f"the margin is {draft.margin}; expected 0 or more")
-    event_ts, quality = read_time(draft.event_time)
-    prompt_hash = messages_hash(draft.prompt)
-    return (
-        ids[0],
-        prompt_hash,
-        *ids[1:],
-        draft.prompt,
-        draft.response_a,
-        draft.response_b,
-        draft.tools,
-        prompt_hash,
-        messages_hash(draft.response_a),
-        messages_hash(draft.response_b),
-        draft.outcome,
-        _as_json(draft.raw_value),
-        draft.margin,
-        draft.score_a,
-        draft.score_b,
-        draft.presented_first,
-        rater,
-        draft.rater_kind,
-        draft.model_a,
-        draft.model_b,
-        event_ts,
-        quality,
-        draft.flags,
-    )
-
-
-def _as_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
+def _find_broken(columns: DraftColumns, margins: Any, times: dict[str, Times]) -> Iterator[Broken]:
+    """For each draft that cannot be a row the first thing that is wrong with it."""
+    wrong: dict[int, tuple[str, str]] = {}
+    if margins is not None:
+        values = pl.Series(margins)
+        for place in (values < 0).arg_true().to_list():
+            detail = f"the margin is {values[place]}; expected 0 or more"
+            wrong[place] = (RejectReason.RULE_VIOLATION, detail)
+    for name, read in times.items():
+        for place in (~read.is_read).arg_true().to_list():
+            try:
+                read_time(columns.times[name][place])
+            except RecordRejectedError as error:
+                wrong.setdefault(place, (error.reason, error.detail))
+    for place, (reason, detail) in wrong.items():
+        yield Broken(columns.owners[place], columns.orders.get(place, 0), reason, detail)

@@ -1,7 +1,8 @@
-"""Times of many records at once: the commonest way of writing one as a column, all others one by one."""
+"""Times of many records at once: the commonest ways of writing one as a column, all others one by one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -12,7 +13,7 @@ import polars as pl
 from feedback.ingest.event_time import EPOCH_SECONDS, read_time
 from schemas.errors import RecordRejectedError
 
-__all__ = ["Times", "read_times"]
+__all__ = ["Times", "read_any_times", "read_times"]
 
 _MICROSECONDS: Final = 1_000_000
 _TIME: Final = pl.Datetime("us", "UTC")
@@ -22,6 +23,7 @@ _UTC_TEXT: Final = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{3}|\.[0-9]{6})?(Z|\+00:00)$"
 )
 
+_COLUMNS: Final = {str: pl.String, int: pl.Int64, float: pl.Float64}
 _GIVEN: Final = "given"
 _SECONDS_LENGTH: Final = len("2026-01-05T09:51:39")
 _FRACTION: Final = r"\.([0-9]+)"
@@ -58,6 +60,8 @@ def read_times(column: pl.Series) -> Times:
         is_read = given.is_between(int(_FIRST_SECOND), int(_LAST_SECOND)).fill_null(value=True)
         when = (pl.when(is_read).then(given) * _MICROSECONDS).cast(_TIME)
         return _times(column.to_frame(_GIVEN).select(is_read.alias("is_read"), when.alias("when"), quality))
+    if column.dtype == pl.Float64:
+        return _seconds(column)
     when = _utc_times(column)
     is_read = given.is_null() | when.is_between(_FIRST_TIME, _LAST_TIME).fill_null(value=False)
     times = _times(column.to_frame(_GIVEN).select(is_read.alias("is_read"), when.alias("when"), quality))
@@ -69,6 +73,46 @@ def read_times(column: pl.Series) -> Times:
         times.is_read.scatter(others, [found is not None for found in read]),
         times.when.scatter(others, pl.Series([found and found[0] for found in read], dtype=_TIME)),
         times.quality.scatter(others, [found[1] if found else "missing" for found in read]),
+    )
+
+
+def read_any_times(values: Sequence[Any]) -> Times:
+    """The times of values of any types.
+
+    Args:
+        values: times as drafts hold them. [N].
+    """
+    kinds = set(map(type, values)) - {type(None)}
+    if len(kinds) <= 1:
+        kind = next(iter(kinds), str)
+        if kind in _COLUMNS:
+            try:
+                return read_times(pl.Series(values, dtype=_COLUMNS[kind]))
+            except (OverflowError, TypeError, UnicodeEncodeError):
+                pass  # a whole number of more than 64 bits, or half of a surrogate pair
+    read = [_one_by_one(value) for value in values]
+    return Times(
+        pl.Series([found is not None for found in read], dtype=pl.Boolean),
+        pl.Series([found and found[0] for found in read], dtype=_TIME),
+        pl.Series([found[1] if found else "missing" for found in read], dtype=pl.String),
+    )
+
+
+def _seconds(column: pl.Series) -> Times:
+    """Times of floats: seconds since 1970, to the microsecond, halves to the even one, as `timedelta` rounds them."""
+    seconds = column.fill_null(np.nan).to_numpy()
+    is_time = (seconds >= _FIRST_SECOND) & (seconds <= _LAST_SECOND)
+    whole = np.floor(np.where(is_time, seconds, 0.0))
+    parts = np.rint((np.where(is_time, seconds, 0.0) - whole) * _MICROSECONDS)
+    when = pl.Series((whole * _MICROSECONDS + parts).astype(np.int64)).cast(_TIME)
+    frame = pl.DataFrame({_GIVEN: column, "is_time": is_time, "when": when})
+    is_null = pl.col(_GIVEN).is_null()
+    return _times(
+        frame.select(
+            is_read=is_null | pl.col("is_time"),
+            when=pl.when("is_time").then("when"),
+            quality=pl.when(is_null).then(pl.lit("missing")).otherwise(pl.lit("exact")),
+        )
     )
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from feedback.formats.drafts import PlainVotes
-from feedback.hashing import exact_text, ids_of_texts, ids_of_turns, sha256_of
+from feedback.hashing import ids_of_texts, sha256_of
 from feedback.ingest.arrow_columns import (
     as_field,
     bytes_between,
@@ -28,7 +28,8 @@ from feedback.ingest.arrow_columns import (
     text_offsets,
 )
 from feedback.ingest.plain_times import Times, read_times
-from feedback.ingest.rater_key import rater_key
+from feedback.ingest.rater_key import rater_keys
+from feedback.ingest.turn_hashes import turn_hashes
 from feedback.records.json_columns import Lines
 from schemas.events import FEEDBACK_EVENT
 
@@ -44,9 +45,6 @@ _MAY_BEGIN_BLANK: Final = np.isin(np.arange(256), [*range(9, 14), *range(28, 33)
 """First bytes of white space, in UTF-8."""
 _TEXTS: Final = ("comment", "lang")
 _RECORD: Final = "record"
-_RETURN: Final = ord("\r")
-_CUT_OFF: Final = np.isin(np.arange(256), [9, 10, 11, 12, 13, 28, 29, 30, 31, 32])
-"""ASCII characters that `str.rstrip` cuts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +129,12 @@ def plain_events(plain: Plain, lines: Lines, places: Places, votes: PlainVotes, 
         "op": repeated("create", rows),
         "event_ts": plain.times.when,
         "ts_quality": plain.times.quality,
-        "rater_key": _rater_keys(told["rater_key"], key),
+        "rater_key": rater_keys(told["rater_key"], key),
         "rater_kind": repeated(votes.rater_kind, rows),
         "prompt": one_turn_each("user", prompts),
         "completion": one_turn_each("assistant", completions),
-        "prompt_hash": _hashes("user", prompts),
-        "completion_hash": _hashes("assistant", completions),
+        "prompt_hash": turn_hashes("user", prompts),
+        "completion_hash": turn_hashes("assistant", completions),
         "signal": repeated(votes.signal, rows),
     }
     arrays = [as_field(columns.get(field.name), field, rows) for field in FEEDBACK_EVENT]
@@ -203,31 +201,3 @@ def _is_said(name: str) -> pl.Expr:
 def _text(column: pa.ChunkedArray) -> pa.Array:
     array = one_chunk(column)
     return array if array.type == pa.string() else array.cast(pa.string())
-
-
-def _rater_keys(names: pl.Series, key: bytes) -> pl.Series:
-    distinct = names.unique().drop_nulls()
-    keyed = pl.Series([rater_key(name, key) for name in distinct.to_list()], dtype=pl.String)
-    return names.replace_strict(distinct, keyed, default=None, return_dtype=pl.String)
-
-
-def _hashes(role: str, texts: pa.Array) -> pl.Series:
-    """`messages_hash` of each text as one turn: of its own bytes where they are exact already."""
-    from feedback.near.kernels import count_code_points
-    from feedback.records.byte_kernels import count_bytes
-
-    offsets = text_offsets(texts).astype(np.int64)
-    signs = np.frombuffer(texts.buffers()[2] or b"", dtype=np.uint8)
-    chars = np.empty(len(texts), dtype=np.int64)
-    count_code_points(signs, offsets, chars)
-    is_inexact = _CUT_OFF[signs[np.maximum(offsets[1:] - 1, 0)]] | (chars != np.diff(offsets))
-    if count_bytes(signs, 0, _RETURN):
-        at = np.searchsorted(np.flatnonzero(signs == _RETURN), offsets)
-        is_inexact |= at[1:] > at[:-1]
-    said = pl.DataFrame({_RECORD: pl.Series(texts)})
-    ids = said.select(ids_of_turns(role, pl.col(_RECORD))).to_series()
-    rows = pl.Series(np.flatnonzero(is_inexact))
-    if not len(rows):
-        return ids
-    exact = pl.DataFrame({_RECORD: [exact_text(text) for text in said[_RECORD].gather(rows)]})
-    return ids.scatter(rows, exact.select(ids_of_turns(role, pl.col(_RECORD))).to_series())

@@ -12,13 +12,16 @@ import os
 import secrets
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from platformdirs import user_data_dir
 
 from schemas.errors import ConfigError
 
-__all__ = ["ENVIRONMENT_VARIABLE", "load_rater_key", "rater_key"]
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["ENVIRONMENT_VARIABLE", "load_rater_key", "rater_key", "rater_keys"]
 
 ENVIRONMENT_VARIABLE: Final = "THUMBLINE_RATER_KEY"
 
@@ -60,6 +63,20 @@ def rater_key(raw: str, key: bytes) -> str:
         key: what `load_rater_key` gave.
     """
     return hmac.digest(key, raw.encode("utf-8"), "sha256").hex()[:32]
+
+
+def rater_keys(names: pl.Series, key: bytes) -> pl.Series:
+    """`rater_key` of each user id; null where there is none. [N] string.
+
+    Args:
+        names: user ids. [N] string.
+        key: what `load_rater_key` gave.
+    """
+    import polars as pl  # commands that only need the key start without it
+
+    distinct = names.unique().drop_nulls()
+    keyed = pl.Series([rater_key(name, key) for name in distinct.to_list()], dtype=pl.String)
+    return names.replace_strict(distinct, keyed, default=None, return_dtype=pl.String)
 
 
 def _checked(key: bytes, where: object) -> bytes:
