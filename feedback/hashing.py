@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -128,7 +129,8 @@ def messages_hash(messages: Sequence[Message]) -> str:
     digest = 0
     for message in messages:
         text = exact_text(message["content"]).encode("utf-8")
-        digest = xxh3_128_intdigest(text, seed=_role_seed(message["role"], digest))
+        role = message["role"]
+        digest = xxh3_128_intdigest(text, seed=_role_seed(role, digest) if digest else _first_seed(role))
     return f"{digest:032x}"
 
 
@@ -257,6 +259,12 @@ def _null_bits(column: pl.Series) -> bytes:
 def _hex_digests(texts: pl.Expr, seed: int) -> pl.Expr:
     digests = plh.NonCryptographicHashingNameSpace(texts).xxh3_128(seed=seed, return_binary=True, byte_order="big")
     return digests.bin.encode("hex")
+
+
+@lru_cache(maxsize=64)
+def _first_seed(role: str) -> int:
+    """The seed of the first turn, of which there are few: roles come from formats and their maps."""
+    return _role_seed(role, 0)
 
 
 def _role_seed(role: str, digest: int) -> int:

@@ -16,8 +16,9 @@ Source: src/label_studio_sdk/converter/{converter,utils}.py of HumanSignal/label
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, Final
+
+import msgspec
 
 from feedback.formats.drafts import Draft, IgnoredDraft
 from feedback.formats.mapping.score_map import ScoreMap
@@ -103,7 +104,7 @@ def _value(value: Any) -> Any:
 
 
 def _drafts(score: Score, rater: str | None, data: Any, task_id: str | None, known: ScoreMap) -> Iterator[Draft]:
-    made = replace(score, rater=rater)
+    made = msgspec.structs.replace(score, rater=rater)
     subject = Subject(data=data, fields=("prompt", "completion"), conversation_id=task_id)
     yield from score_drafts(made, known, lambda: subject)
 

@@ -75,6 +75,8 @@ def _parse(record: dict[str, Any], known: ScoreMap) -> Iterator[Draft]:
 
 def _camel(record: dict[str, Any]) -> dict[str, Any]:
     """`record` with its keys as the API writes them; the export to blob storage has the columns of the database."""
+    if "_" not in "".join(record):
+        return record
     return {_SNAKE.sub(lambda match: match[1].upper(), key): value for key, value in record.items()}
 
 

@@ -43,8 +43,6 @@ __all__ = ["BlockResult", "BlockTask", "ingest_block"]
 
 _MOST_FIELDS: Final = 1000
 _SAMPLE: Final = 20
-_NO_NEAR: Final = SketchSettings(threshold=0.8, shingle_words=3)
-"""Sketches are made with the keys; where they are not wanted, any settings do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,18 +247,18 @@ class _Made:
 
     def _write_keys(self, events: pa.Table, pairs: pa.Table) -> tuple[SketchFile, ...]:
         made: list[Sketches] = []
-        settings = self._task.sketch or _NO_NEAR
+        settings = self._task.sketch
         if events.num_rows:
             keys, sketches = event_keys(events, settings)
             self._outcome += outcome_sum(keys)
             self._write("event-keys", keys)
-            made.append(sketches)
+            made += [] if sketches is None else [sketches]
         if pairs.num_rows:
             keys, more = pair_keys(pairs, settings)
             self._outcome += outcome_sum(keys)
             self._write("pair-keys", keys)
             made += more
-        if self._task.sketch is None:
+        if settings is None:
             return ()
         name = f"{self._task.number:05d}"
         (self._task.folder / "sketches").mkdir(parents=True, exist_ok=True)

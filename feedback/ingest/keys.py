@@ -17,12 +17,13 @@ import pyarrow as pa
 from feedback.flat_text import flat_text
 from feedback.hashing import keys_of_ids, keys_of_texts
 from feedback.ingest.arrow_columns import one_chunk
-from feedback.near import Sketches, sketch_texts
+from feedback.near import Sketches, sketch_texts, text_keys
 
 __all__ = ["SketchSettings", "event_keys", "outcome_sum", "pair_keys"]
 
 _SHARED: Final = ("source", "event_ts", "rater_kind")
 _OF_EVENTS: Final = ("op", "model_id", "signal", "label")
+_ANSWERS: Final = ("response_a", "response_b")
 _NULL: Final = "\x00"
 _BETWEEN: Final = "\x1f"
 _OUTCOME: Final = (
@@ -45,40 +46,36 @@ class SketchSettings:
     shingle_words: int
 
 
-def event_keys(events: pa.Table, settings: SketchSettings) -> tuple[pl.DataFrame, Sketches]:
+def event_keys(events: pa.Table, settings: SketchSettings | None) -> tuple[pl.DataFrame, Sketches | None]:
     """The keys of events, and the sketches of their prompts and answers.
 
     Args:
         events: rows of `schemas.events.FEEDBACK_EVENT`.
-        settings: what the sketches are made for.
+        settings: what the sketches are made for; None makes none.
     """
-    sketches = _sketches(_texts(events, "prompt"), _texts(events, "completion"), settings)
+    (sketches,) = _sketches(events, ("completion",), settings) or (None,)
     narrow = _narrow(events, "event_id", (*_SHARED, "updated_ts", *_OF_EVENTS), ("prompt_hash", "completion_hash"))
+    said = _said(events, ("completion",), [] if sketches is None else [sketches])
     keys = narrow.with_columns(
         pl.coalesce("updated_ts", "event_ts").alias("event_ts"),
-        pl.Series("prompt_key", sketches.prompt_key),
-        pl.Series("completion_key", sketches.completion_key),
-        pl.Series("prompt_chars", sketches.prompt_chars),
-        pl.Series("completion_chars", sketches.completion_chars),
+        *(said[name] for name in ("prompt_key", "completion_key", "prompt_chars", "completion_chars")),
     )
     return keys.drop("updated_ts"), sketches
 
 
-def pair_keys(pairs: pa.Table, settings: SketchSettings) -> tuple[pl.DataFrame, list[Sketches]]:
+def pair_keys(pairs: pa.Table, settings: SketchSettings | None) -> tuple[pl.DataFrame, list[Sketches]]:
     """The keys of pairs, and the sketches of their prompts with either answer.
 
     Args:
         pairs: rows of `schemas.pairs.PREFERENCE_PAIR`.
-        settings: what the sketches are made for.
+        settings: what the sketches are made for; None makes none.
     """
-    prompts = _texts(pairs, "prompt")
-    sketches = [_sketches(prompts, _texts(pairs, f"response_{side}"), settings) for side in "ab"]
+    sketches = _sketches(pairs, _ANSWERS, settings)
     narrow = _narrow(pairs, "pair_id", (*_SHARED, *_OF_PAIRS), ("prompt_hash", "response_a_hash", "response_b_hash"))
+    said = _said(pairs, _ANSWERS, sketches)
     keys = narrow.with_columns(
-        pl.Series("prompt_key", sketches[0].prompt_key),
-        pl.Series("prompt_chars", sketches[0].prompt_chars),
-        *(pl.Series(f"response_{side}_key", one.completion_key) for side, one in zip("ab", sketches, strict=True)),
-        *(pl.Series(f"response_{side}_chars", one.completion_chars) for side, one in zip("ab", sketches, strict=True)),
+        *(said[f"prompt_{what}"] for what in ("key", "chars")),
+        *(said[f"{answer}_{what}"] for what in ("key", "chars") for answer in _ANSWERS),
     )
     return keys, sketches
 
@@ -99,8 +96,29 @@ def _as_text(name: str, kind: pl.DataType) -> pl.Expr:
     return column.cast(pl.String).fill_null(_NULL)
 
 
-def _sketches(prompts: pa.Array, completions: pa.Array, settings: SketchSettings) -> Sketches:
-    return sketch_texts(prompts, completions, shingle_words=settings.shingle_words, threshold=settings.threshold)
+def _sketches(table: pa.Table, answers: Sequence[str], settings: SketchSettings | None) -> list[Sketches]:
+    """Sketches of the prompts with each column of answers; none where there are no settings."""
+    if settings is None:
+        return []
+    prompts = _texts(table, "prompt")
+    return [
+        sketch_texts(prompts, _texts(table, answer), shingle_words=settings.shingle_words, threshold=settings.threshold)
+        for answer in answers
+    ]
+
+
+def _said(table: pa.Table, answers: Sequence[str], sketches: Sequence[Sketches]) -> dict[str, pl.Series]:
+    """Keys and code points of prompts and answers, from their sketches where there are any."""
+    found = [(answer, one.completion_key, one.completion_chars) for answer, one in zip(answers, sketches, strict=False)]
+    if sketches:
+        found.append(("prompt", sketches[0].prompt_key, sketches[0].prompt_chars))
+    else:
+        found = [(name, *text_keys(_texts(table, name))) for name in ("prompt", *answers)]
+    return {
+        f"{name}_{what}": pl.Series(f"{name}_{what}", column)
+        for name, *columns in found
+        for what, column in zip(("key", "chars"), columns, strict=True)
+    }
 
 
 def _texts(table: pa.Table, name: str) -> pa.Array:

@@ -22,6 +22,7 @@ from feedback.config import SourceConfig
 from feedback.engine import Engine, LocalEngine, StagedEngine
 from feedback.formats import Format
 from feedback.ingest.block import BlockResult, BlockTask, ingest_block
+from feedback.ingest.calm_collector import calm_collector
 from feedback.ingest.format_check import format_mismatch
 from feedback.ingest.join_notes import join_notes, refuse_no_partner
 from feedback.ingest.join_table import JoinTable
@@ -125,7 +126,7 @@ def _ingest(
     for source, table in zip(sources, tables, strict=True):
         source.table = table
     reader = _Reader(sources, folder, sketch, load_rater_key())
-    with progress("ingest", _size(sources)) as advance:
+    with progress("ingest", _size(sources)) as advance, calm_collector():
         results = engine.run("ingest", ingest_block, reader.tasks(advance))
         files = reader.source_files(results, advance)
     if tables_folder is not None and not isinstance(engine, StagedEngine):

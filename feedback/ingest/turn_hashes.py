@@ -26,8 +26,7 @@ def turn_hashes(role: str, texts: pa.Array) -> pl.Series:
         role: who says all of them.
         texts: what is said. [N] string.
     """
-    from feedback.near.kernels import count_code_points
-    from feedback.records.byte_kernels import count_bytes
+    from feedback.records.byte_kernels import count_bytes, count_code_points
 
     offsets = text_offsets(texts).astype(np.int64)
     signs = np.frombuffer(texts.buffers()[2] or b"\0", dtype=np.uint8)

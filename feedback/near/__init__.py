@@ -12,7 +12,7 @@ from feedback.near.find import NearClusters, find_clusters
 from feedback.near.pairs import near_clusters, near_pairs
 from feedback.near.preload import preload
 from feedback.near.sketch_files import SketchFile, sketch_files, write_sketches
-from feedback.near.sketches import Sketches, band_shape, sketch_texts
+from feedback.near.sketches import Sketches, band_shape, sketch_texts, text_keys
 
 __all__ = [
     "NearClusters",
@@ -25,5 +25,6 @@ __all__ = [
     "preload",
     "sketch_files",
     "sketch_texts",
+    "text_keys",
     "write_sketches",
 ]

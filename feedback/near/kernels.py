@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 from feedback.near.code_points import BREAK, MARK, SINGLE, SPACE, TABLE_SIZE, WORD
 from feedback.near.utf8 import decode
 
-__all__ = ["count_code_points", "sketch_rows"]
+__all__ = ["key_rows", "sketch_rows"]
 
 _TEXT = types.Array(types.uint8, 1, "C", readonly=True)
 _OFFSETS = types.Array(types.int64, 1, "C", readonly=True)
@@ -302,43 +302,43 @@ def _write_bands(values, row, bands):
 
 
 @njit
-def _read(side, row, kinds, words, tokens, out, bins):
-    """Shingles and bins of one text; its key and the number of its shingles."""
+def _scan(side, row, kinds, tokens):
+    """Tokens of one text; their number and its key."""
     text, offsets, places, normal, ends = side
     place = places[row]
     start, end = offsets[row], offsets[row + 1]
     if place >= 0:
-        count, key = _scan_utf8(normal, ends[place], ends[place + 1], kinds, tokens)
-    elif end + _AT_ONCE <= len(text):
-        count, key = _scan_ascii(text, start, end, kinds, tokens)
-    else:
-        behind = np.zeros(end - start + _AT_ONCE, np.uint8)
-        behind[: end - start] = text[start:end]
-        count, key = _scan_ascii(behind, 0, end - start, kinds, tokens)
-    return key, _shingle(tokens, count, key, words, out, bins)
+        return _scan_utf8(normal, ends[place], ends[place + 1], kinds, tokens)
+    if end + _AT_ONCE <= len(text):
+        return _scan_ascii(text, start, end, kinds, tokens)
+    behind = np.zeros(end - start + _AT_ONCE, np.uint8)
+    behind[: end - start] = text[start:end]
+    return _scan_ascii(behind, 0, end - start, kinds, tokens)
 
 
 @njit
-def _count_continuing(text):
-    """Number of bytes within code points, of less than 256 bytes: in vector instructions."""
-    count = np.uint8(0)
-    for index in range(len(text)):
-        count = np.uint8(count + np.uint8((text[index] & np.uint8(0xC0)) == np.uint8(0x80)))
-    return count
-
-
-@njit(types.void(_TEXT, _OFFSETS, _I64[::1]), nogil=True, cache=True)
-def count_code_points(text, offsets, chars):
-    """Write the number of code points of each text, [N] int64, from the UTF-8 of all and where each begins, [N + 1]."""
-    for row in range(len(offsets) - 1):
-        begin, end = offsets[row], offsets[row + 1]
-        count = end - begin
-        for part in range(begin, end, 128):
-            count -= _count_continuing(text[part : min(part + 128, end)])
-        chars[row] = count
+def _read(side, row, kinds, words, tokens, out, bins):
+    """Shingles and bins of one text; its key and the number of its shingles."""
+    count, key = _scan(side, row, kinds, tokens)
+    return key, _shingle(tokens, count, key, words, out, bins)
 
 
 _SIDE = types.Tuple((_TEXT, _OFFSETS, _I64[::1], _TEXT, _OFFSETS))
+
+
+@njit(types.void(_SIDE, _U8[::1], _I64, _U64[::1]), nogil=True, cache=True)
+def key_rows(texts, kinds, longest, keys):
+    """Write the normalised key of every text, as `sketch_rows` does.
+
+    Args:
+        texts: UTF-8 of all and what belongs to it, see `sketch_rows`.
+        kinds: kind of each code point, of the first 128 at least.
+        longest: bytes of the longest text, normalised ones too.
+        keys: written here. [N].
+    """
+    tokens = np.empty(longest + 1, np.uint64)
+    for row in range(len(keys)):
+        keys[row] = _scan(texts, row, kinds, tokens)[1]
 
 
 @njit(

@@ -24,7 +24,7 @@ from feedback.hashing import mix64
 from feedback.near.tokens import Texts, flat_texts
 from schemas.errors import ConfigError, ShapeError
 
-__all__ = ["Sketches", "band_shape", "recall_of", "sketch_texts"]
+__all__ = ["Sketches", "band_shape", "recall_of", "sketch_texts", "text_keys"]
 
 _RECALL = 0.998
 _MAX_SLOTS = 96
@@ -114,6 +114,21 @@ def sketch_texts(prompts: Texts, completions: Texts, *, shingle_words: int = 3, 
         shingles=shingles[:count],
         lengths=lengths,
     )
+
+
+def text_keys(texts: Texts) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Normalised keys and code points of N texts, as `sketch_texts` gives them beside much else.
+
+    >>> keys, chars = text_keys(["Hello  there ", "hello there"])
+    >>> bool(keys[0] == keys[1]), chars.tolist()
+    (True, [13, 11])
+    """
+    from feedback.near.kernels import key_rows
+
+    flat = flat_texts(texts)
+    keys = np.empty(len(flat.chars), np.uint64)
+    key_rows(flat.side, flat.kinds, flat.longest, keys)
+    return keys, flat.chars
 
 
 def band_shape(threshold: float) -> tuple[int, int]:

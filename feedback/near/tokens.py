@@ -70,7 +70,7 @@ def flat_texts(texts: Texts) -> FlatTexts:
     Args:
         texts: N texts.
     """
-    from feedback.near.kernels import count_code_points
+    from feedback.records.byte_kernels import count_code_points
 
     text, offsets = _buffers(texts)
     chars = np.empty(len(offsets) - 1, np.int64)

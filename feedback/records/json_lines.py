@@ -22,11 +22,7 @@ __all__ = ["decode_joined", "decode_lines", "decode_texts", "long_numbers"]
 
 _DECODE: Final = msgspec.json.Decoder().decode
 _DECODE_LINES: Final = msgspec.json.Decoder().decode_lines
-_QUOTE, _COLON, _BACKSLASH, _NEWLINE = (ord(sign) for sign in '":\\\n')
-_OPEN: Final = ord("{")
-_CLOSE: Final = ord("}")
-_SPACES: Final = np.isin(np.arange(256), [9, 10, 13, 32])
-_STEPS: Final = 8
+_NEWLINE, _OPEN, _CLOSE = (ord(sign) for sign in "\n{}")
 _STRIDE: Final = MAX_DIGITS // 4
 
 
@@ -121,12 +117,16 @@ def _decode_or_none(line: bytes) -> Any:
 
 def _suspects(signs: NDArray[np.uint8], ends: NDArray[np.int64], values: list[Any]) -> list[int]:
     """Places of the lines that `strict_json` must see."""
-    keys, brackets = _count_signs(signs, ends)
+    from feedback.records.byte_kernels import count_keys  # loads numba
+
+    keys, brackets = np.empty(len(ends), np.int64), np.empty(len(ends), np.int64)
+    count_keys(signs, ends, keys, brackets)
     is_odd = _too_deep(signs, ends, brackets) | long_numbers(signs, ends)
     named = np.fromiter((len(value) if type(value) is dict else -1 for value in values), np.int64, len(values))
     # No line has more keys than are counted in its bytes, so where the sums agree, each line does.
-    if not is_odd.any() and (named >= 0).all() and _keys_in_all(values) == keys.sum():
-        return []
+    if (named >= 0).all() and _keys_in_all(values) == keys.sum():
+        odd: list[int] = np.flatnonzero(is_odd).tolist()
+        return odd
     unlike = np.flatnonzero((keys != named) | is_odd)
     # Keys of inner objects count too; only their sum tells whether one is there twice.
     return [
@@ -134,26 +134,6 @@ def _suspects(signs: NDArray[np.uint8], ends: NDArray[np.int64], values: list[An
         for place in unlike.tolist()
         if named[place] < 0 or is_odd[place] or _keys_in_all([values[place]]) != keys[place]
     ]
-
-
-def _count_signs(signs: NDArray[np.uint8], ends: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Keys and opening brackets of each line, counted in its bytes; never too few.
-
-    A quote within a text is escaped, so a bare quote before a colon ends a key. What only may be one is counted: two
-    backslashes before the quote, and a colon behind much white space. The line becomes a suspect then.
-    """
-    at = np.flatnonzero(signs == _COLON) - 1
-    at = at[at > 0]
-    for _ in range(_STEPS):
-        is_space = _SPACES[signs[at]]
-        if not is_space.any():
-            break
-        at = np.maximum(at - is_space, 0)
-    before, twice_before = signs[np.maximum(at - 1, 0)], signs[np.maximum(at - 2, 0)]
-    is_escaped = (before == _BACKSLASH) & (twice_before != _BACKSLASH)
-    at_key = at[((signs[at] == _QUOTE) & ~is_escaped) | _SPACES[signs[at]]]
-    at_bracket = np.flatnonzero((signs | 0x20) == _OPEN)
-    return _per_line(at_key, ends), _per_line(at_bracket, ends)
 
 
 def _too_deep(signs: NDArray[np.uint8], ends: NDArray[np.int64], brackets: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -187,10 +167,6 @@ def long_numbers(signs: NDArray[np.uint8], ends: NDArray[np.int64]) -> NDArray[n
         at = np.searchsorted(ends, np.flatnonzero(in_row) * _STRIDE, side="right")
         found[at[at < len(ends)]] = True
     return found
-
-
-def _per_line(places: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.diff(np.searchsorted(places, ends), prepend=0).astype(np.int64)
 
 
 def _keys_in_all(values: list[Any]) -> int:

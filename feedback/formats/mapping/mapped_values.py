@@ -14,6 +14,7 @@ from schemas.reasons import RejectReason
 
 __all__ = ["json_text", "read_number", "read_scaled_time"]
 
+_AS_JSON: Final = json.JSONEncoder(default=str).encode
 _UNITS: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
@@ -23,7 +24,7 @@ def json_text(value: Any) -> str:
     >>> [json_text(value) for value in ("up", 1, -1.5, True, None)]
     ['up', '1', '-1.5', 'true', 'null']
     """
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    return value if isinstance(value, str) else _AS_JSON(value)
 
 
 def read_number(record: Mapping[str, Any], key: str) -> float | None:

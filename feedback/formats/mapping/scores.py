@@ -10,10 +10,12 @@ score ─► is its name in the map? ─ no ─► left out, counted
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
+
+import msgspec
 
 from feedback.formats.drafts import Draft, EventDraft, Format, IgnoredDraft, Join, PairDraft, Time
 from feedback.formats.mapping.score_map import NO_SCORES, ScoreMap, ScoreRule, read_score_map
@@ -31,8 +33,7 @@ _LABEL_RULE: Final = (
 """How all formats with named scores read labels."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
+class Score(msgspec.Struct, frozen=True, kw_only=True):
     """One judgement, as a tool gives it.
 
     Args:
@@ -61,8 +62,7 @@ class Score:
         return next((value for value in self.values if value is not None), None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class Subject(msgspec.Struct, frozen=True, kw_only=True):
     """What a score is about.
 
     Args:

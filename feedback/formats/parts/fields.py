@@ -175,8 +175,13 @@ def optional_id(record: Mapping[str, Any], key: str) -> str | None:
     Raises:
         RecordRejectedError: it is of another type, or blank: one blank id for many would make them one.
     """
-    expected = f"field {key!r} is {shown(record.get(key))}; expected an id, text or a whole number"
-    return _id_text(record.get(key), expected)
+    value = record.get(key)
+    return (
+        value
+        if value is None
+        else _id_text(value)
+        or reject(RejectReason.WRONG_TYPE, f"field {key!r} is {shown(value)}; expected an id, text or a whole number")
+    )
 
 
 def optional_rater(record: Mapping[str, Any], key: str) -> str | None:
@@ -185,7 +190,13 @@ def optional_rater(record: Mapping[str, Any], key: str) -> str | None:
     Raises:
         RecordRejectedError: it is of another type, or blank.
     """
-    return _id_text(record.get(key), f"field {key!r} is no id of a person; expected text or a whole number")
+    value = record.get(key)
+    return (
+        value
+        if value is None
+        else _id_text(value)
+        or reject(RejectReason.WRONG_TYPE, f"field {key!r} is no id of a person; expected text or a whole number")
+    )
 
 
 def optional_number(record: Mapping[str, Any], key: str) -> float | None:
@@ -250,14 +261,11 @@ def optional_tools(record: Mapping[str, Any], key: str) -> str | None:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _id_text(value: Any, expected: str) -> str | None:
-    if value is None:
-        return None
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str) or not value.strip():
-        reject(RejectReason.WRONG_TYPE, expected)
-    return value
+def _id_text(value: Any) -> str | None:
+    """An id as text, or None where it is none."""
+    if isinstance(value, str):
+        return value if value.strip() else None
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _number(value: Any, key: str) -> float:

@@ -36,6 +36,7 @@ _TEXT_PARTS: Final = ("text", "input_text", "output_text")
 _THOUGHTS: Final = ("reasoning", "thinking", "redacted_thinking", "think")
 _CALLS: Final = ("tool_call", "tool_use", "function_call", "tool-call", "server_tool_use")
 _CONTENT: Final = ("content", "parts", "tool_calls")
+_PLAIN: Final = {"role", "content"}
 
 
 def read_exchange(
@@ -181,6 +182,8 @@ def _message_or_text(value: Any, speaker: str) -> list[dict[str, Any]] | None:
 
 def _plain(message: dict[str, Any]) -> dict[str, Any]:
     """A message with the keys of OpenAI's chat format."""
+    if message.keys() == _PLAIN and type(message["role"]) is type(message["content"]) is str:
+        return message
     inner = message.get("kwargs") if message.get("lc") is not None else message.get("data", message)
     inner = inner if isinstance(inner, dict) else message
     kind = _class_name(message) if message.get("lc") is not None else message.get("type")

@@ -72,7 +72,11 @@ def read_messages(
     """
     if not isinstance(value, list):
         reject(RejectReason.WRONG_TYPE, f"field {field!r} is {shown(value)}; expected a list of messages")
-    return [_message(item, f"{field}[{place}]", roles, role_key, content_key) for place, item in enumerate(value)]
+    return [
+        _plain_message(item, roles, role_key, content_key)
+        or _message(item, f"{field}[{place}]", roles, role_key, content_key)
+        for place, item in enumerate(value)
+    ]
 
 
 def read_chat(value: Any, field: str) -> list[Message]:
@@ -216,6 +220,18 @@ def with_system(record: Mapping[str, Any], prompt: list[Message]) -> list[Messag
     """
     system = optional_text(record, "system")
     return prompt if system is None else [{"role": "system", "content": system}, *prompt]
+
+
+def _plain_message(item: Any, roles: Mapping[str, str], role_key: str, content_key: str) -> Message | None:
+    """The turn of a message that is as nearly all are; None of any other."""
+    if type(item) is not dict:
+        return None
+    name, content = item.get(role_key), item.get(content_key)
+    if type(name) is not str or type(content) is not str or name not in roles:
+        return None
+    if len(item) > 2 and (item.get("tool_calls") or item.get("function_call")):
+        return None
+    return {"role": roles[name], "content": content}
 
 
 def _message(item: Any, field: str, roles: Mapping[str, str], role_key: str, content_key: str) -> Message:
