@@ -117,9 +117,13 @@ class DraftColumns:
         self._waiting.append(draft)
         self.owners.append(owner)
 
-    def settle(self) -> None:
-        """Make columns of the drafts that wait, and let go of them."""
-        if self._waiting:
+    def settle(self, least: int = 1) -> None:
+        """Make columns of the drafts that wait, and let go of them.
+
+        Args:
+            least: how many must wait.
+        """
+        if len(self._waiting) >= least:
             self._tables.append(self._made())
             self._waiting = []
 

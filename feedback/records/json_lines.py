@@ -23,6 +23,7 @@ __all__ = ["decode_joined", "decode_lines", "decode_texts", "long_numbers"]
 _DECODE: Final = msgspec.json.Decoder().decode
 _DECODE_LINES: Final = msgspec.json.Decoder().decode_lines
 _NEWLINE, _OPEN, _CLOSE = (ord(sign) for sign in "\n{}")
+_NESTED: Final = frozenset({dict, list})
 _STRIDE: Final = MAX_DIGITS // 4
 
 
@@ -176,7 +177,6 @@ def _keys_in_all(values: list[Any]) -> int:
         objects = [value for value in values if type(value) is dict]
         lists = [value for value in values if type(value) is list]
         count += sum(map(len, objects))
-        values = [item for one in objects for item in one.values()]
-        for one in lists:
-            values += one
+        values = [item for one in objects for item in one.values() if type(item) in _NESTED]
+        values += [item for one in lists for item in one if type(item) in _NESTED]
     return count

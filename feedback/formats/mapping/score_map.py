@@ -37,6 +37,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn
 
@@ -55,6 +56,8 @@ __all__ = ["NO_SCORES", "JoinPaths", "ScoreMap", "ScoreRule", "ScoreTable", "rea
 TextName = Literal["prompt", "completion", "response_a", "response_b", "system"]
 """What a path leads to."""
 
+_FEW: Final = frozenset({bool, int, type(None)})
+"""Types of which scores have few values; not so floats, of which 0.0 and -0.0 are equal and not the same in JSON."""
 _LABELS: Final = {"up": True, "down": False, "none": None}
 _MAPPING: Final = "labels, up_from, down_to, outcomes, answers or corrections"
 
@@ -278,6 +281,15 @@ def _named(values: Sequence[Any], known: Mapping[str, str]) -> str | None:
 
 
 def _names(value: Any) -> Sequence[str]:
+    return _names_of_few(value) if type(value) in _FEW else _names_of(value)
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _names_of_few(value: bool | int | None) -> Sequence[str]:
+    return _names_of(value)
+
+
+def _names_of(value: Any) -> Sequence[str]:
     text = json_text(value)
     return (text, text.removesuffix(".0")) if not isinstance(value, dict | list) else (text,)
 
