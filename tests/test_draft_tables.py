@@ -175,6 +175,24 @@ def test_a_margin_is_looked_at_before_a_time() -> None:
     assert tables[PAIRS.name].table.num_rows == 0
 
 
+def test_half_of_a_surrogate_pair_refuses_its_record_alone() -> None:
+    """JSON in a text of a record can hold one, though the record's own JSON cannot."""
+    drafts = [
+        EventDraft(
+            prompt=[{"role": "user", "content": text}],
+            completion=[{"role": "assistant", "content": "a"}],
+            signal="thumb",
+            raw_value=True,
+            label=True,
+        )
+        for text in ("q", "\ud800", "r")
+    ]
+    _, _, refused, tables = read([[drafts[0]], [drafts[1], drafts[0]], [drafts[2]]])
+    detail = "the text holds '\\ud800', half of a surrogate pair"
+    assert refused.first_cases() == (f"f line 2: lone_surrogate, {detail}",)
+    assert [row["prompt"][0]["content"] for row in tables["events"].table.to_pylist()] == ["q", "r"]
+
+
 def test_what_no_format_reads_is_noted_of_records_that_can_be_read() -> None:
     """A record with a time that cannot be read does not count, and neither does a field without a value."""
     bad = b'{"prompt": "q", "completion": "a", "label": "up", "time": "never", "odd": 1}'

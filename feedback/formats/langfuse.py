@@ -84,8 +84,7 @@ def _score(score: dict[str, Any], trace: Any, known: ScoreMap) -> Iterator[Draft
     name = need(score, "name")
     source = known_word(need(score, "source"), "source", _RATERS)
     kind = known_word(need(score, "dataType"), "dataType", _TYPES)
-    is_of_trace = any(score.get(key) for key in ("traceId", "observationId")) or trace is not None
-    if not is_of_trace:
+    if trace is None and not score.get("traceId") and not score.get("observationId"):
         if not any(score.get(key) for key in ("sessionId", "datasetRunId")):
             reject(RejectReason.MISSING_FIELD, "fields 'traceId' and 'sessionId' are absent or null")
         yield IgnoredDraft(what="scores of sessions or dataset runs")

@@ -26,6 +26,7 @@ from feedback.ingest.arrow_columns import as_field, indices, repeated
 from schemas.events import FEEDBACK_EVENT
 from schemas.messages import MESSAGES, Message
 from schemas.pairs import PREFERENCE_PAIR
+from schemas.reasons import RejectReason
 from schemas.rules import FeedbackEventRules, PreferencePairRules, Rules
 
 __all__ = ["EVENTS", "KINDS", "PAIRS", "DraftColumns", "DraftKind"]
@@ -46,6 +47,7 @@ class DraftKind:
     Args:
         name: what its files are called.
         draft: the class of the drafts.
+        blank: a draft that says nothing.
         schema: schema of the table.
         rules: rules of the table.
         turns: the fields that hold chat turns.
@@ -54,6 +56,7 @@ class DraftKind:
 
     name: str
     draft: type[EventDraft | PairDraft]
+    blank: EventDraft | PairDraft
     schema: pa.Schema
     rules: Rules
     turns: tuple[str, ...]
@@ -63,6 +66,7 @@ class DraftKind:
 EVENTS: Final = DraftKind(
     name="events",
     draft=EventDraft,
+    blank=EventDraft(prompt=[], completion=[], signal="", raw_value=None, label=None),
     schema=FEEDBACK_EVENT,
     rules=FeedbackEventRules,
     turns=("prompt", "completion"),
@@ -71,6 +75,7 @@ EVENTS: Final = DraftKind(
 PAIRS: Final = DraftKind(
     name="pairs",
     draft=PairDraft,
+    blank=PairDraft(prompt=[], response_a=[], response_b=[], outcome="", raw_value=None),
     schema=PREFERENCE_PAIR,
     rules=PreferencePairRules,
     turns=("prompt", "response_a", "response_b"),
@@ -90,6 +95,7 @@ class DraftColumns:
         orders: which of its record's drafts it is, where that is not the first, by its place in the columns.
         repeats: how many drafts of its record with the same id stand before it, where any do, by its place.
         times: the times as the drafts hold them, by field.
+        broken: `RejectReason` and detail of those that cannot be columns, by their place.
     """
 
     def __init__(self, kind: DraftKind) -> None:
@@ -98,6 +104,7 @@ class DraftColumns:
         self.orders: dict[int, int] = {}
         self.repeats: dict[int, int] = {}
         self.times: dict[str, list[Any]] = {name: [] for name in kind.times}
+        self.broken: dict[int, tuple[str, str]] = {}
         self._waiting: list[EventDraft | PairDraft] = []
         self._tables: list[pa.Table] = []
 
@@ -123,9 +130,17 @@ class DraftColumns:
         Args:
             least: how many must wait.
         """
-        if len(self._waiting) >= least:
-            self._tables.append(self._made())
-            self._waiting = []
+        if not self._waiting or len(self._waiting) < least:
+            return
+        try:
+            table = self._made()
+        except UnicodeEncodeError:
+            self._blank_surrogates()
+            table = self._made()
+        for name, times in self.times.items():
+            times.extend(getattr(draft, name) for draft in self._waiting)
+        self._tables.append(table)
+        self._waiting = []
 
     def table(self) -> pa.Table:
         """The columns of all drafts: those that are copied, turns with hashes where they are several, ids as they came.
@@ -135,14 +150,23 @@ class DraftColumns:
         self.settle()
         return pa.concat_tables(self._tables).combine_chunks()
 
+    def _blank_surrogates(self) -> None:
+        """Empty the drafts with half of a surrogate pair, which JSON in a text of the record can hold."""
+        first = len(self.owners) - len(self._waiting)
+        for place, draft in enumerate(self._waiting):
+            try:
+                _AS_JSON(msgspec.structs.astuple(draft)).encode("utf-8")
+            except UnicodeEncodeError as error:
+                detail = f"the text holds {error.object[error.start]!a}, half of a surrogate pair"
+                self.broken[first + place] = (RejectReason.LONE_SURROGATE, detail)
+                self._waiting[place] = self.kind.blank
+
     def _made(self) -> pa.Table:
         drafts = self._waiting
         names = self.kind.draft.__struct_fields__
         given: dict[str, Sequence[Any]] = dict(
             zip(names, zip(*map(msgspec.structs.astuple, drafts), strict=True), strict=True)
         )
-        for name, times in self.times.items():
-            times.extend(given[name])
         given["raw_value"] = _json_texts(given["raw_value"])
         copied = [field for field in self.kind.schema if field.name in given and field.name not in self.kind.turns]
         arrays = {field.name: _array(given[field.name], field.type) for field in (*copied, *_OWN)}

@@ -134,8 +134,11 @@ def _all_hashes(turns: pa.ListArray, hashes: pa.Array) -> pa.Array | pl.Series:
     if not hashes.null_count:
         return hashes
     said = turns.values
+    roles = pl.Series(said.field("role"))
+    if hashes.null_count == len(said) == len(turns) and roles.n_unique() == 1:
+        return turn_hashes(roles[0], said.field("content"))
     firsts = pl.Series(np.frombuffer(turns.offsets.buffers()[1], dtype=np.int32)[: len(turns)])
-    roles = pl.Series(said.field("role")).gather(firsts.clip(upper_bound=len(said) - 1))
+    roles = roles.gather(firsts.clip(upper_bound=len(said) - 1))
     known = pl.Series(hashes).cast(pl.String)
     is_one = known.is_null()
     for role in roles.filter(is_one).unique().to_list():
@@ -166,12 +169,12 @@ def _moments(times: dict[str, Times]) -> dict[str, pl.Series]:
 
 def _find_broken(columns: DraftColumns, margins: Any, times: dict[str, Times]) -> Iterator[Broken]:
     """For each draft that cannot be a row the first thing that is wrong with it."""
-    wrong: dict[int, tuple[str, str]] = {}
+    wrong = dict(columns.broken)
     if margins is not None:
         values = pl.Series(margins)
         for place in (values < 0).arg_true().to_list():
             detail = f"the margin is {values[place]}; expected 0 or more"
-            wrong[place] = (RejectReason.RULE_VIOLATION, detail)
+            wrong.setdefault(place, (RejectReason.RULE_VIOLATION, detail))
     for name, read in times.items():
         for place in (~read.is_read).arg_true().to_list():
             try:

@@ -35,7 +35,7 @@ _LANGCHAIN: Final = re.compile(r"(human|ai|system|tool|function|chat)(?:message)
 _TEXT_PARTS: Final = ("text", "input_text", "output_text")
 _THOUGHTS: Final = ("reasoning", "thinking", "redacted_thinking", "think")
 _CALLS: Final = ("tool_call", "tool_use", "function_call", "tool-call", "server_tool_use")
-_CONTENT: Final = ("content", "parts", "tool_calls")
+_CONTENT: Final = frozenset({"content", "parts", "tool_calls"})
 _PLAIN: Final = {"role", "content"}
 
 
@@ -135,7 +135,7 @@ def _is_message(value: dict[str, Any]) -> bool:
     if value.get("lc") is not None:
         return isinstance(value.get("kwargs"), dict) and _class_name(value) is not None
     if isinstance(value.get("role"), str):
-        return any(key in value for key in _CONTENT)
+        return not _CONTENT.isdisjoint(value)
     kind = value.get("type")
     return isinstance(kind, str) and _LANGCHAIN.fullmatch(kind) is not None and ("content" in value or "data" in value)
 
