@@ -205,11 +205,13 @@ def read_transcript(text: str, field: str) -> list[Message]:
     Raises:
         RecordRejectedError: it does not begin with a turn.
     """
-    before, *parts = _TRANSCRIPT_TURN.split(text)
-    if before.strip() or not parts:
+    parts = _TRANSCRIPT_TURN.split(text)
+    if len(parts) == 1 or parts[0].strip():
         reject(RejectReason.WRONG_TYPE, f"field {field!r} does not begin with '\\n\\nHuman:' or '\\n\\nAssistant:'")
-    turns = zip(parts[::2], parts[1::2], strict=True)
-    return [{"role": _TRANSCRIPT_ROLES[name], "content": said.strip()} for name, said in turns]
+    behind = iter(parts[1:])
+    return [
+        {"role": _TRANSCRIPT_ROLES[name], "content": said.strip()} for name, said in zip(behind, behind, strict=True)
+    ]
 
 
 def with_system(record: Mapping[str, Any], prompt: list[Message]) -> list[Message]:
