@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from feedback.records.json_columns import read_columns, split_lines
 from feedback.records.json_lines import decode_lines, long_numbers
-from feedback.records.strict_json import MAX_DIGITS, decode_object
+from feedback.records.json_scan import find_ambiguous
+from feedback.records.strict_json import MAX_DEPTH, MAX_DIGITS, decode_object
 from schemas.errors import RecordRejectedError
 from tests.json_text import LINES, NAUGHTY, SOUND
 
@@ -119,3 +120,23 @@ def test_a_long_number_is_never_missed(before: int, digits: int, after: int) -> 
     lines = [b"x" * before, b"ab" + b"7" * digits + b"c", b"y" * after]
     split = split_lines(b"\n".join(lines) + b"\n")
     assert long_numbers(np.frombuffer(split.data, np.uint8), split.ends).tolist() == [False, True, False]
+
+
+def test_keys_that_occur_once_in_each_object_are_no_reason_to_look_twice() -> None:
+    """Objects beside and within each other share keys; texts hold what looks like keys."""
+    lines = [
+        b'{"a": [{"a": 1}, {"a": 2}], "b": {"a": {"b": 0}}, "c": "\\"a\\": {"}',
+        b'{"a": "a", "b": ["a", "a"], "c" : {}}',
+        b'{"a": {"x": 1}, "b": 2, "c": {"x": {"x": {"x": 3}}}}',
+    ]
+    assert ambiguous(lines) == [0, 0, 0]
+    assert ambiguous([b'{"a": {"b": 1, "c": 2, "b": 3}}', b'{"a": [], "a": []}', b'{"\\u0061": 1}']) == [1, 1, 1]
+    assert ambiguous([b'{"a": ' + b"[" * 199 + b"]" * 199 + b"}", b'{"a": ' + b"[" * 200 + b"]" * 200 + b"}"]) == [0, 1]
+
+
+def ambiguous(lines: list[bytes]) -> list[int]:
+    text = np.frombuffer(b"".join(line + b"\n" for line in lines), dtype=np.uint8)
+    ends = np.flatnonzero(text == ord("\n"))
+    found = np.empty(len(lines), np.uint8)
+    find_ambiguous(text, np.concatenate(([0], ends[:-1] + 1)), ends, MAX_DEPTH, found)
+    return found.tolist()

@@ -8,7 +8,12 @@ from typing import Final
 
 __all__ = ["load_loops", "preload"]
 
-_LOOPS: Final = ("feedback.near.kernels", "feedback.near.pair_kernels", "feedback.records.byte_kernels")
+_LOOPS: Final = (
+    "feedback.near.kernels",
+    "feedback.near.pair_kernels",
+    "feedback.records.byte_kernels",
+    "feedback.records.json_scan",
+)
 
 
 def preload() -> None:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, types
 
-__all__ = ["count_bytes", "count_code_points", "count_keys", "find_newlines"]
+__all__ = ["count_bytes", "count_code_points", "find_newlines"]
 
 _SIGNS = types.Array(types.uint8, 1, "C", readonly=True)
 _OFFSETS = types.Array(types.int64, 1, "C", readonly=True)
 _AT_ONCE = 128
-_NEWLINE, _QUOTE, _COLON, _BACKSLASH = (np.uint8(ord(sign)) for sign in '\n":\\')
-_OPEN, _CASE = np.uint8(ord("{")), np.uint8(0x20)
+_NEWLINE = np.uint8(ord("\n"))
 """The bit 0x20 is all that tells `[` from `{`."""
 
 
@@ -61,57 +60,6 @@ def find_newlines(signs, places):
             if signs[place] == _NEWLINE:
                 places[line] = place
                 line += 1
-
-
-@njit
-def _count_marks(signs):
-    """Colons and opening brackets among less than 256 bytes."""
-    count = np.uint8(0)
-    for place in range(len(signs)):
-        sign = signs[place]
-        count = np.uint8(count + np.uint8((sign == _COLON) | ((sign | _CASE) == _OPEN)))
-    return count
-
-
-@njit
-def _may_end_key(signs, begin, place):
-    """Whether what stands before a colon is a quote that is not escaped, perhaps with white space between."""
-    place -= 1
-    while place > begin and (signs[place] == 32 or 9 <= signs[place] <= 13):
-        place -= 1
-    if place < begin or signs[place] != _QUOTE:
-        return False
-    behind = place
-    while place > begin and signs[place - 1] == _BACKSLASH:
-        place -= 1
-    return (behind - place) % 2 == 0
-
-
-@njit(types.void(_SIGNS, _OFFSETS, types.int64[::1], types.int64[::1]), nogil=True, cache=True)
-def count_keys(signs, ends, keys, brackets):
-    """Write how many keys each line of JSON may have, never too few, and how many opening brackets.
-
-    A quote within a text is escaped, so a bare quote before a colon ends a key, or begins a text that begins with one.
-
-    Args:
-        signs: bytes of lines behind each other. [B] uint8.
-        ends: the byte behind each line. [N] int64.
-        keys: written here. [N] int64.
-        brackets: `[` and `{`, also those in texts, written here. [N] int64.
-    """
-    begin = 0
-    for line in range(len(ends)):
-        keys[line], brackets[line] = 0, 0
-        for part in range(begin, ends[line], _AT_ONCE):
-            stop = min(part + _AT_ONCE, ends[line])
-            if _count_marks(signs[part:stop]) == 0:
-                continue
-            for place in range(part, stop):
-                if signs[place] == _COLON:
-                    keys[line] += _may_end_key(signs, begin, place)
-                elif (signs[place] | _CASE) == _OPEN:
-                    brackets[line] += 1
-        begin = ends[line] + 1
 
 
 @njit

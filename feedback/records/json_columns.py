@@ -9,9 +9,9 @@ for `json_lines`, which says what is wrong with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -28,6 +28,7 @@ Places = NDArray[np.int64]
 
 _NEWLINE, _RETURN, _OPEN, _CLOSE = (ord(sign) for sign in "\n\r{}")
 _PYTHON: Final = {pa.string(): str, pa.int64(): int, pa.float64(): float, pa.bool_(): bool}
+"""What msgspec takes for values of a type; so does Arrow, but for a whole number where a float is wanted."""
 _CASE: Final = np.uint8(0x20)
 _ALONE: Final = 24
 _PARTS: Final = 8
@@ -164,9 +165,7 @@ def _is_finite(array: pa.Array) -> bool:
 
 def _sift(lines: Lines, places: Places, schema: pa.Schema) -> Places:
     """The places of lines that are JSON and have the right types, as far as msgspec can tell."""
-    fields = [(f"field_{number}", _PYTHON[field.type] | None, None) for number, field in enumerate(schema)]
-    names = {f"field_{number}": field.name for number, field in enumerate(schema)}
-    decode = msgspec.json.Decoder(msgspec.defstruct("Row", fields, rename=names, gc=False)).decode
+    decode = msgspec.json.Decoder(_row_type(list(schema))).decode
     sound = []
     for place, line in zip(places.tolist(), lines.at(places), strict=True):
         try:
@@ -175,6 +174,21 @@ def _sift(lines: Lines, places: Places, schema: pa.Schema) -> Places:
             continue
         sound.append(place)
     return np.array(sound, dtype=np.int64)
+
+
+def _row_type(fields: Sequence[pa.Field]) -> Any:
+    """The class of objects with these fields, each of which may be absent or null."""
+    types = [(f"field_{number}", _python_type(field.type) | None, None) for number, field in enumerate(fields)]
+    names = {f"field_{number}": field.name for number, field in enumerate(fields)}
+    return msgspec.defstruct("Row", types, rename=names, gc=False)
+
+
+def _python_type(kind: pa.DataType) -> Any:
+    if pa.types.is_struct(kind):
+        return _row_type([kind.field(number) for number in range(kind.num_fields)])
+    if pa.types.is_list(kind):
+        return list.__class_getitem__(_python_type(kind.value_type) | None)
+    return _PYTHON[kind]
 
 
 def _text(lines: Lines, places: Places) -> bytes | memoryview:

@@ -1,9 +1,9 @@
 """Many JSON lines at once: decoded at C speed, and strictly where a line could be read in two ways.
 
 msgspec reads what `strict_json` reads, with four differences: it keeps the last of two equal keys, nests without a
-limit of ours, takes whole numbers of any length, and says less about what is wrong. So a line whose keys, counted in
-its bytes, are not as many as in its value, a deep one, one with a long number, and one that msgspec refuses are decoded
-again by `strict_json`, which has the last word.
+limit of ours, takes whole numbers of any length, and says less about what is wrong. So a line in which a key may
+occur twice in an object, a deep one, one with a long number, and one that msgspec refuses are decoded again by
+`strict_json`, which has the last word.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ __all__ = ["decode_joined", "decode_lines", "decode_texts", "long_numbers"]
 _DECODE: Final = msgspec.json.Decoder().decode
 _DECODE_LINES: Final = msgspec.json.Decoder().decode_lines
 _NEWLINE, _OPEN, _CLOSE = (ord(sign) for sign in "\n{}")
-_NESTED: Final = frozenset({dict, list})
 _STRIDE: Final = MAX_DIGITS // 4
 
 
@@ -118,36 +117,14 @@ def _decode_or_none(line: bytes) -> Any:
 
 def _suspects(signs: NDArray[np.uint8], ends: NDArray[np.int64], values: list[Any]) -> list[int]:
     """Places of the lines that `strict_json` must see."""
-    from feedback.records.byte_kernels import count_keys  # loads numba
+    from feedback.records.json_scan import find_ambiguous  # loads numba
 
-    keys, brackets = np.empty(len(ends), np.int64), np.empty(len(ends), np.int64)
-    count_keys(signs, ends, keys, brackets)
-    is_odd = _too_deep(signs, ends, brackets) | long_numbers(signs, ends)
-    named = np.fromiter((len(value) if type(value) is dict else -1 for value in values), np.int64, len(values))
-    # No line has more keys than are counted in its bytes, so where the sums agree, each line does.
-    if (named >= 0).all() and _keys_in_all(values) == keys.sum():
-        odd: list[int] = np.flatnonzero(is_odd).tolist()
-        return odd
-    unlike = np.flatnonzero((keys != named) | is_odd)
-    # Keys of inner objects count too; only their sum tells whether one is there twice.
-    return [
-        place
-        for place in unlike.tolist()
-        if named[place] < 0 or is_odd[place] or _keys_in_all([values[place]]) != keys[place]
-    ]
-
-
-def _too_deep(signs: NDArray[np.uint8], ends: NDArray[np.int64], brackets: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether a line nests deeper than `strict_json` takes; only those with so many brackets are looked at."""
-    found = brackets > MAX_DEPTH
-    places = np.flatnonzero(found)
-    if len(places):
-        from feedback.records.json_scan import measure_depths  # loads numba
-
-        depths = np.empty(len(places), dtype=np.int64)
-        measure_depths(signs, np.concatenate((np.zeros(1, np.int64), ends + 1))[places], ends[places], depths)
-        found[places] = depths > MAX_DEPTH
-    return found
+    begins = np.concatenate((np.zeros(min(len(ends), 1), np.int64), ends[:-1] + 1))
+    is_odd = np.empty(len(ends), np.uint8)
+    find_ambiguous(signs, begins, ends, MAX_DEPTH, is_odd)
+    is_object = np.fromiter((type(value) is dict for value in values), np.bool_, len(values))
+    odd: list[int] = np.flatnonzero((is_odd != 0) | ~is_object | long_numbers(signs, ends)).tolist()
+    return odd
 
 
 def long_numbers(signs: NDArray[np.uint8], ends: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -167,16 +144,15 @@ def long_numbers(signs: NDArray[np.uint8], ends: NDArray[np.int64]) -> NDArray[n
     if in_row.any():
         at = np.searchsorted(ends, np.flatnonzero(in_row) * _STRIDE, side="right")
         found[at[at < len(ends)]] = True
+        for place in np.flatnonzero(found).tolist():
+            start = int(ends[place - 1]) if place else 0
+            found[place] = _has_long_number(signs[start : int(ends[place])])
     return found
 
 
-def _keys_in_all(values: list[Any]) -> int:
-    """Keys of all objects in `values`, inner ones too."""
-    count = 0
-    while values:
-        objects = [value for value in values if type(value) is dict]
-        lists = [value for value in values if type(value) is list]
-        count += sum(map(len, objects))
-        values = [item for one in objects for item in one.values() if type(item) in _NESTED]
-        values += [item for one in lists for item in one if type(item) in _NESTED]
-    return count
+def _has_long_number(signs: NDArray[np.uint8]) -> bool:
+    """Whether more digits stand in a row than `strict_json` takes; lists of numbers only look as if."""
+    others = np.flatnonzero((signs < ord("0")) | (signs > ord("9")))
+    gaps = np.diff(np.concatenate(([-1], others, [len(signs)]))) - 1
+    # A sign counts as a digit there.
+    return bool(gaps.max() >= MAX_DIGITS)

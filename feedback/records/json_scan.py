@@ -1,4 +1,4 @@
-"""Compiled loops over JSON text: where its values begin and end, and how deep they are.
+"""Compiled loops over JSON text: where its values begin and end, and which lines are ambiguous.
 
 Imported only by functions that are about to use it: loading numba and the compiled code takes a third of a second.
 """
@@ -7,14 +7,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba import njit, types
 
-__all__ = ["find_boundaries", "measure_depths"]
+__all__ = ["find_ambiguous", "find_boundaries"]
 
 _TEXT = types.Array(types.uint8, 1, "C", readonly=True)
 _NUMBERS = types.Array(types.int64, 1, "C")
 
-_QUOTE, _BACKSLASH, _COMMA = 0x22, 0x5C, 0x2C
+_FLAGS = types.Array(types.uint8, 1, "C")
+
+_QUOTE, _BACKSLASH, _COMMA, _COLON = 0x22, 0x5C, 0x2C, 0x3A
+_SPACE, _TAB, _RETURN = 0x20, 0x09, 0x0D
+_MOST_KEYS = 2048
 _OPEN, _OPEN_LIST, _CLOSE, _CLOSE_LIST = 0x7B, 0x5B, 0x7D, 0x5D
 
 
@@ -66,28 +71,66 @@ def find_boundaries(text: Any, start: Any, state: Any, is_array: Any, found: Any
     return count
 
 
-@njit(types.void(_TEXT, _NUMBERS, _NUMBERS, _NUMBERS), cache=True, nogil=True)
-def measure_depths(text: Any, begins: Any, ends: Any, depths: Any) -> None:
-    """Write how many brackets are open at most at once in each line.
+@njit
+def _hash_of(text: Any, begin: Any, end: Any) -> Any:
+    """FNV-1a of some bytes."""
+    value = np.uint64(0xCBF29CE484222325)
+    for place in range(begin, end):
+        value = (value ^ np.uint64(text[place])) * np.uint64(0x100000001B3)
+    return value
+
+
+@njit(types.void(_TEXT, _NUMBERS, _NUMBERS, types.int64, _FLAGS), cache=True, nogil=True)
+def find_ambiguous(text: Any, begins: Any, ends: Any, max_depth: Any, found: Any) -> None:
+    """Write which lines may nest too deep, or hold an object with a key that occurs twice; never too few.
+
+    Keys are told apart by a hash, so different ones may be taken for one; a line with an escape in a key, or with more
+    keys on the way to its innermost object than are remembered, is found as well. A line that is no JSON may be or not.
 
     Args:
         text: lines of JSON. [B] uint8.
         begins: the first byte of each line. [N] int64.
         ends: the byte behind each. [N] int64.
-        depths: where it is written. [N] int64.
+        max_depth: brackets that may be open at once.
+        found: where it is written. [N] uint8.
     """
+    keys = np.empty(_MOST_KEYS, np.uint64)
+    firsts = np.empty(max_depth + 1, np.int64)
+    is_object = np.empty(max_depth + 1, np.bool_)
     for line in range(len(begins)):
-        depth, deepest, in_text, place = 0, 0, False, begins[line]
-        while place < ends[line]:
+        depth, count, place, end = 0, 0, begins[line], ends[line]
+        found[line] = 0
+        while place < end and not found[line]:
             sign = text[place]
-            if in_text and sign == _BACKSLASH:
+            if sign == _QUOTE:
+                begin, is_escaped = place + 1, False
                 place += 1
-            elif sign == _QUOTE:
-                in_text = not in_text
-            elif not in_text and sign in (_OPEN, _OPEN_LIST):
+                while place < end and text[place] != _QUOTE:
+                    if text[place] == _BACKSLASH:
+                        is_escaped = True
+                        place += 1
+                    place += 1
+                behind = place + 1
+                while behind < end and (text[behind] == _SPACE or _TAB <= text[behind] <= _RETURN):
+                    behind += 1
+                if behind < end and text[behind] == _COLON and depth > 0 and is_object[depth]:
+                    key = _hash_of(text, begin, min(place, end))
+                    for other in range(firsts[depth], count):
+                        if keys[other] == key:
+                            found[line] = 1
+                    if is_escaped or count == _MOST_KEYS:
+                        found[line] = 1
+                    else:
+                        keys[count] = key
+                        count += 1
+                    place = behind
+            elif sign in (_OPEN, _OPEN_LIST):
                 depth += 1
-                deepest = max(depth, deepest)
-            elif not in_text and sign in (_CLOSE, _CLOSE_LIST):
+                if depth > max_depth:
+                    found[line] = 1
+                else:
+                    firsts[depth], is_object[depth] = count, sign == _OPEN
+            elif sign in (_CLOSE, _CLOSE_LIST) and depth > 0:
+                count = firsts[depth]
                 depth -= 1
             place += 1
-        depths[line] = deepest
