@@ -38,6 +38,7 @@ __all__ = [
     "side_ids",
     "stable_id",
     "stage_digest",
+    "turns_hash",
 ]
 
 Keys = NDArray[np.uint64]
@@ -126,10 +127,14 @@ def messages_hash(messages: Sequence[Message]) -> str:
     >>> messages_hash([windows]) == messages_hash([unix])
     True
     """
+    return turns_hash((message["role"], message["content"]) for message in messages)
+
+
+def turns_hash(turns: Iterable[tuple[str, str]]) -> str:
+    """`messages_hash` of turns as pairs of role and content."""
     digest = 0
-    for message in messages:
-        text = exact_text(message["content"]).encode("utf-8")
-        role = message["role"]
+    for role, content in turns:
+        text = exact_text(content).encode("utf-8")
         digest = xxh3_128_intdigest(text, seed=_role_seed(role, digest) if digest else _first_seed(role))
     return f"{digest:032x}"
 

@@ -251,7 +251,7 @@ def _messages(record: dict[str, Any]) -> Iterator[EventDraft]:
 def chat(monkeypatch: pytest.MonkeyPatch) -> Format:
     """A format whose records are messages, each joined with all of its conversation."""
     join = Join(what="messages", key="chat", other="chat", into="conversation", is_many=True, is_itself=True)
-    made = replace(FORMATS["thumbs"], name="chat", parse=_messages, join=join, plain=None, keys=None)
+    made = replace(FORMATS["thumbs"], name="chat", parse=_messages, join=join, plain=(), keys=None)
     monkeypatch.setattr("feedback.formats.FORMATS", {**FORMATS, "chat": made})
     return made
 

@@ -105,7 +105,7 @@ def test_a_format_with_marks_is_known_by_them(monkeypatch: pytest.MonkeyPatch) -
 
     join = Join(what="traces", key="ref", other="id", into="joined")
     scores = replace(
-        FORMATS["thumbs"], name="scores", parse=parse, join=join, plain=None, keys=frozenset({"ref", "value", "joined"})
+        FORMATS["thumbs"], name="scores", parse=parse, join=join, plain=(), keys=frozenset({"ref", "value", "joined"})
     )
 
     def with_format(one: Format) -> None:

@@ -17,9 +17,12 @@ who voted. Fields were read in the cards of lmarena-ai/arena-human-preference-10
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any, Final
+
+import polars as pl
 
 from feedback.formats.drafts import Format, PairDraft
 from feedback.formats.parts.cells import list_cell
@@ -33,6 +36,20 @@ from feedback.formats.parts.fields import (
     shown,
 )
 from feedback.formats.parts.turns import read_messages, read_text, split_shared_prompt
+from feedback.formats.plain import (
+    ID,
+    MESSAGE_LIST,
+    NUMBER,
+    TEXT,
+    TIME,
+    PlainRecords,
+    id_of,
+    is_id,
+    is_said,
+    json_of,
+    shared_prompt,
+    text_of,
+)
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 
@@ -68,7 +85,8 @@ def _parse(record: dict[str, Any]) -> Iterator[PairDraft]:
         ]
         outcome, raw_value = read_winner(record), record["winner"]
     elif any(record.get(name) is not None for name in _FLAGS):
-        conversations = [_from_lists(record, f"response_{side}") for side in "ab"]
+        asked = list_cell(record, "prompt")
+        conversations = [_from_lists(record, asked, f"response_{side}") for side in "ab"]
         outcome, raw_value = _flagged(record)
     else:
         prompt = read_text(record, "prompt", "user")
@@ -97,9 +115,9 @@ def _record_id(record: Mapping[str, Any]) -> str | None:
     return optional_id(record, "question_id" if is_vote else "id")
 
 
-def _from_lists(record: dict[str, Any], field: str) -> list[Message]:
+def _from_lists(record: dict[str, Any], asked: list[Any], field: str) -> list[Message]:
     """A conversation from the list of what was asked and the list of what was answered."""
-    asked, answered = list_cell(record, "prompt"), list_cell(record, field)
+    answered = list_cell(record, field)
     if len(asked) != len(answered):
         detail = f"field 'prompt' has {len(asked)} turns and field {field!r} {len(answered)}"
         reject(RejectReason.RULE_VIOLATION, detail)
@@ -126,6 +144,43 @@ def _flagged(record: Mapping[str, Any]) -> tuple[str, list[Any]]:
     return _OUTCOMES[numbers.index("1")], flags
 
 
+_UNREAD: Final = frozenset({"turn", "anony", "language", "evaluation_session_id"})
+
+
+def _plain(time: str, judge: str) -> PlainRecords:
+    """Battles with an id of the vote, under the names that one of the sets has for time and rater."""
+    a, b = "conversation_a", "conversation_b"
+    turns, part_last = shared_prompt(a, b, pl.col(a), pl.col(b))
+    is_later = (pl.col("evaluation_order") > 1).fill_null(value=False)
+    return PlainRecords(
+        kind="pairs",
+        turns=turns,
+        types={
+            **dict.fromkeys((a, b), MESSAGE_LIST),
+            **dict.fromkeys(("question_id", "winner", "model_a", "model_b"), TEXT),
+            judge: ID,
+            time: TIME,
+            "evaluation_order": NUMBER,
+        },
+        fields={
+            "outcome": pl.col("winner").replace_strict(_WINNERS, default=None, return_dtype=pl.String),
+            "raw_value": json_of("winner", {name: json.dumps(name) for name in _WINNERS}),
+            "record_id": pl.col("question_id"),
+            "rater": id_of(judge),
+            "rater_kind": pl.lit("end_user"),
+            "event_time": pl.col(time),
+            "model_a": text_of("model_a"),
+            "model_b": text_of("model_b"),
+            "flags": pl.when(is_later).then(pl.lit(["later_vote"])).otherwise(pl.lit([], pl.List(pl.String))),
+        },
+        where=pl.all_horizontal(
+            part_last, pl.col("winner").is_in(list(_WINNERS)), is_said("question_id"), is_id(judge)
+        ),
+        needs=("question_id", time, judge),
+        unread=_UNREAD,
+    )
+
+
 ARENA: Final = Format(
     name="arena",
     kind="pairs",
@@ -137,9 +192,10 @@ ARENA: Final = Format(
     keys=frozenset(
         {
             *("question_id", "id", "model_a", "model_b", "winner", "judge", "judge_hash", "conversation_a"),
-            *("conversation_b", "turn", "anony", "language", "tstamp", "timestamp", "evaluation_session_id"),
-            *("evaluation_order", "prompt", "response_a", "response_b", *_FLAGS),
+            *("conversation_b", "tstamp", "timestamp", "evaluation_order", "prompt", "response_a", "response_b"),
+            *(*_FLAGS, *_UNREAD),
         }
     ),
     parse=_parse,
+    plain=tuple(_plain(time, judge) for time in ("tstamp", "timestamp") for judge in ("judge", "judge_hash")),
 )

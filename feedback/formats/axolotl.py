@@ -18,9 +18,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+import polars as pl
+
 from feedback.formats.drafts import Draft, EventDraft, Format, PairDraft
 from feedback.formats.parts.fields import need, optional_tools, reject, strict_bool
 from feedback.formats.parts.turns import read_chat, split_answers, split_last, with_system, without_prompt
+from feedback.formats.plain import BOOLEAN, TEXT, PlainRecords, Turns, json_of
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 
@@ -87,6 +90,52 @@ def _answer(record: dict[str, Any], field: str) -> list[Message]:
     return read_chat([value] if isinstance(value, dict) else value, field)
 
 
+_LABEL: Final = {
+    "signal": pl.lit("label"),
+    "label": pl.col("label"),
+    "raw_value": json_of("label", {True: "true", False: "false"}),
+    "rater_kind": pl.lit("unknown"),
+}
+_PREFERRED: Final = {"outcome": pl.lit("a"), "raw_value": pl.lit('"chosen"'), "rater_kind": pl.lit("unknown")}
+
+
+_ROLES: Final = ("chosen.role", "rejected.role")
+_CALLS: Final = tuple(
+    f"{side}.{name}" for side in ("chosen", "rejected") for name in ("tool_calls", "function_call", "from")
+)
+
+
+def _plain() -> Iterator[PlainRecords]:
+    """Texts, under whichever name the prompt has, and messages; nothing of the system."""
+    for name in _PROMPTS:
+        for role, start in (("user", None), (None, "assistant")):
+            answers = {
+                field: Turns(path, role and "assistant", start)
+                for field, path in (("completion", "completion"), ("response_a", "chosen"), ("response_b", "rejected"))
+            }
+            prompt = Turns(name, role)
+            yield PlainRecords(
+                kind="events",
+                turns={"prompt": prompt, "completion": answers.pop("completion")},
+                types={"label": BOOLEAN},
+                fields=_LABEL,
+                where=pl.col("label").is_not_null(),
+            )
+            yield PlainRecords(kind="pairs", turns={"prompt": prompt, **answers}, fields=_PREFERRED)
+        yield PlainRecords(
+            kind="pairs",
+            turns={
+                "prompt": Turns(name),
+                "response_a": Turns("chosen.content", "assistant"),
+                "response_b": Turns("rejected.content", "assistant"),
+            },
+            types=dict.fromkeys(_ROLES, TEXT),
+            fields=_PREFERRED,
+            where=pl.all_horizontal(pl.col(name) == "assistant" for name in _ROLES),
+            nulls=_CALLS,
+        )
+
+
 AXOLOTL: Final = Format(
     name="axolotl",
     kind="both",
@@ -109,4 +158,5 @@ AXOLOTL: Final = Format(
     ),
     parse=_parse,
     writes=True,
+    plain=tuple(_plain()),
 )

@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 import msgspec
 
+from feedback.formats.plain import PlainRecords
 from schemas.messages import Message
 
-__all__ = ["Draft", "EventDraft", "Format", "IgnoredDraft", "Join", "PairDraft", "PlainVotes", "Time"]
+__all__ = ["Draft", "EventDraft", "Format", "IgnoredDraft", "Join", "PairDraft", "Time"]
 
 Time = datetime | int | float | str
 """A point in time as sources give it: ISO 8601, or seconds since 1970."""
@@ -100,32 +101,6 @@ Draft = EventDraft | PairDraft | IgnoredDraft
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlainVotes:
-    """The fields of records that say only this: one text asked, one text answered, one vote.
-
-    Such records are read column by column; `Format.parse` gives the same for each of them, and reads all others.
-
-    Args:
-        labels: label by the value of the field `label`; all values of one type.
-        fields: the record's field for each column of `schemas.events.FEEDBACK_EVENT` that is copied as it is: text for
-            `comment` and `lang`, an id for the others. `prompt`, `completion` and `label` name those three.
-        record_id: the field with the source's own id.
-        rater: the field with the id of who voted.
-        event_time: the field with the time.
-        signal: what kind of judgement it is.
-        rater_kind: who judges.
-    """
-
-    labels: Mapping[str, bool | None] | Mapping[bool, bool | None]
-    fields: Mapping[str, str]
-    record_id: str
-    rater: str
-    event_time: str
-    signal: str
-    rater_kind: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Join:
     """What a record lacks and another file has: judgements in one file, the answers that they are about in another.
 
@@ -161,7 +136,7 @@ class Format:
         keys: all top-level keys that are read; None where any may be.
         parse: the drafts of one record; raises `RecordRejectedError`.
         writes: whether `feedback.transcode` can write it.
-        plain: the fields of its plain records, if it has any.
+        plain: the shapes of its plain records, if it has any.
         rankings: what parses a record under each value of the setting `ranking`, for formats that rank answers.
         join: what its records need from another file, where judgements and texts are exported apart.
         marks: dotted paths that every record has, and together no record of another format. A format without them is
@@ -179,7 +154,7 @@ class Format:
     keys: frozenset[str] | None
     parse: Callable[[dict[str, Any]], Iterator[Draft]]
     writes: bool = False
-    plain: PlainVotes | None = None
+    plain: tuple[PlainRecords, ...] = ()
     rankings: Mapping[str, Callable[[dict[str, Any]], Iterator[Draft]]] | None = None
     join: Join | None = None
     marks: tuple[str, ...] = ()

@@ -21,9 +21,12 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+import polars as pl
+
 from feedback.formats.drafts import Draft, EventDraft, Format, PairDraft
 from feedback.formats.parts.fields import need, reject, shown
 from feedback.formats.parts.turns import read_messages, read_text
+from feedback.formats.plain import TEXT, WHOLE, PlainRecords, Turns, marked_parts, named_turns, stripped
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 
@@ -95,6 +98,61 @@ def _marked_turns(record: dict[str, Any]) -> list[Message]:
 _ATTRIBUTES: Final = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
 _SCALE: Final = "prefers the first answer from -3 to -1, the second from 1 to 3, and 0 is a tie"
 
+
+def _plain_comparison(prompt: Turns, answers: tuple[str, str], strength: str, unread: frozenset[str]) -> PlainRecords:
+    said = pl.col(strength)
+    return PlainRecords(
+        kind="pairs",
+        turns={
+            "prompt": prompt,
+            "response_a": Turns(answers[0], "assistant"),
+            "response_b": Turns(answers[1], "assistant"),
+        },
+        types={strength: WHOLE, **({} if prompt.made is None else {prompt.path: TEXT})},
+        fields={
+            "outcome": pl.when(said == 0).then(pl.lit("tie")).when(said < 0).then(pl.lit("a")).otherwise(pl.lit("b")),
+            "raw_value": said.cast(pl.String),
+            "rater_kind": pl.lit("annotator"),
+            "margin": said.abs().cast(pl.Float64),
+        },
+        where=said.is_between(-_STRONGEST, _STRONGEST),
+        unread=unread,
+    )
+
+
+_UNREAD_2: Final = frozenset(
+    {
+        *(name for name in _ATTRIBUTES if name != "helpfulness"),
+        *("split", "preference_statement", "preference_elaboration", "three_most_similar_preferences"),
+        "all_preferences_unprocessed",
+    }
+)
+_UNREAD_3: Final = frozenset({"domain", "language", "individual_preference"})
+_PARTS: Final = marked_parts(pl.col("prompt"), _TURN.pattern)
+_IS_MARKED_FIRST: Final = (stripped(_PARTS.list.first()) == "") & (_PARTS.list.len() > 1)
+_MARKED: Final = Turns(
+    "prompt",
+    made=named_turns(pl.when(_IS_MARKED_FIRST).then(_PARTS.list.slice(1)).otherwise(_PARTS), _ROLES),
+)
+_PLAIN_2: Final = (
+    PlainRecords(
+        kind="events",
+        turns={"prompt": _MARKED, "completion": Turns("response", "assistant")},
+        types={"helpfulness": WHOLE, "prompt": TEXT},
+        fields={
+            "signal": pl.lit("rating"),
+            "label": pl.col("helpfulness").replace_strict(_LABELS, default=None, return_dtype=pl.Boolean),
+            "raw_value": pl.col("helpfulness").cast(pl.String),
+            "rater_kind": pl.lit("annotator"),
+            "strength": pl.col("helpfulness").cast(pl.Float64),
+        },
+        where=pl.col("helpfulness").is_in(list(_LABELS)),
+        unread=_UNREAD_2,
+    ),
+    _plain_comparison(_MARKED, ("response_1", "response_2"), "preference_strength", _UNREAD_2),
+)
+_PLAIN_3: Final = _plain_comparison(Turns("context"), ("response1", "response2"), "overall_preference", _UNREAD_3)
+
 HELPSTEER2: Final = Format(
     name="helpsteer2",
     kind="both",
@@ -103,13 +161,10 @@ HELPSTEER2: Final = Format(
     f"{_SCALE}.",
     fields="prompt, response, helpfulness, or prompt, response_1, response_2, preference_strength",
     keys=frozenset(
-        {
-            *("prompt", "response", *_ATTRIBUTES, "response_1", "response_2", "preference_strength", "split"),
-            *("preference_statement", "preference_elaboration", "three_most_similar_preferences"),
-            "all_preferences_unprocessed",
-        }
+        {*("prompt", "response", "helpfulness", "response_1", "response_2", "preference_strength", *_UNREAD_2)}
     ),
     parse=_parse_2,
+    plain=_PLAIN_2,
 )
 
 HELPSTEER3: Final = Format(
@@ -118,8 +173,7 @@ HELPSTEER3: Final = Format(
     summary="NVIDIA's HelpSteer3 preferences: two answers to a conversation, compared by people.",
     label_rule=f"overall_preference {_SCALE}.",
     fields="context (messages), response1, response2, overall_preference",
-    keys=frozenset(
-        {"domain", "language", "context", "response1", "response2", "overall_preference", "individual_preference"}
-    ),
+    keys=frozenset({"context", "response1", "response2", "overall_preference", *_UNREAD_3}),
     parse=_parse_3,
+    plain=(_PLAIN_3,),
 )

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+import polars as pl
+
 from feedback.formats.drafts import Format, PairDraft
 from feedback.formats.parts.fields import need, reject, shown
-from feedback.formats.parts.turns import read_transcript
+from feedback.formats.parts.turns import TRANSCRIPT_ROLES, TRANSCRIPT_TURN, read_transcript
+from feedback.formats.plain import TEXT, PlainRecords, all_but_last, marked_parts, named_turns, shared_prompt, stripped
 from schemas.reasons import RejectReason
 
 __all__ = ["HH_RLHF", "is_transcript", "parse_transcripts"]
@@ -78,6 +81,28 @@ def _first_difference(first: str, second: str) -> int:
     return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))
 
 
+def _turns(field: str) -> tuple[pl.Expr, pl.Expr]:
+    """The parts of a transcript with nothing cut off them, and its turns."""
+    parts = marked_parts(pl.col(field), TRANSCRIPT_TURN.pattern)
+    said = pl.element().struct
+    named = named_turns(parts.list.slice(1), TRANSCRIPT_ROLES)
+    turn = pl.struct(said.field("role").alias("role"), stripped(said.field("content")).alias("content"))
+    return parts, named.list.eval(turn)
+
+
+(_CHOSEN_PARTS, _CHOSEN), (_REJECTED_PARTS, _REJECTED) = map(_turns, ("chosen", "rejected"))
+_PLAIN: Final = PlainRecords(
+    kind="pairs",
+    turns=shared_prompt("chosen", "rejected", _CHOSEN, _REJECTED)[0],
+    types=dict.fromkeys(("chosen", "rejected"), TEXT),
+    fields={"outcome": pl.lit("a"), "raw_value": pl.lit('"chosen"'), "rater_kind": pl.lit("annotator")},
+    where=pl.all_horizontal(
+        # Prompts must be the same to the letter, also in what is cut off.
+        all_but_last(_CHOSEN_PARTS) == all_but_last(_REJECTED_PARTS),
+        stripped(_CHOSEN_PARTS.list.first()) == "",
+    ),
+)
+
 HH_RLHF: Final = Format(
     name="hh_rlhf",
     kind="pairs",
@@ -86,4 +111,5 @@ HH_RLHF: Final = Format(
     fields="chosen, rejected (transcripts with '\\n\\nHuman:' and '\\n\\nAssistant:')",
     keys=frozenset({"chosen", "rejected"}),
     parse=_parse,
+    plain=(_PLAIN,),
 )

@@ -12,15 +12,30 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+import polars as pl
+
 from feedback.formats.drafts import Draft, EventDraft, Format, PairDraft
 from feedback.formats.parts.fields import need, optional_text, optional_tools, reject, shown, strict_bool
 from feedback.formats.parts.turns import (
+    SHAREGPT_ROLES,
     read_chat,
     read_completion,
     read_messages,
     split_last,
     split_shared_prompt,
     with_system,
+)
+from feedback.formats.plain import (
+    BOOLEAN,
+    MESSAGE_LIST,
+    SHAREGPT_LIST,
+    TEXT,
+    PlainRecords,
+    Turns,
+    Types,
+    all_but_last,
+    json_of,
+    turn_list,
 )
 from schemas.messages import Message
 from schemas.reasons import RejectReason
@@ -108,6 +123,47 @@ def _alpaca_prompt(record: dict[str, Any]) -> list[Message]:
     return [*turns, {"role": "user", "content": "\n".join(asked)}]
 
 
+_PREFERRED: Final = {"outcome": pl.lit("a"), "raw_value": pl.lit('"chosen"'), "rater_kind": pl.lit("unknown")}
+
+
+def _plain_labelled(path: str, kind: Types, turns: pl.Expr, signal: str) -> PlainRecords:
+    """A conversation whose last turn is judged."""
+    return PlainRecords(
+        kind="events",
+        turns={
+            "prompt": Turns(path, made=all_but_last(turns)),
+            "completion": Turns(path, starts="assistant", made=turns.list.tail(1)),
+        },
+        types={path: kind, signal: BOOLEAN},
+        fields={
+            "signal": pl.lit(signal),
+            "label": pl.col(signal),
+            "raw_value": json_of(signal, {True: "true", False: "false"}),
+            "rater_kind": pl.lit("unknown"),
+        },
+        where=pl.col(signal).is_not_null(),
+        needs=(signal,),
+    )
+
+
+_SHAREGPT: Final = turn_list(pl.col("conversations"), "from", "value", SHAREGPT_ROLES)
+_PLAIN: Final = (
+    _plain_labelled("messages", MESSAGE_LIST, pl.col("messages"), "label"),
+    _plain_labelled("conversations", SHAREGPT_LIST, _SHAREGPT, "kto_tag"),
+    PlainRecords(
+        kind="pairs",
+        turns={
+            "prompt": Turns("conversations", made=_SHAREGPT),
+            "response_a": Turns("chosen.value", "assistant"),
+            "response_b": Turns("rejected.value", "assistant"),
+        },
+        types={"conversations": SHAREGPT_LIST, "chosen.from": TEXT, "rejected.from": TEXT},
+        fields=_PREFERRED,
+        where=(pl.col("chosen.from") == "gpt") & (pl.col("rejected.from") == "gpt"),
+        nulls=tuple(f"{side}.{name}" for side in ("chosen", "rejected") for name in ("tool_calls", "function_call")),
+    ),
+)
+
 LLAMAFACTORY: Final = Format(
     name="llamafactory",
     kind="both",
@@ -123,4 +179,5 @@ LLAMAFACTORY: Final = Format(
     ),
     parse=_parse,
     writes=True,
+    plain=_PLAIN,
 )

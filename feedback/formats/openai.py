@@ -12,9 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+import polars as pl
+
 from feedback.formats.drafts import Format, PairDraft
 from feedback.formats.parts.fields import need, optional_tools, reject, shown
 from feedback.formats.parts.turns import read_messages
+from feedback.formats.plain import PlainRecords, Turns
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 
@@ -40,6 +43,17 @@ def _output(record: dict[str, Any], field: str) -> list[Message]:
     return read_messages([value] if isinstance(value, dict) else value, field)
 
 
+_PLAIN: Final = PlainRecords(
+    kind="pairs",
+    turns={
+        "prompt": Turns("input.messages"),
+        "response_a": Turns("preferred_output"),
+        "response_b": Turns("non_preferred_output"),
+    },
+    fields={"outcome": pl.lit("a"), "raw_value": pl.lit('"preferred_output"'), "rater_kind": pl.lit("unknown")},
+    nulls=("input.tools",),
+)
+
 OPENAI: Final = Format(
     name="openai",
     kind="pairs",
@@ -49,4 +63,5 @@ OPENAI: Final = Format(
     keys=frozenset({"input", "preferred_output", "non_preferred_output"}),
     parse=_parse,
     writes=True,
+    plain=(_PLAIN,),
 )

@@ -22,9 +22,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Final
 
+import polars as pl
+
 from feedback.formats.drafts import Format, PairDraft
 from feedback.formats.parts.fields import need, optional_bool, optional_text, reject, shown, strict_bool
 from feedback.formats.parts.turns import read_text
+from feedback.formats.plain import BOOLEAN, TEXT, WHOLE, PlainRecords, Turns, text_of
 from schemas.reasons import RejectReason
 
 __all__ = ["PKU_SAFE_RLHF", "PKU_SAFE_RLHF_BETTER", "PKU_SAFE_RLHF_SAFER"]
@@ -82,6 +85,68 @@ _KEYS: Final = frozenset(
     }
 )
 
+
+def _plain(outcome: pl.Expr, raw_value: pl.Expr, where: pl.Expr, *ids: str) -> PlainRecords:
+    """The records in which all that is read has its type.
+
+    Args:
+        outcome: the outcome.
+        raw_value: what it was read from, as JSON.
+        where: what must hold besides.
+        ids: the fields that name an answer.
+    """
+    safe = [pl.col(name) for name in _SAFE]
+    winner = pl.when(outcome == "a").then(safe[0]).when(outcome == "b").then(safe[1])
+    flags = pl.when(winner.eq(other=False)).then(pl.lit(["unsafe_preferred"])).otherwise(pl.lit([], pl.List(pl.String)))
+    models = ("response_0_source", "response_1_source")
+    return PlainRecords(
+        kind="pairs",
+        turns={
+            "prompt": Turns("prompt", "user"),
+            "response_a": Turns("response_0", "assistant"),
+            "response_b": Turns("response_1", "assistant"),
+        },
+        types={**dict.fromkeys(_SAFE, BOOLEAN), **dict.fromkeys(ids, WHOLE), **dict.fromkeys(models, TEXT)},
+        fields={
+            "outcome": outcome,
+            "raw_value": raw_value,
+            "rater_kind": pl.lit("annotator"),
+            "model_a": text_of(models[0]),
+            "model_b": text_of(models[1]),
+            "flags": flags,
+        },
+        where=where,
+        unread=_KEYS - {*_SAFE, *ids, *models, "prompt", "response_0", "response_1"},
+    )
+
+
+def _plain_safe_first() -> PlainRecords:
+    first, second = (pl.col(name) for name in _SAFE)
+    better, safer = "better_response_id", "safer_response_id"
+    alone = pl.when(first).then(pl.lit("a")).otherwise(pl.lit("b"))
+    outcome = (
+        pl.when(~first & ~second).then(pl.lit("both_bad")).when(first & second).then(_named(better)).otherwise(alone)
+    )
+    said = pl.format('"{}": {}, "{}": {}', *(part for name in _SAFE for part in (pl.lit(name), pl.col(name))))
+    chosen = pl.when(first & second).then(pl.format(', "{}": {}', pl.lit(better), pl.col(better))).otherwise(pl.lit(""))
+    where = pl.all_horizontal(
+        first.is_not_null() & second.is_not_null(),
+        ~(first & second) | pl.col(better).is_in([0, 1]),
+        # Where one answer alone is safe, the record may not call the other one safer.
+        first.eq(second) | pl.col(safer).is_null() | (pl.col(safer).is_in([0, 1]) & _named(safer).eq(alone)),
+    )
+    return _plain(outcome, pl.concat_str(pl.lit("{"), said, chosen, pl.lit("}")), where, better, safer)
+
+
+def _named(field: str) -> pl.Expr:
+    return pl.when(pl.col(field) == 0).then(pl.lit("a")).otherwise(pl.lit("b"))
+
+
+def _plain_by_id(field: str) -> PlainRecords:
+    said = pl.format('{{"{}": {}}}', pl.lit(field), pl.col(field))
+    return _plain(_named(field), said, pl.col(field).is_in([0, 1]), field)
+
+
 PKU_SAFE_RLHF: Final = Format(
     name="pku_safe_rlhf",
     kind="pairs",
@@ -91,6 +156,7 @@ PKU_SAFE_RLHF: Final = Format(
     fields="prompt, response_0, response_1, is_response_0_safe, is_response_1_safe, better_response_id",
     keys=_KEYS,
     parse=partial(_parse, judge=_safe_first),
+    plain=(_plain_safe_first(),),
 )
 
 PKU_SAFE_RLHF_BETTER: Final = Format(
@@ -101,6 +167,7 @@ PKU_SAFE_RLHF_BETTER: Final = Format(
     fields="prompt, response_0, response_1, better_response_id; optional is_response_0_safe, is_response_1_safe",
     keys=_KEYS,
     parse=partial(_parse, judge=partial(_by_id, field="better_response_id")),
+    plain=(_plain_by_id("better_response_id"),),
 )
 
 PKU_SAFE_RLHF_SAFER: Final = Format(
@@ -111,4 +178,5 @@ PKU_SAFE_RLHF_SAFER: Final = Format(
     fields="prompt, response_0, response_1, safer_response_id; optional is_response_0_safe, is_response_1_safe",
     keys=_KEYS,
     parse=partial(_parse, judge=partial(_by_id, field="safer_response_id")),
+    plain=(_plain_by_id("safer_response_id"),),
 )

@@ -14,10 +14,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+import polars as pl
+
 from feedback.formats.drafts import Format, PairDraft
 from feedback.formats.parts.fields import need, optional_id, optional_number, reject, shown
 from feedback.formats.parts.ranked import preferred
 from feedback.formats.parts.turns import read_text
+from feedback.formats.plain import ID, NUMBER, WHOLE, PlainRecords, Turns, id_of, is_id, number_of
 from schemas.reasons import RejectReason
 
 __all__ = ["SHP"]
@@ -56,6 +59,42 @@ def _outcome(label: Any) -> str:
     return _OUTCOMES[text]
 
 
+_UNREAD: Final = frozenset(
+    {"domain", "upvote_ratio", "seconds_difference", *(f"created_at_utc_{side}" for side in "AB")}
+)
+_PLAIN: Final = PlainRecords(
+    kind="pairs",
+    turns={
+        "prompt": Turns("history", "user"),
+        "response_a": Turns("human_ref_A", "assistant"),
+        "response_b": Turns("human_ref_B", "assistant"),
+    },
+    types={
+        "labels": WHOLE,
+        **dict.fromkeys(("score_ratio", "score_A", "score_B"), NUMBER),
+        **dict.fromkeys(_IDS, ID),
+    },
+    fields={
+        "outcome": pl.when(pl.col("labels") == 1).then(pl.lit("a")).otherwise(pl.lit("b")),
+        "raw_value": pl.col("labels").cast(pl.String),
+        "record_id": pl.concat_str([id_of(name) for name in _IDS], separator=":"),
+        "rater_kind": pl.lit("end_user"),
+        "margin": number_of("score_ratio"),
+        "score_a": number_of("score_A"),
+        "score_b": number_of("score_B"),
+    },
+    where=pl.all_horizontal(
+        pl.col("labels").is_in([0, 1]),
+        (pl.col("score_ratio") >= 0).fill_null(value=True),
+        (pl.col("labels") == 1)
+        .eq(pl.col("score_A") > pl.col("score_B"))
+        .and_(pl.col("score_A") != pl.col("score_B"))
+        .fill_null(value=True),
+        *map(is_id, _IDS),
+    ),
+    unread=_UNREAD,
+)
+
 SHP: Final = Format(
     name="shp",
     kind="pairs",
@@ -65,9 +104,10 @@ SHP: Final = Format(
     "c_root_id_B",
     keys=frozenset(
         {
-            *("post_id", "domain", "upvote_ratio", "history", "labels", "score_ratio", "seconds_difference"),
-            *(f"{name}_{side}" for name in ("c_root_id", "created_at_utc", "score", "human_ref") for side in "AB"),
+            *("post_id", "history", "labels", "score_ratio", *_UNREAD),
+            *(f"{name}_{side}" for name in ("c_root_id", "score", "human_ref") for side in "AB"),
         }
     ),
     parse=_parse,
+    plain=(_PLAIN,),
 )

@@ -14,9 +14,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+import polars as pl
+import pyarrow as pa
+
 from feedback.formats.drafts import Format, PairDraft
 from feedback.formats.parts.fields import need, optional_id, optional_text, reject, shown
 from feedback.formats.parts.turns import read_text
+from feedback.formats.plain import ID, TEXT, WHOLE, PlainRecords, Turns, id_of, is_id, is_said, stripped
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 
@@ -65,6 +69,61 @@ def _prompt(info: Any) -> list[Message]:
     return [{"role": "user", "content": "\n\n".join([*lines, "TL;DR:"])}]
 
 
+def _line(name: str, field: str) -> pl.Expr:
+    """A line of the prompt with its end; nothing where the field is blank."""
+    return pl.when(is_said(field)).then(pl.concat_str(pl.lit(name), field, pl.lit("\n\n"))).otherwise(pl.lit(""))
+
+
+def _summary(place: int, field: str) -> pl.Expr:
+    return pl.col("summaries").list.get(place, null_on_oob=True).struct.field(field)
+
+
+def _policy(place: int) -> pl.Expr:
+    name = _summary(place, "policy")
+    return pl.when(stripped(name).str.len_bytes() > 0).then(name)
+
+
+_ARTICLE, _POST = (f"info.{name}" for name in ("article", "post"))
+_SAID: Final = (
+    pl.when(is_said(_ARTICLE))
+    .then(pl.concat_str(pl.lit("Article:\n"), _ARTICLE, pl.lit("\n\nTL;DR:")))
+    .otherwise(
+        pl.concat_str(
+            _line("SUBREDDIT: r/", "info.subreddit"),
+            _line("TITLE: ", "info.title"),
+            pl.lit("POST: "),
+            _POST,
+            pl.lit("\n\nTL;DR:"),
+        )
+    )
+)
+_PLAIN: Final = PlainRecords(
+    kind="pairs",
+    turns={
+        "prompt": Turns("info", "user", made=_SAID),
+        "response_a": Turns("summaries", "assistant", made=stripped(_summary(0, "text"))),
+        "response_b": Turns("summaries", "assistant", made=stripped(_summary(1, "text"))),
+    },
+    types={
+        **dict.fromkeys((_ARTICLE, _POST, "info.title", "info.subreddit"), TEXT),
+        "summaries": (pa.list_(pa.struct([(name, pa.string()) for name in ("text", "policy", "note")])),),
+        "choice": WHOLE,
+        "worker": ID,
+    },
+    fields={
+        "outcome": pl.when(pl.col("choice") == 0).then(pl.lit("a")).otherwise(pl.lit("b")),
+        "raw_value": pl.col("choice").cast(pl.String),
+        "rater": id_of("worker"),
+        "rater_kind": pl.lit("annotator"),
+        "model_a": _policy(0),
+        "model_b": _policy(1),
+    },
+    where=pl.all_horizontal(
+        pl.col("choice").is_in([0, 1]), pl.col("summaries").list.len() == len(_OUTCOMES), is_id("worker")
+    ),
+    unread=frozenset({"batch", "split", "extra"}),
+)
+
 SUMMARIZE: Final = Format(
     name="summarize",
     kind="pairs",
@@ -74,4 +133,5 @@ SUMMARIZE: Final = Format(
     "policy of a summary",
     keys=frozenset({"info", "summaries", "choice", "worker", "batch", "split", "extra"}),
     parse=_parse,
+    plain=(_PLAIN,),
 )

@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any, Final
 
-from feedback.formats.drafts import EventDraft, Format, PlainVotes
+import polars as pl
+
+from feedback.formats.drafts import EventDraft, Format
 from feedback.formats.parts.fields import (
     need,
     optional_bool,
@@ -23,6 +26,22 @@ from feedback.formats.parts.fields import (
     shown,
 )
 from feedback.formats.parts.turns import read_completion, read_prompt, without_prompt
+from feedback.formats.plain import (
+    BOOLEAN,
+    ID,
+    NUMBER,
+    TEXT,
+    TIME,
+    WORDS,
+    PlainRecords,
+    Turns,
+    are_said,
+    id_of,
+    is_id,
+    json_of,
+    number_of,
+    text_of,
+)
 from schemas.events import OPERATIONS
 from schemas.reasons import RejectReason
 
@@ -85,6 +104,37 @@ def _label(value: Any) -> bool | None:
     return LABELS[value]
 
 
+_IDS: Final = {"record_id": "id", "rater": "user", "model_id": "model", "conversation_id": "conversation"}
+_PLAIN: Final = PlainRecords(
+    kind="events",
+    turns={"prompt": Turns("prompt", "user"), "completion": Turns("completion", "assistant")},
+    types={
+        **dict.fromkeys((*_IDS.values(), "message"), ID),
+        **dict.fromkeys(("label", "comment", "lang"), TEXT),
+        **dict.fromkeys(("time", "updated"), TIME),
+        "reasons": WORDS,
+        "strength": NUMBER,
+        "consent": BOOLEAN,
+    },
+    fields={
+        "signal": pl.lit("thumb"),
+        "label": pl.col("label").replace_strict(LABELS, default=None, return_dtype=pl.Boolean),
+        "raw_value": json_of("label", {value: json.dumps(value) for value in LABELS}),
+        "rater_kind": pl.lit("end_user"),
+        "event_time": pl.col("time"),
+        "updated_time": pl.col("updated"),
+        "strength": number_of("strength"),
+        "reason_codes": pl.col("reasons").fill_null([]),
+        "consent": pl.col("consent"),
+        "comment": text_of("comment"),
+        "lang": text_of("lang"),
+        **{name: id_of(path) for name, path in {**_IDS, "message_id": "message"}.items()},
+    },
+    where=pl.all_horizontal(
+        pl.col("label").is_in(list(LABELS)), are_said("reasons"), *map(is_id, (*_IDS.values(), "message"))
+    ),
+)
+
 THUMBS: Final = Format(
     name="thumbs",
     kind="events",
@@ -94,23 +144,6 @@ THUMBS: Final = Format(
     keys=frozenset({*_REQUIRED, *_OPTIONAL}),
     parse=_parse,
     writes=True,
-    plain=PlainVotes(
-        labels=LABELS,
-        fields={
-            "prompt": "prompt",
-            "completion": "completion",
-            "label": "label",
-            "model_id": "model",
-            "conversation_id": "conversation",
-            "message_id": "message",
-            "comment": "comment",
-            "lang": "lang",
-        },
-        record_id="id",
-        rater="user",
-        event_time="time",
-        signal="thumb",
-        rater_kind="end_user",
-    ),
+    plain=(_PLAIN,),
     user_keys=frozenset({"user"}),
 )

@@ -9,10 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+import polars as pl
+
 from feedback.formats.drafts import Draft, EventDraft, Format, PairDraft
 from feedback.formats.hh_rlhf import is_transcript, parse_transcripts
 from feedback.formats.parts.fields import need, optional_number, optional_tools, reject, strict_bool
 from feedback.formats.parts.turns import read_completion, read_prompt, split_answers, without_prompt
+from feedback.formats.plain import (
+    BOOLEAN,
+    MESSAGE_LIST,
+    NUMBER,
+    PlainRecords,
+    Turns,
+    json_of,
+    number_of,
+    shared_prompt,
+)
 from schemas.reasons import RejectReason
 
 __all__ = ["TRL"]
@@ -61,6 +73,65 @@ def _pair(record: dict[str, Any]) -> Iterator[PairDraft]:
     yield PairDraft(prompt=prompt, response_a=better, response_b=worse, outcome="a", raw_value="chosen", **known)
 
 
+_LABEL: Final = {
+    "signal": pl.lit("label"),
+    "label": pl.col("label"),
+    "raw_value": json_of("label", {True: "true", False: "false"}),
+    "rater_kind": pl.lit("unknown"),
+}
+_SCORES: Final = {"margin": "margin", "score_a": "score_chosen", "score_b": "score_rejected"}
+_PREFERRED: Final = {
+    "outcome": pl.lit("a"),
+    "raw_value": pl.lit('"chosen"'),
+    "rater_kind": pl.lit("unknown"),
+    **{name: number_of(path) for name, path in _SCORES.items()},
+}
+_ANSWERS: Final = {"response_a": "chosen", "response_b": "rejected"}
+_SHARED, _PART_LAST = shared_prompt("chosen", "rejected", pl.col("chosen"), pl.col("rejected"))
+_PLAIN: Final = (
+    PlainRecords(
+        kind="events",
+        turns={"prompt": Turns("prompt", "user"), "completion": Turns("completion", "assistant")},
+        types={"label": BOOLEAN},
+        fields=_LABEL,
+        where=pl.col("label").is_not_null(),
+    ),
+    PlainRecords(
+        kind="events",
+        turns={"prompt": Turns("prompt"), "completion": Turns("completion", starts="assistant")},
+        types={"label": BOOLEAN},
+        fields=_LABEL,
+        where=pl.col("label").is_not_null(),
+    ),
+    PlainRecords(
+        kind="pairs",
+        turns={
+            "prompt": Turns("prompt", "user"),
+            **{name: Turns(path, "assistant") for name, path in _ANSWERS.items()},
+        },
+        types=dict.fromkeys(_SCORES.values(), NUMBER),
+        fields=_PREFERRED,
+        where=pl.col("margin").is_null() | (pl.col("margin") >= 0),
+    ),
+    PlainRecords(
+        kind="pairs",
+        turns={
+            "prompt": Turns("prompt"),
+            **{name: Turns(path, starts="assistant") for name, path in _ANSWERS.items()},
+        },
+        types=dict.fromkeys(_SCORES.values(), NUMBER),
+        fields=_PREFERRED,
+        where=pl.col("margin").is_null() | (pl.col("margin") >= 0),
+    ),
+    PlainRecords(
+        kind="pairs",
+        turns=_SHARED,
+        types={**dict.fromkeys(_SCORES.values(), NUMBER), **dict.fromkeys(_ANSWERS.values(), MESSAGE_LIST)},
+        fields=_PREFERRED,
+        where=_PART_LAST & (pl.col("margin") >= 0).fill_null(value=True),
+    ),
+)
+
 TRL: Final = Format(
     name="trl",
     kind="both",
@@ -73,4 +144,5 @@ TRL: Final = Format(
     ),
     parse=_parse,
     writes=True,
+    plain=_PLAIN,
 )

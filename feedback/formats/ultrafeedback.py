@@ -22,10 +22,23 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
+import polars as pl
+
 from feedback.formats.drafts import Draft, Format, PairDraft
 from feedback.formats.parts.fields import need, need_number, optional_number, optional_text, reject, shown
 from feedback.formats.parts.ranked import RANKED_PAIRS, levels_of, pairs_of_levels, preferred
 from feedback.formats.parts.turns import read_completion, read_prompt, read_text, split_answers
+from feedback.formats.plain import (
+    FLOAT,
+    MESSAGE_LIST,
+    TEXT,
+    PlainRecords,
+    Turns,
+    higher,
+    is_short_number,
+    json_list,
+    text_of,
+)
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 
@@ -34,6 +47,7 @@ __all__ = ["ULTRAFEEDBACK"]
 _SCORES: Final = ("score_{}", "{}-rating", "{}_rating", "{}_avg_rating")
 _MODELS: Final = ("{}-model", "{}_model")
 _ANSWERS: Final = ("{}", "{}_response")
+_DIALECTS: Final = tuple((score, "{}-model" if "-" in score else "{}_model") for score in _SCORES)
 _PROMPTS: Final = ("prompt", "instruction")
 
 
@@ -137,6 +151,53 @@ def _ratings(name: str, aspect: Any) -> Iterator[float]:
 
 _LIKERT: Final = ("1", "2", "3", "4", "5")
 
+
+def _plain(score: str, model: str) -> Iterator[PlainRecords]:
+    """Pairs in one dialect, their answers as conversations that repeat the prompt, or as text."""
+    prompt, answers = pl.col("prompt"), {"response_a": "chosen", "response_b": "rejected"}
+    scores, models = ([name.format(side) for side in answers.values()] for name in (score, model))
+    known: dict[str, Any] = {
+        "kind": "pairs",
+        "fields": {
+            "outcome": higher(*scores),
+            "raw_value": json_list(*scores),
+            "rater_kind": pl.lit("llm_judge"),
+            "margin": pl.col(scores[0]) - pl.col(scores[1]),
+            "score_a": pl.col(scores[0]),
+            "score_b": pl.col(scores[1]),
+            "model_a": text_of(models[0]),
+            "model_b": text_of(models[1]),
+        },
+        "unread": frozenset({"prompt_id", "messages", "source", "models", "correct_answers", "incorrect_answers"}),
+    }
+    types = {**dict.fromkeys(scores, FLOAT), **dict.fromkeys(models, TEXT)}
+    is_scored = is_short_number(scores[0]) & is_short_number(scores[1]) & (pl.col(scores[0]) >= pl.col(scores[1]))
+    said = {name: pl.col(path) for name, path in answers.items()}
+    first = [turns.list.first().struct for turns in said.values()]
+    yield PlainRecords(
+        **known,
+        turns={
+            "prompt": Turns("prompt", "user", made=prompt),
+            **{name: Turns(path, starts="assistant", made=said[name].list.slice(1)) for name, path in answers.items()},
+        },
+        types={**types, "prompt": TEXT, **dict.fromkeys(answers.values(), MESSAGE_LIST)},
+        where=pl.all_horizontal(
+            is_scored,
+            *(turn.field("role") == "user" for turn in first),
+            *(turn.field("content") == prompt for turn in first),
+        ),
+    )
+    yield PlainRecords(
+        **known,
+        turns={
+            "prompt": Turns("prompt", "user"),
+            **{name: Turns(path, "assistant") for name, path in answers.items()},
+        },
+        types=types,
+        where=is_scored,
+    )
+
+
 ULTRAFEEDBACK: Final = Format(
     name="ultrafeedback",
     kind="pairs",
@@ -153,5 +214,6 @@ ULTRAFEEDBACK: Final = Format(
         }
     ),
     parse=partial(_parse, ranking="extremes"),
+    plain=tuple(one for dialect in _DIALECTS for one in _plain(*dialect)),
     rankings=MappingProxyType({ranking: partial(_parse, ranking=ranking) for ranking in RANKED_PAIRS}),
 )

@@ -12,10 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+import polars as pl
+
 from feedback.formats.drafts import Format, PairDraft
 from feedback.formats.parts.fields import need, need_number, reject, shown
 from feedback.formats.parts.ranked import preferred
 from feedback.formats.parts.turns import read_text
+from feedback.formats.plain import FLOAT, PlainRecords, Turns, higher, is_short_number, json_list
 from schemas.reasons import RejectReason
 
 __all__ = ["WEBGPT"]
@@ -31,7 +34,7 @@ def _parse(record: dict[str, Any]) -> Iterator[PairDraft]:
         response_a=[read_text(record, "answer_0", "assistant")],
         response_b=[read_text(record, "answer_1", "assistant")],
         outcome=preferred(*scores),
-        raw_value=[record["score_0"], record["score_1"]],
+        raw_value=list(scores),
         rater_kind="annotator",
         margin=abs(scores[0] - scores[1]),
         score_a=scores[0],
@@ -39,14 +42,34 @@ def _parse(record: dict[str, Any]) -> Iterator[PairDraft]:
     )
 
 
+_UNREAD: Final = frozenset({f"{name}_{side}" for name in ("quotes", "tokens") for side in "01"})
+_PLAIN: Final = PlainRecords(
+    kind="pairs",
+    turns={
+        "prompt": Turns("question.full_text", "user"),
+        "response_a": Turns("answer_0", "assistant"),
+        "response_b": Turns("answer_1", "assistant"),
+    },
+    types=dict.fromkeys(("score_0", "score_1"), FLOAT),
+    fields={
+        "outcome": higher("score_0", "score_1"),
+        "raw_value": json_list("score_0", "score_1"),
+        "rater_kind": pl.lit("annotator"),
+        "margin": (pl.col("score_0") - pl.col("score_1")).abs(),
+        "score_a": pl.col("score_0"),
+        "score_b": pl.col("score_1"),
+    },
+    where=is_short_number("score_0") & is_short_number("score_1"),
+    unread=_UNREAD,
+)
+
 WEBGPT: Final = Format(
     name="webgpt",
     kind="pairs",
     summary="OpenAI's WebGPT comparisons: two answers to a question, with the score that people gave each.",
     label_rule="The answer with the higher score is preferred; equal scores are a tie.",
     fields="question.full_text, answer_0, score_0, answer_1, score_1",
-    keys=frozenset(
-        {"question", *(f"{name}_{side}" for name in ("answer", "score", "quotes", "tokens") for side in "01")}
-    ),
+    keys=frozenset({"question", *_UNREAD, *(f"{name}_{side}" for name in ("answer", "score") for side in "01")}),
     parse=_parse,
+    plain=(_PLAIN,),
 )

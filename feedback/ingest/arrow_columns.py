@@ -7,6 +7,7 @@ here goes through polars or is put together from buffers.
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -18,19 +19,24 @@ from schemas.messages import MESSAGES
 __all__ = ["as_field", "bytes_between", "gathered", "indices", "one_chunk", "one_turn_each", "repeated", "text_offsets"]
 
 
+_MOST_PIECES: Final = 200
+
+
 def one_chunk(column: pa.ChunkedArray) -> pa.Array:
     """The column as one array; copied only where it has several."""
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def gathered(table: pa.Table, rows: NDArray[np.int64]) -> pa.Table:
-    """Some rows of a table, most of which stand behind each other: what stays together is copied as a whole.
+    """Some rows of a table: what stands behind each other is copied as a whole, unless that is in many pieces.
 
     Args:
         table: the rows.
         rows: which of them, at least one. [N].
     """
     cuts = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
+    if len(cuts) > _MOST_PIECES:
+        return table.combine_chunks().take(indices(rows.astype(np.int32))).combine_chunks()
     pieces = [table.slice(int(rows[begin]), end - begin) for begin, end in pairwise(cuts)]
     return pa.concat_tables(pieces).combine_chunks()
 

@@ -25,16 +25,17 @@ from feedback.engine import write_arrow, written_whole
 from feedback.formats import Format
 from feedback.ingest.arrow_columns import gathered
 from feedback.ingest.block_records import BlockRecords, LineRecords, ListRecords, spoken_lines
+from feedback.ingest.draft_columns import KINDS, DraftKind
 from feedback.ingest.draft_tables import DraftTable
 from feedback.ingest.drafted import Drafted
 from feedback.ingest.format_check import FIRST_RECORDS, FormatCheck, Miss
 from feedback.ingest.join_table import Partners
 from feedback.ingest.keys import SketchSettings, event_keys, outcome_sum, pair_keys
-from feedback.ingest.plain_votes import find_plain, plain_events, plain_schema
+from feedback.ingest.plain_records import PlainRows, choose_shape, plain_schema, read_plain
 from feedback.ingest.refused import Refused
 from feedback.ingest.source_format import open_format
 from feedback.near import Sketches, SketchFile, write_sketches
-from feedback.records.json_columns import Lines, read_columns, split_lines
+from feedback.records.json_columns import Lines, split_lines
 from feedback.records.json_lines import decode_lines
 from feedback.records.raw_record import RawRecord
 from feedback.records.text_blocks import TextBlock
@@ -142,8 +143,8 @@ class _Made:
         self._partners = partners
         self._check = FormatCheck(source_format, first_records=FIRST_RECORDS if task.is_first else None)
         self._refused = Refused(task.source, source_format, task.key)
-        self._plain: list[pa.Table] = []
-        self._numbers: list[NDArray[np.int64]] = []
+        self._plain: list[PlainRows] = []
+        self._first_line = 0
         self._unused: set[str] = set()
         self._count = 0
         self._outcome = 0
@@ -178,25 +179,25 @@ class _Made:
 
     def _read_plain(self, block: TextBlock, lines: Lines, is_left: NDArray[np.bool_]) -> int:
         """Take the plain records, which are then not left; the place of the first one's line."""
-        votes, keys = self._format.plain, self._format.keys
+        keys = self._format.keys
         first = len(lines)
-        if votes is None or keys is None or not first:
+        if not self._format.plain or keys is None or not first:
             return first
+        self._first_line = block.first_line
         sample, _ = decode_lines(
             [line for place in range(min(_SAMPLE, len(lines))) if (line := lines.line(place).strip())]
         )
-        schema = plain_schema(votes, [value for value in sample if value is not None])
-        for places, table in read_columns(lines, schema):
-            plain = find_plain(table, votes, keys)
-            if len(plain.rows):
-                at = places[plain.rows]
-                self._count += len(at)
-                self._numbers.append(block.first_line + at)
-                self._plain.append(plain_events(plain, lines, at, votes, self._task.source, self._task.key))
-                columns = zip(plain.table.column_names, plain.table.columns, strict=True)
-                self._note_fields(name for name, column in columns if column.null_count < len(at))
-                first = min(first, int(at[0]))
-                is_left[at] = False
+        records = [value for value in sample if value is not None]
+        shape = choose_shape(self._format, records)
+        if shape is None:
+            return first
+        schema = plain_schema(shape, records)
+        for rows in read_plain(lines, shape, schema, keys, self._task.source, self._task.key):
+            self._count += len(rows.places)
+            self._plain.append(rows)
+            self._note_fields(rows.names)
+            first = min(first, int(rows.places[0]))
+            is_left[rows.places] = False
         return first
 
     def _note_fields(self, names: Iterable[str]) -> None:
@@ -209,7 +210,7 @@ class _Made:
         tables = drafted.tables(self._task.source, self._task.key)
         for names in drafted.unread():
             self._note_fields(names)
-        events, pairs = self._in_order(drafted, tables["events"]), tables["pairs"].table
+        events, pairs = (self._in_order(drafted, tables[kind.name], kind) for kind in KINDS)
         self._write_quarantine()
         self._write("events", events)
         self._write("pairs", pairs)
@@ -237,12 +238,13 @@ class _Made:
             first_alone=self._partners.first_alone,
         )
 
-    def _in_order(self, drafted: Drafted, others: DraftTable) -> pa.Table:
-        """The events of plain records and of `others`, by their lines."""
-        tables = [table for table in (*self._plain, others.table) if table.num_rows]
+    def _in_order(self, drafted: Drafted, others: DraftTable, kind: DraftKind) -> pa.Table:
+        """The rows of plain records and of `others`, by their lines."""
+        plain = [rows for rows in self._plain if rows.kind is kind]
+        tables = [table for table in (*(rows.table for rows in plain), others.table) if table.num_rows]
         if len(tables) < 2:
             return tables[0] if tables else others.table
-        numbers = np.concatenate([*self._numbers, drafted.line_numbers(others)])
+        numbers = np.concatenate([*(self._first_line + rows.places for rows in plain), drafted.line_numbers(others)])
         return gathered(pa.concat_tables(tables), np.argsort(numbers, kind="stable"))
 
     def _write_keys(self, events: pa.Table, pairs: pa.Table) -> tuple[SketchFile, ...]:

@@ -5,7 +5,7 @@ Everything is done to whole columns, and most of it while other threads run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from feedback.hashing import ids_of_texts
 from feedback.ingest.arrow_columns import as_field, one_chunk, repeated
-from feedback.ingest.draft_columns import DraftColumns
+from feedback.ingest.draft_columns import DraftColumns, DraftKind
 from feedback.ingest.event_time import read_time
 from feedback.ingest.plain_times import Times, read_any_times
 from feedback.ingest.rater_key import rater_keys
@@ -24,7 +24,7 @@ from feedback.ingest.turn_hashes import turn_hashes
 from schemas.errors import RecordRejectedError
 from schemas.reasons import RejectReason
 
-__all__ = ["Broken", "DraftTable", "Row", "draft_table", "rows_to_table"]
+__all__ = ["Broken", "DraftTable", "Row", "draft_table", "rows_to_table", "told_table"]
 
 Row = tuple[Any, ...]
 """Values in the order of an Arrow schema."""
@@ -86,18 +86,46 @@ def draft_table(columns: DraftColumns, source: str, digests: pl.Series, key: byt
     rows = len(owners)
     if not rows:
         return DraftTable(rows_to_table((), schema), owners, ())
-    told = columns.table()
+    columns_told = columns.table()
+    told = {name: one_chunk(columns_told.column(name)) for name in columns_told.column_names}
     times = {name: read_any_times(values) for name, values in columns.times.items()}
-    made: dict[str, pa.Array | pl.Series] = {name: one_chunk(told.column(name)) for name in told.column_names}
-    for name in columns.kind.turns:
+    table = told_table(columns.kind, told, times, digests.gather(pl.Series(owners)), source, key, columns.repeats)
+    return DraftTable(table, owners, tuple(_find_broken(columns, told.get(_MARGIN), times)))
+
+
+def told_table(
+    kind: DraftKind,
+    told: Mapping[str, pa.Array | pl.Series],
+    times: Mapping[str, Times],
+    digests: pl.Series,
+    source: str,
+    key: bytes,
+    repeats: Mapping[int, int] | None = None,
+) -> pa.Table:
+    """Rows of what is told of each.
+
+    Args:
+        kind: events or pairs.
+        told: the columns that are copied, one that is not there being null; the turns, and their hashes where these are
+            several; `record_id` and `rater` as they came. [N].
+        times: what the fields with times say; one that is not there is missing.
+        digests: what the record of each is known by, a sha256 in hex digits. [N] string.
+        source: name of the source.
+        key: key for user ids.
+        repeats: how many rows of the same record with the same id stand before one, by its place.
+    """
+    rows = len(digests)
+    made = dict(told)
+    for name in kind.turns:
         made[f"{name}_hash"] = _all_hashes(made[name], made[f"{name}_hash"])
-    made |= _ids(columns, pl.Series(made["record_id"]), digests.gather(pl.Series(owners)), source)
-    made |= _moments(times)
+    made |= _ids(kind, repeats or {}, made.pop("record_id", None), digests, source)
+    made |= _moments(times, rows)
     made["group_id"] = made["prompt_hash"]
     made["source"] = repeated(source, rows)
-    made["rater_key"] = rater_keys(pl.Series(made["rater"]), key)
-    table = pa.Table.from_arrays([as_field(made[field.name], field, rows) for field in schema], schema=schema)
-    return DraftTable(table, owners, tuple(_find_broken(columns, made.get(_MARGIN), times)))
+    if (rater := made.pop("rater", None)) is not None:
+        made["rater_key"] = rater_keys(pl.Series(rater), key)
+    arrays = [as_field(made.get(field.name), field, rows) for field in kind.schema]
+    return pa.Table.from_arrays(arrays, schema=kind.schema)
 
 
 def rows_to_table(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
@@ -109,19 +137,26 @@ def rows_to_table(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _ids(columns: DraftColumns, given: pl.Series, digests: pl.Series, source: str) -> dict[str, pl.Series]:
+def _ids(
+    kind: DraftKind,
+    repeats: Mapping[int, int],
+    given: pa.Array | pl.Series | None,
+    digests: pl.Series,
+    source: str,
+) -> dict[str, pl.Series]:
     """Ids of rows and of records; a record without an id is known by its digest, as is each draft behind the first."""
-    numbers = pl.Series([None] * len(given), dtype=pl.Int64)
-    if columns.repeats:
-        numbers = numbers.scatter(list(columns.repeats), list(columns.repeats.values()))
+    own_ids = pl.Series([None], dtype=pl.String).new_from_index(0, len(digests)) if given is None else pl.Series(given)
+    numbers = pl.Series([None], dtype=pl.Int64).new_from_index(0, len(digests))
+    if repeats:
+        numbers = numbers.scatter(list(repeats), list(repeats.values()))
     own, raw, number = pl.col("own"), pl.col("raw"), pl.col("number")
     record_id = pl.when(own.str.len_bytes() > 0).then(own).otherwise(pl.lit("sha256:") + raw.str.head(32))
-    if columns.repeats:
+    if repeats:
         record_id = record_id + pl.when(number.is_null()).then(pl.lit("")).otherwise(
             pl.lit("#") + number.cast(pl.String)
         )
-    frame = pl.DataFrame({"own": given.cast(pl.String), "raw": digests, "number": numbers}).with_columns(id=record_id)
-    own_id = next(iter(columns.kind.schema.names))
+    frame = pl.DataFrame({"own": own_ids.cast(pl.String), "raw": digests, "number": numbers}).with_columns(id=record_id)
+    own_id = next(iter(kind.schema.names))
     return {
         own_id: frame.select(ids_of_texts(source, pl.col("id"), raw)).to_series(),
         "source_record_id": frame["id"],
@@ -148,9 +183,11 @@ def _all_hashes(turns: pa.ListArray, hashes: pa.Array) -> pa.Array | pl.Series:
     return known
 
 
-def _moments(times: dict[str, Times]) -> dict[str, pl.Series]:
+def _moments(times: Mapping[str, Times], rows: int) -> dict[str, pa.Array | pl.Series]:
     """When it was judged and changed, and how far that can be trusted: as far as the worse of both."""
-    given, changed = times["event_time"], times.get("updated_time")
+    given, changed = times.get("event_time"), times.get("updated_time")
+    if given is None:
+        return {"ts_quality": repeated("missing", rows)}
     if changed is None:
         return {"event_ts": given.when, "ts_quality": given.quality}
     first, second = given.quality, changed.quality

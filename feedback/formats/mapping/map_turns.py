@@ -34,6 +34,7 @@ class MapTurns:
         self._role_key, self._content_key = options.role_key, options.content_key
         self._role = parse_path(options.role_key, where)
         self._content = parse_path(options.content_key, where)
+        self._is_flat = self._role == (options.role_key,) and self._content == (options.content_key,)
         self._json = frozenset(options.json)
         self._roles: Mapping[str, str] = {**OPENAI_ROLES, **config.roles}
 
@@ -49,8 +50,12 @@ class MapTurns:
             return [{"role": speaker, "content": value}]
         turns = [value] if isinstance(value, dict) else value
         if isinstance(turns, list):
-            turns = [self._plain(one) if isinstance(one, dict) else one for one in turns]
+            turns = [self._plain(one) if isinstance(one, dict) and not self._is_read(one) else one for one in turns]
         return read_messages(turns, field, roles=self._roles, role_key=self._role_key, content_key=self._content_key)
+
+    def _is_read(self, message: dict[str, Any]) -> bool:
+        """Whether a message is as `read_messages` reads it already."""
+        return self._is_flat and type(message.get(self._role_key)) is str
 
     def _plain(self, message: dict[str, Any]) -> dict[str, Any]:
         role = find_value(message, self._role)

@@ -74,6 +74,9 @@ def find_value(record: Any, steps: Sequence[str | int]) -> Any:
     """
     value = record
     for step in steps:
+        if type(value) is dict and type(step) is str:
+            value = value.get(step)
+            continue
         if isinstance(value, str):
             value = json_of_text(value, f"the text before {step!r} in a mapped path")
         if isinstance(value, dict) and isinstance(step, str):

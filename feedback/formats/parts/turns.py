@@ -17,6 +17,8 @@ from schemas.reasons import RejectReason
 __all__ = [
     "OPENAI_ROLES",
     "SHAREGPT_ROLES",
+    "TRANSCRIPT_ROLES",
+    "TRANSCRIPT_TURN",
     "read_chat",
     "read_completion",
     "read_messages",
@@ -46,8 +48,9 @@ SHAREGPT_ROLES: Final = {
 }
 """Roles of ShareGPT's `from`; a function call is text there, said by the assistant."""
 
-_TRANSCRIPT_TURN: Final = re.compile(r"\n\n(Human|Assistant):")
-_TRANSCRIPT_ROLES: Final = {"Human": "user", "Assistant": "assistant"}
+TRANSCRIPT_TURN: Final = re.compile(r"\n\n(Human|Assistant):")
+TRANSCRIPT_ROLES: Final = {"Human": "user", "Assistant": "assistant"}
+"""Roles by the name at the beginning of a turn of a transcript."""
 
 
 def read_messages(
@@ -205,12 +208,12 @@ def read_transcript(text: str, field: str) -> list[Message]:
     Raises:
         RecordRejectedError: it does not begin with a turn.
     """
-    parts = _TRANSCRIPT_TURN.split(text)
+    parts = TRANSCRIPT_TURN.split(text)
     if len(parts) == 1 or parts[0].strip():
         reject(RejectReason.WRONG_TYPE, f"field {field!r} does not begin with '\\n\\nHuman:' or '\\n\\nAssistant:'")
     behind = iter(parts[1:])
     return [
-        {"role": _TRANSCRIPT_ROLES[name], "content": said.strip()} for name, said in zip(behind, behind, strict=True)
+        {"role": TRANSCRIPT_ROLES[name], "content": said.strip()} for name, said in zip(behind, behind, strict=True)
     ]
 
 

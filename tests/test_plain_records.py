@@ -20,8 +20,8 @@ from feedback.formats.thumbs import THUMBS
 from feedback.ingest import block
 from feedback.ingest.block import BlockResult, BlockTask, ingest_block
 from feedback.ingest.keys import SketchSettings
-from feedback.ingest.plain_votes import find_plain, plain_schema
-from feedback.records.json_columns import read_columns, split_lines
+from feedback.ingest.plain_records import choose_shape, plain_schema, read_plain
+from feedback.records.json_columns import split_lines
 from feedback.records.text_blocks import TextBlock
 from schemas.errors import FormatMismatchError
 from tests.json_text import MUTATIONS, NAUGHTY
@@ -129,7 +129,7 @@ QUICK = settings(max_examples=120, deadline=None, suppress_health_check=list(Hea
 def plain_path(is_on: bool) -> Iterator[None]:
     """The format `thumbs` with or without plain records."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(block, "open_format", lambda *_: THUMBS if is_on else replace(THUMBS, plain=None))
+        patch.setattr(block, "open_format", lambda *_: THUMBS if is_on else replace(THUMBS, plain=()))
         yield
 
 
@@ -210,8 +210,8 @@ def test_plain_records_are_read_as_columns(tmp_path: Path) -> None:
     odd = [{"tools": [{"name": "t"}]}, {"user": " "}, {"time": "soon"}, {"prompt": "\x1c"}, {"label": "maybe"}]
     rows = [record, record | {"meta": 1}, record | {"tools": None}, *(record | more for more in odd)]
     lines = split_lines(b"".join(dumped(row, True) + b"\n" for row in rows))
-    assert THUMBS.plain is not None
+    shape = choose_shape(THUMBS, rows[:1])
+    assert shape is not None
     assert THUMBS.keys is not None
-    ((places, table),) = read_columns(lines, plain_schema(THUMBS.plain, rows[:1]))
-    found = find_plain(table, THUMBS.plain, THUMBS.keys)
-    assert places[found.rows].tolist() == [0, 1, 2]
+    (found,) = read_plain(lines, shape, plain_schema(shape, rows[:1]), THUMBS.keys, "thumbs", b"k" * 16)
+    assert found.places.tolist() == [0, 1, 2]

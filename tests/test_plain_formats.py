@@ -1,0 +1,137 @@
+"""Every format with plain records: read by column they give what they give one by one, also where they are damaged."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from bench.reader_logs import READER_LOGS, write_reader_log
+from feedback.engine import read_rows
+from feedback.formats import FORMATS
+from feedback.ingest import block
+from feedback.ingest.block import BlockResult, BlockTask, ingest_block
+from feedback.ingest.plain_records import choose_shape, plain_schema, read_plain
+from feedback.records.json_columns import split_lines
+from feedback.records.text_blocks import TextBlock
+from schemas.errors import FormatMismatchError
+
+ONE_BY_ONE = {"ultrafeedback:raw", "arena:kaggle"}
+"""Shapes without plain records of formats that have some in another shape."""
+NAMES = [name for name in READER_LOGS if FORMATS[name.partition(":")[0]].plain and name not in ONE_BY_ONE]
+SIZE = 150_000
+ROUNDS = 25
+ODD: list[Any] = [
+    *(None, True, False, 0, 1, -1, 2, 7, 0.0, 0.5, -0.0, 1e-7, 1e17, 2**53 + 1, 2**63, -(2**70)),
+    *("", " ", "\n", "\x1c", "up", "1", "0", "true", "said \r\n", "é", "e\u0301", "\u2003x", "a\0", "[]", "model_a"),
+    *([], {}, [None], [""], ["a"], [[]], [{}], {"a": 1}, {"role": "user", "content": "q"}, {"from": "gpt"}),
+    [{"role": "user", "content": "q"}],
+    [{"role": "assistant", "content": "a"}],
+    [{"role": "user", "content": "q"}, {"role": "assistant", "content": " "}],
+    [{"role": "system", "content": ""}, {"role": "developer", "content": "q"}],
+    [{"role": "user", "content": "q", "name": "n"}, {"role": "assistant", "content": None}],
+    [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}],
+    [{"role": "assistant", "content": "a", "tool_calls": [{"id": 1}]}],
+]
+
+
+@cache
+def records_of(name: str) -> tuple[dict[str, Any], ...]:
+    """Sound records of a format, without most of their text, so that many can be tried."""
+    folder = Path(__file__).parent / "__pycache__" / f"plain-{name.replace(':', '-')}"
+    folder.mkdir(parents=True, exist_ok=True)
+    written = write_reader_log(name, folder, size=SIZE, seed=5)
+    lines = Path(written.path).read_text("utf-8").splitlines()
+    shutil.rmtree(folder)
+    return tuple(json.loads(line) for line in lines)
+
+
+def ingested(folder: Path, name: str, data: bytes, *, is_plain: bool) -> tuple[BlockResult | str, dict[str, Any]]:
+    """What the kernel says of one block, or its error, and its tables in their order."""
+    shutil.rmtree(folder, ignore_errors=True)
+    one = FORMATS[name.partition(":")[0]]
+    text = TextBlock("in.jsonl", 1, data)
+    task = BlockTask(0, 0, folder, "source", one.name, None, "extremes", b"k" * 16, None, is_first=True, block=text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(block, "open_format", lambda *_: one if is_plain else replace(one, plain=()))
+        try:
+            result: BlockResult | str = ingest_block(task)
+        except FormatMismatchError as error:
+            return str(error), {}
+    return result, {path.name: read_rows(path) for path in sorted(folder.glob("*-0*"))}
+
+
+def agree(folder: Path, name: str, records: list[Any]) -> None:
+    """Compare both ways; quarantined records are in the order of their lines in both."""
+    data = "".join(f"{json.dumps(one, ensure_ascii=place % 2 == 0)}\n" for place, one in enumerate(records))
+    encoded = data.encode("utf-8", "surrogatepass")
+    fast, fast_tables = ingested(folder / "fast", name, encoded, is_plain=True)
+    slow, slow_tables = ingested(folder / "slow", name, encoded, is_plain=False)
+    assert fast_tables.keys() == slow_tables.keys(), (fast, slow)
+    for table_name, table in slow_tables.items():
+        assert fast_tables[table_name].schema == table.schema
+        assert in_order(fast_tables[table_name]) == in_order(table), table_name
+    assert fast == slow
+
+
+def in_order(table: pl.DataFrame) -> list[dict[str, Any]]:
+    return table.to_dicts()
+
+
+def damaged(records: tuple[dict[str, Any], ...], name: str, chance: random.Random) -> Iterator[dict[str, Any]]:
+    """The records, half of them with a value changed, taken out, or added under a key that the format knows."""
+    keys = sorted(FORMATS[name.partition(":")[0]].keys or ())
+    for record in chance.sample(records, min(len(records), 12)):
+        changed = copy.deepcopy(record)
+        for _ in range(chance.choice([0, 0, 1, 1, 2])):
+            if chance.random() < 0.25:
+                changed[chance.choice(keys)] = chance.choice(ODD)
+            else:
+                change(changed, chance)
+        yield changed
+
+
+def change(record: dict[str, Any], chance: random.Random) -> None:
+    """Change one value somewhere in a record."""
+    place: Any = record
+    while True:
+        keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+        if not keys:
+            return
+        key = chance.choice(keys)
+        if isinstance(place[key], dict | list) and place[key] and chance.random() < 0.7:
+            place = place[key]
+            continue
+        if chance.random() < 0.25:
+            del place[key]
+        else:
+            place[key] = copy.deepcopy(chance.choice(ODD))
+        return
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sound_records_are_read_as_columns_and_give_the_same(name: str, tmp_path: Path) -> None:
+    """Nearly all are plain, so what the other test compares is not one way with itself."""
+    records = list(records_of(name))
+    one = FORMATS[name.partition(":")[0]]
+    shape = choose_shape(one, records)
+    assert shape is not None
+    lines = split_lines("".join(f"{json.dumps(record)}\n" for record in records).encode("utf-8"))
+    found = read_plain(lines, shape, plain_schema(shape, records), one.keys or frozenset(), "source", b"k" * 16)
+    assert sum(len(rows.places) for rows in found) >= 0.9 * len(records)
+    agree(tmp_path, name, records)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_damaged_records_give_the_same_either_way(name: str, tmp_path: Path) -> None:
+    for seed in range(ROUNDS):
+        agree(tmp_path, name, list(damaged(records_of(name), name, random.Random(seed))))
