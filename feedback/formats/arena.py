@@ -26,6 +26,7 @@ import polars as pl
 
 from feedback.formats.drafts import Format, PairDraft
 from feedback.formats.parts.cells import list_cell
+from feedback.formats.parts.field_columns import id_of, is_id, is_said, json_of, text_of
 from feedback.formats.parts.fields import (
     need,
     optional_id,
@@ -35,21 +36,9 @@ from feedback.formats.parts.fields import (
     reject,
     shown,
 )
+from feedback.formats.parts.turn_columns import shared_prompt
 from feedback.formats.parts.turns import read_messages, read_text, split_shared_prompt
-from feedback.formats.plain import (
-    ID,
-    MESSAGE_LIST,
-    NUMBER,
-    TEXT,
-    TIME,
-    PlainRecords,
-    id_of,
-    is_id,
-    is_said,
-    json_of,
-    shared_prompt,
-    text_of,
-)
+from feedback.formats.plain import ID, MESSAGE_LIST, NUMBER, TEXT, TIME, PlainRecords
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 

@@ -21,9 +21,10 @@ from typing import Any, Final
 import polars as pl
 
 from feedback.formats.drafts import Draft, EventDraft, Format, PairDraft
+from feedback.formats.parts.field_columns import json_of
 from feedback.formats.parts.fields import need, optional_tools, reject, strict_bool
 from feedback.formats.parts.turns import read_chat, split_answers, split_last, with_system, without_prompt
-from feedback.formats.plain import BOOLEAN, TEXT, PlainRecords, Turns, json_of
+from feedback.formats.plain import BOOLEAN, TEXT, PlainRecords, Turns
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 

@@ -24,9 +24,11 @@ from typing import Any, Final
 import polars as pl
 
 from feedback.formats.drafts import Draft, EventDraft, Format, PairDraft
+from feedback.formats.parts.field_columns import stripped
 from feedback.formats.parts.fields import need, reject, shown
+from feedback.formats.parts.turn_columns import marked_parts, named_turns
 from feedback.formats.parts.turns import read_messages, read_text
-from feedback.formats.plain import TEXT, WHOLE, PlainRecords, Turns, marked_parts, named_turns, stripped
+from feedback.formats.plain import TEXT, WHOLE, PlainRecords, Turns
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 

@@ -12,9 +12,11 @@ from typing import Any, Final
 import polars as pl
 
 from feedback.formats.drafts import Format, PairDraft
+from feedback.formats.parts.field_columns import stripped
 from feedback.formats.parts.fields import need, reject, shown
+from feedback.formats.parts.turn_columns import all_but_last, marked_parts, named_turns, shared_prompt
 from feedback.formats.parts.turns import TRANSCRIPT_ROLES, TRANSCRIPT_TURN, read_transcript
-from feedback.formats.plain import TEXT, PlainRecords, all_but_last, marked_parts, named_turns, shared_prompt, stripped
+from feedback.formats.plain import TEXT, PlainRecords
 from schemas.reasons import RejectReason
 
 __all__ = ["HH_RLHF", "is_transcript", "parse_transcripts"]

@@ -15,7 +15,9 @@ from typing import Any, Final
 import polars as pl
 
 from feedback.formats.drafts import Draft, EventDraft, Format, PairDraft
+from feedback.formats.parts.field_columns import json_of
 from feedback.formats.parts.fields import need, optional_text, optional_tools, reject, shown, strict_bool
+from feedback.formats.parts.turn_columns import all_but_last, turn_list
 from feedback.formats.parts.turns import (
     SHAREGPT_ROLES,
     read_chat,
@@ -25,18 +27,7 @@ from feedback.formats.parts.turns import (
     split_shared_prompt,
     with_system,
 )
-from feedback.formats.plain import (
-    BOOLEAN,
-    MESSAGE_LIST,
-    SHAREGPT_LIST,
-    TEXT,
-    PlainRecords,
-    Turns,
-    Types,
-    all_but_last,
-    json_of,
-    turn_list,
-)
+from feedback.formats.plain import BOOLEAN, MESSAGE_LIST, SHAREGPT_LIST, TEXT, PlainRecords, Turns, Types
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 

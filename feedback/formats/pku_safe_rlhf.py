@@ -25,9 +25,10 @@ from typing import Any, Final
 import polars as pl
 
 from feedback.formats.drafts import Format, PairDraft
+from feedback.formats.parts.field_columns import text_of
 from feedback.formats.parts.fields import need, optional_bool, optional_text, reject, shown, strict_bool
 from feedback.formats.parts.turns import read_text
-from feedback.formats.plain import BOOLEAN, TEXT, WHOLE, PlainRecords, Turns, text_of
+from feedback.formats.plain import BOOLEAN, TEXT, WHOLE, PlainRecords, Turns
 from schemas.reasons import RejectReason
 
 __all__ = ["PKU_SAFE_RLHF", "PKU_SAFE_RLHF_BETTER", "PKU_SAFE_RLHF_SAFER"]

@@ -17,10 +17,11 @@ from typing import Any, Final
 import polars as pl
 
 from feedback.formats.drafts import Format, PairDraft
+from feedback.formats.parts.field_columns import id_of, is_id, number_of
 from feedback.formats.parts.fields import need, optional_id, optional_number, reject, shown
 from feedback.formats.parts.ranked import preferred
 from feedback.formats.parts.turns import read_text
-from feedback.formats.plain import ID, NUMBER, WHOLE, PlainRecords, Turns, id_of, is_id, number_of
+from feedback.formats.plain import ID, NUMBER, WHOLE, PlainRecords, Turns
 from schemas.reasons import RejectReason
 
 __all__ = ["SHP"]

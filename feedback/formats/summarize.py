@@ -18,9 +18,10 @@ import polars as pl
 import pyarrow as pa
 
 from feedback.formats.drafts import Format, PairDraft
+from feedback.formats.parts.field_columns import id_of, is_id, is_said, stripped
 from feedback.formats.parts.fields import need, optional_id, optional_text, reject, shown
 from feedback.formats.parts.turns import read_text
-from feedback.formats.plain import ID, TEXT, WHOLE, PlainRecords, Turns, id_of, is_id, is_said, stripped
+from feedback.formats.plain import ID, TEXT, WHOLE, PlainRecords, Turns
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 import polars as pl
 
 from feedback.formats.drafts import EventDraft, Format
+from feedback.formats.parts.field_columns import are_said, id_of, is_id, json_of, number_of, text_of
 from feedback.formats.parts.fields import (
     need,
     optional_bool,
@@ -26,22 +27,7 @@ from feedback.formats.parts.fields import (
     shown,
 )
 from feedback.formats.parts.turns import read_completion, read_prompt, without_prompt
-from feedback.formats.plain import (
-    BOOLEAN,
-    ID,
-    NUMBER,
-    TEXT,
-    TIME,
-    WORDS,
-    PlainRecords,
-    Turns,
-    are_said,
-    id_of,
-    is_id,
-    json_of,
-    number_of,
-    text_of,
-)
+from feedback.formats.plain import BOOLEAN, ID, NUMBER, TEXT, TIME, WORDS, PlainRecords, Turns
 from schemas.events import OPERATIONS
 from schemas.reasons import RejectReason
 

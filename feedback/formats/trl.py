@@ -13,18 +13,11 @@ import polars as pl
 
 from feedback.formats.drafts import Draft, EventDraft, Format, PairDraft
 from feedback.formats.hh_rlhf import is_transcript, parse_transcripts
+from feedback.formats.parts.field_columns import json_of, number_of
 from feedback.formats.parts.fields import need, optional_number, optional_tools, reject, strict_bool
+from feedback.formats.parts.turn_columns import shared_prompt
 from feedback.formats.parts.turns import read_completion, read_prompt, split_answers, without_prompt
-from feedback.formats.plain import (
-    BOOLEAN,
-    MESSAGE_LIST,
-    NUMBER,
-    PlainRecords,
-    Turns,
-    json_of,
-    number_of,
-    shared_prompt,
-)
+from feedback.formats.plain import BOOLEAN, MESSAGE_LIST, NUMBER, PlainRecords, Turns
 from schemas.reasons import RejectReason
 
 __all__ = ["TRL"]

@@ -25,20 +25,11 @@ from typing import Any, Final
 import polars as pl
 
 from feedback.formats.drafts import Draft, Format, PairDraft
+from feedback.formats.parts.field_columns import higher, is_short_number, json_list, text_of
 from feedback.formats.parts.fields import need, need_number, optional_number, optional_text, reject, shown
 from feedback.formats.parts.ranked import RANKED_PAIRS, levels_of, pairs_of_levels, preferred
 from feedback.formats.parts.turns import read_completion, read_prompt, read_text, split_answers
-from feedback.formats.plain import (
-    FLOAT,
-    MESSAGE_LIST,
-    TEXT,
-    PlainRecords,
-    Turns,
-    higher,
-    is_short_number,
-    json_list,
-    text_of,
-)
+from feedback.formats.plain import FLOAT, MESSAGE_LIST, TEXT, PlainRecords, Turns
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 

@@ -15,10 +15,11 @@ from typing import Any, Final
 import polars as pl
 
 from feedback.formats.drafts import Format, PairDraft
+from feedback.formats.parts.field_columns import higher, is_short_number, json_list
 from feedback.formats.parts.fields import need, need_number, reject, shown
 from feedback.formats.parts.ranked import preferred
 from feedback.formats.parts.turns import read_text
-from feedback.formats.plain import FLOAT, PlainRecords, Turns, higher, is_short_number, json_list
+from feedback.formats.plain import FLOAT, PlainRecords, Turns
 from schemas.reasons import RejectReason
 
 __all__ = ["WEBGPT"]

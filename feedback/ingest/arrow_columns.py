@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 
 from schemas.messages import MESSAGES
 
-__all__ = ["as_field", "bytes_between", "gathered", "indices", "one_chunk", "one_turn_each", "repeated", "text_offsets"]
+__all__ = [
+    "as_field",
+    "bytes_between",
+    "gathered",
+    "indices",
+    "one_chunk",
+    "one_turn_each",
+    "repeated",
+    "text_offsets",
+]
 
 
 _MOST_PIECES: Final = 200

@@ -106,8 +106,8 @@ def told_table(
 
     Args:
         kind: events or pairs.
-        told: the columns that are copied, one that is not there being null; the turns, and their hashes where these are
-            several; `record_id` and `rater` as they came. [N].
+        told: the columns that are copied, one that is not there being null; the turns, and their hashes: of all
+            as a series, as an array of those of several turns only; `record_id` and `rater` as they came. [N].
         times: what the fields with times say; one that is not there is missing.
         digests: what the record of each is known by, a sha256 in hex digits. [N] string.
         source: name of the source.
@@ -117,7 +117,8 @@ def told_table(
     rows = len(digests)
     made = dict(told)
     for name in kind.turns:
-        made[f"{name}_hash"] = _all_hashes(made[name], made[f"{name}_hash"])
+        if not isinstance(made[f"{name}_hash"], pl.Series):
+            made[f"{name}_hash"] = _all_hashes(made[name], made[f"{name}_hash"])
     made |= _ids(kind, repeats or {}, made.pop("record_id", None), digests, source)
     made |= _moments(times, rows)
     made["group_id"] = made["prompt_hash"]

@@ -19,14 +19,23 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from feedback.formats import Format
-from feedback.formats.plain import MESSAGE_LIST, PlainRecords, Turns
-from feedback.hashing import sha256_of, turns_hash
-from feedback.ingest.arrow_columns import bytes_between, gathered, indices, one_chunk, one_turn_each, text_offsets
+from feedback.formats.plain import MESSAGE_LIST, PlainRecords
+from feedback.hashing import sha256_of
+from feedback.ingest.arrow_columns import bytes_between, gathered, one_turn_each, repeated
 from feedback.ingest.draft_columns import EVENTS, PAIRS, DraftKind
 from feedback.ingest.draft_tables import told_table
 from feedback.ingest.plain_times import Times, read_times
+from feedback.ingest.plain_turns import (
+    are_empty,
+    are_messages,
+    are_said,
+    as_messages,
+    hashes_of_several,
+    said_in,
+    value_at,
+)
+from feedback.ingest.turn_hashes import turn_hashes
 from feedback.records.json_columns import Lines, read_columns
-from schemas.messages import MESSAGES, ROLES
 from schemas.rules import violations
 
 __all__ = ["PlainRows", "choose_shape", "plain_schema", "read_plain"]
@@ -36,8 +45,6 @@ Places = NDArray[np.int64]
 
 _KINDS: Final = {"events": EVENTS, "pairs": PAIRS}
 _TIMES: Final = ("event_time", "updated_time")
-_MAY_BEGIN_BLANK: Final = np.isin(np.arange(256), [*range(9, 14), *range(28, 33), 0xC2, 0xE1, 0xE2, 0xE3])
-"""First bytes of white space, in UTF-8."""
 _RECORD: Final = "record"
 _ROW: Final = "row"
 _ALL: Final = "all"
@@ -99,78 +106,116 @@ def read_plain(
         key: key for user ids.
     """
     for places, table in read_columns(lines, schema):
-        is_plain = _find(table, shape, read)
-        if not is_plain.any():
+        found = _found(table, shape, read)
+        if found is None:
             continue
-        if not is_plain.all():
-            rows = np.flatnonzero(is_plain)
-            places, table = places[rows], gathered(table, rows)
-        made = _rows(table, lines, places, shape, source, key)
-        kind = _KINDS[shape.kind]
-        checked = pl.DataFrame(pl.from_arrow(made.select(list(kind.rules.types))))
-        broken = [one.row for one in violations(checked, kind.rules)]
-        if broken:
-            is_kept = np.ones(len(places), dtype=np.bool_)
-            is_kept[broken] = False
-            kept = np.flatnonzero(is_kept)
-            if not len(kept):
-                continue
-            places, table, made = places[kept], gathered(table, kept), gathered(made, kept)
-        columns = zip(table.column_names, table.columns, strict=True)
-        yield PlainRows(kind, places, made, tuple(name for name, one in columns if one.null_count < len(places)))
+        places = places[found.rows]
+        made = _rows(found, lines, places, shape, source, key)
+        kept = np.flatnonzero(~_are_broken(made, shape))
+        if not len(kept):
+            continue
+        records = found.table
+        if len(kept) < len(places):
+            places, made, records = places[kept], gathered(made, kept), gathered(records, kept)
+        columns = zip(records.column_names, records.columns, strict=True)
+        names = tuple(name for name, one in columns if one.null_count < len(places))
+        yield PlainRows(_KINDS[shape.kind], places, made, names)
 
 
-def _find(table: pa.Table, shape: PlainRecords, read: frozenset[str]) -> NDArray[np.bool_]:
-    """Which records of a table are plain, as far as can be told before their rows are made."""
-    tops = {path.partition(".")[0] for path in _paths(shape)}
-    others = [name for name in table.column_names if name in read - tops - shape.unread]
-    nulls = [column for path in shape.nulls if (column := _at(table, path)) is not None]
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The plain records of a table, as far as can be told before their rows are made.
+
+    Args:
+        rows: which rows of the table they are. [N].
+        table: the records. [N].
+        fields: the draft's fields that are no turns. [N].
+        times: what its fields with times say. [N].
+        said: what its turns are made of. [N].
+    """
+
+    rows: Places
+    table: pa.Table
+    fields: pl.DataFrame
+    times: dict[str, Times]
+    said: dict[str, pa.Array]
+
+
+def _found(table: pa.Table, shape: PlainRecords, read: frozenset[str]) -> _Found | None:
+    """The plain records of a table; None where there are none."""
     frame = _narrow(table, shape)
-    times = [read_times(column).is_read for column in _times(frame, shape).values()]
-    told = frame.select(pl.all_horizontal(*times, shape.where).fill_null(value=False).alias(_ALL))[_ALL]
-    # A condition that names no column has one row.
-    is_plain = np.array(told.to_numpy() if len(told) == frame.height else np.full(frame.height, told[0]))
-    for column in (*(table.column(name) for name in others), *nulls):
+    # Of a row's number, since an expression that names no column has one row.
+    told = frame.select(pl.col(_ROW), (shape.where & (pl.col(_ROW) >= 0)).alias(_ALL), **shape.fields)
+    times = {name: read_times(told[name]) for name in _TIMES if name in shape.fields}
+    is_plain = told[_ALL].fill_null(value=False).to_numpy(writable=True)
+    for one in times.values():
+        is_plain &= one.is_read.to_numpy()
+    for column in _to_be_null(table, shape, read):
         if column.null_count < len(column):
-            is_plain &= ~np.asarray(pl.Series(column.is_valid()).to_numpy()) | _are_empty(column)
-    for turns in shape.turns.values():
-        said = _said(table, frame, turns)
-        if said is None:
-            return np.zeros(table.num_rows, dtype=np.bool_)
-        is_plain &= _are_messages(said, turns.starts) if turns.role is None else _are_said(said)
-    return is_plain
-
-
-def _rows(table: pa.Table, lines: Lines, places: Places, shape: PlainRecords, source: str, key: bytes) -> pa.Table:
-    frame = _narrow(table, shape)
-    fields = frame.select(pl.col(_ROW), **shape.fields)
-    times: dict[str, Times] = {name: read_times(fields[name]) for name in _TIMES if name in fields.columns}
-    told: dict[str, pa.Array | pl.Series] = {
-        name: column for name, column in fields.to_dict().items() if name not in (*_TIMES, _ROW)
-    }
+            is_plain &= ~np.asarray(pl.Series(column.is_valid()).to_numpy()) | are_empty(column)
+    said: dict[str, pa.Array] = {}
     for name, turns in shape.turns.items():
-        said = _said(table, frame, turns)
-        told[name] = one_turn_each(turns.role, said) if turns.role else _as_messages(said)
-        told[f"{name}_hash"] = _hashes_of_several(told[name])
+        found = said_in(table, frame, turns)
+        if found is None:
+            return None
+        said[name] = found
+        is_plain &= are_messages(found, turns.starts) if turns.role is None else are_said(found)
+    if is_plain.all():
+        return _Found(np.arange(table.num_rows), table, told, times, said)
+    rows = np.flatnonzero(is_plain)
+    if not len(rows):
+        return None
+    chosen, which = gathered(table, rows), pl.Series(rows)
+    few = frame[which] if any(turns.made is not None for turns in shape.turns.values()) else frame
+    said = {name: found for name, turns in shape.turns.items() if (found := said_in(chosen, few, turns)) is not None}
+    return _Found(rows, chosen, told[which], {name: one.at(which) for name, one in times.items()}, said)
+
+
+def _to_be_null(table: pa.Table, shape: PlainRecords, read: frozenset[str]) -> Iterator[pa.Array | pa.ChunkedArray]:
+    """The values that no plain record has."""
+    tops = {path.partition(".")[0] for path in _paths(shape)}
+    yield from (table.column(name) for name in table.column_names if name in read - tops - shape.unread)
+    yield from (column for path in shape.nulls if (column := value_at(table, path)) is not None)
+
+
+def _rows(found: _Found, lines: Lines, places: Places, shape: PlainRecords, source: str, key: bytes) -> pa.Table:
+    told: dict[str, pa.Array | pl.Series] = {name: found.fields[name] for name in shape.fields if name not in _TIMES}
+    for name, turns in shape.turns.items():
+        said = found.said[name]
+        if turns.role:
+            told[name], told[f"{name}_hash"] = one_turn_each(turns.role, said), turn_hashes(turns.role, said)
+        else:
+            told[name] = as_messages(said)
+            told[f"{name}_hash"] = hashes_of_several(told[name])
     records = bytes_between(lines.data, lines.starts[places], lines.ends[places])
     digests = records.to_frame(_RECORD).select(sha256_of(pl.col(_RECORD))).to_series()
-    if shape.kind == "events" and "op" not in told:
-        told["op"] = pl.Series(["create"]).new_from_index(0, len(places))
-    return told_table(_KINDS[shape.kind], told, times, digests, source, key)
+    if shape.kind == "events":
+        told.setdefault("op", repeated("create", len(places)))
+    return told_table(_KINDS[shape.kind], told, found.times, digests, source, key)
+
+
+def _are_broken(made: pa.Table, shape: PlainRecords) -> NDArray[np.bool_]:
+    """Which rows break a rule; of texts none can, but that both answers of a pair are one."""
+    if all(turns.role for turns in shape.turns.values()):
+        if shape.kind == "events":
+            return np.zeros(made.num_rows, dtype=np.bool_)
+        first, second = (pl.Series(made.column(f"response_{side}_hash")) for side in "ab")
+        are_one: NDArray[np.bool_] = (first == second).to_numpy()
+        return are_one
+    rules = _KINDS[shape.kind].rules
+    is_broken = np.zeros(made.num_rows, dtype=np.bool_)
+    checked = pl.DataFrame(pl.from_arrow(made.select(list(rules.types))))
+    is_broken[[one.row for one in violations(checked, rules)]] = True
+    return is_broken
 
 
 def _narrow(table: pa.Table, shape: PlainRecords) -> pl.DataFrame:
     """The fields that are no turns, by their paths, and the number of each row."""
     columns: dict[str, Any] = {_ROW: np.arange(table.num_rows)}
     for path in shape.types:
-        found = _at(table, path)
+        found = value_at(table, path)
         columns[path] = pl.Series(path, pa.nulls(table.num_rows, pa.string()) if found is None else found)
     return pl.DataFrame(columns)
-
-
-def _times(frame: pl.DataFrame, shape: PlainRecords) -> dict[str, pl.Series]:
-    told = {name: shape.fields[name] for name in _TIMES if name in shape.fields}
-    return frame.select(**told).to_dict() if told else {}
 
 
 def _paths(shape: PlainRecords) -> Iterator[str]:
@@ -211,98 +256,3 @@ def _nested(types: Mapping[tuple[str, ...], pa.DataType]) -> list[pa.Field]:
     for path, kind in types.items():
         parts.setdefault(path[0], {})[path[1:]] = kind
     return [pa.field(name, inner[()] if () in inner else pa.struct(_nested(inner))) for name, inner in parts.items()]
-
-
-def _at(table: pa.Table, path: str) -> pa.Array | None:
-    """What lies at a path; null where an object around it is null."""
-    top, *inner = path.split(".")
-    if top not in table.column_names:
-        return None
-    found = one_chunk(table.column(top))
-    for name in inner:
-        place = found.type.get_field_index(name) if pa.types.is_struct(found.type) else -1
-        if place < 0:
-            return None
-        found = found.flatten()[place]
-    return found
-
-
-def _said(table: pa.Table, frame: pl.DataFrame, turns: Turns) -> pa.Array | None:
-    """The text, or the messages, of each record; None where all have another type."""
-    kind = pa.string() if turns.role else _MESSAGE_LIST
-    if turns.made is not None:
-        made = frame.select(turns.made.alias(turns.path))[turns.path]
-        return made.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(kind)
-    said = _at(table, turns.path)
-    if said is None or (said.type != kind and not (turns.role and pa.types.is_null(said.type))):
-        return None
-    return said.cast(kind) if turns.role else said
-
-
-def _text(array: pa.Array) -> pa.Array:
-    return array if array.type == pa.string() else array.cast(pa.string())
-
-
-def _are_said(texts: pa.Array) -> NDArray[np.bool_]:
-    """Which texts are not blank, decided by the first byte of nearly all."""
-    offsets, signs = text_offsets(texts), np.frombuffer(texts.buffers()[2] or b"\0", dtype=np.uint8)
-    is_there = offsets[1:] > offsets[:-1]
-    begins = np.minimum(offsets[:-1], len(signs) - 1)
-    is_said = is_there & ~_MAY_BEGIN_BLANK[signs[begins]]
-    for place in np.flatnonzero(is_there & ~is_said).tolist():
-        is_said[place] = bool(texts[place].as_py().strip())
-    return is_said
-
-
-def _are_empty(column: pa.Array | pa.ChunkedArray) -> NDArray[np.bool_]:
-    """Which values are empty lists."""
-    if not pa.types.is_list(column.type):
-        return np.zeros(len(column), dtype=np.bool_)
-    is_empty: NDArray[np.bool_] = (pl.Series(column).list.len() == 0).fill_null(value=False).to_numpy()
-    return is_empty
-
-
-def _are_messages(lists: pa.ListArray, starts: str | None) -> NDArray[np.bool_]:
-    """Which lists hold messages that are copied as they are: each with its role and its content, none unknown.
-
-    Args:
-        lists: the lists. [N].
-        starts: role of the first message; None takes any.
-    """
-    flat = pl.DataFrame({name: pl.Series(lists.flatten().field(name)) for name in ("role", "content")})
-    is_whole = flat.select(pl.col("role").is_in(ROLES) & pl.col("content").is_not_null()).to_series()
-    wrong = np.concatenate(([0], np.cumsum(~is_whole.fill_null(value=False).to_numpy())))
-    lengths = pl.Series(lists).list.len().fill_null(0).cast(pl.Int64).to_numpy()
-    ends = np.cumsum(lengths)
-    are_right: NDArray[np.bool_] = (lengths > 0) & (wrong[ends] == wrong[ends - lengths])
-    if starts is not None and len(flat):
-        is_start = (flat["role"] == starts).fill_null(value=False).to_numpy()
-        are_right &= is_start[np.minimum(ends - lengths, len(flat) - 1)]
-    return are_right
-
-
-def _as_messages(lists: pa.ListArray) -> pa.ListArray:
-    """Lists of messages in their type; none is null."""
-    turns = lists.flatten()
-    said = pa.StructArray.from_arrays(
-        [_text(turns.field(name)) for name in ("role", "content")], fields=list(MESSAGES.value_type)
-    )
-    lengths = pl.Series(lists).list.len().cast(pl.Int32).to_numpy()
-    offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
-    return pa.ListArray.from_arrays(indices(offsets), said, type=MESSAGES)
-
-
-def _hashes_of_several(turns: pa.ListArray) -> pa.Array:
-    """The hash of each list of several turns; null for those of one, which are worked out for all at once."""
-    lengths = pl.Series(turns).list.len().to_numpy()
-    if (lengths == 1).all():
-        return pa.nulls(len(turns), pa.string())
-    said = turns.values
-    roles, texts = (pl.Series(said.field(name)).to_list() for name in ("role", "content"))
-    hashes: list[str | None] = []
-    start = 0
-    for count in lengths.tolist():
-        end = start + count
-        hashes.append(None if count == 1 else turns_hash(zip(roles[start:end], texts[start:end], strict=True)))
-        start = end
-    return pl.Series(hashes, dtype=pl.String).to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())

@@ -54,6 +54,8 @@ def read_times(column: pl.Series) -> Times:
     Args:
         column: times as a source gives them. [N].
     """
+    if column.null_count() == len(column):
+        return _none_of(len(column))
     given = pl.col(_GIVEN)
     quality = pl.when(given.is_null()).then(pl.lit("missing")).otherwise(pl.lit("exact")).alias("quality")
     if column.dtype == pl.Int64:
@@ -74,6 +76,12 @@ def read_times(column: pl.Series) -> Times:
         times.when.scatter(others, pl.Series([found and found[0] for found in read], dtype=_TIME)),
         times.quality.scatter(others, [found[1] if found else "missing" for found in read]),
     )
+
+
+def _none_of(count: int) -> Times:
+    """No time, so many times."""
+    values = (pl.Series([True]), pl.Series([None], dtype=_TIME), pl.Series(["missing"]))
+    return Times(*(value.new_from_index(0, count) for value in values))
 
 
 def read_any_times(values: Sequence[Any]) -> Times:

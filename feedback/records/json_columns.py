@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.json
 from numpy.typing import NDArray
@@ -138,18 +139,17 @@ def _finite(places: Places, table: pa.Table) -> Iterator[tuple[Places, pa.Table]
     if not may_be_infinite:
         yield places, table
         return
-    import pyarrow.compute as pc
-
+    # By polars: pyarrow.compute loads pandas before it fills nulls.
     is_finite = np.ones(len(places), dtype=np.bool_)
     for column in may_be_infinite:
         if pa.types.is_floating(column.type):
-            is_finite &= pc.fill_null(pc.is_finite(column), True).to_numpy()
+            is_finite &= _finite_numbers(column).to_numpy()
         elif not all(_is_finite(chunk) for chunk in column.chunks):
-            is_finite &= pc.is_null(column).to_numpy()
+            is_finite &= ~pl.Series(column.is_valid()).to_numpy()
     if is_finite.all():
         yield places, table
     elif is_finite.any():
-        yield places[is_finite], table.filter(pa.array(is_finite))
+        yield places[is_finite], table.filter(pl.Series(is_finite).to_arrow())
 
 
 def _is_finite(array: pa.Array) -> bool:
@@ -158,9 +158,14 @@ def _is_finite(array: pa.Array) -> bool:
         return all(_is_finite(array.field(number)) for number in range(array.type.num_fields))
     if pa.types.is_list(array.type):
         return _is_finite(array.values)
-    import pyarrow.compute as pc
+    return not pa.types.is_floating(array.type) or bool(_finite_numbers(array).all())
 
-    return not pa.types.is_floating(array.type) or pc.all(pc.is_finite(array)).as_py() is not False
+
+def _finite_numbers(numbers: pa.Array | pa.ChunkedArray) -> pl.Series:
+    """Which numbers are finite; an absent one is."""
+    if numbers.null_count == len(numbers):
+        return pl.Series([True]).new_from_index(0, len(numbers))
+    return pl.Series(numbers).is_finite().fill_null(value=True)
 
 
 def _sift(lines: Lines, places: Places, schema: pa.Schema) -> Places:
