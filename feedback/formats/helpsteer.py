@@ -101,6 +101,10 @@ _ATTRIBUTES: Final = ("helpfulness", "correctness", "coherence", "complexity", "
 _SCALE: Final = "prefers the first answer from -3 to -1, the second from 1 to 3, and 0 is a tie"
 
 
+_PARTS: Final = pl.col("prompt parts")
+_CUT: Final = {"prompt parts": marked_parts(pl.col("prompt"), _TURN.pattern)}
+
+
 def _plain_comparison(prompt: Turns, answers: tuple[str, str], strength: str, unread: frozenset[str]) -> PlainRecords:
     said = pl.col(strength)
     return PlainRecords(
@@ -111,6 +115,7 @@ def _plain_comparison(prompt: Turns, answers: tuple[str, str], strength: str, un
             "response_b": Turns(answers[1], "assistant"),
         },
         types={strength: WHOLE, **({} if prompt.made is None else {prompt.path: TEXT})},
+        parts={} if prompt.made is None else _CUT,
         fields={
             "outcome": pl.when(said == 0).then(pl.lit("tie")).when(said < 0).then(pl.lit("a")).otherwise(pl.lit("b")),
             "raw_value": said.cast(pl.String),
@@ -130,7 +135,6 @@ _UNREAD_2: Final = frozenset(
     }
 )
 _UNREAD_3: Final = frozenset({"domain", "language", "individual_preference"})
-_PARTS: Final = marked_parts(pl.col("prompt"), _TURN.pattern)
 _IS_MARKED_FIRST: Final = (stripped(_PARTS.list.first()) == "") & (_PARTS.list.len() > 1)
 _MARKED: Final = Turns(
     "prompt",
@@ -141,6 +145,7 @@ _PLAIN_2: Final = (
         kind="events",
         turns={"prompt": _MARKED, "completion": Turns("response", "assistant")},
         types={"helpfulness": WHOLE, "prompt": TEXT},
+        parts=_CUT,
         fields={
             "signal": pl.lit("rating"),
             "label": pl.col("helpfulness").replace_strict(_LABELS, default=None, return_dtype=pl.Boolean),

@@ -83,27 +83,23 @@ def _first_difference(first: str, second: str) -> int:
     return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))
 
 
-def _turns(field: str) -> tuple[pl.Expr, pl.Expr]:
-    """The parts of a transcript with nothing cut off them, and its turns."""
-    parts = marked_parts(pl.col(field), TRANSCRIPT_TURN.pattern)
-    said = pl.element().struct
-    named = named_turns(parts.list.slice(1), TRANSCRIPT_ROLES)
+def _plain() -> PlainRecords:
+    """Transcripts whose prompts are the same to the letter, also in what is cut off."""
+    sides, said = ("chosen", "rejected"), pl.element().struct
     turn = pl.struct(said.field("role").alias("role"), stripped(said.field("content")).alias("content"))
-    return parts, named.list.eval(turn)
+    parts = {f"{side} parts": marked_parts(pl.col(side), TRANSCRIPT_TURN.pattern) for side in sides}
+    cut, other = (pl.col(name) for name in parts)
+    named = (named_turns(one.list.slice(1), TRANSCRIPT_ROLES).list.eval(turn) for one in (cut, other))
+    turns = {f"{side} turns": made for side, made in zip(sides, named, strict=True)}
+    return PlainRecords(
+        kind="pairs",
+        turns=shared_prompt(*sides, *map(pl.col, turns))[0],
+        types=dict.fromkeys(sides, TEXT),
+        parts={**parts, **turns},
+        fields={"outcome": pl.lit("a"), "raw_value": pl.lit('"chosen"'), "rater_kind": pl.lit("annotator")},
+        where=(all_but_last(cut) == all_but_last(other)) & (stripped(cut.list.first()) == ""),
+    )
 
-
-(_CHOSEN_PARTS, _CHOSEN), (_REJECTED_PARTS, _REJECTED) = map(_turns, ("chosen", "rejected"))
-_PLAIN: Final = PlainRecords(
-    kind="pairs",
-    turns=shared_prompt("chosen", "rejected", _CHOSEN, _REJECTED)[0],
-    types=dict.fromkeys(("chosen", "rejected"), TEXT),
-    fields={"outcome": pl.lit("a"), "raw_value": pl.lit('"chosen"'), "rater_kind": pl.lit("annotator")},
-    where=pl.all_horizontal(
-        # Prompts must be the same to the letter, also in what is cut off.
-        all_but_last(_CHOSEN_PARTS) == all_but_last(_REJECTED_PARTS),
-        stripped(_CHOSEN_PARTS.list.first()) == "",
-    ),
-)
 
 HH_RLHF: Final = Format(
     name="hh_rlhf",
@@ -113,5 +109,5 @@ HH_RLHF: Final = Format(
     fields="chosen, rejected (transcripts with '\\n\\nHuman:' and '\\n\\nAssistant:')",
     keys=frozenset({"chosen", "rejected"}),
     parse=_parse,
-    plain=(_PLAIN,),
+    plain=(_plain(),),
 )

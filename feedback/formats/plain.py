@@ -72,6 +72,7 @@ class PlainRecords:
         kind: `events` or `pairs`.
         turns: the turns of the draft, by its field.
         types: the types that each other field may have; the first record that has the field decides for its block.
+        parts: columns that several of the others are made from, each of the fields in `types` and the parts before it.
         fields: the draft's other fields, from the fields in `types`; a raw value as its JSON.
         where: what holds for a plain record; null is taken for false.
         needs: fields, beside the turns, without which no record is plain.
@@ -82,6 +83,7 @@ class PlainRecords:
     kind: Literal["events", "pairs"]
     turns: Mapping[str, Turns]
     types: Mapping[str, Types] = field(default_factory=dict)
+    parts: Mapping[str, pl.Expr] = field(default_factory=dict)
     fields: Mapping[str, pl.Expr]
     where: pl.Expr = field(default_factory=lambda: pl.lit(True))
     needs: tuple[str, ...] = ()

@@ -143,9 +143,7 @@ class _Found:
 
 def _found(table: pa.Table, shape: PlainRecords, read: frozenset[str]) -> _Found | None:
     """The plain records of a table; None where there are none."""
-    frame = _narrow(table, shape)
-    # Of a row's number, since an expression that names no column has one row.
-    told = frame.select(pl.col(_ROW), (shape.where & (pl.col(_ROW) >= 0)).alias(_ALL), **shape.fields)
+    told = _told(_narrow(table, shape), shape)
     times = {name: read_times(told[name]) for name in _TIMES if name in shape.fields}
     is_plain = told[_ALL].fill_null(value=False).to_numpy(writable=True)
     for one in times.values():
@@ -155,7 +153,7 @@ def _found(table: pa.Table, shape: PlainRecords, read: frozenset[str]) -> _Found
             is_plain &= ~np.asarray(pl.Series(column.is_valid()).to_numpy()) | are_empty(column)
     said: dict[str, pa.Array] = {}
     for name, turns in shape.turns.items():
-        found = said_in(table, frame, turns)
+        found = said_in(table, told.get_column(name, default=None), turns)
         if found is None:
             return None
         said[name] = found
@@ -166,9 +164,19 @@ def _found(table: pa.Table, shape: PlainRecords, read: frozenset[str]) -> _Found
     if not len(rows):
         return None
     chosen, which = gathered(table, rows), pl.Series(rows)
-    few = frame[which] if any(turns.made is not None for turns in shape.turns.values()) else frame
-    said = {name: found for name, turns in shape.turns.items() if (found := said_in(chosen, few, turns)) is not None}
-    return _Found(rows, chosen, told[which], {name: one.at(which) for name, one in times.items()}, said)
+    told = told[which]
+    again = {name: said_in(chosen, told.get_column(name, default=None), one) for name, one in shape.turns.items()}
+    said = {name: found for name, found in again.items() if found is not None}
+    return _Found(rows, chosen, told, {name: one.at(which) for name, one in times.items()}, said)
+
+
+def _told(frame: pl.DataFrame, shape: PlainRecords) -> pl.DataFrame:
+    """The draft's fields, the turns that are made, and whether all that must hold does."""
+    made = {name: turns.made for name, turns in shape.turns.items() if turns.made is not None}
+    for name, part in shape.parts.items():
+        frame = frame.with_columns(part.alias(name))
+    # Of a row's number too, since an expression that names no column has one row.
+    return frame.select(pl.col(_ROW), (shape.where & (pl.col(_ROW) >= 0)).alias(_ALL), **shape.fields, **made)
 
 
 def _to_be_null(table: pa.Table, shape: PlainRecords, read: frozenset[str]) -> Iterator[pa.Array | pa.ChunkedArray]:

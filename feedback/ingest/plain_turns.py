@@ -38,11 +38,16 @@ def value_at(table: pa.Table, path: str) -> pa.Array | None:
     return found
 
 
-def said_in(table: pa.Table, frame: pl.DataFrame, turns: Turns) -> pa.Array | None:
-    """The text, or the messages, of each record; None where all have another type."""
+def said_in(table: pa.Table, made: pl.Series | None, turns: Turns) -> pa.Array | None:
+    """The text, or the messages, of each record; None where all have another type.
+
+    Args:
+        table: the records. [N].
+        made: the turns, where they are made. [N].
+        turns: where they lie otherwise.
+    """
     kind = pa.string() if turns.role else _MESSAGE_LIST
-    if turns.made is not None:
-        made = frame.select(turns.made.alias(turns.path))[turns.path]
+    if made is not None:
         return made.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(kind)
     said = value_at(table, turns.path)
     if said is None or (said.type != kind and not (turns.role and pa.types.is_null(said.type))):
