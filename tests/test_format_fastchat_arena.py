@@ -78,6 +78,7 @@ def test_a_vote_between_two_models_is_a_pair(kind: str, outcome: str) -> None:
         record_id="c1@1767606699.5",
         rater_kind="end_user",
         event_time=1767606699.5,
+        presented_first="a",
         model_a="model-a",
         model_b="model-b",
     )

@@ -141,6 +141,17 @@ def test_pairs_are_mapped_by_names_or_by_outcomes(tmp_path: Path) -> None:
     assert reason_of(tmp_path, arena, record) == RejectReason.MISSING_FIELD
 
 
+def test_answer_shown_first_is_named_as_outcomes_are_or_by_its_side(tmp_path: Path) -> None:
+    named = 'kind = "pairs"\n[fields]\nprompt = "q"\nchosen = "c"\nrejected = "r"\npresented_first = "f"\n'
+    arena = named.replace('chosen = "c"\nrejected = "r"', 'response_a = "c"\nresponse_b = "r"\noutcome = "w"')
+    arena += '[outcomes]\nleft = "a"\nright = "b"\nequal = "tie"\n'
+    record = {"q": "q", "c": "a", "r": "b", "w": "left"}
+    for value, first in ((None, None), ("b", "b"), ("chosen", "a"), ("rejected", "b")):
+        assert read(tmp_path, named, {**record, "f": value}).presented_first == first
+    assert read(tmp_path, arena, {**record, "f": "right"}).presented_first == "b"
+    assert reason_of(tmp_path, arena, {**record, "f": "equal"}) == RejectReason.UNKNOWN_LABEL
+
+
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
 def test_a_map_reads_every_kind_of_file(tmp_path: Path, suffix: str) -> None:
     rows = [{"q": "two\nlines", "a": '{"text": "b, c"}', "vote": "1"}, {"q": "r", "a": '{"text": "d"}', "vote": "0"}]

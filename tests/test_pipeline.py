@@ -199,6 +199,22 @@ def test_candidates_of_raw_files_are_read_without_a_trace(tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["thumbs.jsonl"]
 
 
+def test_keys_of_pairs_say_what_their_rows_do_not(tmp_path: Path) -> None:
+    """A tie gives no row, and its key is there; without pairs there is nothing."""
+    rule = tmp_path / "map.toml"
+    rule.write_text(
+        'kind = "pairs"\n[fields]\nprompt = "q"\nresponse_a = "x"\nresponse_b = "y"\noutcome = "w"\n'
+        'presented_first = "f"\nscore_a = "s"\n[outcomes]\nx = "a"\ny = "b"\nnone = "tie"\n'
+    )
+    path = tmp_path / "pairs.jsonl"
+    lines = [{"q": "q", "x": "1", "y": "2", "w": "x", "f": "y", "s": 3}, {"q": "r", "x": "1", "y": "2", "w": "none"}]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    raw = read_candidates([SourceConfig(path=str(path), format="mapped", map=str(rule))])
+    told = raw.pairs.sort("outcome").select("outcome", "presented_first", "score_a")
+    assert told.rows() == [("a", "b", 3.0), ("tie", None, None)]
+    assert read_candidates([SourceConfig(path=str(thumbs(tmp_path)), format="thumbs")]).pairs.is_empty()
+
+
 def test_a_dataset_is_rebalanced_and_names_its_parent(tmp_path: Path) -> None:
     thumbs(tmp_path)
     parent = curated(tmp_path, rebalance__mode="off")

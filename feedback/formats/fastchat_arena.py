@@ -9,7 +9,7 @@
 A vote is about the last answer; in the arena about both conversations, which part at the first answer that differs.
 Messages before `offset` are examples of the model's template, and the system message belongs to it too: models that
 answered the same question have other ones, so neither is read. `models` are what the page showed, nothing or "Model A"
-where models were hidden; `model_name` of the state is the model.
+where models were hidden; `model_name` of the state is the model. The left answer counts as shown first.
 
 Lines of chats, of shares and of votes on nothing are no judgement. A flag says that somebody reported the answer; it
 gives no label. An address is all that the log knows of a user; it is never read, and quarantine does not keep it.
@@ -93,6 +93,7 @@ def _pair(record: dict[str, Any], kind: str) -> PairDraft:
         record_id=_record_id(record, states[0]),
         rater_kind="end_user",
         event_time=optional_time(record, "tstamp"),
+        presented_first="a",
         model_a=models[0],
         model_b=models[1],
     )

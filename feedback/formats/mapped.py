@@ -163,6 +163,7 @@ class _Mapping:
             margin=read_number(found, "margin"),
             score_a=read_number(found, "score_a"),
             score_b=read_number(found, "score_b"),
+            presented_first=self._presented_first(found.get("presented_first")),
             model_a=optional_id(found, "model_a"),
             model_b=optional_id(found, "model_b"),
             tools=optional_tools(found, "tools"),
@@ -211,6 +212,15 @@ class _Mapping:
     def _outcome(self, value: Any) -> str:
         word = self._config.outcomes.get(json_text(value))
         return self._refuse("outcome", value, self._config.outcomes) if word is None else word
+
+    def _presented_first(self, value: Any) -> str | None:
+        """Which answer was shown first: named as outcomes are, or `a` and `b`, or `chosen` and `rejected`."""
+        if value is None:
+            return None
+        sides = {"a": "a", "b": "b", "chosen": "a", "rejected": "b"}
+        known = sides | {word: side for word, side in self._config.outcomes.items() if side in ("a", "b")}
+        side = known.get(json_text(value))
+        return self._refuse("presented_first", value, known) if side is None else side
 
     def _refuse(self, field: str, value: Any, known: Mapping[str, str]) -> NoReturn:
         if value is None:

@@ -30,7 +30,7 @@ _OUTCOME: Final = (
     *("text_id", "prompt_hash", "completion_hash", "response_a_hash", "response_b_hash"),
     *("op", "signal", "label", "outcome", "margin", "event_ts"),
 )
-_OF_PAIRS: Final = ("outcome", "margin", "model_a", "model_b", "score_a", "score_b")
+_OF_PAIRS: Final = ("outcome", "margin", "presented_first", "model_a", "model_b", "score_a", "score_b")
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,8 @@ class RawCandidates:
     Args:
         frame: rows of `schemas.datasets.CANDIDATE`.
         dropped: rows that `convert` left out, with `drop_reason`.
+        pairs: keys of all pairs, also of those that gave no rows, see `feedback.ingest.keys.pair_keys`; empty and
+            without columns where there is none.
         reports: the reports of `ingest` and `convert`.
         rejected: quarantined records by `RejectReason`.
         sources: the raw files.
@@ -63,6 +65,7 @@ class RawCandidates:
 
     frame: pl.DataFrame
     dropped: pl.DataFrame
+    pairs: pl.DataFrame
     reports: tuple[StageReport, ...]
     rejected: dict[str, int]
     sources: tuple[SourceFile, ...]
@@ -206,8 +209,9 @@ def read_candidates(
         stages.to_rows()
         kept = sort_rows(pl.concat([read_rows(path) for path in stages.parts]))
         dropped = sort_rows(pl.concat([pl.read_parquet(path) for path in stages.dropped("convert")]))
-    raw = stages.raw
-    return RawCandidates(kept, dropped, tuple(stages.reports), dict(raw.rejected), raw.source_files)
+        raw = stages.raw
+        pairs = pl.concat([read_rows(path) for path in raw.pair_keys]) if raw.pair_keys else pl.DataFrame()
+    return RawCandidates(kept, dropped, pairs, tuple(stages.reports), dict(raw.rejected), raw.source_files)
 
 
 def _rebalance_curated(

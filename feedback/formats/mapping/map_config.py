@@ -64,6 +64,7 @@ class MapFields:
     margin: str | None = None
     score_a: str | None = None
     score_b: str | None = None
+    presented_first: str | None = None
     lang: str | None = None
     consent: str | None = None
     tools: str | None = None
