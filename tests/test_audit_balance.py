@@ -2,14 +2,13 @@
 
 import math
 
-import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feedback.audit import AuditConfig, AuditReport
 from feedback.audit.balance import training_rows
-from feedback.audit.statistics import gini, rank_auc, wilson_interval
+from feedback.audit.statistics import auc_interval, gini, wilson_interval
 from feedback.audit.wording import safe_name
 from schemas.errors import ConfigError
 from tests.audit_rows import audited, found, many, row, table
@@ -24,6 +23,7 @@ def test_wilson_interval_is_the_textbooks() -> None:
     assert [round(bound, 4) for bound in wilson_interval(0, 20)] == [0.0, 0.1611]
 
 
+@settings(deadline=None)  # the first call loads scipy
 @given(n=st.integers(1, 10_000), share=st.floats(0, 1))
 def test_wilson_interval_holds_the_share_and_stays_in_0_to_1(n: int, share: float) -> None:
     count = round(n * share)
@@ -38,16 +38,29 @@ def test_gini_is_half_the_relative_mean_difference(counts: list[int]) -> None:
     assert math.isclose(gini(counts), slow, abs_tol=1e-12)
 
 
-@given(
-    cases=st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=2).filter(
-        lambda c: len({k for _, k in c}) == 2
-    )
-)
-def test_rank_auc_is_the_share_of_won_comparisons(cases: list[tuple[int, bool]]) -> None:
-    up, down = [v for v, kind in cases if kind], [v for v, kind in cases if not kind]
-    won = sum((one > other) + 0.5 * (one == other) for one in up for other in down)
-    values, kinds = zip(*cases, strict=True)
-    assert math.isclose(rank_auc(pl.Series(values), pl.Series(kinds)), won / (len(up) * len(down)))
+@pytest.mark.parametrize(("positive", "negative"), [(20, 20), (5, 80), (300, 40)])
+def test_auc_interval_has_the_variance_of_mann_and_whitney_where_nothing_is_told(positive: int, negative: int) -> None:
+    """Without ties Var(U / mn) = (m + n + 1) / (12 m n); the bound next to 1/2 lies 1.96 of its roots from 1/2."""
+    half = 1.959963984540054 * math.sqrt((positive + negative + 1) / (12 * positive * negative))
+    low, _ = auc_interval(min(0.5 + half, 1.0), positive, negative)
+    assert low == pytest.approx(0.5, abs=1e-6)
+
+
+@settings(deadline=None)
+@given(auc=st.floats(0, 1), positive=st.integers(1, 500), negative=st.integers(1, 500))
+def test_auc_interval_holds_the_area_and_mirrors(auc: float, positive: int, negative: int) -> None:
+    low, high = auc_interval(auc, positive, negative)
+    mirrored = auc_interval(1 - auc, negative, positive)
+    assert 0 <= low <= auc + 1e-9
+    assert auc - 1e-9 <= high <= 1
+    assert (1 - mirrored[1], 1 - mirrored[0]) == (pytest.approx(low, abs=1e-6), pytest.approx(high, abs=1e-6))
+
+
+def test_auc_interval_of_a_perfect_area_is_no_point() -> None:
+    """20 of each, in order: 1 - A = 1.96^2 A (1 + 19 ((1 - A) / (2 - A) + A / (1 + A))) / 400 holds at A = 0.8987."""
+    area = 0.8987
+    assert 1.96**2 * area * (1 + 19 * (0.1013 / 1.1013 + area / (1 + area))) / 400 == pytest.approx(0.1013, abs=1e-4)
+    assert auc_interval(1.0, 20, 20) == (pytest.approx(area, abs=1e-4), 1.0)
 
 
 # --- balance ------------------------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ import polars as pl
 
 from feedback.audit.config import AuditConfig
 from feedback.audit.report import Column, Metric, Table
-from feedback.audit.statistics import rank_auc
+from feedback.audit.severity import warn_outside
+from feedback.audit.statistics import auc_interval
 from feedback.audit.wording import count, number, percent, plural
 
 __all__ = ["length_histogram", "measure_lengths", "tabulate_lengths"]
@@ -20,12 +21,13 @@ _BINS_PER_DECADE: Final = 8
 
 def measure_lengths(frame: pl.DataFrame, config: AuditConfig) -> list[Metric]:
     """The metric `length_auc`: P(an up answer is longer than a down one), in characters, ties counted half."""
+    from sklearn.metrics import roc_auc_score
+
     up, down = _lengths(frame)
     if not up.len() or not down.len():
         return []
-    value = rank_auc(frame["completion_chars"], frame["label"])
-    is_judged = min(up.len(), down.len()) >= config.min_rows
-    is_right = config.length_low <= value <= config.length_high
+    value = float(roc_auc_score(frame["label"].to_numpy(), frame["completion_chars"].to_numpy()))
+    wanted, interval = (config.length_low, config.length_high), auc_interval(value, up.len(), down.len())
     medians = int(up.median() or 0), int(down.median() or 0)  # type: ignore[arg-type]
     return [
         Metric(
@@ -34,8 +36,10 @@ def measure_lengths(frame: pl.DataFrame, config: AuditConfig) -> list[Metric]:
             value=value,
             kind="share",
             n=frame.height,
-            severity=("ok" if is_right else "warn") if is_judged else "info",
-            sentence=_sentence(value, medians, is_right=is_right),
+            severity=warn_outside(value, wanted, interval, min(up.len(), down.len()), config),
+            sentence=_sentence(value, medians, is_right=wanted[0] <= value <= wanted[1]),
+            low=interval[0],
+            high=interval[1],
             threshold=f"between {percent(config.length_low)} and {percent(config.length_high)}",
             details={"median_up": medians[0], "median_down": medians[1]},
         )
