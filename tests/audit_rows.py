@@ -71,3 +71,36 @@ def found(report: AuditReport, name: str) -> Metric:
     metric = report.metric(name)
     assert metric is not None, name
     return metric
+
+
+def pair(number: int, chosen: str, rejected: str, **changes: object) -> list[dict[str, object]]:
+    """The two rows of a pair of answers to one prompt; `chosen_chars` and `rejected_chars` are their lengths."""
+    chars = [changes.pop(f"{side}_chars", 100) for side in ("chosen", "rejected")]
+    shared = {"origin": "pair", "text_id": stable_id("pair", str(number)), "rater": f"rater {number}", "day": 0}
+    rows = []
+    for place, (answer, length) in enumerate(zip((chosen, rejected), chars, strict=True)):
+        side = {"answer": answer, "completion_chars": length, "text_side": "ab"[place]}
+        rows.append(row(2 * number + place, place == 0, **{**shared, **side, **changes}))
+    return rows
+
+
+def asked(*pairs: tuple[str, str, str, str | None], scores: tuple[tuple[float, float], ...] = ()) -> pl.DataFrame:
+    """What only pairs know: answers a and b, the outcome and which was first, and their scores."""
+    return pl.DataFrame(
+        [
+            {
+                "text_id": str(number),
+                "source": "pairs",
+                "prompt_key": 1,
+                "response_a_key": _key("answer", answer_a),
+                "response_b_key": _key("answer", answer_b),
+                "outcome": outcome,
+                "presented_first": first,
+                "score_a": scores[number][0] if scores else None,
+                "score_b": scores[number][1] if scores else None,
+            }
+            for number, (answer_a, answer_b, outcome, first) in enumerate(pairs)
+        ],
+        schema_overrides={"response_a_key": pl.UInt64, "response_b_key": pl.UInt64, "presented_first": pl.String}
+        | dict.fromkeys(("score_a", "score_b"), pl.Float64),
+    )

@@ -90,7 +90,7 @@ def test_one_label_is_advised_on_once() -> None:
 
 
 def test_every_gate_that_can_break_has_advice() -> None:
-    """Break all: one label, a leak, a gap, a raw id; then ratio, contradictions, one rater and lengths."""
+    """Break all: one label, a leak, a gap, a raw id; then ratio, contradictions, one rater, lengths and metadata."""
     leak = table(3, 0, split="train").with_columns(
         split=pl.Series(["train", "test", "test"]), group_id=pl.lit(7, pl.UInt64), rater_key=pl.lit(42, pl.UInt64)
     )
@@ -109,10 +109,10 @@ def test_every_gate_that_can_break_has_advice() -> None:
         completion_chars=pl.when("label").then(1).otherwise(9).cast(pl.Int64),
     )
     warned = audit_candidates(rows)
-    for report, severity in ((failed, "fail"), (warned, "warn")):
+    for report, severity, gates in ((failed, "fail", 4), (warned, "warn", 5)):
         broken = {gate.name for gate in report.gates if gate.severity == severity}
         assert broken <= {advice.metric for advice in report.advice}
-        assert len(broken) == 4
+        assert len(broken) == gates
 
 
 # --- gates ------------------------------------------------------------------------------------------------------

@@ -22,7 +22,13 @@ def test_contradictions_tell_a_change_of_mind_from_a_dispute() -> None:
     ]
     metric = found(audited(rows, min_rows=1), "contradictions")
     assert metric.value == 0.5
-    assert metric.details == {"answers": 4, "contradicted": 2, "across_raters": 1, "same_rater": 1}
+    assert metric.details == {
+        "answers": 4,
+        "contradicted": 2,
+        "across_raters": 1,
+        "same_rater": 1,
+        "between_pairs": 0,
+    }
     assert "1 because one rater changed their mind, 1 because raters disagree" in metric.sentence
     assert metric.severity == "warn"
 

@@ -8,6 +8,8 @@ from fractions import Fraction
 from typing import Final, Literal
 
 from feedback.audit.config import AuditConfig
+from feedback.audit.objective import KEPT_SHARE
+from feedback.audit.remedies import REMEDIES
 from feedback.audit.report import SEVERITIES, Advice, Metric
 from feedback.audit.wording import count, number, percent, plural
 from feedback.config import CapsConfig, RebalanceConfig
@@ -18,7 +20,7 @@ __all__ = ["advise"]
 
 
 def advise(metrics: Iterable[Metric], config: AuditConfig, *, source: str, raw: str) -> list[Advice]:
-    """Advice on every gate that does not hold, worst first, and on duplicates.
+    """Advice on every gate that does not hold, worst first, then on duplicates and on the objective for pairs.
 
     Args:
         metrics: what was measured.
@@ -27,13 +29,19 @@ def advise(metrics: Iterable[Metric], config: AuditConfig, *, source: str, raw: 
         raw: what stands for the raw files, from which everything can be made again.
     """
     advice: list[Advice] = []
+    metrics = list(metrics)
+    could_go = [metric for metric in metrics if metric.name == "discardable_desirables"]
+    is_too_high = any(m.name == "label_ratio" and (m.value or 0) > config.high * (1 + 1e-9) for m in metrics)
     for metric in sorted(metrics, key=lambda metric: SEVERITIES.index(metric.severity)):
         if metric.name == "label_ratio" and metric.severity == "warn":
             advice += _on_ratio(metric, config, source)
+            advice += [_on_discardable(other, config, source) for other in could_go if is_too_high]
         elif metric.is_gate and metric.severity in ("fail", "warn"):
             advice += [_ON_GATES[metric.name](metric, raw)] if metric.name in _ON_GATES else []
         elif metric.name == "exact_duplicates" and metric.value:
             advice.append(_on_duplicates(metric, raw))
+        elif metric.name == "objective" and metric.value and metric.n >= config.min_rows:
+            advice.append(REMEDIES[metric.name](metric, raw))
     return advice
 
 
@@ -108,6 +116,17 @@ def _reweighting_text(plan: RatioPlan, config: AuditConfig) -> str:
         f"{symbol} = {number(chosen)} brings R to {number(float(plan.value or math.nan))}, and any {symbol} from "
         f"{number(chosen)} to {number(far)} is in range. No row is lost; "
         "the rarer label's rows count more, and so do its errors."
+    )
+
+
+def _on_discardable(metric: Metric, config: AuditConfig, source: str) -> Advice:
+    below = " --allow-below-one" if config.low < 1 else ""
+    return Advice(
+        metric=metric.name,
+        title="Or train on a tenth of the desirable rows, faster",
+        text=metric.sentence,
+        command=f"thumbline rebalance {source} -o OUT --ratio {_shown(config.low)}:{_shown(config.high)}{below}"
+        f"{_lambdas(config)} --mode reweight --set keep_desirable_share={KEPT_SHARE}",
     )
 
 
@@ -225,6 +244,7 @@ def _on_duplicates(metric: Metric, source: str) -> Advice:
 
 
 _ON_GATES: Final[Mapping[str, Callable[[Metric, str], Advice]]] = {
+    **REMEDIES,
     "rejected": _on_rejected,
     "labels": _on_labels,
     "leakage": _on_leakage,

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import polars as pl
 
 from feedback.audit.advice import advise
-from feedback.audit.balance import measure_balance, training_rows
+from feedback.audit.agreement import measure_agreement
+from feedback.audit.balance import measure_balance, training_rows, weigh
 from feedback.audit.config import AuditConfig
+from feedback.audit.confounds import measure_model_confound, measure_one_model_prompts
 from feedback.audit.contradictions import measure_contradictions
+from feedback.audit.drift import measure_drift
 from feedback.audit.duplicates import measure_duplicates
+from feedback.audit.extreme_raters import measure_extreme_raters
 from feedback.audit.lengths import length_histogram, measure_lengths, tabulate_lengths
+from feedback.audit.objective import measure_discardable, measure_objective
+from feedback.audit.pairs import measure_cycles, measure_pair_lengths, pairs_behind
+from feedback.audit.presented import measure_positions, measure_scores
 from feedback.audit.raters import measure_privacy, measure_raters, rater_curve, tabulate_raters, votes
 from feedback.audit.rejects import measure_rejects, tabulate_rejects
 from feedback.audit.report import AuditReport, Metric, Table
+from feedback.audit.shortcut import measure_shortcut
+from feedback.audit.slice_rates import tabulate_rates
 from feedback.audit.slices import slice_by_label
 from feedback.audit.splits import measure_leakage
 from feedback.audit.waterfall import measure_waterfall, tabulate_waterfall
@@ -26,9 +36,25 @@ from schemas.settings import settings_to_dict
 __all__ = ["audit_candidates"]
 
 
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """What is measured: all rows, those to be trained on, the judgements and the pairs behind these, and pairs asked.
+
+    `asked` has the columns of `feedback.audit.presented.PAIR_COLUMNS`, or no row.
+    """
+
+    frame: pl.DataFrame
+    rows: pl.DataFrame
+    judged: pl.DataFrame
+    pairs: pl.DataFrame
+    asked: pl.DataFrame
+    reports: Sequence[StageReport]
+
+
 def audit_candidates(
     frame: pl.DataFrame,
     *,
+    asked: pl.DataFrame | None = None,
     reports: Sequence[StageReport] = (),
     config: AuditConfig | None = None,
     name: str = "candidates",
@@ -38,11 +64,13 @@ def audit_candidates(
 ) -> AuditReport:
     """The audit of a table of candidates.
 
-    Balance, contradictions, duplicates, raters and lengths are of the rows that would be trained on (the split `train`,
-    or all where rows have no split); leakage compares the splits.
+    Balance, contradictions, duplicates, raters, lengths, models, time and pairs are of the rows that would be trained
+    on (the split `train`, or all where rows have no split); leakage compares the splits.
 
     Args:
         frame: rows of `schemas.datasets.CANDIDATE`, in any order.
+        asked: what rows do not hold of the pairs behind them (`feedback.audit.presented.PAIR_COLUMNS`); null where it
+            is not known.
         reports: reports of the stages that the rows went through, in order.
         config: the thresholds; null takes the defaults.
         name: what the report calls the input.
@@ -53,8 +81,9 @@ def audit_candidates(
     config = config or AuditConfig()
     frame = sort_rows(frame)
     rows = training_rows(frame)
-    judged = votes(rows)
-    metrics = _measure(frame, rows, judged, reports, config)
+    none = pl.DataFrame()
+    evidence = _Evidence(frame, rows, votes(rows), pairs_behind(rows), none if asked is None else asked, reports)
+    metrics, tables = _measure(evidence, config)
     desirable = int(rows["label"].sum())
     return AuditReport(
         name=safe_name(name),
@@ -66,37 +95,53 @@ def audit_candidates(
             "test": frame.height - rows.height,
         },
         metrics=tuple(metrics),
-        tables=tuple(_tabulate(rows, judged, reports, config)),
-        series=(*length_histogram(rows), *rater_curve(judged)),
+        tables=(*_tabulate(evidence, config), *tables),
+        series=(*length_histogram(rows), *rater_curve(evidence.judged)),
         waterfall=tuple(reports),
         advice=tuple(advise(metrics, config, source=source, raw=raw)),
         config=settings_to_dict(config),
     )
 
 
-def _measure(
-    frame: pl.DataFrame, rows: pl.DataFrame, judged: pl.DataFrame, reports: Sequence[StageReport], config: AuditConfig
-) -> list[Metric]:
-    return [
-        *measure_balance(rows, config),
-        *measure_contradictions(rows, judged, config),
-        *measure_duplicates(rows),
-        *measure_raters(judged, config),
-        *measure_lengths(rows, config),
-        *measure_leakage(frame),
-        *measure_privacy(frame),
-        *measure_rejects(reports, config),
-        *measure_waterfall(reports, frame.height),
+def _measure(of: _Evidence, config: AuditConfig) -> tuple[list[Metric], list[Table]]:
+    """The metrics, in their order, and the tables that come with them."""
+    extreme, rater_tables = measure_extreme_raters(of.judged, config)
+    drift, drift_tables = measure_drift(of.rows, config)
+    metrics = [
+        *measure_balance(of.rows, config),
+        *measure_contradictions(of.rows, of.judged, config),
+        *measure_agreement(of.judged),
+        *measure_duplicates(of.rows),
+        *measure_raters(of.judged, config),
+        *extreme,
+        *measure_lengths(of.rows, config),
+        *_measure_pairs(of, config),
+        *measure_model_confound(of.rows, config),
+        *measure_one_model_prompts(of.rows),
+        *measure_shortcut(of.rows, config),
+        *drift,
+        *measure_leakage(of.frame),
+        *measure_privacy(of.frame),
+        *measure_rejects(of.reports, config),
+        *measure_waterfall(of.reports, of.frame.height),
+        *measure_discardable(weigh(of.rows), config),
     ]
+    return [*metrics, *measure_objective(metrics, of.judged, of.pairs, config)], [*rater_tables, *drift_tables]
 
 
-def _tabulate(
-    rows: pl.DataFrame, judged: pl.DataFrame, reports: Sequence[StageReport], config: AuditConfig
-) -> list[Table]:
+def _measure_pairs(of: _Evidence, config: AuditConfig) -> list[Metric]:
+    metrics = [*measure_pair_lengths(of.pairs, config), *measure_cycles(of.pairs, config)]
+    if of.asked.height:
+        metrics += [*measure_positions(of.asked, config), *measure_scores(of.asked, config)]
+    return metrics
+
+
+def _tabulate(of: _Evidence, config: AuditConfig) -> list[Table]:
     return [
-        *slice_by_label(rows, config),
-        *tabulate_lengths(rows),
-        *tabulate_raters(judged),
-        *tabulate_waterfall(reports),
-        *tabulate_rejects(reports),
+        *slice_by_label(of.rows, config),
+        *tabulate_rates(of.rows, of.pairs, config),
+        *tabulate_lengths(of.rows),
+        *tabulate_raters(of.judged),
+        *tabulate_waterfall(of.reports),
+        *tabulate_rejects(of.reports),
     ]

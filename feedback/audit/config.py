@@ -25,9 +25,24 @@ class AuditConfig:
         desirable_weight: lambda_D of the training, greater than 0; it multiplies the rows' own weights.
         undesirable_weight: lambda_U of the training, greater than 0; likewise.
         max_contradictions: largest share of answers that may carry both labels, in [0, 1].
+        max_near_contradictions: largest share of answers that may be up in one text and down in nearly the same, in
+            [0, 1].
         max_top_rater: largest share of judgements that one rater may have given, in [0, 1].
+        min_rater_votes: votes that a rater has given before their share of up is compared with the others', at least 1.
+        extreme_rater_fdr: false discovery rate at which a rater is called extreme, in [0, 1].
         length_low: least AUC of the label given the answer's length that is in order, in [0, 1].
         length_high: largest such AUC, in [0, 1].
+        max_cycles: largest share of prompts with three compared answers whose preferences may run in a circle, in
+            [0, 1].
+        max_position_bias: largest distance from 1/2 of the share of pairs that the answer shown first may win, in
+            [0, 0.5].
+        max_flips: largest share of answers shown in both orders whose winner may change with the order, in [0, 1].
+        max_pair_noise: largest share of answers judged twice that may be preferred both ways where DPO is advised, in
+            [0, 1].
+        good_score: score from which an answer is good by itself, in the source's own points; null takes the median.
+        max_model_confound: largest share of the label's uncertainty that the model's name may tell, in [0, 1].
+        max_shortcut_auc: largest AUC with which metadata alone may predict the label, in [0.5, 1].
+        max_psi: largest population stability index (PSI) of a week, at least 0. Credit scoring calls 0.2 a shift.
         max_rejected: largest share of raw records that may be in quarantine, in [0, 1].
         min_rows: a rate over fewer cases than this is shown but warns of nothing, at least 1.
         max_slices: values of one column that a table shows, largest first, at least 1; the others are one line.
@@ -40,9 +55,20 @@ class AuditConfig:
     desirable_weight: Positive = 1.0
     undesirable_weight: Positive = 1.0
     max_contradictions: Share = 0.05
+    max_near_contradictions: Share = 0.02
     max_top_rater: Share = 0.10
+    min_rater_votes: Annotated[int, Field(ge=1)] = 5
+    extreme_rater_fdr: Share = 0.01
     length_low: Share = 0.4
     length_high: Share = 0.6
+    max_cycles: Share = 0.1
+    max_position_bias: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    max_flips: Share = 0.25
+    max_pair_noise: Share = 0.1
+    good_score: float | None = None
+    max_model_confound: Share = 0.05
+    max_shortcut_auc: Annotated[float, Field(ge=0.5, le=1)] = 0.65
+    max_psi: Annotated[float, Field(ge=0)] = 0.2
     max_rejected: Share = 0.2
     min_rows: Annotated[int, Field(ge=1)] = 20
     max_slices: Annotated[int, Field(ge=1)] = 12

@@ -1,4 +1,8 @@
-"""Answers that carry both labels: one rater's change of mind, or raters who disagree."""
+"""Answers that carry both labels: a change of mind, raters who disagree, or a place in the middle of a ranking.
+
+A pair says of two answers which is better, so an answer that won one pair and lost another carries both labels though
+nobody contradicts anybody. Such answers are counted apart.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,21 @@ import polars as pl
 
 from feedback.audit.config import AuditConfig
 from feedback.audit.report import Metric
+from feedback.audit.severity import warn_if
 from feedback.audit.statistics import wilson_interval
-from feedback.audit.wording import count, number, percent, plural
+from feedback.audit.wording import count, percent, plural
 
-__all__ = ["measure_contradictions"]
+__all__ = ["contradicted_answers", "measure_contradictions", "newest_votes"]
 
 _ANSWER: Final = ("prompt_key", "completion_key")
+_VOTE: Final = (*_ANSWER, "origin", "event_id", "rater_key", "event_ts", "label")
 
 
 def measure_contradictions(frame: pl.DataFrame, judged: pl.DataFrame, config: AuditConfig) -> list[Metric]:
-    """The metrics `contradictions` and `disagreement`.
+    """The metrics `contradictions`, what they consist of, and `near_contradictions`.
+
+    The parts are `changed_minds` (one rater), `rater_disputes` (several raters) and, where there are pairs,
+    `pair_contradictions`.
 
     Args:
         frame: the rows to be trained on, whose labels may contradict each other.
@@ -26,64 +35,126 @@ def measure_contradictions(frame: pl.DataFrame, judged: pl.DataFrame, config: Au
     """
     if frame.is_empty():
         return []
-    return [_contradictions(frame, config), *_disagreement(judged)]
-
-
-def _contradictions(frame: pl.DataFrame, config: AuditConfig) -> Metric:
-    answers = frame.group_by(_ANSWER).agg(both=pl.col("label").n_unique() == 2)
+    answers = contradicted_answers(frame)
     n, both = answers.height, int(answers["both"].sum())
-    contested = frame.join(answers.filter("both"), on=_ANSWER, how="semi")
-    still = _latest_of_each_rater(contested).group_by(_ANSWER).agg(both=pl.col("label").n_unique() == 2)
-    across = int(still["both"].sum())
-    share = both / n
-    low, high = wilson_interval(both, n)
-    is_judged = n >= config.min_rows
-    return Metric(
-        name="contradictions",
-        title="Contradictions",
-        value=share,
-        kind="share",
-        n=n,
-        severity=("warn" if share > config.max_contradictions else "ok") if is_judged else "info",
-        sentence=_contradictions_sentence(n, both, across),
-        low=low,
-        high=high,
-        threshold=f"at most {percent(config.max_contradictions)} of answers",
-        details={"answers": n, "contradicted": both, "across_raters": across, "same_rater": both - across},
-    )
+    parts = _parts(frame, judged, answers.filter("both"))
+    has_pairs = bool((frame["origin"] == "pair").any())
+    return [
+        _contradictions(n, both, parts, config),
+        *_measure_parts(n, parts, has_pairs=has_pairs),
+        _near_contradictions(frame, config),
+    ]
 
 
-def _contradictions_sentence(n: int, both: int, across: int) -> str:
-    if not both:
-        return f"None of {plural(n, 'answer')} carries both labels."
-    return (
-        f"{percent(both / n)} of {plural(n, 'answer')} carry both labels ({count(both)}): "
-        f"{count(both - across)} because one rater changed their mind, {count(across)} because raters disagree. "
-        "Trained on as they are, the two labels pull against each other."
-    )
+def contradicted_answers(frame: pl.DataFrame) -> pl.DataFrame:
+    """One row for each answer (prompt_key, completion_key), and whether it carries `both` labels."""
+    return frame.group_by(_ANSWER).agg(both=pl.col("label").min() != pl.col("label").max())
 
 
-def _latest_of_each_rater(frame: pl.DataFrame) -> pl.DataFrame:
-    """The newest row of each answer and rater, ties to the greatest id. An unknown rater is somebody else each time."""
+def newest_votes(judged: pl.DataFrame) -> pl.DataFrame:
+    """The newest judgement of each answer and rater, ties to the greatest id. An unknown rater is somebody each time.
+
+    Args:
+        judged: prompt_key, completion_key, event_id, rater_key, event_ts and label of each judgement.
+    """
     stranger = pl.when(pl.col("rater_key").is_null()).then(pl.int_range(pl.len()))
-    ordered = frame.with_columns(stranger=stranger).sort("event_ts", "row_key", "row_id", nulls_last=False)
+    ordered = judged.with_columns(stranger=stranger).sort("event_ts", "event_id", "label", nulls_last=False)
     return ordered.unique(subset=[*_ANSWER, "rater_key", "stranger"], keep="last", maintain_order=True)
 
 
-def _disagreement(votes: pl.DataFrame) -> list[Metric]:
-    judged = votes.group_by(_ANSWER).agg(n=pl.len(), share=pl.col("label").mean()).filter(pl.col("n") >= 2)
-    if judged.is_empty():
-        return []
-    value = float((4 * judged["share"] * (1 - judged["share"])).mean())  # type: ignore[arg-type]
-    return [
-        Metric(
-            name="disagreement",
-            title="Disagreement",
-            value=value,
-            kind="number",
-            n=judged.height,
-            severity="info",
-            sentence=f"Over {plural(judged.height, 'answer')} with two votes or more, disagreement is {number(value)} "
-            "(mean of 4p(1-p), p the share of up: 0 is agreement, 1 is half against half).",
-        )
+def _parts(frame: pl.DataFrame, judged: pl.DataFrame, contested: pl.DataFrame) -> dict[str, int]:
+    """Contradicted answers by why: `same_rater`, `across_raters` or `between_pairs`."""
+    # A row stands for a judgement even where its votes are not known any more.
+    own = frame.join(contested, on=_ANSWER, how="semi").with_columns(event_id="row_id").select(_VOTE)
+    known = judged.join(contested, on=_ANSWER, how="semi").select(_VOTE)
+    given = pl.concat([own, known])
+    newest = newest_votes(given).group_by(_ANSWER).agg(still=pl.col("label").n_unique() == 2)
+    why = given.group_by(_ANSWER).agg(pairs=(pl.col("origin") == "pair").all()).join(newest, on=_ANSWER)
+    pairs = why.filter("pairs").height
+    across = why.filter("still", ~pl.col("pairs")).height
+    return {"across_raters": across, "same_rater": contested.height - across - pairs, "between_pairs": pairs}
+
+
+def _contradictions(n: int, both: int, parts: dict[str, int], config: AuditConfig) -> Metric:
+    low, high = wilson_interval(both, n)
+    return Metric(
+        name="contradictions",
+        title="Contradictions",
+        value=both / n,
+        kind="share",
+        n=n,
+        severity=warn_if(both / n > config.max_contradictions, n, config),
+        sentence=_sentence(n, both, parts),
+        low=low,
+        high=high,
+        threshold=f"at most {percent(config.max_contradictions)} of answers",
+        details={"answers": n, "contradicted": both, **parts},
+    )
+
+
+def _sentence(n: int, both: int, parts: dict[str, int]) -> str:
+    if not both:
+        return f"None of {plural(n, 'answer')} carries both labels."
+    pairs = parts["between_pairs"]
+    ranked = f", {count(pairs)} because they won one pair and lost another" if pairs else ""
+    return (
+        f"{percent(both / n)} of {plural(n, 'answer')} carry both labels ({count(both)}): "
+        f"{count(parts['same_rater'])} because one rater changed their mind, {count(parts['across_raters'])} because "
+        f"raters disagree{ranked}. Trained on as they are, the two labels pull against each other."
+    )
+
+
+def _measure_parts(n: int, parts: dict[str, int], *, has_pairs: bool) -> list[Metric]:
+    known = [
+        ("changed_minds", "Changed minds", "same_rater", "because one rater changed their mind"),
+        ("rater_disputes", "Disputes between raters", "across_raters", "because raters disagree"),
     ]
+    if has_pairs:
+        known.append(
+            ("pair_contradictions", "Won and lost", "between_pairs", "because they won one pair and lost another")
+        )
+    metrics = []
+    for name, title, part, why in known:
+        low, high = wilson_interval(parts[part], n)
+        counted = f"{percent(parts[part] / n)} of {plural(n, 'answer')} ({count(parts[part])})"
+        sentence = f"{counted} carry both labels {why}."
+        metrics.append(Metric(name, title, parts[part] / n, "share", n, "info", sentence, low, high))
+    return metrics
+
+
+def _near_contradictions(frame: pl.DataFrame, config: AuditConfig) -> Metric:
+    """Clusters of near-duplicate answers with both labels, though none of their texts has both."""
+    texts = frame.group_by("cluster_id", *_ANSWER).agg(up=pl.col("label").any(), down=(~pl.col("label")).any())
+    clusters = texts.group_by("cluster_id").agg(
+        n=pl.len(), both=pl.col("up").any() & pl.col("down").any() & ~(pl.col("up") & pl.col("down")).any()
+    )
+    several = clusters.filter(pl.col("n") > 1).height
+    n, both = clusters.height, int(clusters["both"].sum())
+    low, high = wilson_interval(both, n)
+    return Metric(
+        name="near_contradictions",
+        title="Near duplicates across labels",
+        value=both / n,
+        kind="share",
+        n=n,
+        severity=warn_if(both / n > config.max_near_contradictions, n, config) if several else "info",
+        sentence=_near_sentence(n, both, several),
+        low=low,
+        high=high,
+        threshold=f"at most {percent(config.max_near_contradictions)} of answers" if several else "",
+        details={"clusters": several, "contradicted": both},
+    )
+
+
+def _near_sentence(n: int, both: int, several: int) -> str:
+    if not several:
+        return (
+            f"No two of {plural(n, 'answer')} are marked as nearly the same: near-duplicates were not looked for here, "
+            "or merged before, or there are none."
+        )
+    if not both:
+        return f"None of {plural(several, 'cluster')} of near-duplicate answers has both labels."
+    return (
+        f"{percent(both / n)} of {plural(n, 'answer')} ({count(both)}, of {plural(several, 'cluster')} of "
+        "near-duplicates) are up in one wording and down in nearly the same: the model is taught both."
+    )

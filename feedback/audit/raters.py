@@ -11,7 +11,7 @@ from feedback.audit.report import Column, Metric, Table
 from feedback.audit.statistics import gini, wilson_interval
 from feedback.audit.wording import count, number, percent, plural
 
-__all__ = ["measure_privacy", "measure_raters", "rater_curve", "tabulate_raters", "votes"]
+__all__ = ["measure_privacy", "measure_raters", "rater_curve", "shown_rater", "tabulate_raters", "votes"]
 
 _LEAST_KEY: Final = 2**32
 """A keyed hash is smaller once in four thousand million raters; ids that count users from 1 all are."""
@@ -20,11 +20,27 @@ _SHOWN: Final = 10
 
 
 def votes(frame: pl.DataFrame) -> pl.DataFrame:
-    """Every judgement behind the rows, once: prompt_key, completion_key, event_id, rater_key, label."""
-    exploded = frame.select("prompt_key", "completion_key", "votes").explode("votes", empty_as_null=False)
-    columns = {name: pl.col("votes").struct.field(name) for name in ("event_id", "rater_key", "label")}
-    flat = exploded.with_columns(**columns).drop("votes")
+    """Every judgement behind the rows, once.
+
+    Args:
+        frame: rows of `schemas.datasets.CANDIDATE`.
+
+    Returns:
+        prompt_key, completion_key and origin of the row; event_id, rater_key, event_ts and label of the judgement.
+    """
+    exploded = frame.select("prompt_key", "completion_key", "origin", "votes").explode("votes", empty_as_null=False)
+    judgement = pl.col("votes").struct.field("event_id", "rater_key", "event_ts", "label")
+    flat = exploded.with_columns(judgement).drop("votes")
     return flat.unique(subset=["prompt_key", "completion_key", "event_id", "label"], keep="first", maintain_order=True)
+
+
+def shown_rater(key: int) -> str:
+    """The first digits of a rater's keyed hash; a raw id is never shown, not even the start of it.
+
+    >>> shown_rater(0xABCDEF0123456789), shown_rater(42)
+    ('abcdef01…', '(raw id)')
+    """
+    return "(raw id)" if key < _LEAST_KEY else f"{key:016x}"[:8] + "…"
 
 
 def measure_raters(judged: pl.DataFrame, config: AuditConfig) -> list[Metric]:
@@ -71,9 +87,7 @@ def tabulate_raters(judged: pl.DataFrame) -> list[Table]:
     rows = []
     for key, judgements, labels, up in top.iter_rows():
         low, high = wilson_interval(up, labels)
-        # A raw id is never shown, not even the start of it.
-        name = "(raw id)" if key < _LEAST_KEY else f"{key:016x}"[:8] + "…"
-        rows.append((name, judgements, judgements / total, up / labels, low, high))
+        rows.append((shown_rater(key), judgements, judgements / total, up / labels, low, high))
     columns = (
         Column("rater", "Rater", "text"),
         Column("judgements", "Judgements", "count"),

@@ -12,7 +12,7 @@ from feedback.audit.report import Column, Table
 from feedback.audit.statistics import wilson_interval
 from feedback.audit.wording import safe_name
 
-__all__ = ["slice_by_label"]
+__all__ = ["MOST_PERIODS", "name_length_bin", "period_of", "slice_by_label"]
 
 _COLUMNS: Final = (
     Column("value", "", "text"),
@@ -24,7 +24,7 @@ _COLUMNS: Final = (
     Column("high", "to", "share"),
     Column("ratio", "R", "number"),
 )
-_WEEKS_SHOWN: Final = 26
+MOST_PERIODS: Final = 26
 _BINS: Final = ((100, "under 100"), (300, "100 to 299"), (1000, "300 to 999"), (3000, "1,000 to 2,999"))
 _OTHERS: Final = "(others)"
 
@@ -43,7 +43,7 @@ def slice_by_label(frame: pl.DataFrame, config: AuditConfig) -> list[Table]:
     ]
     dated = frame.filter(pl.col("event_ts").is_not_null())
     if not dated.is_empty():
-        title, value = _period(dated)
+        title, value = period_of(dated)
         tables.append(_table("by_time", title, dated.with_columns(value=value), config, order="value"))
     tables.append(_table("by_length", "Answer length, characters", _with_length_bin(frame), config, order="bin"))
     return tables
@@ -53,21 +53,36 @@ def _names(column: str) -> pl.Expr:
     return pl.col(column).fill_null("(not known)")
 
 
-def _period(dated: pl.DataFrame) -> tuple[str, pl.Expr]:
-    """Weeks, or months where the weeks would be too many to show."""
-    weeks = dated["event_ts"].dt.truncate("1w").n_unique()
-    if weeks <= _WEEKS_SHOWN:
-        return "Week", pl.col("event_ts").dt.strftime("%G-W%V")
-    return "Month", pl.col("event_ts").dt.strftime("%Y-%m")
+def period_of(dated: pl.DataFrame) -> tuple[str, pl.Expr]:
+    """The name and the expression of a row's period: its week, or its month where weeks would be too many to show.
+
+    Args:
+        dated: rows that have an `event_ts`.
+    """
+    weeks = dated["event_ts"].dt.truncate("1w").unique()
+    if weeks.len() <= MOST_PERIODS:
+        return "Week", _named_period(weeks, "1w", "%G-W%V")
+    return "Month", _named_period(dated["event_ts"].dt.truncate("1mo").unique(), "1mo", "%Y-%m")
+
+
+def _named_period(begins: pl.Series, every: str, name: str) -> pl.Expr:
+    """The name of the period that a time is in; names are written once a period and not once a row."""
+    begin = pl.col("event_ts").dt.truncate(every)
+    return begin.replace_strict(begins, begins.dt.strftime(name), default=None, return_dtype=pl.String)
+
+
+def name_length_bin() -> pl.Expr:
+    """The name of the bin that an answer's length is in."""
+    labels = dict(enumerate((*(name for _, name in _BINS), "3,000 and more")))
+    return _length_bin().replace_strict(labels, return_dtype=pl.String)
+
+
+def _length_bin() -> pl.Expr:
+    return pl.sum_horizontal([(pl.col("completion_chars") >= edge).cast(pl.Int64) for edge, _ in _BINS])
 
 
 def _with_length_bin(frame: pl.DataFrame) -> pl.DataFrame:
-    chars = pl.col("completion_chars")
-    place = pl.sum_horizontal([(chars >= edge).cast(pl.Int64) for edge, _ in _BINS])
-    labels = dict(enumerate((*(name for _, name in _BINS), "3,000 and more")))
-    return frame.with_columns(bin=place).with_columns(
-        value=pl.col("bin").replace_strict(labels, return_dtype=pl.String)
-    )
+    return frame.with_columns(bin=_length_bin(), value=name_length_bin())
 
 
 def _table(name: str, title: str, frame: pl.DataFrame, config: AuditConfig, *, order: str) -> Table:
@@ -81,7 +96,7 @@ def _table(name: str, title: str, frame: pl.DataFrame, config: AuditConfig, *, o
         shown, others = listed[: config.max_slices], listed[config.max_slices :]
     else:
         listed = sizes.sort(order)["value"].to_list()
-        shown, others = listed[-_WEEKS_SHOWN:], listed[:-_WEEKS_SHOWN]
+        shown, others = listed[-MOST_PERIODS:], listed[:-MOST_PERIODS]
     rows = [_row(safe_name(value), frame.filter(pl.col("value") == value), config) for value in shown]
     if others:
         rows.append(_row(_OTHERS, frame.filter(pl.col("value").is_in(others)), config))

@@ -125,6 +125,7 @@ def audit_files(
     typed = _as_typed(sources)
     return audit_candidates(
         raw.frame,
+        asked=raw.pairs,
         reports=raw.reports,
         config=config,
         name=", ".join(dict.fromkeys(input_name(source.path) for source in sources)),

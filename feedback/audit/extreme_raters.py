@@ -1,0 +1,196 @@
+"""Raters whose share of up is further out than the taste of the others and the number of their votes explain.
+
+Tastes differ: the share of up of a rater is taken as drawn from a beta distribution, and the votes as drawn with that
+share, which makes them beta-binomial. Nobody is extreme for voting always up or always down by itself: of three votes
+that happens to many.
+
+    votes of raters ──maximum likelihood──► alpha, beta ──► p of each tail ──FDR──► extreme raters
+
+The fit allows for a share of raters who are of no such taste, whose up votes are any number from 0 to n alike. Without
+it a brigade hides itself: it widens what counts as usual until it is usual.
+
+Pairs are not counted: each gives an up and a down vote, whatever its rater thinks.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from feedback.audit.config import AuditConfig
+from feedback.audit.raters import shown_rater
+from feedback.audit.report import Column, Metric, Table
+from feedback.audit.severity import warn_if
+from feedback.audit.statistics import wilson_interval
+from feedback.audit.wording import count, number, percent, plural
+
+__all__ = ["ExtremeRaters", "find_extreme_raters", "fit_beta_binomial", "measure_extreme_raters"]
+
+Counts = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+_MOST_STRAYS: Final = 0.3
+_SHOWN: Final = 20
+_LOGIT_BOUND: Final = 12.0
+_CONCENTRATION: Final = (0.05, 1e6)
+"""Of alpha + beta. At the upper end all raters have one taste and the votes are binomial."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExtremeRaters:
+    """What was found.
+
+    Args:
+        judged: raters with enough votes to be looked at.
+        raters: those who are extreme, most extreme first: rater_key, up, n, p (adjusted).
+        alpha: of the beta distribution of the others, greater than 0.
+        beta: likewise.
+    """
+
+    judged: int
+    raters: pl.DataFrame
+    alpha: float
+    beta: float
+
+    @property
+    def mean(self) -> float:
+        """The mean share of up of the others, in [0, 1]."""
+        return self.alpha / (self.alpha + self.beta)
+
+
+def find_extreme_raters(judged: pl.DataFrame, config: AuditConfig) -> ExtremeRaters | None:
+    """The extreme raters, or null where nobody has enough votes.
+
+    A rater's p is twice the smaller tail, of at most as many up votes and of at least as many, since a rater may be out
+    at either end. Extreme is whose p, adjusted for the number of raters (Benjamini and Hochberg 1995), is below the
+    wanted false discovery rate.
+
+    Args:
+        judged: the judgements, see `feedback.audit.raters.votes`.
+        config: the least votes of a rater, and the false discovery rate.
+    """
+    votes = judged.filter(pl.col("rater_key").is_not_null(), ~pl.col("event_id").is_duplicated())
+    raters = votes.group_by("rater_key").agg(up=pl.col("label").sum().cast(pl.Int64), n=pl.len().cast(pl.Int64))
+    is_seen = pl.col("n") >= config.min_rater_votes
+    if not raters.select(is_seen.any()).item():
+        return None
+    kinds = raters.group_by("up", "n").len("raters").sort("up", "n").with_columns(is_seen=is_seen)
+    alpha, beta = fit_beta_binomial(*(kinds[name].to_numpy().astype(np.int64) for name in ("up", "n", "raters")))
+    extreme = kinds.with_columns(_adjusted(kinds, alpha, beta)).filter(pl.col("p") < config.extreme_rater_fdr)
+    found = raters.join(extreme.select("up", "n", "p"), on=["up", "n"])
+    ordered = found.sort(["p", "n", "rater_key"], descending=[False, True, False])
+    return ExtremeRaters(int(raters.select(is_seen.sum()).item()), ordered, alpha, beta)
+
+
+def fit_beta_binomial(up: Counts, n: Counts, raters: Counts) -> tuple[float, float]:
+    """Alpha and beta of the beta-binomial distribution that most raters follow.
+
+    Args:
+        up: up votes of a rater. [K] int64.
+        n: votes of that rater, at least 1. [K] int64.
+        raters: how many raters have these two counts, at least 1. [K] int64.
+
+    Source: maximum likelihood of (1 - e) BetaBinomial(n, alpha, beta) + e / (n + 1), e from 0 to 0.3, searched for in
+    the logits of the mean and of e / 0.3 and the logarithm of alpha + beta (L-BFGS-B).
+    """
+    from scipy.optimize import minimize
+    from scipy.special import expit, logit
+    from scipy.stats import betabinom
+
+    def shapes(place: Floats) -> tuple[float, float]:
+        mean, concentration = float(expit(place[0])), math.exp(place[1])
+        return mean * concentration, (1 - mean) * concentration
+
+    def cost(place: Floats) -> float:
+        strays = _MOST_STRAYS * float(expit(place[2]))
+        likelihood = (1 - strays) * betabinom.pmf(up, n, *shapes(place)) + strays / (n + 1)
+        return -float((raters * np.log(likelihood)).sum()) / float(raters.sum())
+
+    share = (float((up * raters).sum()) + 0.5) / (float((n * raters).sum()) + 1)
+    start = [float(logit(share)), math.log(10.0), float(logit(0.1))]
+    concentration = tuple(math.log(bound) for bound in _CONCENTRATION)
+    bounds = [(-_LOGIT_BOUND, _LOGIT_BOUND), concentration, (-_LOGIT_BOUND, _LOGIT_BOUND)]
+    return shapes(minimize(cost, start, method="L-BFGS-B", bounds=bounds).x)
+
+
+def _adjusted(kinds: pl.DataFrame, alpha: float, beta: float) -> pl.Series:
+    """The adjusted p of each kind; those with too few votes have none."""
+    from scipy.stats import betabinom, false_discovery_control
+
+    seen = kinds.filter("is_seen")
+    up, n = seen["up"].to_numpy(), seen["n"].to_numpy()
+    below, above = betabinom.cdf(up, n, alpha, beta), betabinom.sf(up - 1, n, alpha, beta)
+    tails = np.clip(2 * np.minimum(below, above), 0, 1)
+    each = seen["raters"].to_numpy()
+    adjusted = false_discovery_control(np.repeat(tails, each))
+    values = np.full(kinds.height, np.nan)
+    values[kinds["is_seen"].to_numpy()] = adjusted[np.cumsum(each) - each]
+    return pl.Series("p", values).fill_nan(None)
+
+
+def measure_extreme_raters(judged: pl.DataFrame, config: AuditConfig) -> tuple[list[Metric], list[Table]]:
+    """The metric and the table `extreme_raters`; neither where nobody has enough votes.
+
+    Args:
+        judged: the judgements, see `feedback.audit.raters.votes`.
+        config: the thresholds.
+    """
+    found = find_extreme_raters(judged, config)
+    if found is None:
+        return [], []
+    raters = found.raters
+    downs = raters.filter(pl.col("up") / pl.col("n") < found.mean).height
+    metric = Metric(
+        name="extreme_raters",
+        title="Extreme raters",
+        value=raters.height,
+        kind="count",
+        n=found.judged,
+        severity=warn_if(raters.height > 0, found.judged, config),
+        sentence=_sentence(found, downs, judged, config),
+        threshold=f"none at a false discovery rate of {percent(config.extreme_rater_fdr)}",
+        details={
+            "down": downs,
+            "up": raters.height - downs,
+            "judgements": int(raters["n"].sum()),
+            "alpha": found.alpha,
+            "beta": found.beta,
+        },
+    )
+    return [metric], [_table(found)] if raters.height else []
+
+
+def _sentence(found: ExtremeRaters, downs: int, judged: pl.DataFrame, config: AuditConfig) -> str:
+    scope = f"{plural(found.judged, 'rater')} with {config.min_rater_votes} votes or more"
+    others = f"share of up has a mean of {percent(found.mean)} (beta-binomial, alpha + beta = "
+    others += f"{number(found.alpha + found.beta)})"
+    if found.raters.is_empty():
+        return f"None of {scope} votes further from the others than taste and chance explain: their {others}."
+    theirs = int(found.raters["n"].sum())
+    known = judged["rater_key"].count()
+    return (
+        f"{count(found.raters.height)} of {scope} vote unlike the others, {count(downs)} towards down and "
+        f"{count(found.raters.height - downs)} towards up: {plural(theirs, 'vote')} ({percent(theirs / known)}) are "
+        f"theirs. The others' {others}."
+    )
+
+
+def _table(found: ExtremeRaters) -> Table:
+    rows = []
+    for key, up, n, p in found.raters.head(_SHOWN).select("rater_key", "up", "n", "p").iter_rows():
+        rows.append((shown_rater(key), n, up / n, *wilson_interval(up, n), p))
+    columns = (
+        Column("rater", "Rater", "text"),
+        Column("judgements", "Judgements", "count"),
+        Column("share_up", "Share up", "share"),
+        Column("low", "95% from", "share"),
+        Column("high", "to", "share"),
+        Column("p", "Adjusted p", "number"),
+    )
+    note = f"The others' mean share of up is {percent(found.mean)}. p is beta-binomial, both tails, adjusted for FDR."
+    return Table("extreme_raters", "Raters who vote unlike the others", columns, tuple(rows), note)
