@@ -14,7 +14,16 @@ from typing import Any, Final
 
 from bench.runner import results_folder
 
-__all__ = ["PARTS", "curate_tables", "fill_in", "main", "near_tables", "reader_tables", "scale_tables"]
+__all__ = [
+    "PARTS",
+    "audit_power_tables",
+    "curate_tables",
+    "fill_in",
+    "main",
+    "near_tables",
+    "reader_tables",
+    "scale_tables",
+]
 
 Result = Mapping[str, Any]
 
@@ -107,11 +116,28 @@ def reader_tables(result: Result) -> str:
     return _page(head, _table(columns, rows), "\n".join(notes + absent), _targets(result))
 
 
+def audit_power_tables(result: Result) -> str:
+    """The table of `bench.audit_power`, as Markdown."""
+    columns = ("planted", "gate", "seen", "95%", "false alarms", "95%")
+    rows = [
+        (row["fault"], f"`{row['gate']}`", *_rate_cells(row, "hits"), *_rate_cells(row, "alarms"))
+        for row in result["table"]
+    ]
+    does = "\n".join(f"- {row['fault']}: {row['how'][0].lower()}{row['how'][1:]}." for row in result["table"])
+    head = f"{result['draws']:,} draws of a table, sound and with each fault, default thresholds; {_place(result)}."
+    return _page(head, _table(columns, rows), does, _targets(result))
+
+
+def _rate_cells(row: Mapping[str, Any], name: str) -> tuple[str, str]:
+    return f"{row[f'{name}_share']:.1%}", f"{row[f'{name}_low']:.1%} to {row[f'{name}_high']:.1%}"
+
+
 PARTS: Final[dict[str, Callable[[Result], str]]] = {
     "curate": curate_tables,
     "near": near_tables,
     "scale": scale_tables,
     "readers": reader_tables,
+    "audit_power": audit_power_tables,
 }
 """The parts in the order in which they are shown, each with what makes its tables."""
 

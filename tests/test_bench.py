@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.audit_draws import FAULTS, draw_sound
+from bench.audit_power import measure_power, warned_gates
 from bench.logs import LogTraits, write_log
 from bench.near import Found, score
 from bench.near_truth import ExactPairs, exact_pairs, planted_corpus, shingles
 from bench.runner import measure_process
 from bench.tables import PARTS, fill_in
+from feedback.audit import audit_candidates
 from feedback.formats import FORMATS
 from schemas.errors import RecordRejectedError
 
@@ -184,7 +187,7 @@ def test_readme_tables_are_made_from_the_results() -> None:
     assert fill_in(text, results) == text
 
 
-@pytest.mark.parametrize("part", ["curate", "near", "scale", "readers"])
+@pytest.mark.parametrize("part", ["curate", "near", "scale", "readers", "audit_power"])
 def test_make_measures_every_part(part: str) -> None:
     plan = subprocess.run(["make", "-n", "bench"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert f"-m bench.{part}" in plan
@@ -194,6 +197,35 @@ def test_make_takes_rows_and_rounds() -> None:
     command = ["make", "-n", "bench-curate", "ROWS=5000", "ROUNDS=2"]
     plan = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "bench.curate --rows 5000 --rounds 2" in plan
+
+
+def test_audit_sees_what_is_planted_in_a_few_draws() -> None:
+    """Two draws: what is planted large is seen in both, and hardly anything that is not there."""
+    rows = measure_power(range(2))
+    assert [row["fault"] for row in rows] == [fault.name for fault in FAULTS]
+    assert all(0 <= row["alarms_low"] <= row["alarms_share"] <= row["alarms_high"] <= 1 for row in rows)
+    assert {row["fault"] for row in rows if row["hits"] == 2} >= {"leak", "imbalance", "cycles", "drift"}
+    assert sum(row["alarms"] for row in rows) <= 2
+
+
+def test_gate_of_a_fault_is_what_the_whole_audit_says() -> None:
+    seen = warned_gates(7)
+    for fault in FAULTS:
+        faulty = draw_sound(7)
+        fault.plant(faulty)
+        asked = faulty.asked() if fault.part == "pairs" else None
+        metric = audit_candidates(faulty.candidates(fault.part), asked=asked).metric(fault.gate)
+        assert metric is not None
+        assert (metric.severity in ("warn", "fail")) == (fault.gate in seen[fault.name]), fault.name
+
+
+def test_a_draw_is_the_same_for_a_seed_and_a_fault_changes_its_part_only() -> None:
+    sound, again, faulty = draw_sound(5), draw_sound(5), draw_sound(5)
+    next(fault for fault in FAULTS if fault.name == "imbalance").plant(faulty)
+    for part in ("thumbs", "pairs"):
+        assert sound.candidates(part).equals(again.candidates(part))
+    assert sound.candidates("pairs").equals(faulty.candidates("pairs"))
+    assert not sound.candidates("thumbs").equals(faulty.candidates("thumbs"))
 
 
 @pytest.mark.slow

@@ -6,8 +6,9 @@ that happens to many.
 
     votes of raters ──maximum likelihood──► alpha, beta ──► p of each tail ──FDR──► extreme raters
 
-The fit allows for a share of raters who are of no such taste, whose up votes are any number from 0 to n alike. Without
-it a brigade hides itself: it widens what counts as usual until it is usual.
+The fit allows for strays, a share of raters of no such taste, whose share of up is drawn from Beta(1/2, 1/2): anything,
+and most often nearly all or nearly none. Without it a brigade hides itself: it widens what counts as usual until it is
+usual.
 
 Pairs are not counted: each gives an up and a down vote, whatever its rater thinks.
 """
@@ -35,6 +36,8 @@ Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 _MOST_STRAYS: Final = 0.3
+_STRAY: Final = (0.5, 0.5)
+_STARTS: Final = (10.0, 100.0)
 _SHOWN: Final = 20
 _LOGIT_BOUND: Final = 12.0
 _CONCENTRATION: Final = (0.05, 1e6)
@@ -95,12 +98,15 @@ def fit_beta_binomial(up: Counts, n: Counts, raters: Counts) -> tuple[float, flo
         n: votes of that rater, at least 1. [K] int64.
         raters: how many raters have these two counts, at least 1. [K] int64.
 
-    Source: maximum likelihood of (1 - e) BetaBinomial(n, alpha, beta) + e / (n + 1), e from 0 to 0.3, searched for in
-    the logits of the mean and of e / 0.3 and the logarithm of alpha + beta (L-BFGS-B).
+    Source: maximum likelihood of (1 - e) BetaBinomial(n, alpha, beta) + e BetaBinomial(n, 1/2, 1/2), e from 0 to 0.3,
+    searched for in the logits of the mean and of e / 0.3 and the logarithm of alpha + beta, from alpha + beta = 10 and
+    from 100 (L-BFGS-B).
     """
     from scipy.optimize import minimize
     from scipy.special import expit, logit
     from scipy.stats import betabinom
+
+    stray = betabinom.pmf(up, n, *_STRAY)
 
     def shapes(place: Floats) -> tuple[float, float]:
         mean, concentration = float(expit(place[0])), math.exp(place[1])
@@ -108,14 +114,15 @@ def fit_beta_binomial(up: Counts, n: Counts, raters: Counts) -> tuple[float, flo
 
     def cost(place: Floats) -> float:
         strays = _MOST_STRAYS * float(expit(place[2]))
-        likelihood = (1 - strays) * betabinom.pmf(up, n, *shapes(place)) + strays / (n + 1)
+        likelihood = (1 - strays) * betabinom.pmf(up, n, *shapes(place)) + strays * stray
         return -float((raters * np.log(likelihood)).sum()) / float(raters.sum())
 
     share = (float((up * raters).sum()) + 0.5) / (float((n * raters).sum()) + 1)
-    start = [float(logit(share)), math.log(10.0), float(logit(0.1))]
-    concentration = tuple(math.log(bound) for bound in _CONCENTRATION)
-    bounds = [(-_LOGIT_BOUND, _LOGIT_BOUND), concentration, (-_LOGIT_BOUND, _LOGIT_BOUND)]
-    return shapes(minimize(cost, start, method="L-BFGS-B", bounds=bounds).x)
+    log_bounds = tuple(math.log(bound) for bound in _CONCENTRATION)
+    bounds = [(-_LOGIT_BOUND, _LOGIT_BOUND), log_bounds, (-_LOGIT_BOUND, _LOGIT_BOUND)]
+    starts = [[float(logit(share)), math.log(concentration), float(logit(0.3))] for concentration in _STARTS]
+    found = [minimize(cost, start, method="L-BFGS-B", bounds=bounds) for start in starts]
+    return shapes(min(found, key=lambda result: float(result.fun)).x)
 
 
 def _adjusted(kinds: pl.DataFrame, alpha: float, beta: float) -> pl.Series:

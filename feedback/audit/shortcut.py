@@ -77,6 +77,7 @@ def shortcut_auc(cells: pl.DataFrame, names: Sequence[str]) -> float | None:
         names: the features; without any, nothing can be told and the AUC is 0.5.
     """
     from sklearn.metrics import roc_auc_score
+    from threadpoolctl import threadpool_limits
 
     if not names:
         return 0.5
@@ -89,7 +90,8 @@ def shortcut_auc(cells: pl.DataFrame, names: Sequence[str]) -> float | None:
         test = fold == number_of_fold
         if len(np.unique(label[test])) < 2 or len(np.unique(label[~test])) < 2:
             continue
-        scores = _fit(columns[~test], label[~test], rows[~test]).decision_function(columns[test])
+        with threadpool_limits(1):  # sums in one order, and no threads that wait for each other
+            scores = _fit(columns[~test], label[~test], rows[~test]).decision_function(columns[test])
         # Sums in another order must not part what is equal.
         areas.append(roc_auc_score(label[test], scores.round(9), sample_weight=rows[test]))
         weights.append(rows[test & label].sum() * rows[test & ~label].sum())
