@@ -219,6 +219,27 @@ def test_sources_of_several_formats_are_one_audit(tmp_path: Path) -> None:
     assert report.advice[0].command.startswith("thumbline rebalance RAW --from FORMAT -o OUT")
 
 
+def test_order_and_scores_of_raw_pairs_are_measured_and_a_dataset_does_not_know_them(tmp_path: Path) -> None:
+    """40 pairs: the answer shown first won 30 of them, and the chosen answer always has 5 points, the other one 1."""
+    rule = tmp_path / "map.toml"
+    rule.write_text(
+        'kind = "pairs"\n[fields]\nprompt = "q"\nchosen = "good"\nrejected = "bad"\n'
+        'presented_first = "first"\nscore_a = "up"\nscore_b = "down"\n'
+    )
+    path = tmp_path / "pairs.jsonl"
+    rows = [
+        {"q": f"question {n}", "good": f"this {n}", "bad": f"that {n}", "up": 5, "down": 1}
+        | {"first": "chosen" if n < 30 else "rejected"}
+        for n in range(40)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = audit([path], source_format="mapped", map_path=rule)
+    assert (found(report, "first_shown_wins").value, found(report, "first_shown_wins").severity) == (0.75, "warn")
+    assert (found(report, "low_chosen").value, found(report, "high_rejected").value) == (0, 0)
+    folder = curate(default_config([path], "mapped", map=str(rule)), tmp_path / "dataset").folder
+    assert audit_dataset(folder).metric("first_shown_wins") is None
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data are not here")
 @pytest.mark.parametrize(
     ("folder", "source_format"),
