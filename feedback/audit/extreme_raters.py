@@ -108,21 +108,21 @@ def fit_beta_binomial(up: Counts, n: Counts, raters: Counts) -> tuple[float, flo
 
     stray = betabinom.pmf(up, n, *_STRAY)
 
-    def shapes(place: Floats) -> tuple[float, float]:
+    def _shapes(place: Floats) -> tuple[float, float]:
         mean, concentration = float(expit(place[0])), math.exp(place[1])
         return mean * concentration, (1 - mean) * concentration
 
-    def cost(place: Floats) -> float:
+    def _cost(place: Floats) -> float:
         strays = _MOST_STRAYS * float(expit(place[2]))
-        likelihood = (1 - strays) * betabinom.pmf(up, n, *shapes(place)) + strays * stray
+        likelihood = (1 - strays) * betabinom.pmf(up, n, *_shapes(place)) + strays * stray
         return -float((raters * np.log(likelihood)).sum()) / float(raters.sum())
 
     share = (float((up * raters).sum()) + 0.5) / (float((n * raters).sum()) + 1)
     log_bounds = tuple(math.log(bound) for bound in _CONCENTRATION)
     bounds = [(-_LOGIT_BOUND, _LOGIT_BOUND), log_bounds, (-_LOGIT_BOUND, _LOGIT_BOUND)]
     starts = [[float(logit(share)), math.log(concentration), float(logit(0.3))] for concentration in _STARTS]
-    found = [minimize(cost, start, method="L-BFGS-B", bounds=bounds) for start in starts]
-    return shapes(min(found, key=lambda result: float(result.fun)).x)
+    found = [minimize(_cost, start, method="L-BFGS-B", bounds=bounds) for start in starts]
+    return _shapes(min(found, key=lambda result: float(result.fun)).x)
 
 
 def _adjusted(kinds: pl.DataFrame, alpha: float, beta: float) -> pl.Series:
