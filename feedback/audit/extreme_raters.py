@@ -125,21 +125,6 @@ def fit_beta_binomial(up: Counts, n: Counts, raters: Counts) -> tuple[float, flo
     return _shapes(min(found, key=lambda result: float(result.fun)).x)
 
 
-def _adjusted(kinds: pl.DataFrame, alpha: float, beta: float) -> pl.Series:
-    """The adjusted p of each kind; those with too few votes have none."""
-    from scipy.stats import betabinom, false_discovery_control
-
-    seen = kinds.filter("is_seen")
-    up, n = seen["up"].to_numpy(), seen["n"].to_numpy()
-    below, above = betabinom.cdf(up, n, alpha, beta), betabinom.sf(up - 1, n, alpha, beta)
-    tails = np.clip(2 * np.minimum(below, above), 0, 1)
-    each = seen["raters"].to_numpy()
-    adjusted = false_discovery_control(np.repeat(tails, each))
-    values = np.full(kinds.height, np.nan)
-    values[kinds["is_seen"].to_numpy()] = adjusted[np.cumsum(each) - each]
-    return pl.Series("p", values).fill_nan(None)
-
-
 def measure_extreme_raters(judged: pl.DataFrame, config: AuditConfig) -> tuple[list[Metric], list[Table]]:
     """The metric and the table `extreme_raters`; neither where nobody has enough votes.
 
@@ -170,6 +155,21 @@ def measure_extreme_raters(judged: pl.DataFrame, config: AuditConfig) -> tuple[l
         },
     )
     return [metric], [_table(found)] if raters.height else []
+
+
+def _adjusted(kinds: pl.DataFrame, alpha: float, beta: float) -> pl.Series:
+    """The adjusted p of each kind; those with too few votes have none."""
+    from scipy.stats import betabinom, false_discovery_control
+
+    seen = kinds.filter("is_seen")
+    up, n = seen["up"].to_numpy(), seen["n"].to_numpy()
+    below, above = betabinom.cdf(up, n, alpha, beta), betabinom.sf(up - 1, n, alpha, beta)
+    tails = np.clip(2 * np.minimum(below, above), 0, 1)
+    each = seen["raters"].to_numpy()
+    adjusted = false_discovery_control(np.repeat(tails, each))
+    values = np.full(kinds.height, np.nan)
+    values[kinds["is_seen"].to_numpy()] = adjusted[np.cumsum(each) - each]
+    return pl.Series("p", values).fill_nan(None)
 
 
 def _sentence(found: ExtremeRaters, downs: int, judged: pl.DataFrame, config: AuditConfig) -> str:
