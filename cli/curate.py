@@ -139,6 +139,14 @@ def convert(
     help="The audit as a page with pictures, into a file.",
 )
 @click.option(
+    "--junit",
+    "junit_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.xml",
+    help="The gates as a JUnit file, for pipelines that show test results.",
+)
+@click.option("--github", "is_github", is_flag=True, help="Annotations of GitHub Actions for gates that do not hold.")
+@click.option(
     "--fail-on",
     type=click.Choice(("fail", "warn")),
     default="fail",
@@ -157,7 +165,9 @@ def audit(
     sql: str | None,
     json_path: str | None,
     html_path: Path | None,
-    fail_on: str,
+    junit_path: Path | None,
+    is_github: bool,
+    fail_on: Literal["fail", "warn"],
     overrides: tuple[str, ...],
 ) -> None:
     """Say what is in the feedback, and what is wrong with it; nothing is changed.
@@ -169,7 +179,7 @@ def audit(
     from feedback.audit.sources import audit as audit_feedback
     from schemas.settings import apply_overrides, load_settings
 
-    _refuse_to_overwrite_input(json_path, html_path, inputs)
+    _refuse_to_overwrite_input(json_path, html_path, junit_path, inputs)
     config = load_settings(AuditConfig, apply_overrides({}, overrides), where="--set") if overrides else None
     with shown_progress() as progress:
         report = audit_feedback(
@@ -183,6 +193,7 @@ def audit(
             progress=progress,
         )
     _show_audit(report, json_path, html_path)
+    _tell_pipeline(report, junit_path, fail_on, is_github=is_github)
     _leave_at_gates(ctx, report, fail_on)
 
 
@@ -269,15 +280,18 @@ def _open_engine(config: CurateConfig, name: str | None, address: str | None) ->
     return open_engine(name, address, workers=chosen.workers)
 
 
-def _refuse_to_overwrite_input(json_path: str | None, html_path: Path | None, inputs: tuple[str, ...]) -> None:
+def _refuse_to_overwrite_input(
+    json_path: str | None, html_path: Path | None, junit_path: Path | None, inputs: tuple[str, ...]
+) -> None:
     """`--json` may swallow the argument after it, which must never cost anybody their data."""
-    for option, path in (("--json", json_path), ("--html", html_path)):
+    targets = (("--json", json_path, ".json"), ("--html", html_path, ".html"), ("--junit", junit_path, ".xml"))
+    for option, path, suffix in targets:
         if path is None or str(path) == "-":
             continue
         is_audit = Path(path).is_file() and '"schema_version"' in Path(path).read_text("utf-8", errors="replace")[:200]
-        if Path(path).suffix != f".{option[2:]}" or (option == "--json" and Path(path).exists() and not is_audit):
+        if Path(path).suffix != suffix or (option == "--json" and Path(path).exists() and not is_audit):
             raise click.UsageError(
-                f"{option} would write the audit to {str(path)!r}. Name a new file that ends in .{option[2:]}, "
+                f"{option} would write the audit to {str(path)!r}. Name a new file that ends in {suffix}, "
                 f"or give {option} after IN..."
             )
         if Path(path).resolve() in {Path(one).resolve() for one in inputs}:
@@ -302,13 +316,27 @@ def _show_audit(report: AuditReport, json_path: str | None, html_path: Path | No
         show(*audit_page(report), *written)
 
 
-def _leave_at_gates(ctx: click.Context, report: AuditReport, fail_on: str) -> None:
+def _tell_pipeline(
+    report: AuditReport, junit_path: Path | None, fail_on: Literal["fail", "warn"], *, is_github: bool
+) -> None:
+    from feedback.audit.pipeline_reports import github_annotations, render_junit
+    from schemas.manifest import write_last
+
+    if junit_path is not None:
+        write_last(junit_path, render_junit(report, fail_on))
+    if is_github:
+        # On stderr, which the runner reads too: stdout may be the audit as JSON.
+        for line in github_annotations(report):
+            click.echo(line, err=True)
+
+
+def _leave_at_gates(ctx: click.Context, report: AuditReport, fail_on: Literal["fail", "warn"]) -> None:
     from cli.render import clean
     from feedback.audit import check_gates
     from schemas.errors import AuditGateError
 
     try:
-        check_gates(report, "warn" if fail_on == "warn" else "fail")
+        check_gates(report, fail_on)
     except AuditGateError as error:
         click.secho(f"Error: {clean(str(error))}", fg="red", err=True)
         ctx.exit(error.exit_code)
