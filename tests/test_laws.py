@@ -22,7 +22,7 @@ FORBIDDEN = {
 }
 STAGES = ("convert", "dedup", "conflicts", "caps", "split", "rebalance", "export")
 """Every stage that takes candidate rows: a module, or a package with the modules that are its own."""
-BELOW = ("engine", "formats", "near", "records")
+BELOW = ("engine", "formats", "near", "personal", "records")
 """Packages of `feedback` that know no stage."""
 
 

@@ -1,0 +1,276 @@
+"""Personal data in texts: each kind by hand with what only looks like it, and redaction that leaves nothing to find."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import polars as pl
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from feedback.personal import KINDS, Redactor, find_personal, presidio_names, redact_texts
+from feedback.personal.find import FINDS
+from schemas.errors import UnknownChoiceError
+
+
+def found(text: str, **options: object) -> list[tuple[str, str]]:
+    """Kind and words of every find."""
+    finds = find_personal(pl.Series([text]), **options)  # type: ignore[arg-type]
+    return [(kind, text[start:end]) for _, kind, start, end in finds.iter_rows()]
+
+
+def jwt(header: object) -> str:
+    parts = (base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in (header, {"a": 1}))
+    return ".".join((*parts, "c2ln"))
+
+
+PRIVATE_KEY = (
+    "-----BEGIN RSA PRIVATE KEY-----\n" + "MIIEpAIBAAKCAQEA0Z3VS5JJcds3xfn\n" * 3 + "-----END RSA PRIVATE KEY-----"
+)
+TOKEN = "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
+
+PLANTED = [
+    ("email", "ann.lee@site.example"),
+    ("email", "o'neil+news@mail.co.uk"),
+    ("email", "jürgen@münchen.example"),
+    ("email", "Ann_99%x@SUB-domain.ORG"),
+    ("phone", "+49 30 901820"),
+    ("phone", "+442079460958"),
+    ("phone", "+1 (212) 736-5000"),
+    ("phone", "(212) 736-5000"),
+    ("phone", "555-867-5309"),
+    ("phone", "+33 1 42 68 53 00"),
+    ("phone", "01 42 68 53 00"),
+    ("phone", "0151 23456789"),
+    ("phone", "020 7946 0958"),
+    ("phone", "+91 98765 43210"),
+    ("phone", "+86 138 0013 8000"),
+    ("phone", "+81 3-1234-5678"),
+    ("phone", "+55 11 91234-5678"),
+    ("phone", "+7 495 739-70-00"),
+    ("phone", "+٩٧١ ٥٠ ١٢٣ ٤٥٦٧"),
+    ("card", "4111 1111 1111 1111"),
+    ("card", "4111-1111-1111-1111"),
+    ("card", "5555555555554444"),
+    ("card", "3782 822463 10005"),
+    ("card", "6011000990139424"),
+    ("card", "3530 1113 3330 0000"),
+    ("card", "30569309025904"),
+    ("iban", "DE89 3704 0044 0532 0130 00"),
+    ("iban", "DE89370400440532013000"),
+    ("iban", "GB82 WEST 1234 5698 7654 32"),
+    ("iban", "FR14 2004 1010 0505 0001 3M02 606"),
+    ("iban", "NL91ABNA0417164300"),
+    ("iban", "ES91 2100 0418 4502 0005 1332"),
+    ("iban", "no93 8601 1117 947"),
+    ("iban", "MT84 MALT 0110 0001 2345 MTLC AST0 01S"),
+    ("ip", "203.0.113.9"),
+    ("ip", "192.168.1.77"),
+    ("ip", "10.0.0.5"),
+    ("ip", "2001:db8:85a3::8a2e:370:7334"),
+    ("ip", "fe80:0:0:0:204:61ff:fe9d:f156"),
+    ("ip", "::ffff:198.51.100.7"),
+    ("key", "sk-proj-" + TOKEN),
+    ("key", "sk-ant-api03-" + TOKEN),
+    ("key", "ghp_" + TOKEN),
+    ("key", "github_pat_11ABCDEFG0" + TOKEN),
+    ("key", "AKIAIOSFODNN7EXAMPLE"),
+    ("key", "xoxb-123456789012-abcdefABCDEF123456"),
+    ("key", "AIza" + "SyD4e5F6g7H8i9J0k1L2m3N4o5P6q7R8xyz"),
+    ("key", "hf_" + TOKEN),
+    ("key", "glpat-x1y2z3X4Y5Z6abcdefgh"),
+    ("key", "sk_live_" + "4eC39HqLyjWDarjtT1zdp7dc"),
+    ("key", PRIVATE_KEY),
+    ("key", jwt({"alg": "HS256"})),
+]
+
+ALIKE = [
+    "logo@2x.png, lodash@4.17.21, @app.route('/x'), @ann, a @ b, ann@localhost, x@.com, git@github.com:ann/repo.git",
+    "a..b@site.example and a@-site.example",
+    "order 4111111111111112 and 4111 1111 1111 1112 fail Luhn's check",
+    "ISBN 978-3-16-148410-0, 9783161484100, EAN 4006381333931",
+    "0000 0000 0000 0000, 4444 44444444 4444 in groups that no card has",
+    "0.4111111111111111 and 4111111111111111.5 are numbers, a4111111111111111 an id",
+    "time 1767606699123456, 1767606699, 1767606699123",
+    "DE89 3704 0044 0532 0130 01 has another remainder, XX89 3704 0044 0532 0130 00 no country",
+    "550e8400-e29b-41d4-a716-446655440000, 12345678-1234-4234-8234-123456789012",
+    "d41d8cd98f00b204e9800998ecf8427e, e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    "2026-01-05 10:30:00, 2026-01-05T10:30:00Z, 05.01.2026, 1/5/2026, 2026/01/05 08, 20260105",
+    "version 10.2.3.4, v120.0.6099.71, Chrome/120.0.6099.71, numpy==1.26.14.2, section 2.13.41.5, 1.2.3.4, 2.0.11.1",
+    "127.0.0.1, 0.0.0.0, 255.255.255.0, 224.0.0.1, 10.0.0.0/8, 192.168.0.0, 300.1.2.3, 1.2.3.4.5, 203.0.113.0/24",
+    "12:30:45, 00:1A:2B:3C:4D:5E, std::vector, a::b, dead::beef, ::1, ::, fe80::1",
+    "3.14159265358979, 1,234,567.89, 100 000 000, 10 20 30 40 50, 1 2 3 4 5 6 7 8, 2127365000, order 123-456-789",
+    "sk-how-to-choose-a-good-password, sk-2024-annual-report-and-summary, AKIA, hf_hub_download, ghp_short",
+    "eyJhbGciOiJIUzI1NiJ9 alone, " + jwt({"no": "algorithm"}),
+    "-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8A\n-----END PUBLIC KEY-----",
+    "for (i = 0; i < 1000000; i++) { x[i] = 0xDEADBEEF; } // 80 columns, 1.5e-10, #ff8800, $1,000,000.00",
+    "SSN-like 123-45-6789, postcode 90210-1234, score 3-2-1, ratio 16:9, 1999-2004, pages 1234-5678",
+    "",
+    "[EMAIL] [PHONE] [CARD] [IBAN] [IP] [KEY] [NAME]",
+]
+
+
+@pytest.mark.parametrize(("kind", "value"), PLANTED)
+def test_every_kind_is_found_whole_and_alone(kind: str, value: str) -> None:
+    assert found(value) == [(kind, value)]
+    assert found(f"Write to ({value}), please.\nThanks") == [(kind, value)]
+
+
+@pytest.mark.parametrize("text", ALIKE)
+def test_what_only_looks_alike_is_left(text: str) -> None:
+    assert found(text) == []
+
+
+def test_ten_digits_alone_are_a_telephone_only_behind_a_word_that_says_so() -> None:
+    assert found("phone: 2127365000") == [("phone", "2127365000")]
+    assert found("order: 2127365000") == []
+
+
+def test_national_numbers_are_those_of_the_named_regions() -> None:
+    assert found("(11) 91234-5678") == []
+    assert found("(11) 91234-5678", phone_regions=("BR",)) == [("phone", "(11) 91234-5678")]
+    assert found("01 42 68 53 00", phone_regions=()) == []
+    assert found("+33 1 42 68 53 00", phone_regions=()) == [("phone", "+33 1 42 68 53 00")]
+    with pytest.raises(UnknownChoiceError, match="unknown region of telephone numbers: got 'XX'"):
+        find_personal(pl.Series(["x"]), phone_regions=("XX",))
+
+
+def test_small_numbers_are_an_address_where_the_words_say_so() -> None:
+    assert found("my IP is 1.2.3.4") == [("ip", "1.2.3.4")]
+    assert found("http://1.2.3.4:80/x") == [("ip", "1.2.3.4")]
+
+
+def test_several_finds_come_in_the_order_of_the_text_and_never_overlap() -> None:
+    text = "a@b.example, +49 30 901820; 203.0.113.9 4111111111111111@shop.example"
+    assert found(text) == [
+        ("email", "a@b.example"),
+        ("phone", "+49 30 901820"),
+        ("ip", "203.0.113.9"),
+        ("email", "4111111111111111@shop.example"),
+    ]
+
+
+def test_places_are_characters_and_nulls_have_none() -> None:
+    finds = find_personal(pl.Series([None, "😀é a@b.example", "nothing"]))
+    assert finds.rows() == [(1, "email", 3, 14)]
+    assert finds.schema == FINDS
+    assert find_personal(pl.Series([], dtype=pl.String)).height == 0
+
+
+def test_a_private_key_that_was_cut_off_is_found_to_its_last_line() -> None:
+    text = PRIVATE_KEY.rsplit("\n", 1)[0]
+    assert found(text + "\n\nWhat is wrong with it?") == [("key", text)]
+
+
+def test_hostile_texts_take_no_quadratic_time() -> None:
+    """Each would take minutes where a pattern goes back over what it has read."""
+    long = 200_000
+    for text in ("a" * long, "a." * long, "@" * long, "1 " * long, "a@" + "b-" * long, "DE12" * long, ":" * long):
+        find_personal(pl.Series([text]))
+
+
+# --- redaction ----------------------------------------------------------------------------------------------------
+
+
+def test_marks_stand_in_the_place_of_finds_and_the_rest_stays() -> None:
+    texts = pl.Series("t", ["Mail ann@site.example or call +49 30 901820.", None, "Nothing here.", ""])
+    assert redact_texts(texts).to_list() == ["Mail [EMAIL] or call [PHONE].", None, "Nothing here.", ""]
+    assert texts[0] == "Mail ann@site.example or call +49 30 901820."
+    assert redact_texts(texts).name == "t"
+
+
+def test_what_was_replaced_is_counted_by_kind() -> None:
+    redactor = Redactor()
+    redactor.texts(pl.Series(["a@b.example c@d.example", "203.0.113.9"]))
+    assert redactor.counts == {"email": 2, "ip": 1}
+
+
+around = st.text(st.characters(categories=["L", "P", "S", "Z", "M", "Cc"], exclude_characters="@\x00"), max_size=30)
+planted = st.sampled_from([value for _, value in PLANTED])
+
+
+@settings(max_examples=100, deadline=None)
+@given(before=around, value=planted, between=around, other=planted, after=around)
+@example(before="x", value="a@b.example", between="", other="c@d.example", after="y")
+def test_after_redaction_nothing_is_found_and_nothing_planted_is_left(
+    before: str, value: str, between: str, other: str, after: str
+) -> None:
+    """Between lines of their own the values are all found; run together with any text, a scan finds nothing."""
+    apart = "\n\n".join((before, value, between, other, after))
+    redacted = redact_texts(pl.Series([apart, before + value + between + other + after]))
+    assert value not in redacted[0]
+    assert other not in redacted[0]
+    assert find_personal(redacted).height == 0
+    assert redact_texts(redacted).to_list() == redacted.to_list()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.text(max_size=40)))
+def test_texts_without_finds_are_unchanged(texts: list[str]) -> None:
+    column = pl.Series(texts, dtype=pl.String)
+    rows = set(find_personal(column)["row"].to_list())
+    for row, (text, redacted) in enumerate(zip(texts, redact_texts(column).to_list(), strict=True)):
+        assert (text != redacted) == (row in rows)
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=9) | planted,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(value=values, ascii_only=st.booleans())
+@example(value={"phone": 4111111111111111, "at": ["\nann@site.example"]}, ascii_only=True)
+def test_tools_stay_json_and_hold_nothing_personal(value: object, ascii_only: bool) -> None:
+    text = json.dumps(value, ensure_ascii=ascii_only)
+    (redacted,) = Redactor().json_texts(pl.Series([text])).to_list()
+    leaves = _leaves(json.loads(redacted))
+    assert find_personal(pl.Series(leaves, dtype=pl.String)).height == 0
+    assume(not find_personal(pl.Series(_leaves(value), dtype=pl.String)).height)
+    assert redacted == text
+
+
+def _leaves(value: object) -> list[str]:
+    if isinstance(value, dict):
+        return [leaf for pair in value.items() for part in pair for leaf in _leaves(part)]
+    if isinstance(value, list):
+        return [leaf for item in value for leaf in _leaves(item)]
+    return [] if value is None or isinstance(value, bool) else [str(value)]
+
+
+def test_tools_that_are_no_json_are_redacted_as_text() -> None:
+    texts = pl.Series([None, "see ann@site.example", '{"a": "b"}'])
+    assert Redactor().json_texts(texts).to_list() == [None, "see [EMAIL]", '{"a": "b"}']
+
+
+# --- names --------------------------------------------------------------------------------------------------------
+
+
+class Analyzer:
+    """Stands for Presidio: every "Ann" is a person, with a score; and it says so out of order."""
+
+    def analyze(self, *, text: str, language: str, entities: list[str], score_threshold: float) -> list[object]:
+        assert (language, entities, score_threshold) == ("en", ["PERSON"], 0.5)
+        starts = [place for place in range(len(text)) if text.startswith("Ann", place)]
+        return [type("Result", (), {"start": start, "end": start + 3})() for start in reversed(starts)]
+
+
+def test_names_are_found_by_a_model_that_is_given_and_by_nothing_else() -> None:
+    names = presidio_names(Analyzer())
+    assert found("Ann met Ann at Ann@site.example", names=names) == [
+        ("name", "Ann"),
+        ("name", "Ann"),
+        ("email", "Ann@site.example"),
+    ]
+    texts = pl.Series(["Ann is here", None, "nobody"])
+    assert redact_texts(texts, names=names).to_list() == ["[NAME] is here", None, "nobody"]
+    assert found("Ann is here") == []
+
+
+def test_every_kind_has_a_name_in_words_and_a_test_that_plants_it() -> None:
+    assert list(KINDS) == ["key", "email", "iban", "card", "ip", "phone", "name"]
+    assert {kind for kind, _ in PLANTED} == set(KINDS) - {"name"}
