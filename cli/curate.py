@@ -19,6 +19,7 @@ from cli.options import (
     map_option,
     overwrite_option,
     ranking_option,
+    redact_option,
     set_option,
     sql_option,
 )
@@ -72,6 +73,7 @@ def formats(sniffed: str | None, map_out: Path | None, as_json: bool) -> None:
 @join_option
 @ranking_option
 @sql_option
+@redact_option
 @json_option
 def convert(
     inputs: tuple[str, ...],
@@ -83,6 +85,7 @@ def convert(
     join: str | None,
     ranking: Ranking,
     sql: str | None,
+    redact: bool,
     as_json: bool,
 ) -> None:
     """Write the feedback of IN... in another format, file to file.
@@ -107,6 +110,7 @@ def convert(
             join=join,
             sql=sql,
             dataset_type=dataset_type,
+            redact=redact,
             progress=progress,
         )
     if as_json:
@@ -205,6 +209,7 @@ def audit(
 @ranking_option
 @sql_option
 @click.option("-o", "--out", type=FOLDER, required=True, help="Folder of the dataset.")
+@redact_option
 @overwrite_option
 @engine_options
 @set_option
@@ -217,6 +222,7 @@ def curate(
     ranking: Ranking,
     sql: str | None,
     out: Path,
+    redact: bool,
     overwrite: bool,
     engine_name: str | None,
     ray_address: str | None,
@@ -234,6 +240,7 @@ def curate(
     from cli.progress import shown_progress
     from feedback.pipeline import curate as curate_feedback
 
+    overrides += ("export.redact=true",) if redact else ()
     config = _curate_config(inputs, source_format, map_path, join, ranking, sql, overrides)
     with shown_progress() as progress:
         engine = _open_engine(config, engine_name, ray_address)

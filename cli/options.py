@@ -20,6 +20,7 @@ __all__ = [
     "overwrite_option",
     "parse_ratio",
     "ranking_option",
+    "redact_option",
     "set_option",
     "sql_option",
 ]
@@ -52,6 +53,9 @@ ranking_option = click.option(
     default="extremes",
     help="Where answers are ranked: best against worst, each against the next, or thumbs instead.",
     show_default=True,
+)
+redact_option = click.option(
+    "--redact", is_flag=True, help="Replace personal data in texts by marks such as [EMAIL] and [PHONE]."
 )
 sql_option = click.option(
     "--sql",

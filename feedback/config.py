@@ -6,7 +6,7 @@ frozen and checked on creation; unknown keys are errors.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -14,6 +14,7 @@ from schemas.errors import ConfigError
 from schemas.settings import settings
 
 __all__ = [
+    "PHONE_REGIONS",
     "CapsConfig",
     "ConflictConfig",
     "ConvertConfig",
@@ -30,6 +31,8 @@ __all__ = [
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Ranking = Literal["extremes", "neighbours", "off"]
+PHONE_REGIONS: Final = ("US", "GB", "DE", "FR", "IN")
+"""Regions whose national telephone numbers are looked for unless others are named."""
 
 
 def _refuse_disorder(table: str, low_key: str, low: float, high_key: str, high: float) -> None:
@@ -275,10 +278,16 @@ class ExportConfig:
         shard_mb: wanted size of a shard in millions of characters of text, greater than 0. Compressed it is smaller.
         memory_mb: text that is held in memory, in millions of characters, at least 0; more goes through files, with the
             same result.
+        redact: whether personal data in prompts, completions and tools is replaced by marks such as `[EMAIL]`. The
+            stage folder keeps the texts as they came.
+        phone_regions: ISO 3166 codes of the regions whose telephone numbers are looked for also without their
+            country's code; numbers that begin with + are found in any case.
     """
 
     shard_mb: Positive = 64.0
     memory_mb: Annotated[float, Field(ge=0)] = 256.0
+    redact: bool = False
+    phone_regions: tuple[str, ...] = PHONE_REGIONS
 
 
 @settings

@@ -51,6 +51,7 @@ def convert_files(
     join: str | None = None,
     sql: str | None = None,
     dataset_type: Literal["unpaired_preference", "preference"] | None = None,
+    redact: bool = False,
     max_rejected_share: float = 0.2,
     progress: Progress = silent,
 ) -> StageReport:
@@ -70,6 +71,7 @@ def convert_files(
         join: a file, a glob or a folder with what the records lack, for input formats that join another file.
         sql: the query, where the inputs are databases.
         dataset_type: what to write where the format takes both; null keeps what the input is.
+        redact: whether personal data in texts is replaced by marks, see `feedback.personal`.
         max_rejected_share: largest share of records that may be rejected, in [0, 1].
         progress: told about reading and writing.
 
@@ -95,7 +97,8 @@ def convert_files(
         tally = _Tally()
         schema = _present(writer, raw) if suffix == ".parquet" else None
         with open_row_file(out, suffix, schema) as file, progress("write", raw.report.rows_kept) as advance:
-            for row in _rows(raw, writer, tally, advance):
+            rows = _rows(raw, writer, tally, advance)
+            for row in _redacted(rows, tally) if redact else rows:
                 record = writer.record(row)
                 if record is None:
                     tally.drop(DropReason.NOT_EXPRESSIBLE, row.get("events", 1))
@@ -118,6 +121,7 @@ class _Tally:
     dropped: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)
     fields: set[str] = field(default_factory=set)
+    redacted: Counter[str] | None = None
 
     def drop(self, reason: DropReason, count: int = 1) -> None:
         """Count rows that are left out."""
@@ -171,6 +175,14 @@ def _rows(raw: IngestResult, writer: Writer, tally: _Tally, advance: Any) -> Ite
         for pair in pairs:
             yield pair
             advance(2)
+
+
+def _redacted(rows: Iterator[dict[str, Any]], tally: _Tally) -> Iterator[dict[str, Any]]:
+    from feedback.personal import Redactor, redact_records  # loads phonenumbers
+
+    redactor = Redactor()
+    tally.redacted = redactor.counts
+    return redact_records(rows, redactor)
 
 
 def _labelled(raw: IngestResult, writer: Writer, tally: _Tally, advance: Any) -> Iterator[dict[str, Any]]:
@@ -274,7 +286,12 @@ def _report(raw: IngestResult, writer: Writer, tally: _Tally, beside: str | None
         digest_in=raw.report.digest_out,
         config={"format": writer.format, "kind": writer.kind},
         notes=(*raw.report.notes, *_notes(raw, writer, tally), *(() if beside is None else (beside,))),
-        figures={"rows_written": tally.written, "rejected": raw.rejected, "lost": dict(sorted(tally.lost.items()))},
+        figures={
+            "rows_written": tally.written,
+            "rejected": raw.rejected,
+            "lost": dict(sorted(tally.lost.items())),
+            **({} if tally.redacted is None else {"redacted": dict(sorted(tally.redacted.items()))}),
+        },
     )
 
 
@@ -293,5 +310,7 @@ def _notes(raw: IngestResult, writer: Writer, tally: _Tally) -> Iterator[str]:
     unfit = tally.dropped[DropReason.NOT_EXPRESSIBLE.value]
     if unfit:
         yield f"Not written, since {writer.format} cannot hold them ({writer.refuses}): {unfit:,} rows."
+    if tally.redacted is not None:
+        yield f"{sum(tally.redacted.values()):,} finds of personal data were replaced by marks."
     if "rater_key" in writer.columns:
         yield "User ids are written as keyed hashes; the ids themselves never leave ingest."

@@ -12,9 +12,10 @@ not written here: it comes last.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -92,12 +93,37 @@ def export(
     )
     keys = keys.with_columns(place=plan.places)
     scratch = None if keys["chars"].sum() <= config.memory_mb * 1e6 else folder / "parts"
+    redact = _Redaction(config)
     with progress("export", 2 * keys.height) as advance:
-        rows, text_runs = _make_runs(parts, texts, keys, plan, scratch, advance)
+        rows, text_runs = _make_runs(parts, texts, keys, plan, scratch, redact, advance)
         shards = _write_shards(rows, text_runs, plan, folder, advance)
     if scratch is not None:
         shutil.rmtree(scratch)
-    return ExportResult(shards, _report(keys, shards, config, seed, digest_in))
+    return ExportResult(shards, _report(keys, shards, config, seed, digest_in, redact))
+
+
+@dataclass(slots=True)
+class _Redaction:
+    """Redacts batches of texts, from several threads, where the config asks for it."""
+
+    config: ExportConfig
+    counts: list[Counter[str]] = field(default_factory=list)
+
+    def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        if not self.config.redact:
+            return batch
+        from feedback.export.redaction import redact_batch  # loads phonenumbers
+        from feedback.personal import Redactor
+
+        redactor = Redactor(self.config.phone_regions)
+        redacted = redact_batch(batch, redactor)
+        self.counts.append(redactor.counts)
+        return redacted
+
+    def figures(self) -> dict[str, Any]:
+        """Finds replaced, by kind; nothing where nobody looked."""
+        total = sum(self.counts, Counter())
+        return {"redacted": dict(sorted(total.items()))} if self.config.redact else {}
 
 
 def _select(part: Part, *columns: str | pl.Expr) -> pl.DataFrame:
@@ -116,6 +142,7 @@ def _make_runs(
     keys: pl.DataFrame,
     plan: ExportPlan,
     scratch: Path | None,
+    redact: _Redaction,
     advance: Advance,
 ) -> tuple[list[Run], list[Run]]:
     if scratch is not None:
@@ -132,7 +159,7 @@ def _make_runs(
     def run_of_texts(task: tuple[int, TextChunk]) -> Run:
         number, chunk = task
         path = None if scratch is None else scratch / f"texts-{number:05d}.arrow"
-        return keep_run(read_texts(chunk), chunk.places, plan.starts, path)
+        return keep_run(redact(read_texts(chunk)), chunk.places, plan.starts, path)
 
     with ThreadPoolExecutor(1) as beside:
         chunks = beside.submit(find_texts, texts, keys.select("high", "low", "text_side", "place"))
@@ -176,14 +203,15 @@ def _in_threads(work: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
 
 
 def _report(
-    keys: pl.DataFrame, shards: tuple[Shard, ...], config: ExportConfig, seed: int, digest_in: str
+    keys: pl.DataFrame, shards: tuple[Shard, ...], config: ExportConfig, seed: int, digest_in: str, redact: _Redaction
 ) -> StageReport:
     described = {**settings_to_dict(config), "seed": seed}
-    deciding = {name: value for name, value in described.items() if name != "memory_mb"}
+    idle = {"memory_mb"} if config.redact else {"memory_mb", "redact", "phone_regions"}
+    deciding = {name: value for name, value in described.items() if name not in idle}
     desirable = int(keys["label"].sum())
     labels = LabelCounts(desirable, keys.height - desirable)
     size = sum(shard.bytes for shard in shards)
-    figures: dict[str, Any] = {"shards": len(shards), "bytes": size}
+    figures: dict[str, Any] = {"shards": len(shards), "bytes": size, **redact.figures()}
     return StageReport(
         stage="export",
         rows_in=keys.height,
@@ -195,6 +223,14 @@ def _report(
         digest_in=digest_in,
         digest_out=stage_digest(digest_in, "export", deciding, keys.sort("place"), _DECIDED),
         config=described,
-        notes=(f"{counted(keys.height, 'row')} in {counted(len(shards), 'shard')} of {size:,} bytes together.",),
+        notes=tuple(_notes(keys.height, len(shards), figures)),
         figures=figures,
     )
+
+
+def _notes(rows: int, shards: int, figures: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{counted(rows, 'row')} in {counted(shards, 'shard')} of {figures['bytes']:,} bytes together."
+    if "redacted" in figures:
+        from feedback.export.redaction import redaction_notes
+
+        yield from redaction_notes(figures["redacted"])

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from feedback.personal.find import KINDS, find_personal
 from feedback.personal.names import NameFinder, presidio_names
-from feedback.personal.phones import PHONE_REGIONS
+from feedback.personal.records import redact_records
 from feedback.personal.redact import Redactor, redact_texts
 
-__all__ = ["KINDS", "PHONE_REGIONS", "NameFinder", "Redactor", "find_personal", "presidio_names", "redact_texts"]
+__all__ = ["KINDS", "NameFinder", "Redactor", "find_personal", "presidio_names", "redact_records", "redact_texts"]

@@ -12,13 +12,14 @@ from typing import Final
 
 import polars as pl
 
+from feedback.config import PHONE_REGIONS
 from feedback.personal.accounts import CARD, IBAN
 from feedback.personal.addresses import IP
 from feedback.personal.keys import KEY
 from feedback.personal.mail import EMAIL
 from feedback.personal.names import NAME, NameFinder
 from feedback.personal.pattern import Pattern, Span
-from feedback.personal.phones import PHONE_REGIONS, phone_pattern
+from feedback.personal.phones import phone_pattern
 
 __all__ = ["FINDS", "KINDS", "find_personal", "patterns_of"]
 

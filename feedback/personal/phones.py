@@ -10,13 +10,11 @@ from typing import Final
 
 import phonenumbers
 
+from feedback.config import PHONE_REGIONS
 from feedback.personal.pattern import Pattern, Span
 from schemas.errors import UnknownChoiceError
 
-__all__ = ["PHONE_REGIONS", "phone_pattern", "phone_spans"]
-
-PHONE_REGIONS: Final = ("US", "GB", "DE", "FR", "IN")
-"""Regions whose national numbers are looked for unless others are named."""
+__all__ = ["phone_pattern", "phone_spans"]
 
 _BETWEEN: Final = (
     r"[ \t\u00a0\u2000-\u200b\u2010-\u2015\u2212\u30fc\uff0d\-./()\[\]~\u2053\u223c\uff5e\uff08\uff09\uff3b\uff3d]"

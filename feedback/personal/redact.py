@@ -10,9 +10,9 @@ from typing import Any
 
 import polars as pl
 
+from feedback.config import PHONE_REGIONS
 from feedback.personal.find import find_personal
 from feedback.personal.names import NameFinder
-from feedback.personal.phones import PHONE_REGIONS
 
 __all__ = ["Redactor", "redact_texts"]
 
@@ -70,10 +70,12 @@ class Redactor:
 
     def json_texts(self, texts: pl.Series) -> pl.Series:
         """JSON texts without personal data in their strings, keys and numbers, still JSON; others as plain texts."""
-        rows = texts.is_not_null().arg_true()
-        distinct = texts.gather(rows).unique(maintain_order=True)
         # Escapes of JSON hide what they stand for, so every text is taken apart; few differ.
-        clean = {text: self._json(text) for text in distinct.to_list()}
+        clean: dict[str, str] = {}
+        for text, rows in texts.drop_nulls().value_counts(name="rows", sort=True).iter_rows():
+            one = Redactor(self.phone_regions, self.names)
+            clean[text] = one._json(text)
+            self.counts.update({kind: finds * rows for kind, finds in one.counts.items()})
         return texts.replace_strict(clean, default=None, return_dtype=pl.String) if clean else texts
 
     def _json(self, text: str) -> str:
