@@ -142,7 +142,15 @@ def test_a_run_loads_nothing_that_it_does_not_need(tmp_path: Path) -> None:
         )
     )
     unwanted = ["altair", "datasets", "jinja2", "pandas", "pandera", "phonenumbers", "ray"]
-    unwanted += ["rensa", "sklearn", "torch", "duckdb", "feedback.formats.langfuse", "feedback.formats.sniffing.sniff", "huggingface_hub"]
+    unwanted += [
+        "rensa",
+        "sklearn",
+        "torch",
+        "duckdb",
+        "feedback.formats.langfuse",
+        "feedback.formats.sniffing.sniff",
+        "huggingface_hub",
+    ]
     program = (
         "import sys\n"
         "from feedback.pipeline import curate, default_config\n"

@@ -11,6 +11,7 @@ from feedback.audit.config import AuditConfig
 from feedback.audit.objective import KEPT_SHARE
 from feedback.audit.remedies import REMEDIES
 from feedback.audit.report import SEVERITIES, Advice, Metric
+from feedback.audit.texts.advice import ON_TEXTS
 from feedback.audit.wording import count, number, percent, plural
 from feedback.config import CapsConfig, RebalanceConfig
 from feedback.rebalance.ratio import RatioPlan, plan_ratio
@@ -253,4 +254,5 @@ _ON_GATES: Final[Mapping[str, Callable[[Metric, str], Advice]]] = {
     "contradictions": _on_contradictions,
     "top_rater": _on_top_rater,
     "length_auc": _on_length,
+    **ON_TEXTS,
 }

@@ -27,6 +27,7 @@ from feedback.audit.shortcut import measure_shortcut
 from feedback.audit.slice_rates import tabulate_rates
 from feedback.audit.slices import slice_by_label
 from feedback.audit.splits import measure_leakage
+from feedback.audit.texts import measure_texts
 from feedback.audit.waterfall import measure_waterfall, tabulate_waterfall
 from feedback.audit.wording import safe_name
 from feedback.stage import sort_rows
@@ -56,6 +57,7 @@ def audit_candidates(
     *,
     asked: pl.DataFrame | None = None,
     reports: Sequence[StageReport] = (),
+    texts: pl.DataFrame | None = None,
     config: AuditConfig | None = None,
     name: str = "candidates",
     kind: str = "candidates",
@@ -72,6 +74,7 @@ def audit_candidates(
         asked: what rows do not hold of the pairs behind them (`feedback.audit.presented.PAIR_COLUMNS`); null where it
             is not known.
         reports: reports of the stages that the rows went through, in order.
+        texts: what is known of the texts, rows of `feedback.audit.texts.FEATURES`; null says nothing of them.
         config: the thresholds; null takes the defaults.
         name: what the report calls the input.
         kind: `feedback`, `candidates` or `dataset`.
@@ -83,7 +86,9 @@ def audit_candidates(
     rows = training_rows(frame)
     none = pl.DataFrame()
     evidence = _Evidence(frame, rows, votes(rows), pairs_behind(rows), none if asked is None else asked, reports)
-    metrics, tables = _measure(evidence, config)
+    measured, tables = _measure(evidence, config)
+    of_texts = measure_texts(frame, texts, config)
+    metrics = [*measured, *of_texts.metrics]
     desirable = int(rows["label"].sum())
     return AuditReport(
         name=safe_name(name),
@@ -95,7 +100,7 @@ def audit_candidates(
             "test": frame.height - rows.height,
         },
         metrics=tuple(metrics),
-        tables=(*_tabulate(evidence, config), *tables),
+        tables=(*_tabulate(evidence, config), *tables, *of_texts.tables),
         series=(*length_histogram(rows), *rater_curve(evidence.judged)),
         waterfall=tuple(reports),
         advice=tuple(advise(metrics, config, source=source, raw=raw)),

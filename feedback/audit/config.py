@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from feedback.config import PHONE_REGIONS
 from schemas.errors import ConfigError
 from schemas.settings import settings
 
@@ -44,6 +45,19 @@ class AuditConfig:
         max_shortcut_auc: largest AUC with which metadata alone may predict the label, in [0.5, 1].
         max_psi: largest population stability index (PSI) of a week, at least 0. Credit scoring calls 0.2 a shift.
         max_rejected: largest share of raw records that may be in quarantine, in [0, 1].
+        max_empty: largest share of answers that may hold nothing but white space and invisible signs, in [0, 1].
+        max_truncated: largest share of answers that may be cut off, in [0, 1].
+        max_error_texts: largest share of answers that may be the message of a broken service, in [0, 1].
+        max_role_order: largest share of rows that may have turns in an order that chat templates refuse, in [0, 1].
+        max_special_tokens: largest share of rows that may hold control tokens of a chat template as text, in [0, 1].
+        max_naive_times: largest share of rows that may have a time without a zone, in [0, 1].
+        max_missing_times: largest share of rows that may have no time where others have one, in [0, 1].
+        max_personal_data: largest share of rows that may hold personal data in their texts, in [0, 1].
+        max_refused_consent: largest share of rows that may come from users who refused consent, in [0, 1].
+        phone_regions: ISO 3166 codes of the regions whose telephone numbers are looked for also without their
+            country's code.
+        style_margin: how far from 0 the log-odds of up given a mark of style may surely be, at least 0.
+        style_rows: most rows that the regression on style takes, at least 1; a hash decides which.
         min_rows: a rate over fewer cases than this is shown but warns of nothing, at least 1.
         max_slices: values of one column that a table shows, largest first, at least 1; the others are one line.
 
@@ -70,6 +84,18 @@ class AuditConfig:
     max_shortcut_auc: Annotated[float, Field(ge=0.5, le=1)] = 0.65
     max_psi: Annotated[float, Field(ge=0)] = 0.2
     max_rejected: Share = 0.2
+    max_empty: Share = 0.0
+    max_truncated: Share = 0.01
+    max_error_texts: Share = 0.0
+    max_role_order: Share = 0.0
+    max_special_tokens: Share = 0.0
+    max_naive_times: Share = 0.05
+    max_missing_times: Share = 0.5
+    max_personal_data: Share = 0.001
+    max_refused_consent: Share = 0.0
+    phone_regions: tuple[str, ...] = PHONE_REGIONS
+    style_margin: Annotated[float, Field(ge=0)] = 0.5
+    style_rows: Annotated[int, Field(ge=1)] = 50_000
     min_rows: Annotated[int, Field(ge=1)] = 20
     max_slices: Annotated[int, Field(ge=1)] = 12
 

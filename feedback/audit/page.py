@@ -38,6 +38,7 @@ _TILES: Final = (
     "top_rater",
     "length_auc",
     "leakage",
+    "personal_data",
 )
 
 

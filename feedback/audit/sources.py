@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -11,8 +12,9 @@ import polars as pl
 from feedback.audit.candidates import audit_candidates
 from feedback.audit.config import AuditConfig
 from feedback.audit.report import AuditReport
+from feedback.audit.texts import read_features, with_provenance
 from feedback.config import IngestConfig, Ranking, SourceConfig
-from feedback.curated import read_curated
+from feedback.curated import read_curated, text_of_curated
 from feedback.engine import read_rows
 from feedback.pipeline import read_candidates
 from feedback.records.places import input_name
@@ -98,9 +100,12 @@ def audit_dataset(folder: Path, config: AuditConfig | None = None) -> AuditRepor
         )
     if config is None and manifest.ratio is not None:
         config = AuditConfig(low=manifest.ratio.low, high=manifest.ratio.high)
+    config = config or AuditConfig()
+    texts = read_features([text_of_curated(folder, manifest)], phone_regions=config.phone_regions)
     return audit_candidates(
         _with_history(read_curated(folder, manifest), folder),
         reports=manifest.stages,
+        texts=with_provenance(texts, folder),
         config=config,
         name=folder.resolve().name,
         kind="dataset",
@@ -121,12 +126,19 @@ def audit_files(
     Raises:
         InputError: a file is missing or not in its format.
     """
-    raw = read_candidates(sources, ingest_config=IngestConfig(max_rejected_share=1.0), progress=progress)
+    config = config or AuditConfig()
+    raw = read_candidates(
+        sources,
+        ingest_config=IngestConfig(max_rejected_share=1.0),
+        look=partial(read_features, phone_regions=config.phone_regions),
+        progress=progress,
+    )
     typed = _as_typed(sources)
     return audit_candidates(
         raw.frame,
         asked=raw.pairs,
         reports=raw.reports,
+        texts=raw.looked,
         config=config,
         name=", ".join(dict.fromkeys(input_name(source.path) for source in sources)),
         kind="feedback",

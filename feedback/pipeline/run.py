@@ -7,7 +7,7 @@ it is given a finished dataset. A dataset is built beside its place and appears 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,7 @@ import polars as pl
 from feedback.config import ConvertConfig, CurateConfig, ExportConfig, IngestConfig, RebalanceConfig, SourceConfig
 from feedback.curated import read_curated, text_of_curated
 from feedback.engine import Engine, LocalEngine, StagedEngine, open_engine, read_rows
-from feedback.export import ExportResult, export
+from feedback.export import ExportResult, TextTable, export
 from feedback.folders import built_folder, finish_dataset, is_whole, refuse_to_replace, same_result
 from feedback.pipeline.order import Stages
 from feedback.rebalance import base_weights, ratio_of_report, rebalance
@@ -61,6 +61,7 @@ class RawCandidates:
         reports: the reports of `ingest` and `convert`.
         rejected: quarantined records by `RejectReason`.
         sources: the raw files.
+        looked: what `look` made of their texts; null where nothing looked.
     """
 
     frame: pl.DataFrame
@@ -69,6 +70,7 @@ class RawCandidates:
     reports: tuple[StageReport, ...]
     rejected: dict[str, int]
     sources: tuple[SourceFile, ...]
+    looked: pl.DataFrame | None = None
 
 
 def curate(
@@ -186,6 +188,7 @@ def read_candidates(
     *,
     ingest_config: IngestConfig | None = None,
     convert_config: ConvertConfig | None = None,
+    look: Callable[[Sequence[TextTable]], pl.DataFrame] | None = None,
     progress: Progress = silent,
 ) -> RawCandidates:
     """Raw files as labelled rows; nothing is left on disk.
@@ -194,6 +197,7 @@ def read_candidates(
         sources: the raw files.
         ingest_config: how many bad records are allowed.
         convert_config: thresholds and caps for pairs.
+        look: makes a table of the texts while they are there; null reads none.
         progress: told about every stage.
 
     Raises:
@@ -211,7 +215,8 @@ def read_candidates(
         dropped = sort_rows(pl.concat([pl.read_parquet(path) for path in stages.dropped("convert")]))
         raw = stages.raw
         pairs = pl.concat([read_rows(path) for path in raw.pair_keys]) if raw.pair_keys else pl.DataFrame()
-    return RawCandidates(kept, dropped, pairs, tuple(stages.reports), dict(raw.rejected), raw.source_files)
+        looked = None if look is None else look(stages.texts())
+    return RawCandidates(kept, dropped, pairs, tuple(stages.reports), dict(raw.rejected), raw.source_files, looked)
 
 
 def _rebalance_curated(

@@ -1,0 +1,54 @@
+"""Consent and quality of time behind the rows of a dataset: its shards do not hold them, its stage folder does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from feedback.audit.texts.features import FEATURES
+from feedback.engine import read_rows
+from feedback.hashing import keys_of_ids, side_ids
+
+__all__ = ["with_provenance"]
+
+_NAMES = ("consent", "ts_quality")
+
+
+def with_provenance(features: pl.DataFrame, folder: Path) -> pl.DataFrame:
+    """`features` with what `folder/stages/ingest` knows of its rows; as they are where there is no such folder.
+
+    Args:
+        features: rows of `FEATURES` of a dataset, keyed by `row_id`.
+        folder: the dataset's folder.
+    """
+    parts = [*_of_events(folder), *_of_pairs(folder)]
+    if not parts:
+        return features
+    known = pl.concat(parts).unique("text_key", keep="first", maintain_order=True)
+    joined = features.drop(_NAMES).join(known, on="text_key", how="left", maintain_order="left")
+    return joined.select(FEATURES.names())
+
+
+def _of_events(folder: Path) -> list[pl.DataFrame]:
+    return [
+        read_rows(path, ["event_id", *_NAMES]).select(keys_of_ids(pl.col("event_id")).alias("text_key"), *_NAMES)
+        for path in sorted(folder.glob("stages/ingest/events-*.arrow"))
+    ]
+
+
+def _of_pairs(folder: Path) -> list[pl.DataFrame]:
+    """A pair is two rows, whose ids are made of its own; nobody is asked for consent in pairs."""
+    parts = []
+    for path in sorted(folder.glob("stages/ingest/pairs-*.arrow")):
+        pairs = read_rows(path, ["pair_id", "ts_quality"])
+        for side in ("a", "b"):
+            ids = pairs.with_columns(side_ids(pairs["pair_id"], side).alias("row_id"))
+            parts.append(
+                ids.select(
+                    keys_of_ids(pl.col("row_id")).alias("text_key"),
+                    pl.lit(None, dtype=pl.Boolean).alias("consent"),
+                    "ts_quality",
+                )
+            )
+    return parts
