@@ -37,7 +37,7 @@ _FLATTERY: Final = (
 )
 _AGREEMENT: Final = (
     r"\byou(?:['’]re| are) (?:absolutely |completely |totally |entirely |quite |so |exactly |100% )?(?:right|correct)\b"
-    r"|\bi (?:completely|totally|fully|wholeheartedly|absolutely|couldn['’]t) agree\b|\bi couldn['’]t agree more\b"
+    r"|\bi (?:completely|totally|fully|wholeheartedly|absolutely) agree\b|\bi could(?:n['’]t| not) agree more\b"
     r"|\A\s*(?:absolutely|exactly|definitely|totally|of course|certainly)[!,.]"
     r"|\bthat['’]s (?:absolutely |completely |exactly )?(?:right|correct|true)[!.,]"
 )
