@@ -137,6 +137,34 @@ def test_national_numbers_are_those_of_the_named_regions() -> None:
         find_personal(pl.Series(["x"]), phone_regions=("XX",))
 
 
+@pytest.mark.parametrize(
+    ("text", "finds"),
+    [
+        ("(212) 736-5000 (646) 555-1234", ["(212) 736-5000", "(646) 555-1234"]),
+        ("212-736-5000 / 646-555-1234", ["212-736-5000", "646-555-1234"]),
+        ("030 901820 / 030 901821", ["030 901820", "030 901821"]),
+        ("2. (212) 736-5000", ["(212) 736-5000"]),
+        ("2. 030 901820", ["030 901820"]),
+        ("2026-01-05 212-736-5000", ["212-736-5000"]),
+        ("2026-01-05 030 901820", ["030 901820"]),
+        ("1-800-555-0199", ["1-800-555-0199"]),
+        ("+49 30 901820, +49 30 901821", ["+49 30 901820", "+49 30 901821"]),
+    ],
+)
+def test_numbers_stand_beside_each_other_and_behind_dates_and_places_of_a_list(text: str, finds: list[str]) -> None:
+    assert found(text) == [("phone", find) for find in finds]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["4111 1111 1111 1111 12/27", "4111 1111 1111 1111 123", "no. 7 4111 1111 1111 1111", "12-27 4111-1111-1111-1111"],
+)
+def test_a_card_is_found_beside_its_date_and_its_code(text: str) -> None:
+    ((kind, value),) = found(text)
+    assert kind == "card"
+    assert value.replace("-", " ") == "4111 1111 1111 1111"
+
+
 def test_small_numbers_are_an_address_where_the_words_say_so() -> None:
     assert found("my IP is 1.2.3.4") == [("ip", "1.2.3.4")]
     assert found("http://1.2.3.4:80/x") == [("ip", "1.2.3.4")]

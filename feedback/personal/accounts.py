@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from stdnum import iban, luhn
@@ -12,8 +12,13 @@ from feedback.personal.pattern import Pattern, Span
 
 __all__ = ["CARD", "IBAN", "card_spans", "iban_spans"]
 
-_CARD: Final = re.compile(r"(?<![\w.,\-+/])[0-9](?:[ \-]?[0-9]){12,18}(?![\w]|[.,\-][0-9])")
+_DIGITS: Final = re.compile(r"(?<![\w.,+/])(?<![\w]-)[0-9]+(?:[ \-][0-9]+)*(?!\w|[.,][0-9]|-\w)")
+_GROUP: Final = re.compile(r"[0-9]+")
 _GROUPS: Final = frozenset({(4, 4, 4, 4), (4, 4, 4, 4, 3), (4, 6, 5), (4, 6, 4), (4, 4, 4, 1), (6, 13), (4, 4, 5)})
+_MOST_GROUPS: Final = 5
+_PLAIN: Final = range(13, 20)
+"""Digits of a card whose number is written in one."""
+
 _BRANDS: Final = (
     (re.compile(r"4"), {13, 16, 19}),  # Visa
     (re.compile(r"5[1-5]|222[1-9]|22[3-9]|2[3-6]|27[01]|2720"), {16}),  # Mastercard
@@ -41,12 +46,14 @@ def card_spans(text: str) -> Iterator[Span]:
 
     Source: ISO/IEC 7812-1 (check digit by Luhn's formula); ranges of the brands as they publish them.
     """
-    for found in _CARD.finditer(text):
-        parts = _SEPARATORS.split(found[0])
-        number = "".join(parts)
-        is_grouped = len(parts) == 1 or tuple(map(len, parts)) in _GROUPS
-        if is_grouped and len(set(number)) > 1 and _is_of_a_brand(number) and luhn.is_valid(number):
-            yield found.span()
+    for found in _DIGITS.finditer(text):
+        groups = [group.span() for group in _GROUP.finditer(text, *found.span())]
+        first = 0
+        while first < len(groups):
+            taken = _groups_of_card(text, groups[first:])
+            if taken:
+                yield groups[first][0], groups[first + taken - 1][1]
+            first += taken or 1
 
 
 def iban_spans(text: str) -> Iterator[Span]:
@@ -62,6 +69,17 @@ def iban_spans(text: str) -> Iterator[Span]:
             if iban.is_valid(_SEPARATORS.sub("", text[found.start() : end])):
                 yield found.start(), end
                 break
+
+
+def _groups_of_card(text: str, groups: Sequence[Span]) -> int:
+    """How many of the groups make a card, from the first on; an expiry date or a code may stand behind it."""
+    lengths = tuple(end - start for start, end in groups[:_MOST_GROUPS])
+    for count in range(len(lengths), 0, -1):
+        is_grouped = lengths[0] in _PLAIN if count == 1 else lengths[:count] in _GROUPS
+        number = "".join(text[start:end] for start, end in groups[:count]) if is_grouped else ""
+        if is_grouped and len(set(number)) > 1 and _is_of_a_brand(number) and luhn.is_valid(number):
+            return count
+    return 0
 
 
 def _is_of_a_brand(number: str) -> bool:

@@ -19,18 +19,20 @@ __all__ = ["phone_pattern", "phone_spans"]
 _BETWEEN: Final = (
     r"[ \t\u00a0\u2000-\u200b\u2010-\u2015\u2212\u30fc\uff0d\-./()\[\]~\u2053\u223c\uff5e\uff08\uff09\uff3b\uff3d]"
 )
-_RUN: Final = re.compile(rf"(?<![\w@])[(\[\uff08]?(?:[+\uff0b] ?)?[(\[\uff08]?\d(?:{_BETWEEN}{{0,4}}\d){{5,}}")
+_RUN: Final = re.compile(
+    rf"(?<![\w@])(?<!\d[.,\-])[(\[\uff08]?(?:[+\uff0b] ?)?[(\[\uff08]?\d(?:{_BETWEEN}{{0,4}}\d){{5,}}"
+)
 _CALLED: Final = re.compile(
     r"(?:tel|phone|mobile|cell|call|fax|whatsapp|dial|text|sms|handy|telefon|mobil|t[ée]l[ée]phone|m[óo]vil|"
     r"電話|电话|телефон|тел)[\s.:#()\w]{0,12}$",
     re.IGNORECASE,
 )
-_DATE: Final = re.compile(r"(?:19|20)\d\d[-/.]\d\d?[-/.]\d\d?(?!\d)|\d\d?[-/.]\d\d?[-/.](?:19|20)\d\d(?!\d)")
-_NUMBER: Final = re.compile(r"\d+(?:\.\d+)?")
-_SEPARATED: Final = re.compile(r"\d\D+\d")
-_AMERICAN: Final = re.compile(r"(?:\(\d{3}\) ?|(?<![\d(])\d{3}-)\d{3}-\d{4}$")
+_DATE: Final = re.compile(r"(?:(?:19|20)\d\d[-/.]\d\d?[-/.]\d\d?|\d\d?[-/.]\d\d?[-/.](?:19|20)\d\d)(?!\d)")
+_CUT: Final = re.compile(r"[\s/]")
+_GROUP: Final = re.compile(r"\d+")
+_AMERICAN: Final = re.compile(r"(?<!\d)(?<!\d-)(?:1[-. ])?(?:\(\d{3}\) ?|\d{3}-)\d{3}-\d{4}(?!\d|-\d)")
 _OPENING, _CLOSING = "([\uff08\uff3b", ")]\uff09\uff3d"
-_FEWEST, _MOST, _LONGEST = 7, 17, 13
+_FEWEST, _MOST, _MOST_GROUPS = 7, 17, 16
 _BEFORE, _BEHIND = 24, 16
 
 
@@ -63,37 +65,65 @@ def phone_spans(text: str, regions: tuple[str, ...] = PHONE_REGIONS) -> Iterator
     Source: the numbering plans in libphonenumber, through `phonenumbers`.
     """
     for found in _RUN.finditer(text):
-        start, end = _without_open_bracket(found.start(), found[0])
-        run = text[start:end]
-        before = text[max(0, start - _BEFORE) : start]
-        if "US" in regions and _AMERICAN.fullmatch(run):
-            # Also numbers that nobody has, as 555-0123: whoever writes one so means a telephone.
-            yield start, end
-        elif asked := _asked_regions(run, before, regions):
-            behind = text[end : end + _BEHIND].partition("\n")[0]
-            first = start - len(before[-2:])
-            matched = ((first + low, first + high) for low, high in _matched(before[-2:] + run + behind, asked))
-            yield from ((low, high) for low, high in matched if low < end)
+        date = _DATE.match(found[0])
+        start = found.start() + (date.end() if date else 0)
+        if "+" in found[0] or "\uff0b" in found[0]:
+            yield from _spans_at(text, start, found.end(), None)
+        elif any(regions):
+            yield from _national_spans(text, start, found.end(), regions)
 
 
-def _asked_regions(run: str, before: str, regions: tuple[str, ...]) -> tuple[str | None, ...]:
-    """Whose numbers the run may be: anybody's behind a +, the regions' where it is written like one, else nobody's."""
-    digits = "".join(str(unicodedata.digit(sign)) for sign in run if sign.isdigit())
-    if len(digits) < _FEWEST:
-        return ()
-    if "+" in run or "\uff0b" in run:
-        return (None,)
-    is_plain = _DATE.match(run) or _NUMBER.fullmatch(run) or not _SEPARATED.search(run)
-    if len(digits) > _MOST or (is_plain and not _CALLED.search(before)):
-        return ()
-    # The matcher takes a tenth of a millisecond for each region, and hardly any number gets that far.
-    return tuple(region for region in regions if _is_possible(digits, region))
+def _national_spans(text: str, first: int, last: int, regions: tuple[str, ...]) -> Iterator[Span]:
+    """The numbers without a country's code in a run of groups; a list's number or a date may stand before them."""
+    if "US" in regions and (american := _AMERICAN.search(text, first, last)):
+        # Also numbers that nobody has, as 555-0123: whoever writes one so means a telephone.
+        yield american.span()
+        yield from _national_spans(text, american.end(), last, regions)
+        return
+    is_called = _CALLED.search(text[max(0, first - _BEFORE) : first]) is not None
+    groups = [(found[0], *found.span()) for found in _GROUP.finditer(text, first, last)]
+    if len(groups) > _MOST_GROUPS:  # a table of numbers
+        return
+    for low, high in _windows(text, groups):
+        digits = "".join(words for words, _, _ in groups[low:high])
+        if not _FEWEST <= len(digits) <= _MOST or not (is_called or high - low > 1):
+            continue
+        for region in regions:
+            if not _is_possible(_ascii(digits), region):
+                continue
+            end = groups[high - 1][2]
+            if found := _spans_at(text, groups[low][1], end, region):
+                yield from found
+                yield from _national_spans(text, max(end, found[-1][1]), last, regions)
+                return
+
+
+def _windows(text: str, groups: Sequence[tuple[str, int, int]]) -> Iterator[tuple[int, int]]:
+    """All groups, then without some at the end, then without some at the beginning; cut at spaces and slashes only."""
+    last = len(groups)
+    cuts = [place for place in range(1, last) if _CUT.search(text, groups[place - 1][2], groups[place][1])]
+    yield 0, last
+    yield from ((0, high) for high in reversed(cuts))
+    yield from ((low, last) for low in cuts)
+
+
+def _spans_at(text: str, start: int, end: int, region: str | None) -> tuple[Span, ...]:
+    """The finds that begin in a part of the text; what stands around it says whether it is one."""
+    before = text[max(0, start - 2) : start]
+    before = before if before[-1:] in _OPENING or not any(sign.isdigit() for sign in before) else ""
+    behind = text[end : end + _BEHIND].partition("\n")[0]
+    first = start - len(before)
+    matched = ((first + low, first + high) for low, high in _matched(before + text[start:end] + behind, region))
+    return tuple((low, high) for low, high in matched if low < end)
+
+
+def _ascii(digits: str) -> str:
+    return digits if digits.isascii() else "".join(str(unicodedata.digit(sign)) for sign in digits)
 
 
 def _is_possible(digits: str, region: str) -> bool:
-    pattern = _national(region)
-    found = pattern.match(digits) if len(digits) > _LONGEST else pattern.fullmatch(digits)
-    return found is not None
+    # The matcher takes a tenth of a millisecond, and hardly any number gets that far.
+    return _national(region).fullmatch(digits) is not None
 
 
 @cache
@@ -111,14 +141,10 @@ def _national(region: str) -> re.Pattern[str]:
 
 
 @lru_cache(maxsize=1024)
-def _matched(text: str, regions: tuple[str | None, ...]) -> tuple[Span, ...]:
-    """The finds of the first region that has any."""
-    for region in regions:
-        leniency = phonenumbers.Leniency.VALID if region is None else phonenumbers.Leniency.STRICT_GROUPING
-        matches = phonenumbers.PhoneNumberMatcher(text, region, leniency=leniency)
-        if found := tuple(_without_open_bracket(match.start, match.raw_string) for match in matches):
-            return found
-    return ()
+def _matched(text: str, region: str | None) -> tuple[Span, ...]:
+    leniency = phonenumbers.Leniency.VALID if region is None else phonenumbers.Leniency.STRICT_GROUPING
+    matches = phonenumbers.PhoneNumberMatcher(text, region, leniency=leniency)
+    return tuple(_without_open_bracket(match.start, match.raw_string) for match in matches)
 
 
 def _without_open_bracket(start: int, number: str) -> Span:
