@@ -277,6 +277,18 @@ def test_tools_that_are_no_json_are_redacted_as_text() -> None:
     assert Redactor().json_texts(texts).to_list() == [None, "see [EMAIL]", '{"a": "b"}']
 
 
+@pytest.mark.parametrize("depth", [150, 400, 5000])
+def test_tools_of_any_depth_are_redacted(depth: int) -> None:
+    text = "[" * depth + '"ann@site.example"' + "]" * depth
+    assert Redactor().json_texts(pl.Series([text])).to_list() == [text.replace("ann@site.example", "[EMAIL]")]
+
+
+def test_finds_in_tools_are_counted_for_every_row() -> None:
+    redactor = Redactor()
+    redactor.json_texts(pl.Series([json.dumps(["a@b.example", 4111111111111111])] * 3 + ["[1]", None]))
+    assert redactor.counts == {"email": 3, "card": 3}
+
+
 # --- names --------------------------------------------------------------------------------------------------------
 
 

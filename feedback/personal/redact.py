@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,21 +70,36 @@ class Redactor:
 
     def json_texts(self, texts: pl.Series) -> pl.Series:
         """JSON texts without personal data in their strings, keys and numbers, still JSON; others as plain texts."""
+        distinct = texts.drop_nulls().value_counts(name="rows", sort=True)
         # Escapes of JSON hide what they stand for, so every text is taken apart; few differ.
+        leaves = [list(dict.fromkeys(_leaves(_parsed(text)))) for text in distinct[texts.name].to_list()]
+        said = pl.Series([leaf for some in leaves for leaf in some], dtype=pl.String).unique(maintain_order=True)
+        finds = find_personal(said, phone_regions=self.phone_regions, names=self.names)
+        dirty = set(said.gather(finds["row"].unique()).to_list())
         clean: dict[str, str] = {}
-        for text, rows in texts.drop_nulls().value_counts(name="rows", sort=True).iter_rows():
-            one = Redactor(self.phone_regions, self.names)
-            clean[text] = one._json(text)
-            self.counts.update({kind: finds * rows for kind, finds in one.counts.items()})
-        return texts.replace_strict(clean, default=None, return_dtype=pl.String) if clean else texts
+        for (text, rows), some in zip(distinct.iter_rows(), leaves, strict=True):
+            if dirty.isdisjoint(some):
+                continue
+            one = _JsonRedactor(Redactor(self.phone_regions, self.names), dirty)
+            clean[text] = one.redact(text)
+            self.counts.update({kind: count * rows for kind, count in one.redactor.counts.items()})
+        return texts.replace(clean) if clean else texts
 
-    def _json(self, text: str) -> str:
+
+@dataclass(slots=True)
+class _JsonRedactor:
+    """Replaces personal data in the leaves of one JSON text; only those are looked at that are known to hold some."""
+
+    redactor: Redactor
+    dirty: set[str]
+
+    def redact(self, text: str) -> str:
+        value = _parsed(text)
         try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
-            return self._text(text)
-        cleaned = self._value(value)
-        return text if cleaned == value else json.dumps(cleaned, ensure_ascii=False)
+            cleaned = self._value(value)
+        except RecursionError:
+            return str(self.redactor.texts(pl.Series("text", [text], dtype=pl.String))[0])
+        return cleaned if value is text else json.dumps(cleaned, ensure_ascii=False)
 
     def _value(self, value: Any) -> Any:
         if isinstance(value, dict):
@@ -93,14 +108,36 @@ class Redactor:
             return [self._value(item) for item in value]
         if isinstance(value, str):
             return self._text(value)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            plain = str(value)
-            cleaned = self._text(plain)
-            return value if cleaned == plain else cleaned
-        return value
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return self._text(str(value)) if is_number and str(value) in self.dirty else value
 
     def _text(self, text: str) -> str:
-        return str(self.texts(pl.Series("text", [text], dtype=pl.String))[0])
+        if text not in self.dirty:
+            return text
+        return str(self.redactor.texts(pl.Series("text", [text], dtype=pl.String))[0])
+
+
+def _parsed(text: str) -> Any:
+    """The value of a JSON text, or the text itself where it is none, or nested too deep to be looked through."""
+    try:
+        value = json.loads(text)
+        deque(_leaves(value), maxlen=0)
+        return value
+    except (ValueError, RecursionError):
+        return text
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    """Keys, strings and numbers, as texts."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield name
+            yield from _leaves(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _leaves(item)
+    elif isinstance(value, str | int | float) and not isinstance(value, bool):
+        yield str(value)
 
 
 def _replaced(texts: pl.Series, finds: pl.DataFrame) -> tuple[pl.Series, list[str]]:
