@@ -158,7 +158,7 @@ def test_every_config_key_is_documented_with_its_meaning() -> None:
 def test_every_metric_of_the_audit_is_documented() -> None:
     """`docs/audit.md` names every metric that a module of the audit makes."""
     text = (ROOT / "docs" / "audit.md").read_text("utf-8")
-    source = "".join(path.read_text("utf-8") for path in (ROOT / "feedback" / "audit").glob("*.py"))
+    source = "".join(path.read_text("utf-8") for path in (ROOT / "feedback" / "audit").rglob("*.py"))
     names = re.findall(r'Metric\(\s*name="(\w+)"', source)
     assert len(names) > 20
     assert [name for name in names if f"`{name}`" not in text] == []
