@@ -13,7 +13,7 @@ import hashlib
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +21,14 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
+import numpy as np
 
 from feedback.engine import written_whole
 from feedback.formats.drafts import Join
 from feedback.formats.mapping.paths import Steps, find_value, parse_path
 from feedback.formats.parts.fields import reject
+from feedback.ingest.block_records import LineRecords, spoken_lines
 from feedback.records.json_columns import split_lines
-from feedback.records.json_lines import decode_lines
 from feedback.records.places import Place, place_name
 from feedback.records.raw_record import MAX_RECORD_BYTES, RawRecord
 from feedback.records.sources import new_tally, read_blocks
@@ -111,7 +112,8 @@ def make_join_table(task: JoinTask) -> JoinTable:
         for path in task.files:
             before, tally = made.records, new_tally(path)
             for block in read_blocks(path, tally=tally):
-                table.executemany("INSERT INTO other VALUES (?, ?)", made.rows(block))
+                for rows in made.rows(block):
+                    table.executemany("INSERT INTO other VALUES (?, ?)", rows)
             files.append(
                 SourceFile(place_name(path), f"{task.format}, joined", tally.sha256, tally.bytes, made.records - before)
             )
@@ -240,44 +242,56 @@ class _Made:
 
     def __init__(self, id_path: Steps) -> None:
         self._id_path = id_path
+        self._key = id_path[0] if len(id_path) == 1 and isinstance(id_path[0], str) else None
         self.records = 0
         self.with_id = 0
         self.bytes = 0
         self.unread: Counter[str] = Counter()
         self.example = ""
 
-    def rows(self, block: TextBlock | list[RawRecord]) -> Iterator[Row]:
-        """The rows of one block."""
-        for record, text in _values(block, self.unread):
-            self.records += 1
-            name = None if record is None else _id_of(record, self._id_path)
-            if record is None or name is None:
-                continue
-            self.with_id += 1
-            self.example = self.example or name
-            text = text or _as_json(record)
-            self.bytes += len(text)
-            yield name, text
+    def rows(self, block: TextBlock | list[RawRecord]) -> Iterator[list[Row]]:
+        """The rows of one block, some at a time."""
+        for values, texts in _values(block, self.unread):
+            self.records += len(values)
+            rows = [
+                (name, text or _as_json(value))
+                for value, text in zip(values, texts, strict=True)
+                if value is not None and (name := self._id_of(value)) is not None
+            ]
+            if rows:
+                self.with_id += len(rows)
+                self.example = self.example or rows[0][0]
+                self.bytes += sum(len(text) for _, text in rows)
+                yield rows
+
+    def _id_of(self, record: dict[str, Any]) -> str | None:
+        if self._key is not None:
+            return _id_text(record.get(self._key))
+        return _id_at(record, self._id_path)
 
 
 def _values(
     block: TextBlock | list[RawRecord], unread: Counter[str]
-) -> Iterator[tuple[dict[str, Any] | None, bytes | None]]:
-    """Each record of a block and, where it came as one, its JSON text; those that cannot be read are counted."""
+) -> Iterator[tuple[Sequence[dict[str, Any] | None], Sequence[bytes | None]]]:
+    """The records of a block and, where they came as one, their JSON texts, some at a time.
+
+    Those that cannot be read are counted.
+    """
     if isinstance(block, TextBlock):
         lines = split_lines(block.data)
-        texts = [text for place in range(len(lines)) if (text := lines.line(place).strip(b" \t\r"))]
-        values, rejects = decode_lines(texts)
-        unread.update(str(reason) for reason, _ in rejects.values())
-        yield from zip(values, texts, strict=True)
+        places = spoken_lines(lines, np.ones(len(lines), dtype=np.bool_))
+        for piece in LineRecords(block.file, block.first_line, lines, places).pieces(0, len(places)):
+            unread.update(str(reason) for reason, _ in piece.rejects.values())
+            texts = lines.at(places[piece.first : piece.first + len(piece.values)])
+            yield piece.values, [text.strip(b" \t\r") for text in texts]
         return
     for record in block:
         if record.value is None:
             unread[str((record.reject or (RejectReason.NOT_AN_OBJECT, ""))[0])] += 1
-        yield record.value, None
+    yield [record.value for record in block], [None] * len(block)
 
 
-def _id_of(record: dict[str, Any], id_path: Steps) -> str | None:
+def _id_at(record: dict[str, Any], id_path: Steps) -> str | None:
     try:
         return _id_text(find_value(record, id_path))
     except RecordRejectedError:
@@ -290,6 +304,8 @@ def _id_text(value: Any) -> str | None:
     A whole number is its digits, so that the text of a CSV file finds it; so is a float that is whole, which is how
     tables with gaps hold whole numbers.
     """
+    if type(value) is str:
+        return value if value.strip() else None
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, float):

@@ -122,7 +122,8 @@ def _ingest(
     engine: Engine,
     progress: Progress,
 ) -> IngestResult:
-    tables, tables_folder = join_tables([(one.format, one.files) for one in sources], folder / "join", engine)
+    with calm_collector():
+        tables, tables_folder = join_tables([(one.format, one.files) for one in sources], folder / "join", engine)
     for source, table in zip(sources, tables, strict=True):
         source.table = table
     reader = _Reader(sources, folder, sketch, load_rater_key())
