@@ -25,7 +25,7 @@ from typing import Any, Final
 from feedback.formats.drafts import Draft, IgnoredDraft, Join
 from feedback.formats.mapping.score_map import ScoreMap
 from feedback.formats.mapping.scores import Score, Subject, known_word, need_joined, score_drafts, scored_format
-from feedback.formats.parts.attributes import find_attribute
+from feedback.formats.parts.attributes import find_attribute, find_attributes
 from feedback.formats.parts.fields import need, optional_id, optional_text, optional_time
 
 __all__ = ["PHOENIX"]
@@ -36,6 +36,12 @@ _KEYS: Final = (
     *("result", "result.label", "result.score", "result.explanation", "metadata", "identifier", "created_at"),
     *("updated_at", "source", "user_id", "span"),
 )
+_RESULT: Final = ("label", "score", "explanation")
+_READ: Final = (
+    *("llm.input_messages", "llm.output_messages", "input.value", "output.value"),
+    *("llm.model_name", "session.id"),
+)
+_SAID: Final = {"role", "content"}
 
 
 def _parse(record: dict[str, Any], known: ScoreMap) -> Iterator[Draft]:
@@ -48,7 +54,7 @@ def _parse(record: dict[str, Any], known: ScoreMap) -> Iterator[Draft]:
         return
     if subject is None and record.get("span") is None:
         need(record, "span_id")
-    told = {key: find_attribute(record, f"result.{key}") for key in ("label", "score", "explanation")}
+    told = _below(record, "result", _RESULT)
     score = Score(
         name=str(name),
         values=(told["label"], told["score"]),
@@ -64,13 +70,7 @@ def _parse(record: dict[str, Any], known: ScoreMap) -> Iterator[Draft]:
 
 def _span(record: dict[str, Any]) -> Subject:
     span = need_joined(record.get("span"), "span", "spans")
-    found = {
-        name: find_attribute(span, f"attributes.{name}")
-        for name in (
-            *("llm.input_messages", "llm.output_messages", "input.value", "output.value"),
-            *("llm.model_name", "session.id"),
-        )
-    }
+    found = _below(span, "attributes", _READ)
     sides = []
     for messages, value in (("llm.input_messages", "input.value"), ("llm.output_messages", "output.value")):
         sides.append((_messages(found[messages]), messages) if found[messages] else (found[value], value))
@@ -85,6 +85,14 @@ def _span(record: dict[str, Any]) -> Subject:
     )
 
 
+def _below(record: dict[str, Any], head: str, names: tuple[str, ...]) -> dict[str, Any]:
+    """The attributes `names` under `head`, an object or the beginning of keys with dots."""
+    below = record.get(head)
+    if type(below) is dict and f"{head}." not in "\n".join(record):
+        return find_attributes(below, names)
+    return {name: find_attribute(record, f"{head}.{name}") for name in names}
+
+
 def _messages(value: Any) -> Any:
     """Messages of OpenInference with the keys of OpenAI's chat format."""
     if not isinstance(value, list):
@@ -93,6 +101,9 @@ def _messages(value: Any) -> Any:
 
 
 def _message(one: dict[str, Any]) -> dict[str, Any]:
+    said = one.get("message")
+    if len(one) == 1 and type(said) is dict and said.keys() == _SAID:
+        return said
     content = find_attribute(one, "message.content")
     parts = find_attribute(one, "message.contents")
     if content is None and isinstance(parts, list):

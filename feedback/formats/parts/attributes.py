@@ -10,9 +10,10 @@ Source: opentelemetry-proto (common.proto in its JSON form) and the OpenInferenc
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
-__all__ = ["find_attribute", "plain_attributes"]
+__all__ = ["find_attribute", "find_attributes", "plain_attributes"]
 
 _SCALARS: Final = ("stringValue", "string_value", "boolValue", "bool_value", "doubleValue", "double_value")
 _MOST_ITEMS: Final = 100_000
@@ -56,20 +57,72 @@ def find_attribute(attributes: Mapping[str, Any], name: str) -> Any:
     return _nested(below) if below else None
 
 
+def find_attributes(attributes: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """What `find_attribute` gives for each of several names, with one search through the attributes.
+
+    >>> find_attributes({"a.b": 1, "a.c.0": "x"}, ("a.b", "a.c", "a.d"))
+    {'a.b': 1, 'a.c': ['x'], 'a.d': None}
+    """
+    heads, starts = _heads_and_starts(names)
+    if not heads.isdisjoint(attributes):
+        return {name: find_attribute(attributes, name) for name in names}
+    found = {name: attributes.get(name) for name in names}
+    below = [(key, value) for key, value in attributes.items() if key.startswith(starts)]
+    for name, start in zip(names, starts, strict=True) if below else ():
+        if found[name] is None:
+            size = len(start)
+            part = {key[size:]: value for key, value in below if key.startswith(start)}
+            found[name] = (_rows(part) or _nested(part)) if part else None
+    return found
+
+
+@lru_cache(maxsize=64)
+def _heads_and_starts(names: tuple[str, ...]) -> tuple[frozenset[str], tuple[str, ...]]:
+    """All that stands before a dot in the names, and each name with a dot behind it."""
+    parts = [name.split(".") for name in names]
+    heads = {".".join(one[:end]) for one in parts for end in range(1, len(one))}
+    return frozenset(heads), tuple(f"{name}." for name in names)
+
+
+def _rows(flat: Mapping[str, Any]) -> list[Any] | None:
+    """What `_nested` makes of keys that are all of the form `0.word.word`, as messages are; else None."""
+    rows: dict[str, dict[str, dict[str, Any]]] = {}
+    for key, value in flat.items():
+        parts = key.split(".")
+        if len(parts) != 3 or not (parts[1].isidentifier() and parts[2].isidentifier()):
+            return None
+        row = rows.get(parts[0])
+        if row is None:
+            rows[parts[0]] = {parts[1]: {parts[2]: value}}
+        elif (inner := row.get(parts[1])) is None:
+            row[parts[1]] = {parts[2]: value}
+        else:
+            inner[parts[2]] = value
+    return [rows[key] for key in sorted(rows, key=int)] if _are_places(rows) else None
+
+
 def _nested(flat: Mapping[str, Any]) -> Any:
     """Values under keys with dots as objects and lists; a key that is both a value and a beginning keeps the latter."""
     groups: dict[str, dict[str, Any]] = {}
-    values: dict[str, Any] = {}
+    made: dict[str, Any] = {}
     for key, value in flat.items():
         head, dot, rest = key.partition(".")
-        if dot:
-            groups.setdefault(head, {})[rest] = value
+        if not dot:
+            made[head] = value
+        elif head in groups:
+            groups[head][rest] = value
         else:
-            values[head] = value
-    made = {**values, **{head: _nested(group) for head, group in groups.items()}}
-    if made and all(key.isascii() and key.isdigit() and int(key) < _MOST_ITEMS for key in made):
-        return [made[key] for key in sorted(made, key=int)]
-    return made
+            groups[head] = {rest: value}
+    for head, group in groups.items():
+        made[head] = _nested(group)
+    return [made[key] for key in sorted(made, key=int)] if _are_places(made) else made
+
+
+def _are_places(keys: Mapping[str, Any]) -> bool:
+    for key in keys:
+        if not (key.isascii() and key.isdigit() and int(key) < _MOST_ITEMS):
+            return False
+    return bool(keys)
 
 
 def _plain(value: Any) -> Any:
