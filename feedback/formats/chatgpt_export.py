@@ -44,6 +44,8 @@ from schemas.reasons import RejectReason
 __all__ = ["CHATGPT_EXPORT"]
 
 _LABELS: Final = {"thumbsUp": True, "thumbsDown": False, "thumbs_up": True, "thumbs_down": False}
+_SPEAKERS: Final = ("user", "assistant")
+_HIDDEN: Final = "is_visually_hidden_from_conversation"
 _SPOKEN: Final = frozenset({"text", "multimodal_text"})
 _INSTRUCTIONS: Final = frozenset({"user_editable_context", "model_editable_context"})
 _THOUGHTS: Final = frozenset({"thoughts", "reasoning_recap"})
@@ -61,9 +63,8 @@ def _parse(record: dict[str, Any]) -> Iterator[Draft]:
     nodes = need_object(conversation, "mapping")
     thread = read_thread(nodes, message_id, parent="parent", where="the conversation")
     messages = [optional_object(node, "message") for node in thread]
-    if not _is_turn(messages[-1]):
-        reject(RejectReason.BAD_ROLES, "the rated message is not one that the assistant said to the user")
-    prompt, completion = split_rated([_turn(message) for message in messages if _is_turn(message)])
+    turns, flags = _told_plainly(messages) or (_turns(messages), None)
+    prompt, completion = split_rated(turns)
     tags, comment = _content(record)
     yield EventDraft(
         prompt=prompt,
@@ -80,7 +81,7 @@ def _parse(record: dict[str, Any]) -> Iterator[Draft]:
         message_id=message_id,
         reason_codes=tags,
         comment=comment,
-        flags=_flags(messages),
+        flags=_flags(messages) if flags is None else flags,
     )
 
 
@@ -89,6 +90,37 @@ def _message_id(record: dict[str, Any]) -> str:
     if message_id is None:
         reject(RejectReason.MISSING_FIELD, "fields 'message_id' and 'id' are absent or null")
     return message_id
+
+
+def _told_plainly(messages: list[dict[str, Any]]) -> tuple[list[Message], tuple[str, ...]] | None:
+    """The turns and the flags of messages that are as nearly all are; None where one is not, or the last is no turn."""
+    turns: list[Message] = []
+    is_turn = has_tools = has_instructions = False
+    for message in messages:
+        is_turn = False
+        if not message:
+            continue
+        author, content, metadata = message.get("author"), message.get("content"), message.get("metadata")
+        if not (type(author) is type(content) is type(metadata) is dict):
+            return None
+        role, kind, parts = author.get("role"), content.get("content_type"), content.get("parts")
+        if type(role) is not str or type(kind) is not str or not kind.strip():
+            return None
+        is_turn = role in _SPEAKERS and kind in _SPOKEN and message.get("recipient") in (None, "all")
+        is_turn = is_turn and metadata.get(_HIDDEN) is not True
+        if is_turn:
+            if type(parts) is not list or not {str}.issuperset(map(type, parts)):
+                return None
+            turns.append({"role": role, "content": "".join(parts)})
+        has_tools |= role == "tool" or (role == "assistant" and not is_turn and kind not in _THOUGHTS)
+        has_instructions |= kind in _INSTRUCTIONS
+    return (turns, _named_flags(has_tools, has_instructions)) if is_turn else None
+
+
+def _turns(messages: list[dict[str, Any]]) -> list[Message]:
+    if not _is_turn(messages[-1]):
+        reject(RejectReason.BAD_ROLES, "the rated message is not one that the assistant said to the user")
+    return [_turn(message) for message in messages if _is_turn(message)]
 
 
 def _role(message: dict[str, Any]) -> str | None:
@@ -102,8 +134,8 @@ def _kind(message: dict[str, Any]) -> str:
 def _is_turn(message: dict[str, Any]) -> bool:
     """Whether user or assistant say it to the other: no root, no instruction, no thought, no tool."""
     recipient = message.get("recipient")
-    is_said = _role(message) in ("user", "assistant") and _kind(message) in _SPOKEN and recipient in (None, "all")
-    return is_said and optional_object(message, "metadata").get("is_visually_hidden_from_conversation") is not True
+    is_said = _role(message) in _SPEAKERS and _kind(message) in _SPOKEN and recipient in (None, "all")
+    return is_said and optional_object(message, "metadata").get(_HIDDEN) is not True
 
 
 def _turn(message: dict[str, Any]) -> Message:
@@ -139,7 +171,10 @@ def _flags(messages: list[dict[str, Any]]) -> tuple[str, ...]:
         or (_role(message) == "assistant" and not _is_turn(message) and _kind(message) not in _THOUGHTS)
         for message in messages
     )
-    has_instructions = not _INSTRUCTIONS.isdisjoint(kinds)
+    return _named_flags(has_tools, not _INSTRUCTIONS.isdisjoint(kinds))
+
+
+def _named_flags(has_tools: bool, has_instructions: bool) -> tuple[str, ...]:
     return (*(("tool_steps",) if has_tools else ()), *(("custom_instructions",) if has_instructions else ()))
 
 

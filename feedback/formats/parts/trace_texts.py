@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from typing import Any, Final
 
 from feedback.formats.parts.fields import reject, shown
@@ -37,6 +38,8 @@ _THOUGHTS: Final = ("reasoning", "thinking", "redacted_thinking", "think")
 _CALLS: Final = ("tool_call", "tool_use", "function_call", "tool-call", "server_tool_use")
 _CONTENT: Final = frozenset({"content", "parts", "tool_calls"})
 _PLAIN: Final = {"role", "content"}
+_MORE: Final = frozenset({"role", "tool_calls", "function_call"})
+_LONGEST_NAME: Final = len("functionmessagechunk")
 
 
 def read_exchange(
@@ -137,13 +140,24 @@ def _is_message(value: dict[str, Any]) -> bool:
     if isinstance(value.get("role"), str):
         return not _CONTENT.isdisjoint(value)
     kind = value.get("type")
-    return isinstance(kind, str) and _LANGCHAIN.fullmatch(kind) is not None and ("content" in value or "data" in value)
+    return isinstance(kind, str) and _langchain_name(kind) is not None and ("content" in value or "data" in value)
 
 
 def _class_name(value: dict[str, Any]) -> str | None:
     path = value.get("id")
     name = path[-1] if isinstance(path, list) and path else None
-    return name if isinstance(name, str) and _LANGCHAIN.fullmatch(name) else None
+    return name if isinstance(name, str) and _langchain_name(name) else None
+
+
+def _langchain_name(name: str) -> str | None:
+    """The name of a role in that of a class or a type of LangChain, None where there is none."""
+    return _known_name(name) if len(name) <= _LONGEST_NAME else None
+
+
+@lru_cache(maxsize=256)
+def _known_name(name: str) -> str | None:
+    match = _LANGCHAIN.fullmatch(name)
+    return None if match is None else match[1].lower()
 
 
 def _request(value: dict[str, Any], speaker: str) -> list[dict[str, Any]] | None:
@@ -184,13 +198,14 @@ def _plain(message: dict[str, Any]) -> dict[str, Any]:
     """A message with the keys of OpenAI's chat format."""
     if message.keys() == _PLAIN and type(message["role"]) is type(message["content"]) is str:
         return message
+    if message.get("lc") is not None and (plain := _plainly_dumped(message)) is not None:
+        return plain
     inner = message.get("kwargs") if message.get("lc") is not None else message.get("data", message)
     inner = inner if isinstance(inner, dict) else message
     kind = _class_name(message) if message.get("lc") is not None else message.get("type")
     role = inner.get("role")
-    match = _LANGCHAIN.fullmatch(kind) if isinstance(kind, str) else None
-    if role is None and match is not None:
-        role = match[1].lower()
+    if role is None and isinstance(kind, str):
+        role = _langchain_name(kind)
     content = inner.get("parts") if inner.get("content") is None else inner["content"]
     parts = content if isinstance(content, list) else []
     more = inner.get("additional_kwargs")
@@ -202,6 +217,17 @@ def _plain(message: dict[str, Any]) -> dict[str, Any]:
         "content": [_plain_part(part) for part in parts if not _is_thought(part)] if parts else content,
         "tool_calls": [call for call in calls if call],
     }
+
+
+def _plainly_dumped(message: dict[str, Any]) -> dict[str, Any] | None:
+    """A message of LangChain that says text and nothing else; None of any other."""
+    kwargs, name = message.get("kwargs"), _class_name(message)
+    if type(kwargs) is not dict or name is None or not _MORE.isdisjoint(kwargs):
+        return None
+    content, more = kwargs.get("content"), kwargs.get("additional_kwargs")
+    if type(content) is not str or (more and (type(more) is not dict or not _MORE.isdisjoint(more))):
+        return None
+    return {"role": _langchain_name(name), "content": content}
 
 
 def _is_thought(part: Any) -> bool:
