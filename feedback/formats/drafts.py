@@ -112,6 +112,8 @@ class Join:
         is_many: place a list of all records with the id, in the order of the file, instead of the only one.
         is_itself: the other file is the same file, unless another one is named.
         file: the other file, where the format itself names it: a map may; one that is asked for wins over it.
+        is_judged: whether a record holds a judgement, for formats of which many do not; `Format.parse` then looks at
+            nothing that is joined, so that nothing is placed. None: all do.
     """
 
     what: str
@@ -121,6 +123,7 @@ class Join:
     is_many: bool = False
     is_itself: bool = False
     file: str | None = None
+    is_judged: Callable[[dict[str, Any]], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,14 +43,6 @@ __all__ = ["LIBRECHAT"]
 
 _LABELS: Final = {"thumbsUp": True, "thumbsDown": False}
 _ROOT: Final = "00000000-0000-0000-0000-000000000000"
-_JOIN: Final = Join(
-    what="messages of the conversation",
-    key="conversationId",
-    other="conversationId",
-    into="messages",
-    is_many=True,
-    is_itself=True,
-)
 
 
 def _parse(record: dict[str, Any]) -> Iterator[Draft]:
@@ -74,6 +66,22 @@ def _is_judged(message: dict[str, Any]) -> bool:
     return message.get("feedback") is not None or ("feedback" in message and message.get("isCreatedByUser") is False)
 
 
+def _may_be_judged(record: dict[str, Any]) -> bool:
+    """Whether a record is anything but a message without a vote."""
+    return record.get("messageId") is None or _is_judged(record)
+
+
+_JOIN: Final = Join(
+    what="messages of the conversation",
+    key="conversationId",
+    other="conversationId",
+    into="messages",
+    is_many=True,
+    is_itself=True,
+    is_judged=_may_be_judged,
+)
+
+
 def _flat(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The messages and all that lie in the `children` of another one."""
     found: list[dict[str, Any]] = []
@@ -93,7 +101,7 @@ def _event(message: dict[str, Any], messages: list[dict[str, Any]], record: dict
         reject(RejectReason.RULE_VIOLATION, "the rated message is an error, not an answer")
     nodes = {one["messageId"]: one for one in messages if isinstance(one.get("messageId"), str)}
     thread = read_thread(nodes, message_id, parent="parentMessageId", where="the conversation", roots=(_ROOT,))
-    prompt, completion = split_rated([_turn(one) for one in thread])
+    prompt, completion = split_rated([_plain_turn(one) or _turn(one) for one in thread])
     feedback = optional_object(message, "feedback")
     is_withdrawn = message["feedback"] is None
     rating = None if is_withdrawn else need(feedback, "rating")
@@ -131,6 +139,14 @@ def _reasons(feedback: dict[str, Any]) -> tuple[str, ...]:
     tag = feedback.get("tag")
     key = optional_text(tag, "key") if isinstance(tag, dict) else optional_text(feedback, "tag")
     return () if key is None else (key,)
+
+
+def _plain_turn(message: dict[str, Any]) -> Message | None:
+    """The turn of a message of nothing but text; None of any other."""
+    is_user, text = message.get("isCreatedByUser"), message.get("text")
+    if type(is_user) is not bool or type(text) is not str or message.get("content"):
+        return None
+    return {"role": "user" if is_user else "assistant", "content": text if text.strip() else ""}
 
 
 def _turn(message: dict[str, Any]) -> Message:

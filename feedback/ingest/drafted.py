@@ -129,10 +129,12 @@ class Drafted:
                 self._reject(number, value, error)
                 continue
             accepted.append(number)
-            if len(drafts) != 1 or isinstance(drafts[0], IgnoredDraft):
+            if len(drafts) != 1:
                 self._add_all(drafts, number)
             elif isinstance(drafts[0], EventDraft):
                 events.add(drafts[0], number)
+            elif isinstance(drafts[0], IgnoredDraft):
+                self._left_out.append((number, drafts[0].what))
             else:
                 pairs.add(drafts[0], number)
             self._check.accepted()

@@ -51,6 +51,7 @@ _MAKE: Final = f"""
     CREATE TABLE other (id TEXT NOT NULL, record BLOB NOT NULL);
 """
 # Nobody else sees the file before it is whole, so it needs neither a journal nor a lock.
+_DECODE: Final = msgspec.json.Decoder().decode
 _FIND: Final = "SELECT record FROM other WHERE id = ? ORDER BY rowid"
 
 
@@ -170,7 +171,8 @@ class Partners:
             digest: sha256 of its bytes.
 
         Returns:
-            What the record is known by: `digest`, and what was put into it where something was.
+            What the record is known by: `digest`, and what was put into it where something was. A record without a
+            judgement is known by `digest` alone, as no row comes of it.
 
         Raises:
             RecordRejectedError: several different records have the id and one is wanted, or there are too many.
@@ -185,12 +187,16 @@ class Partners:
             self.first_alone = self.first_alone or name or ""
             return digest
         self.found += 1
-        self._is_lacking, self._is_placed = False, True
-        values = [msgspec.json.decode(one) for one in found]
+        self._is_lacking = False
+        if self._join.is_judged is not None and not self._join.is_judged(record):
+            return digest
+        self._is_placed = True
+        values = self._lookup.decoded()
         record[self._join.into] = values if self._join.is_many else values[0]
         known = hashlib.sha256(bytes.fromhex(digest))
         for one in found:
-            known.update(b"%d:%b" % (len(one), one))
+            known.update(b"%d:" % len(one))
+            known.update(one)
         return known.hexdigest()
 
 
@@ -200,8 +206,10 @@ class _Lookup:
     def __init__(self, join: Join, table: Path) -> None:
         self._join = join
         self._key = parse_path(join.key, "the format's join")
+        self._only = _only_key(self._key)
         self._table = sqlite3.connect(_uri(table, "mode=ro&immutable=1"), uri=True)
         self._last: tuple[str, list[bytes]] = ("", [])
+        self._values: list[Any] | None = None
 
     def close(self) -> None:
         """Close the file."""
@@ -209,14 +217,20 @@ class _Lookup:
 
     def id_of(self, record: dict[str, Any]) -> str | None:
         """The id that a record of the format looks for."""
-        return _id_text(find_value(record, self._key))
+        return _id_text(record.get(self._only) if self._only is not None else find_value(record, self._key))
 
     def records(self, name: str) -> list[bytes]:
         """The records of the other file with an id, each once read for those who ask one after another."""
         # Records with one id often follow each other: the messages of a conversation, the scores of a trace.
         if self._last[0] != name:
-            self._last = (name, self._read(name))
+            self._last, self._values = (name, self._read(name)), None
         return self._last[1]
+
+    def decoded(self) -> list[Any]:
+        """The values of the records that were found last; nobody may change them."""
+        if self._values is None:
+            self._values = [_DECODE(one) for one in self._last[1]]
+        return self._values
 
     def _read(self, name: str) -> list[bytes]:
         found: list[bytes] = []
@@ -242,7 +256,7 @@ class _Made:
 
     def __init__(self, id_path: Steps) -> None:
         self._id_path = id_path
-        self._key = id_path[0] if len(id_path) == 1 and isinstance(id_path[0], str) else None
+        self._key = _only_key(id_path)
         self.records = 0
         self.with_id = 0
         self.bytes = 0
@@ -289,6 +303,11 @@ def _values(
         if record.value is None:
             unread[str((record.reject or (RejectReason.NOT_AN_OBJECT, ""))[0])] += 1
     yield [record.value for record in block], [None] * len(block)
+
+
+def _only_key(path: Steps) -> str | None:
+    """The key that a path is, where it is one."""
+    return path[0] if len(path) == 1 and isinstance(path[0], str) else None
 
 
 def _id_at(record: dict[str, Any], id_path: Steps) -> str | None:
