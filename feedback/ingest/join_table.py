@@ -2,7 +2,7 @@
 
     other files ─► kernel: id ─► record, in a table of SQLite ─► read by every kernel of `feedback.ingest.block`
 
-Memory holds one block of the other file while the table is made, and one record's partners while it is read; so the
+Memory holds two blocks of the other file while the table is made, and one record's partners while it is read; so the
 other file may have any size, order and compression. The table is a file that kernels open by its path, for reading only
 and without locks, so it can lie on a file system that nodes share.
 """
@@ -13,7 +13,8 @@ import hashlib
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ from schemas.reasons import RejectReason
 
 __all__ = ["JoinTable", "JoinTask", "Partners", "make_join_table"]
 
+Block = TextBlock | list[RawRecord]
 Row = tuple[str, bytes]
 """A record's id, and the record as JSON."""
 
@@ -112,7 +114,7 @@ def make_join_table(task: JoinTask) -> JoinTable:
         table.execute("BEGIN")
         for path in task.files:
             before, tally = made.records, new_tally(path)
-            for block in read_blocks(path, tally=tally):
+            for block in _ahead(read_blocks(path, tally=tally)):
                 for rows in made.rows(block):
                     table.executemany("INSERT INTO other VALUES (?, ?)", rows)
             files.append(
@@ -125,6 +127,20 @@ def make_join_table(task: JoinTask) -> JoinTable:
     return JoinTable(task.table, made.records, made.with_id, ids, made.bytes, unread, made.example, tuple(files))
 
 
+def _ahead(blocks: Iterator[Block]) -> Iterator[Block]:
+    """The blocks, the next of which is read and hashed while one is decoded."""
+    with ThreadPoolExecutor(1, thread_name_prefix="thumbline-join") as reader:
+        coming = reader.submit(next, blocks, None)
+        try:
+            while (block := coming.result()) is not None:
+                coming = reader.submit(next, blocks, None)
+                yield block
+        finally:
+            if isinstance(blocks, Generator):
+                # Where it began, since a connection may belong to its thread.
+                reader.submit(blocks.close)
+
+
 class Partners:
     """Gives every record of a block what the other file has for it.
 
@@ -135,6 +151,7 @@ class Partners:
 
     def __init__(self, join: Join | None, table: Path | None) -> None:
         self._join = join
+        self._is_judged = None if join is None else join.is_judged
         self._lookup = None if join is None or table is None else _Lookup(join, table)
         self.found = 0
         self.alone = 0
@@ -188,7 +205,7 @@ class Partners:
             return digest
         self.found += 1
         self._is_lacking = False
-        if self._join.is_judged is not None and not self._join.is_judged(record):
+        if self._is_judged is not None and not self._is_judged(record):
             return digest
         self._is_placed = True
         values = self._lookup.decoded()
@@ -263,7 +280,7 @@ class _Made:
         self.unread: Counter[str] = Counter()
         self.example = ""
 
-    def rows(self, block: TextBlock | list[RawRecord]) -> Iterator[list[Row]]:
+    def rows(self, block: Block) -> Iterator[list[Row]]:
         """The rows of one block, some at a time."""
         for values, texts in _values(block, self.unread):
             self.records += len(values)
@@ -285,7 +302,7 @@ class _Made:
 
 
 def _values(
-    block: TextBlock | list[RawRecord], unread: Counter[str]
+    block: Block, unread: Counter[str]
 ) -> Iterator[tuple[Sequence[dict[str, Any] | None], Sequence[bytes | None]]]:
     """The records of a block and, where they came as one, their JSON texts, some at a time.
 

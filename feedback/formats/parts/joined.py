@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from feedback.formats.drafts import Draft, IgnoredDraft, Join
@@ -38,7 +39,13 @@ def unjudged(what: str) -> Iterator[Draft]:
     >>> [draft.what for draft in unjudged("the message has no feedback")]
     ['the message has no feedback']
     """
-    yield IgnoredDraft(what=what)
+    yield _ignored(what)
+
+
+@lru_cache(maxsize=64)
+def _ignored(what: str) -> IgnoredDraft:
+    """The draft, one for all: of a chat's messages nearly all are unjudged."""
+    return IgnoredDraft(what=what)
 
 
 def _refuse_missing(record: Mapping[str, Any], join: Join) -> None:
