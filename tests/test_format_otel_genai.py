@@ -152,6 +152,14 @@ def test_an_envelope_finds_the_span_by_the_response_else_by_the_span_id() -> Non
     assert ignored("otel_genai", MAP, {"resourceLogs": []}) == ["spans and log records without an evaluation"]
 
 
+def test_of_spans_with_one_response_the_first_with_texts_is_judged() -> None:
+    silent = {**SPAN, "attributes": {"gen_ai.response.id": RESULT["gen_ai.response.id"]}}
+    later = {**SPAN, "attributes": {**SPAN["attributes"], "gen_ai.output.messages": json.dumps([bot("later")])}}
+    raw = {**{key: value for key, value in LOG.items() if key != "span"}, "attributes": RESULT}
+    logs = {"resourceLogs": [{"scopeLogs": [{"logRecords": [raw]}]}]}
+    assert drafts("otel_genai", MAP, {**envelope(silent, SPAN, later), **logs}) == [EVENT]
+
+
 def test_an_evaluation_in_the_events_of_another_span_follows_the_response() -> None:
     judge = {"name": "evaluate", "spanId": "s3", "attributes": {}, "events": [{"attributes": RESULT}]}
     (found,) = drafts("otel_genai", MAP, envelope(judge, SPAN))

@@ -21,7 +21,7 @@ open-telemetry/semantic-conventions, and opentelemetry-proto.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -31,7 +31,7 @@ from feedback.formats.mapping.score_map import ScoreMap
 from feedback.formats.mapping.scores import Score, Subject, need_joined, score_drafts, scored_format
 from feedback.formats.parts.attributes import find_attribute, plain_attributes
 from feedback.formats.parts.fields import optional_id, optional_text, reject, shown
-from feedback.formats.parts.trace_texts import decoded
+from feedback.formats.parts.trace_texts import chat_turns, decoded, decoded_system
 from schemas.reasons import RejectReason
 
 __all__ = ["OTEL_GENAI"]
@@ -63,11 +63,21 @@ class _Place:
 
     def find(self, name: str) -> Any:
         """The value of an attribute, or None."""
-        return find_attribute(self.attributes, name)
+        value = self.attributes.get(name)
+        return find_attribute(self.attributes, name) if value is None else value
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Where mapped paths begin: as it came, with its attributes as an object."""
+        raw = self.raw
+        return raw if raw.get("attributes") is self.attributes else {**raw, "attributes": self.attributes}
 
     def first(self, names: tuple[str, ...]) -> Any:
         """The value of the first of these attributes that there is."""
-        return next((value for name in names if (value := self.find(name)) is not None), None)
+        for name in names:
+            if (value := self.find(name)) is not None:
+                return value
+        return None
 
     @property
     def span_id(self) -> Any:
@@ -80,16 +90,50 @@ class _Place:
         return self.first(_INPUTS) is not None or self.first(_OUTPUTS) is not None
 
 
+class _Spans:
+    """The spans and log records of a record, with those that hold texts by what they are known by.
+
+    Args:
+        places: the spans and log records.
+    """
+
+    def __init__(self, places: list[_Place]) -> None:
+        self.places = places
+        self._by_name: dict[str, dict[Any, _Place]] = {}
+
+    def of_response(self, response: Any) -> _Place | None:
+        """The first one with texts that has a response id."""
+        return self._first("response", response, lambda place: place.find(_RESPONSE))
+
+    def of_span(self, span_id: Any) -> _Place | None:
+        """The first one with texts that has a span id."""
+        return self._first("span", span_id, lambda place: place.span_id)
+
+    def _first(self, name: str, sought: Any, known_by: Callable[[_Place], Any]) -> _Place | None:
+        if not isinstance(sought, str):
+            same = (place for place in self.places if known_by(place) == sought and place.has_texts)
+            return next(same, None) if sought is not None else None
+        if name not in self._by_name:
+            # An envelope holds hundreds of spans, and an evaluation of each.
+            found: dict[Any, _Place] = {}
+            for place in self.places:
+                own = known_by(place)
+                if isinstance(own, str) and own not in found and place.has_texts:
+                    found[own] = place
+            self._by_name[name] = found
+        return self._by_name[name].get(sought)
+
+
 def _parse(record: dict[str, Any], known: ScoreMap) -> Iterator[Draft]:
-    places = _places(record)
+    spans = _Spans(_places(record))
     is_judged = False
-    for place in places:
+    for place in spans.places:
         for evaluation in _evaluations(place):
             is_judged = True
-            yield from _evaluation(evaluation, place, places, record.get("span"), known)
+            yield from _evaluation(evaluation, place, spans, record.get("span"), known)
     if not is_judged:
         is_known = any(envelope[0] in record for envelope in _ENVELOPES)
-        if not is_known and (record.get("attributes") is None or places[0].span_id is None):
+        if not is_known and (record.get("attributes") is None or spans.places[0].span_id is None):
             reject(RejectReason.MISSING_FIELD, f"field 'attributes[\"{_NAME}\"]' is absent or null")
         yield IgnoredDraft(what="spans and log records without an evaluation")
 
@@ -127,7 +171,7 @@ def _evaluations(place: _Place) -> list[_Place]:
     return own + [event for event in told if event.find(_NAME) is not None]
 
 
-def _evaluation(event: _Place, owner: _Place, places: list[_Place], joined: Any, known: ScoreMap) -> Iterator[Draft]:
+def _evaluation(event: _Place, owner: _Place, spans: _Spans, joined: Any, known: ScoreMap) -> Iterator[Draft]:
     if event.find("error.type") is not None:
         yield IgnoredDraft(what="evaluations that failed")
         return
@@ -138,7 +182,7 @@ def _evaluation(event: _Place, owner: _Place, places: list[_Place], joined: Any,
         event_time=_time(event.raw),
         comment=optional_text(told, "explanation"),
     )
-    yield from score_drafts(score, known, partial(_subject, event, owner, places, joined))
+    yield from score_drafts(score, known, partial(_subject, event, owner, spans, joined))
 
 
 def _time(raw: dict[str, Any]) -> Time | None:
@@ -150,18 +194,18 @@ def _time(raw: dict[str, Any]) -> Time | None:
     return raw.get("timestamp") if value is None else value
 
 
-def _subject(event: _Place, owner: _Place, places: list[_Place], joined: Any) -> Subject:
-    held = _holder(event, owner, places, joined)
-    asked, answered = decoded(held.first(_INPUTS)), decoded(held.first(_OUTPUTS))
-    system = decoded(held.find("gen_ai.system_instructions"))
+def _subject(event: _Place, owner: _Place, spans: _Spans, joined: Any) -> Subject:
+    held = _holder(event, owner, spans, joined)
+    answered = held.first(_OUTPUTS)
+    answered = chat_turns(answered) or decoded(answered)
     if isinstance(answered, list) and len(answered) > 1:
         detail = f"the span has {len(answered)} output messages; expected one, the one judged"
         reject(RejectReason.WRONG_TYPE, detail)
     told = {name: held.find(name) for name in ("gen_ai.conversation.id", _RESPONSE)}
     told["model"] = held.first(("gen_ai.response.model", "gen_ai.request.model"))
     return Subject(
-        data={**held.raw, "attributes": held.attributes},
-        asked={"messages": asked, "system": system} if system and isinstance(asked, list) else asked,
+        data=held.data,
+        asked=_asked(held),
         answered=answered,
         fields=_INPUTS[:1] + _OUTPUTS[:1],
         model_id=optional_id(told, "model"),
@@ -170,20 +214,28 @@ def _subject(event: _Place, owner: _Place, places: list[_Place], joined: Any) ->
     )
 
 
-def _holder(event: _Place, owner: _Place, places: list[_Place], joined: Any) -> _Place:
+def _asked(held: _Place) -> Any:
+    """What was asked, behind the instructions of the system."""
+    system = decoded_system(held.find("gen_ai.system_instructions"))
+    asked = held.first(_INPUTS)
+    turns = chat_turns(asked)
+    if turns is not None and isinstance(system, str | None):
+        return [{"role": "system", "content": system}, *turns] if system else turns
+    asked = decoded(asked)
+    return {"messages": asked, "system": system} if system and isinstance(asked, list) else asked
+
+
+def _holder(event: _Place, owner: _Place, spans: _Spans, joined: Any) -> _Place:
     """The span, or the record of details, that holds the texts of what was judged."""
     if joined is not None:
         return _place(need_joined(joined, "span", "spans"))
-    response, span_id = event.find(_RESPONSE), owner.span_id
-    held = [place for place in places if place.has_texts]
-    if response is not None:
-        by_response = [place for place in held if place.find(_RESPONSE) == response]
-        if by_response:
-            return by_response[0]
-    if owner.has_texts and response in (None, owner.find(_RESPONSE)):
+    response = event.find(_RESPONSE)
+    found = spans.of_response(response)
+    if found is not None:
+        return found
+    if response in (None, owner.find(_RESPONSE)) and owner.has_texts:
         return owner
-    by_span = [place for place in held if span_id is not None and place.span_id == span_id]
-    return by_span[0] if by_span else _place(need_joined(None, "span", "spans, with their content recorded"))
+    return spans.of_span(owner.span_id) or _place(need_joined(None, "span", "spans, with their content recorded"))
 
 
 OTEL_GENAI: Final = scored_format(

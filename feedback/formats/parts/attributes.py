@@ -42,17 +42,19 @@ def find_attribute(attributes: Mapping[str, Any], name: str) -> Any:
     >>> find_attribute({"a.b.0.c": "x", "a.b.1.c": "y"}, "a.b"), find_attribute({"a": {"b.c": 1}}, "a.b.c")
     ([{'c': 'x'}, {'c': 'y'}], 1)
     """
-    if attributes.get(name) is not None:
-        return attributes[name]
-    head = name
-    while "." in head:
-        head = head.rpartition(".")[0]
+    value = attributes.get(name)
+    if value is not None:
+        return value
+    for head, rest in _heads(name):
         below = attributes.get(head)
         if isinstance(below, Mapping):
-            found = find_attribute(below, name[len(head) + 1 :])
+            found = find_attribute(below, rest)
             if found is not None:
                 return found
     start = f"{name}."
+    if start not in "\n".join(attributes):
+        # Most attributes that are sought and not there: no key needs to be looked at.
+        return None
     below = {key[len(start) :]: value for key, value in attributes.items() if key.startswith(start)}
     return _nested(below) if below else None
 
@@ -99,6 +101,13 @@ def _rows(flat: Mapping[str, Any]) -> list[Any] | None:
         else:
             inner[parts[2]] = value
     return [rows[key] for key in sorted(rows, key=int)] if _are_places(rows) else None
+
+
+@lru_cache(maxsize=256)
+def _heads(name: str) -> tuple[tuple[str, str], ...]:
+    """A name parted at each dot, the last one first."""
+    parts = name.split(".")
+    return tuple((".".join(parts[:at]), ".".join(parts[at:])) for at in range(len(parts) - 1, 0, -1))
 
 
 def _nested(flat: Mapping[str, Any]) -> Any:

@@ -25,11 +25,12 @@ from functools import lru_cache
 from typing import Any, Final
 
 from feedback.formats.parts.fields import reject, shown
+from feedback.formats.parts.message_texts import text_of_parts, turns_of_text
 from feedback.formats.parts.turns import OPENAI_ROLES, read_messages, without_prompt
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 
-__all__ = ["decoded", "read_exchange", "read_turns"]
+__all__ = ["chat_turns", "decoded", "decoded_system", "read_exchange", "read_turns"]
 
 _ROLES: Final = {**OPENAI_ROLES, "human": "user", "ai": "assistant", "model": "assistant"}
 _LANGCHAIN: Final = re.compile(r"(human|ai|system|tool|function|chat)(?:message)?(?:chunk)?", re.IGNORECASE)
@@ -73,6 +74,11 @@ def read_turns(value: Any, field: str, speaker: str, *, is_mapped: bool = False)
     Raises:
         RecordRejectedError: it is absent, or is neither text nor messages.
     """
+    if type(value) is str and not _may_be_json(value):
+        return [{"role": speaker, "content": value}]
+    turns = chat_turns(value)
+    if turns is not None:
+        return turns
     if value is None:
         reject(RejectReason.MISSING_FIELD, f"field {field!r} is absent or null")
     found = _messages_of(decoded(value), field, speaker)
@@ -93,12 +99,49 @@ def decoded(value: Any) -> Any:
     >>> decoded('{"a": 1}'), decoded("{a}"), decoded("1")
     ({'a': 1}, '{a}', '1')
     """
-    if not isinstance(value, str) or value.lstrip()[:1] not in ("{", "["):
+    if not isinstance(value, str) or not _may_be_json(value):
         return value
     try:
         return json.loads(value)
     except (ValueError, RecursionError):
         return value
+
+
+def chat_turns(value: Any) -> list[Message] | None:
+    """The turns of messages in the commonest shapes, in a list or in the JSON of one; None of anything else.
+
+    >>> chat_turns('[{"role": "human", "parts": [{"type": "text", "content": "q"}]}]')
+    [{'role': 'user', 'content': 'q'}]
+    """
+    if type(value) is str:
+        return turns_of_text(value, _ROLES)
+    if type(value) is not list:
+        return None
+    turns: list[Message] = []
+    for one in value:
+        if type(one) is not dict or len(one) != len(_PLAIN):
+            return None
+        role, content = one.get("role"), one.get("content")
+        if type(role) is not str or type(content) is not str or role not in _ROLES:
+            return None
+        turns.append({"role": _ROLES[role], "content": content})
+    return turns or None
+
+
+def decoded_system(value: Any) -> Any:
+    """`decoded`, of which the turn of a system has the same text; parts of text may be joined already.
+
+    >>> decoded_system('[{"type": "text", "content": "Answer briefly."}]')
+    'Answer briefly.'
+    """
+    text = text_of_parts(value) if type(value) is str else None
+    # A text that is empty is no turn, and parts without text are one.
+    return text or decoded(value)
+
+
+def _may_be_json(text: str) -> bool:
+    """Whether a text begins like an object or a list."""
+    return text.lstrip()[:1] in ("{", "[")
 
 
 def _is_structure(value: Any) -> bool:
