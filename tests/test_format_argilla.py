@@ -184,3 +184,12 @@ def test_fields_of_chats_are_messages() -> None:
 )
 def test_a_record_that_cannot_be_read_is_rejected(made: dict[str, Any], reason: str) -> None:
     assert reason_of("argilla", MAP, made) == reason
+
+
+def test_responses_of_one_record_share_the_turns_that_were_read_once() -> None:
+    first, second = drafts("argilla", MAP, record(quality=[{"value": 5, "user_id": 1}, {"value": 1, "user_id": 2}]))
+    assert isinstance(first, EventDraft)
+    assert isinstance(second, EventDraft)
+    assert first.prompt is second.prompt
+    assert first.completion is second.completion
+    assert (first.label, second.label) == (True, False)

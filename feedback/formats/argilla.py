@@ -36,11 +36,12 @@ def _parse(record: dict[str, Any], known: ScoreMap) -> Iterator[Draft]:
     if "responses" in record and not isinstance(data, dict):
         need(record, "fields")
         reject(RejectReason.WRONG_TYPE, f"field 'fields' is {shown(data)}; expected an object")
-    told = 0
+    subject: Subject | None = None
     for question, response in _responses(record):
-        told += 1
-        yield from _drafts(question, response, data, optional_id(record, "id"), known)
-    if not told:
+        if subject is None:
+            subject = Subject(data=data, fields=("prompt", "completion"), conversation_id=optional_id(record, "id"))
+        yield from _drafts(question, response, subject, known)
+    if subject is None:
         yield IgnoredDraft(what="records without a response")
 
 
@@ -79,9 +80,7 @@ def _flat(record: dict[str, Any], question: str) -> Iterator[dict[str, Any]]:
         }
 
 
-def _drafts(
-    question: str, response: dict[str, Any], data: Any, record_id: str | None, known: ScoreMap
-) -> Iterator[Draft]:
+def _drafts(question: str, response: dict[str, Any], subject: Subject, known: ScoreMap) -> Iterator[Draft]:
     status = response.get("status")
     if status is not None:
         known_word(status, "status", _STATUSES)
@@ -91,6 +90,7 @@ def _drafts(
     if status == "draft" or (value is None and status == "discarded"):
         yield IgnoredDraft(what="responses that are drafts or discarded without a value")
         return
+    record_id = subject.conversation_id
     score = Score(
         name=question,
         values=(_only(value),),
@@ -101,7 +101,6 @@ def _drafts(
         is_withdrawn=status == "discarded",
     )
     rule = known.rules.get(question)
-    subject = Subject(data=data, fields=("prompt", "completion"), conversation_id=record_id)
     if rule is not None and rule.answers:
         yield from _ranked(value, score, rule, subject)
     else:

@@ -18,8 +18,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-import msgspec
-
 from feedback.formats.drafts import Draft, IgnoredDraft
 from feedback.formats.mapping.score_map import ScoreMap
 from feedback.formats.mapping.scores import Score, Subject, score_drafts, scored_format
@@ -40,13 +38,15 @@ def _parse(record: dict[str, Any], known: ScoreMap) -> Iterator[Draft]:
     data = need(record, "data")
     if not isinstance(data, dict):
         reject(RejectReason.WRONG_TYPE, f"field 'data' is {shown(data)}; expected an object")
-    told = 0
+    subject: Subject | None = None
     for annotation in annotations:
         results = _objects(annotation.get("result") or [], "annotations.result")
-        for result in (one for one in results if one.get("from_name") is not None):
-            told += 1
-            yield from _result(result, annotation, data, optional_id(record, "id"), known)
-    if not told:
+        named = [one for one in results if one.get("from_name") is not None]
+        if named and subject is None:
+            subject = _subject(data, record)
+        if subject is not None:
+            yield from _results(named, annotation, subject, known)
+    if subject is None:
         yield IgnoredDraft(what="tasks without an annotation")
 
 
@@ -56,36 +56,51 @@ def _objects(value: Any, field: str) -> list[dict[str, Any]]:
     return value
 
 
-def _result(
-    result: dict[str, Any], annotation: dict[str, Any], data: dict[str, Any], task_id: str | None, known: ScoreMap
+def _subject(data: dict[str, Any], record: dict[str, Any]) -> Subject:
+    return Subject(data=data, fields=("prompt", "completion"), conversation_id=optional_id(record, "id"))
+
+
+def _results(
+    results: list[dict[str, Any]], annotation: dict[str, Any], subject: Subject, known: ScoreMap
 ) -> Iterator[Draft]:
+    """The drafts of an annotation, of the results that have the name of a control tag."""
+    if not results:
+        return
+    is_skipped = bool(optional_bool(annotation, "was_cancelled") or optional_bool(annotation, "skipped"))
+    annotation_id = optional_id(annotation, "id")
     person = annotation.get("completed_by")
-    rater = {"id": person.get("id") if isinstance(person, dict) else person}
-    value = result.get("value")
-    is_skipped = any(optional_bool(annotation, key) for key in ("was_cancelled", "skipped"))
-    score = _score(str(result["from_name"]), value, annotation, optional_id(annotation, "id"), is_skipped=is_skipped)
-    yield from _drafts(score, optional_id(rater, "id"), data, task_id, known)
+    rater = optional_id({"id": person.get("id") if isinstance(person, dict) else person}, "id")
+    for result in results:
+        name, value = str(result["from_name"]), result.get("value")
+        score = _score(name, value, annotation, annotation_id, rater, is_skipped=is_skipped)
+        yield from score_drafts(score, known, lambda: subject)
 
 
 def _small(record: dict[str, Any], known: ScoreMap) -> Iterator[Draft]:
     """The drafts of one annotation in JSON-MIN, where control tags stand beside the data."""
     names = [name for name in known.rules if record.get(name) is not None]
+    if not names:
+        yield IgnoredDraft(what="annotations without a score that the map names")
+        return
+    annotation_id, rater = optional_id(record, "annotation_id"), optional_id(record, "annotator")
+    subject = _subject(record, record)
     for name in names:
         value = record[name]
         while isinstance(value, list) and len(value) == 1:
             value = value[0]
-        score = _score(name, value, record, optional_id(record, "annotation_id"), is_skipped=False)
-        yield from _drafts(score, optional_id(record, "annotator"), record, optional_id(record, "id"), known)
-    if not names:
-        yield IgnoredDraft(what="annotations without a score that the map names")
+        score = _score(name, value, record, annotation_id, rater, is_skipped=False)
+        yield from score_drafts(score, known, lambda: subject)
 
 
-def _score(name: str, value: Any, dated: dict[str, Any], annotation_id: str | None, *, is_skipped: bool) -> Score:
+def _score(
+    name: str, value: Any, dated: dict[str, Any], annotation_id: str | None, rater: str | None, *, is_skipped: bool
+) -> Score:
     text = value.get("text") if isinstance(value, dict) else value
     return Score(
         name=name,
         values=(_value(value),),
         record_id=None if annotation_id is None else f"{annotation_id}/{name}",
+        rater=rater,
         rater_kind="annotator",
         event_time=optional_time(dated, "created_at"),
         updated_time=optional_time(dated, "updated_at"),
@@ -101,12 +116,6 @@ def _value(value: Any) -> Any:
     while isinstance(value, list) and len(value) == 1:
         value = value[0]
     return value
-
-
-def _drafts(score: Score, rater: str | None, data: Any, task_id: str | None, known: ScoreMap) -> Iterator[Draft]:
-    made = msgspec.structs.replace(score, rater=rater)
-    subject = Subject(data=data, fields=("prompt", "completion"), conversation_id=task_id)
-    yield from score_drafts(made, known, lambda: subject)
 
 
 LABEL_STUDIO: Final = scored_format(

@@ -146,13 +146,14 @@ class ScoreRule:
         Raises:
             RecordRejectedError: the map does not name the value.
         """
-        word = _named(values, self.table.labels)
+        table = self.table
+        word = _named(values, table.labels) if table.labels else None
         if word is not None:
             return _LABELS[word]
-        up_from, down_to = self.table.up_from, self.table.down_to
+        up_from, down_to = table.up_from, table.down_to
         number = self.number(values)
         if number is None:
-            return self._refuse(values, self.table.labels)
+            return self._refuse(values, table.labels)
         if up_from is not None and number >= up_from:
             return True
         return False if down_to is not None and number <= down_to else None
@@ -161,7 +162,10 @@ class ScoreRule:
         """The number behind the label, where numbers make labels."""
         if self.table.up_from is None and self.table.down_to is None:
             return None
-        return next((number for value in values if (number := _number(value)) is not None), None)
+        for value in values:
+            if (number := _number(value)) is not None:
+                return number
+        return None
 
     def outcome(self, values: Sequence[Any]) -> str:
         """The outcome of a choice between two answers, by the same values as a label.
@@ -276,8 +280,14 @@ def _refuse_misfit(rule: ScoreRule, needs: Mapping[str, Sequence[str]], can: Seq
 
 def _named(values: Sequence[Any], known: Mapping[str, str]) -> str | None:
     """What the map says of the first value that it names; null is a value only where there is no other."""
-    given = [value for value in values if value is not None]
-    return next((known[name] for value in given or [None] for name in _names(value) if name in known), None)
+    is_given = False
+    for value in values:
+        if value is not None:
+            is_given = True
+            for name in _names(value):
+                if name in known:
+                    return known[name]
+    return None if is_given else known.get("null")
 
 
 def _names(value: Any) -> Sequence[str]:
@@ -296,6 +306,8 @@ def _names_of(value: Any) -> Sequence[str]:
 
 def _number(value: Any) -> float | None:
     """The number that `value` is, or that a CSV file gives as text."""
+    if type(value) is int:
+        return value
     if isinstance(value, str):
         try:
             value = float(value)

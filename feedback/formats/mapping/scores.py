@@ -59,17 +59,21 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def raw_value(self) -> Any:
         """The first value that is there."""
-        return next((value for value in self.values if value is not None), None)
+        for value in self.values:
+            if value is not None:
+                return value
+        return None
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
-    """What a score is about.
+    """What a score is about. Several scores may share one: their texts are read once, and they share the turns too.
 
     Args:
         data: where mapped paths begin.
         asked: what was asked, where the tool has a place for it.
         answered: what was answered, likewise.
         fields: what both are called, for rejections.
+        read: the prompt and the answer that were read, by the name of the score.
     """
 
     data: Any
@@ -79,6 +83,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     model_id: str | None = None
     conversation_id: str | None = None
     message_id: str | None = None
+    read: dict[str, tuple[list[Message], list[Message]]] = msgspec.field(default_factory=dict)
 
     def exchange(self, rule: ScoreRule) -> tuple[list[Message], list[Message]]:
         """The prompt and the answer.
@@ -86,13 +91,10 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             RecordRejectedError: one is absent, or is neither text nor messages.
         """
-        values, fields = [self.asked, self.answered], list(self.fields)
-        mapped = ("prompt" in rule.paths, "completion" in rule.paths)
-        for place, what in enumerate(("prompt", "completion")):
-            if mapped[place]:
-                values[place], fields[place] = rule.find(what, self.data), what
-        prompt, completion = read_exchange(values[0], values[1], (fields[0], fields[1]), mapped=mapped)
-        return self._with_system(rule, prompt), completion
+        found = self.read.get(rule.name)
+        if found is None:
+            found = self.read[rule.name] = self._exchange(rule)
+        return found
 
     def prompt(self, rule: ScoreRule) -> list[Message]:
         """The prompt alone.
@@ -101,6 +103,14 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
             RecordRejectedError: it is absent, or is neither text nor messages.
         """
         return self._with_system(rule, read_turns(rule.find("prompt", self.data), "prompt", "user", is_mapped=True))
+
+    def _exchange(self, rule: ScoreRule) -> tuple[list[Message], list[Message]]:
+        has_prompt, has_completion = "prompt" in rule.paths, "completion" in rule.paths
+        asked = rule.find("prompt", self.data) if has_prompt else self.asked
+        answered = rule.find("completion", self.data) if has_completion else self.answered
+        fields = "prompt" if has_prompt else self.fields[0], "completion" if has_completion else self.fields[1]
+        prompt, completion = read_exchange(asked, answered, fields, mapped=(has_prompt, has_completion))
+        return self._with_system(rule, prompt), completion
 
     def _with_system(self, rule: ScoreRule, prompt: list[Message]) -> list[Message]:
         text = rule.find("system", self.data) if "system" in rule.paths else None
