@@ -75,9 +75,12 @@ class PlainRecords:
         parts: columns that several of the others are made from, each of the fields in `types` and the parts before it.
         fields: the draft's other fields, from the fields in `types`; a raw value as its JSON.
         where: what holds for a plain record; null is taken for false.
-        needs: fields, beside the turns, without which no record is plain.
+        needs: fields, beside the turns, without which, in one of their types, no record is plain.
+        names: fields that records of one file have under one of several names, by the path that stands for them here;
+            the first name that a sample of the file has is meant, and under the others nothing may be.
         nulls: paths inside of objects whose value must be null, or an empty list, where there is one.
         unread: keys that the format knows and does not read in such records; every other one must be null.
+        absent: keys of those others of which an empty list says something too.
     """
 
     kind: Literal["events", "pairs"]
@@ -87,5 +90,7 @@ class PlainRecords:
     fields: Mapping[str, pl.Expr]
     where: pl.Expr = field(default_factory=lambda: pl.lit(True))
     needs: tuple[str, ...] = ()
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     nulls: tuple[str, ...] = ()
     unread: frozenset[str] = frozenset()
+    absent: frozenset[str] = frozenset()

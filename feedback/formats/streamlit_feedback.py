@@ -24,7 +24,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+import polars as pl
+
 from feedback.formats.drafts import Draft, EventDraft, Format
+from feedback.formats.parts.field_columns import id_of, is_id, json_of, text_of
 from feedback.formats.parts.fields import (
     first_key,
     json_value,
@@ -39,6 +42,7 @@ from feedback.formats.parts.fields import (
 from feedback.formats.parts.joined import unjudged
 from feedback.formats.parts.threads import split_rated
 from feedback.formats.parts.turns import OPENAI_ROLES, read_completion, read_messages, read_prompt
+from feedback.formats.plain import ID, TEXT, TIME, WHOLE, PlainRecords, Turns
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 
@@ -170,6 +174,65 @@ def _need_only(record: Mapping[str, Any], names: tuple[str, ...], what: str) -> 
     return found
 
 
+_PROMPT, _ANSWER, _TIME = "one of the prompts", "one of the answers", "one of the times"
+_TEXT_LABELS: Final = {**_LABELS, **{f"{sign}{_EMOJI_STYLE}": label for sign, label in _LABELS.items()}}
+_WHOLE_LABELS: Final = {1: True, 0: False}
+
+
+def _plain(
+    score: str, kinds: tuple[str, ...], comments: tuple[str, ...], unread: tuple[str, ...]
+) -> list[PlainRecords]:
+    """Votes beside one question and one answer, with the score as text and as a whole number.
+
+    Args:
+        score: path of the score.
+        kinds: paths of the widget's kind.
+        comments: paths of the comment, the first one that holds something counting.
+        unread: keys that say nothing where the score lies there.
+    """
+    ids = (*_USERS, *_CONVERSATIONS, "id")
+    return [
+        PlainRecords(
+            kind="events",
+            turns={"prompt": Turns(_PROMPT, "user"), "completion": Turns(_ANSWER, "assistant")},
+            types={
+                score: kind,
+                _TIME: TIME,
+                **dict.fromkeys((*kinds, *comments, "model"), TEXT),
+                **dict.fromkeys(ids, ID),
+            },
+            fields={
+                "signal": pl.lit("thumb"),
+                "raw_value": json_of(score, {value: json.dumps(value, ensure_ascii=False) for value in labels}),
+                "label": pl.col(score).replace_strict(labels, default=None, return_dtype=pl.Boolean),
+                "record_id": id_of("id"),
+                "rater": pl.coalesce(map(id_of, _USERS)),
+                "rater_kind": pl.lit("end_user"),
+                "event_time": pl.col(_TIME),
+                "model_id": text_of("model"),
+                "conversation_id": pl.coalesce(map(id_of, _CONVERSATIONS)),
+                "comment": pl.coalesce(map(text_of, comments)),
+            },
+            where=pl.all_horizontal(
+                pl.col(score).is_in(list(labels)),
+                *((pl.col(path) == "thumbs").fill_null(value=True) for path in kinds),
+                *map(is_id, ids),
+            ),
+            needs=(score,),
+            names={_PROMPT: _PROMPTS, _ANSWER: _ANSWERS, _TIME: _TIMES},
+            unread=frozenset(unread),
+            absent=frozenset({*_CHATS, "feedback"}),
+        )
+        for kind, labels in ((TEXT, _TEXT_LABELS), (WHOLE, _WHOLE_LABELS))
+    ]
+
+
+_PLAIN: Final = (
+    *_plain("feedback.score", ("feedback.type",), ("feedback.text", "comment"), ("score", "text", *_KINDS)),
+    *_plain("feedback", _KINDS, ("comment",), ("score", "text")),
+    *_plain("score", ("type",), ("text", "comment"), ("feedback_type", "options")),
+)
+
 STREAMLIT_FEEDBACK: Final = Format(
     name="streamlit_feedback",
     kind="events",
@@ -186,4 +249,5 @@ STREAMLIT_FEEDBACK: Final = Format(
     ),
     parse=_parse,
     user_keys=frozenset(_USERS),
+    plain=_PLAIN,
 )

@@ -10,7 +10,7 @@ drafts, which says what is wrong.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -70,12 +70,12 @@ class PlainRows:
 
 
 def choose_shape(source_format: Format, sample: Sequence[Record]) -> PlainRecords | None:
-    """The shape of plain records that most of a sample could have, or None where none could."""
+    """The shape that most records of a sample could have, with the names that these have, or None where none could."""
     if source_format.keys is None:
         return None
     counts = [sum(_may_be(record, shape) for record in sample) for shape in source_format.plain]
     best = max(range(len(counts)), key=counts.__getitem__, default=None)
-    return source_format.plain[best] if best is not None and counts[best] else None
+    return _named(source_format.plain[best], sample) if best is not None and counts[best] else None
 
 
 def plain_schema(shape: PlainRecords, sample: Sequence[Record]) -> pa.Schema:
@@ -148,9 +148,10 @@ def _found(table: pa.Table, shape: PlainRecords, read: frozenset[str]) -> _Found
     is_plain = told[_ALL].fill_null(value=False).to_numpy(writable=True)
     for one in times.values():
         is_plain &= one.is_read.to_numpy()
-    for column in _to_be_null(table, shape, read):
+    for column, may_be_empty in _to_be_null(table, shape, read):
         if column.null_count < len(column):
-            is_plain &= ~np.asarray(pl.Series(column.is_valid()).to_numpy()) | are_empty(column)
+            is_null = ~np.asarray(pl.Series(column.is_valid()).to_numpy())
+            is_plain &= (is_null | are_empty(column)) if may_be_empty else is_null
     said: dict[str, pa.Array] = {}
     for name, turns in shape.turns.items():
         found = said_in(table, told.get_column(name, default=None), turns)
@@ -179,11 +180,15 @@ def _told(frame: pl.DataFrame, shape: PlainRecords) -> pl.DataFrame:
     return frame.select(pl.col(_ROW), (shape.where & (pl.col(_ROW) >= 0)).alias(_ALL), **shape.fields, **made)
 
 
-def _to_be_null(table: pa.Table, shape: PlainRecords, read: frozenset[str]) -> Iterator[pa.Array | pa.ChunkedArray]:
-    """The values that no plain record has."""
+def _to_be_null(
+    table: pa.Table, shape: PlainRecords, read: frozenset[str]
+) -> Iterator[tuple[pa.Array | pa.ChunkedArray, bool]]:
+    """The values that no plain record has, each with whether an empty list is none."""
     tops = {path.partition(".")[0] for path in _paths(shape)}
-    yield from (table.column(name) for name in table.column_names if name in read - tops - shape.unread)
-    yield from (column for path in shape.nulls if (column := value_at(table, path)) is not None)
+    for name in table.column_names:
+        if name in read - tops - shape.unread:
+            yield table.column(name), name not in shape.absent
+    yield from ((column, True) for path in shape.nulls if (column := value_at(table, path)) is not None)
 
 
 def _rows(found: _Found, lines: Lines, places: Places, shape: PlainRecords, source: str, key: bytes) -> pa.Table:
@@ -223,6 +228,7 @@ def _narrow(table: pa.Table, shape: PlainRecords) -> pl.DataFrame:
     for path in shape.types:
         found = value_at(table, path)
         columns[path] = pl.Series(path, pa.nulls(table.num_rows, pa.string()) if found is None else found)
+    columns |= {path: columns[name].rename(path) for path, (name, *_) in shape.names.items() if name in columns}
     return pl.DataFrame(columns)
 
 
@@ -231,13 +237,36 @@ def _paths(shape: PlainRecords) -> Iterator[str]:
     yield from (turns.path for turns in shape.turns.values() if turns.made is None)
 
 
+def _named(shape: PlainRecords, sample: Sequence[Record]) -> PlainRecords:
+    """The shape with one name for each field that may have several."""
+    if not shape.names:
+        return shape
+    names = {
+        path: next((name for name in choice if any(_value_at(one, name) is not None for one in sample)), choice[0])
+        for path, choice in shape.names.items()
+    }
+    return replace(
+        shape,
+        turns={what: replace(turns, path=names.get(turns.path, turns.path)) for what, turns in shape.turns.items()},
+        types={names.get(path, path): choice for path, choice in shape.types.items()},
+        names={path: (name,) for path, name in names.items()},
+        absent=shape.absent.union(*shape.names.values()).difference(names.values()),
+    )
+
+
 def _may_be(record: Record, shape: PlainRecords) -> bool:
     """Whether a record has all that a shape needs."""
     for turns in shape.turns.values():
-        value = _value_at(record, turns.path)
+        names = shape.names.get(turns.path, (turns.path,))
+        value = next((found for name in names if (found := _value_at(record, name)) is not None), None)
         if value is None or (turns.made is None and not isinstance(value, str if turns.role else list)):
             return False
-    return all(_value_at(record, path) is not None for path in shape.needs)
+    return all(_has_type(_value_at(record, path), shape.types.get(path, ())) for path in shape.needs)
+
+
+def _has_type(value: Any, choice: Sequence[pa.DataType]) -> bool:
+    """Whether a value is there, and of one of some types; of any where there are none."""
+    return value is not None and (not choice or any(_PYTHON.get(one, list) is type(value) for one in choice))
 
 
 def _value_at(record: Record, path: str) -> Any:
