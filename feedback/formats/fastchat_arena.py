@@ -105,6 +105,9 @@ def _turns(state: dict[str, Any], field: str) -> list[Message]:
         reject(RejectReason.WRONG_TYPE, f"{field}.offset is {shown(offset)}; expected a whole number")
     if not isinstance(messages, list):
         reject(RejectReason.WRONG_TYPE, f"{field}.messages is {shown(messages)}; expected a list")
+    plain = _plain_turns(messages[offset:] if offset else messages)
+    if plain:
+        return plain
     turns: list[dict[str, Any]] = []
     for place, message in enumerate(messages[offset:]):
         if not isinstance(message, list) or len(message) != 2:
@@ -117,6 +120,18 @@ def _turns(state: dict[str, Any], field: str) -> list[Message]:
     if turns[-1]["content"] is None:
         reject(RejectReason.EMPTY_COMPLETION, f"{field} ends with an answer that is not there")
     return read_messages(turns, f"{field}.messages", roles=_ROLES)
+
+
+def _plain_turns(messages: list[Any]) -> list[Message] | None:
+    """The turns of messages that are all a role and a text; None where one is not."""
+    turns: list[Message] = []
+    role, other = "user", "assistant"
+    for message in messages:
+        if type(message) is not list or len(message) != 2 or type(message[1]) is not str:
+            return None
+        turns.append({"role": role, "content": message[1]})
+        role, other = other, role
+    return turns
 
 
 def _models(record: dict[str, Any], states: list[dict[str, Any]]) -> list[str | None]:
