@@ -74,6 +74,18 @@ def test_one_table_gives_each_partition_its_rows(tmp_path_factory: Any, keys: li
         assert_frame_equal(rows_of_partition(path, number, partitions).sort("row"), mine)
 
 
+@pytest.mark.parametrize("partitions", [1, 2, 3, 7])
+def test_the_border_between_two_partitions_is_that_of_their_numbers(tmp_path: Path, partitions: int) -> None:
+    """To the last place: keys come there once in four thousand million."""
+    borders = [number * 2**32 // partitions for number in range(partitions + 1)]
+    places = sorted({place + step for place in borders for step in (-1, 0, 1) if 0 <= place + step < 2**32})
+    table = pl.DataFrame({"row": places, "__place": pl.Series(places, dtype=pl.UInt32)})
+    path = write_arrow(table, tmp_path / "table.arrow")
+    for number in range(partitions):
+        found = rows_of_partition(path, number, partitions)["row"].to_list()
+        assert found == [place for place in places if place * partitions >> 32 == number]
+
+
 def test_rows_of_one_key_stay_in_their_order(tmp_path: Path) -> None:
     frame = pl.DataFrame({"key": pl.Series([7, 5, 7, 5], dtype=pl.UInt64), "row": [0, 1, 2, 3]})
     path = write_arrow(in_partition_order(frame, frame["key"]), tmp_path / "table.arrow")
