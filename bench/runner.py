@@ -46,8 +46,8 @@ def measure_process(
     """Run a command to its end and say what it took.
 
     What others have written goes to the disk first, so that nobody waits for another's bytes. Memory is read 20 times a
-    second. One process counts with its high-water mark, so nothing is missed; several count
-    with their proportional shares (PSS) at a time, so that a page which two of them share counts once.
+    second. One process counts with its high-water mark, so nothing is missed; several count with their proportional
+    shares (PSS) at a time, so that a page which two of them share counts once.
 
     Raises:
         CalledProcessError: the command failed; the end of what it printed is in the error.

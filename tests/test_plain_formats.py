@@ -154,3 +154,13 @@ def with_value(record: dict[str, Any], path: tuple[str, ...], value: Any) -> dic
         place = place[key]
     place[path[-1]] = copy.deepcopy(value)
     return changed
+
+
+@pytest.mark.parametrize(
+    ("before", "before_rejected"),
+    [("Note", "Note"), (" \n", " \n"), ("", " "), ("\n\nAssistant: Hi.", "\n\nAssistant: Hi.")],
+)
+def test_what_stands_before_the_first_turn_of_a_transcript(before: str, before_rejected: str, tmp_path: Path) -> None:
+    """Text there is no transcript, and white space must be the same in both."""
+    turns = "\n\nHuman: q\n\nAssistant: "
+    agree(tmp_path, "hh_rlhf", [{"chosen": f"{before}{turns}a", "rejected": f"{before_rejected}{turns}b"}] * 2)

@@ -1,7 +1,8 @@
-"""Records that are read column by column: what a format says of its plain records, and expressions to say it with.
+"""Records that are read column by column: what a format says of its plain records.
 
 A record is plain where every field that the format reads is of one of a few types, and nothing in it needs a second
-look. `Format.parse` gives the same for each of them, and reads all others. A field is named by its dotted path.
+look. `Format.parse` gives the same for each of them, and reads all others. A field is named by its dotted path. The
+expressions to say it with are in `feedback.formats.parts`, `field_columns` and `turn_columns`.
 """
 
 from __future__ import annotations
