@@ -2,44 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from schemas.errors import EmptySplitError, OneLabelError
-from schemas.report import LabelCounts, StageReport
+from schemas.report import LabelCounts
 
 __all__ = ["refuse_unusable"]
 
 
-def refuse_unusable(reports: Sequence[StageReport], test_fraction: float) -> None:
+def refuse_unusable(
+    splits: Mapping[str, LabelCounts], test_fraction: float, *, stages: Sequence[str] = (), dropped: Mapping[str, int]
+) -> None:
     """Pass if both labels are there, and in every split.
 
     Args:
-        reports: the reports of the stages so far, the last one of `split`.
+        splits: rows by label of the splits `train` and `test`.
         test_fraction: share that was to be held out.
+        stages: names of the stages that they went through.
+        dropped: rows that these left out, by reason.
 
     Raises:
         OneLabelError: all rows have one label.
         EmptySplitError: there is no row, or a split has rows of one label only.
     """
-    counts = reports[-1].labels_kept
+    counts = LabelCounts(
+        sum(part.desirable for part in splits.values()), sum(part.undesirable for part in splits.values())
+    )
+    received = dict(sorted(dropped.items())) or None
     if not counts.total:
         raise EmptySplitError(
             "no row is left",
-            where=f"after the stages {', '.join(report.stage for report in reports)}",
-            received=_dropped(reports),
+            where=f"after the stages {', '.join(stages)}",
+            received=received,
             expected="rows of both labels",
             todo="Look at the reasons in the counts, or add sources",
         )
     if not counts.desirable or not counts.undesirable:
         raise OneLabelError(
             f"all rows have one label: {_in_words(counts)}",
-            where=f"after the stages {', '.join(report.stage for report in reports)}",
-            received=_dropped(reports),
+            where=f"after the stages {', '.join(stages)}",
+            received=received,
             expected="rows of both labels",
             todo="Add a source that has the missing label, such as pairs or thumbs of the other kind",
         )
     for name in ("train", "test") if test_fraction else ("train",):
-        part = LabelCounts(**reports[-1].figures[name])
+        part = splits[name]
         if not part.desirable or not part.undesirable:
             raise EmptySplitError(
                 f"the {name} split has {_in_words(part)} rows",
@@ -57,12 +64,3 @@ def _help(split: str) -> str:
 
 def _in_words(counts: LabelCounts) -> str:
     return f"{counts.desirable:,} desirable and {counts.undesirable:,} undesirable"
-
-
-def _dropped(reports: Sequence[StageReport]) -> dict[str, int] | None:
-    """All drops so far by reason; None where there are none."""
-    total: dict[str, int] = {}
-    for report in reports:
-        for reason, count in report.dropped.items():
-            total[reason] = total.get(reason, 0) + count
-    return dict(sorted(total.items())) or None

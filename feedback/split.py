@@ -21,7 +21,7 @@ from feedback.hashing import mix64
 from feedback.stage import StageResult, count_labels, counted, finish_stage
 from schemas.settings import settings_to_dict
 
-__all__ = ["SplitPlan", "apply_split", "split", "split_notes", "split_plan"]
+__all__ = ["SplitPlan", "apply_split", "is_held_out", "split", "split_notes", "split_plan"]
 
 _KINDS = ("has_up", "has_all")
 
@@ -80,9 +80,8 @@ def apply_split(partition: pl.DataFrame, plan: SplitPlan, *, digest_in: str = ""
         plan: what is held out.
         digest_in: digest of the stage before.
     """
-    is_test = partition["group_id"].is_in(plan.test_groups.implode())
-    split_of_row = pl.when(is_test).then(pl.lit("test")).otherwise(pl.lit("train"))
-    kept = partition.with_columns(split=split_of_row)
+    is_test = is_held_out(partition["group_id"], plan)
+    kept = partition.with_columns(split=pl.when(is_test).then(pl.lit("test")).otherwise(pl.lit("train")))
     labels, test = count_labels(partition), count_labels(partition.select("label").filter(is_test))
     figures = {
         "train": {
@@ -104,6 +103,16 @@ def apply_split(partition: pl.DataFrame, plan: SplitPlan, *, digest_in: str = ""
         notes=split_notes(figures, plan.config),
         figures=figures,
     )
+
+
+def is_held_out(group_ids: pl.Series, plan: SplitPlan) -> pl.Series:
+    """Whether the rows of some groups are in the test split. [N] bool.
+
+    Args:
+        group_ids: the group of each row. [N] u64.
+        plan: what is held out.
+    """
+    return group_ids.is_in(plan.test_groups.implode())
 
 
 def split_notes(figures: Mapping[str, Any], config: SplitConfig) -> list[str]:

@@ -34,7 +34,7 @@ from tests.test_engine import file_bytes
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra `ray` is not installed")
 T = TypeVar("T")
 SAMPLE = Path(__file__).parents[1] / "sample_data"
-CURATE_STAGES = ("ingest", "clusters", "keys", "convert", "dedup", "conflicts", "caps", "split", "rebalance")
+CURATE_STAGES = ("ingest", "clusters", "keys", "rows", "balance")
 TOKEN = "0123456789abcdef0123456789abcdef"
 NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}
 QUICK_DEATHS = {

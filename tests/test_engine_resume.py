@@ -16,7 +16,7 @@ from feedback.pipeline import curate, default_config
 
 ROOT = Path(__file__).parents[1]
 THUMBS = ROOT / "sample_data" / "thumbs.jsonl"
-ORDER = ("ingest", "clusters", "convert", "dedup", "conflicts", "caps", "split", "rebalance")
+ORDER = ("ingest", "clusters", "rows", "balance")
 
 
 class DyingEngine(LocalEngine):
@@ -61,7 +61,7 @@ def all_bytes(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("stage", ["dedup", "rebalance"])
+@pytest.mark.parametrize("stage", ["rows", "balance"])
 def test_a_killed_run_goes_on_behind_its_last_whole_stage(tmp_path: Path, stage: str) -> None:
     config = default_config([THUMBS], "thumbs")
     die_before(stage, tmp_path / "killed")
@@ -73,10 +73,10 @@ def test_a_killed_run_goes_on_behind_its_last_whole_stage(tmp_path: Path, stage:
 
 
 def test_a_stage_that_was_damaged_meanwhile_is_done_again(tmp_path: Path) -> None:
-    die_before("caps", tmp_path / "killed")
-    (manifest,) = tmp_path.glob(f"killed.partial/staging/*/dedup/{STAGE_FILE}")
+    die_before("balance", tmp_path / "killed")
+    (manifest,) = tmp_path.glob(f"killed.partial/staging/*/rows/{STAGE_FILE}")
     victim = next(path for path in manifest.parent.iterdir() if path.name.startswith("kept"))
     victim.write_bytes(victim.read_bytes()[:-1])
     engine = CountingEngine()
     curate(default_config([THUMBS], "thumbs"), tmp_path / "killed", engine=engine)
-    assert engine.ran == ["dedup", "caps", "split", "rebalance"]
+    assert engine.ran == ["rows", "balance"]

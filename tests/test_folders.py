@@ -21,7 +21,7 @@ from schemas.errors import (
     UnknownChoiceError,
 )
 from schemas.manifest import SourceFile, file_sha256
-from schemas.report import LabelCounts, StageReport
+from schemas.report import LabelCounts
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -82,42 +82,35 @@ def test_another_dataset_is_replaced_only_on_request(tmp_path: Path) -> None:
     refuse_to_replace(tmp_path, overwrite=True)
 
 
-def report(train: tuple[int, int] = (0, 0), test: tuple[int, int] = (0, 0), **dropped: int) -> StageReport:
-    """The report of the stage `split`: desirable and undesirable rows of each split, and what was dropped."""
-    counts = [LabelCounts(*labels, 0) for labels in (train, test)]
-    up, down = (train[place] + test[place] for place in (0, 1))
-    return StageReport(
-        "split",
-        rows_in=up + down + sum(dropped.values()),
-        rows_created=0,
-        rows_kept=up + down,
-        dropped=dropped,
-        labels_kept=LabelCounts(up, down, 0),
-        figures={name: asdict(count) for name, count in zip(("train", "test"), counts, strict=True)},
-    )
+def refuse(
+    test_fraction: float, train: tuple[int, int] = (0, 0), test: tuple[int, int] = (0, 0), **dropped: int
+) -> None:
+    """The gate, for desirable and undesirable rows of each split, and what the stages `caps` and `split` dropped."""
+    splits = {"train": LabelCounts(*train), "test": LabelCounts(*test)}
+    refuse_unusable(splits, test_fraction, stages=("caps", "split"), dropped=dropped)
 
 
 def test_no_rows_are_refused_with_the_reasons() -> None:
-    with pytest.raises(EmptySplitError, match=r"split: no row is left: got {'neutral': 7, 'tie': 2}"):
-        refuse_unusable([report(tie=2, neutral=7)], 0.1)
+    with pytest.raises(EmptySplitError, match=r"caps, split: no row is left: got {'neutral': 7, 'tie': 2}"):
+        refuse(0.1, tie=2, neutral=7)
 
 
 def test_one_label_is_refused_with_its_counts() -> None:
     with pytest.raises(OneLabelError, match="one label: 2 desirable and 0 undesirable; expected rows of both"):
-        refuse_unusable([report(train=(2, 0))], 0.1)
+        refuse(0.1, train=(2, 0))
 
 
 @pytest.mark.parametrize(("poor", "help_text"), [("train", "Hold out less"), ("test", "Hold out more")])
 def test_a_split_with_one_label_is_refused_with_what_helps(poor: str, help_text: str) -> None:
     rich = "test" if poor == "train" else "train"
     with pytest.raises(EmptySplitError, match=f"the {poor} split has 1 desirable and 0 undesirable rows.*{help_text}"):
-        refuse_unusable([report(**{rich: (1, 1), poor: (1, 0)})], 0.1)
+        refuse(0.1, **{rich: (1, 1), poor: (1, 0)})  # type: ignore[arg-type]
 
 
 def test_without_a_test_split_only_train_counts() -> None:
-    refuse_unusable([report(train=(1, 1))], 0.0)
+    refuse(0.0, train=(1, 1))
     with pytest.raises(EmptySplitError, match="the test split has 0 desirable and 0 undesirable rows"):
-        refuse_unusable([report(train=(1, 1))], 0.1)
+        refuse(0.1, train=(1, 1))
 
 
 def written(folder: Path, text: str) -> Path:

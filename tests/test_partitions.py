@@ -13,12 +13,17 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from feedback.caps.stage import cap_influence
 from feedback.engine import LocalEngine, read_arrow
 from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE
 from feedback.pipeline import CurateResult, curate, partitions
+from feedback.rebalance import rebalance
+from feedback.split import split
+from feedback.stage import sort_rows
+from schemas.errors import DataGateError
 from schemas.reasons import DropReason
 from schemas.report import StageReport
-from tests.feedback_log import log_config, votes
+from tests.feedback_log import log_config, vote, votes
 
 ROWS = "feedback.pipeline.partitions._ROWS_A_PARTITION"
 BLOCK = "feedback.records.text_blocks.BLOCK_BYTES"
@@ -103,6 +108,44 @@ def test_partitions_are_many_and_whole(whole: CurateResult, tmp_path: Path, monk
     same_but_digests(found, whole)
     shuffled = log_config(tmp_path / "mixed", order=random.Random(1), files=3)
     assert curate(shuffled, tmp_path / "mixed-out").manifest.digest == found.manifest.digest
+
+
+def test_one_pass_over_partitions_decides_what_the_stages_decide_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Caps, split and rebalance are planned before any of them is applied, and on other partitions."""
+    monkeypatch.setattr(ROWS, 40)
+    caps = ("caps.max_rater_share=0.1", "caps.share_from_raters=2", "caps.max_rows_per_rater_day=20")
+    ratio = ("rebalance.strata=['source','week']", "rebalance.keep_desirable_share=0.8")
+    brigade = [vote(n, user="u0") for n in range(200, 240)] + [
+        vote(n, user="u1", label="down") for n in range(240, 248)
+    ]
+    config = log_config(tmp_path / "in", overrides=(*caps, *ratio), thumbs=votes() + brigade)
+    found = curate(config, tmp_path / "out")
+    kept = pl.concat([read_arrow(path) for path in (found.folder / "stages" / "rebalance").glob("kept-*.arrow")])
+    left_out = pl.concat([dropped(found, stage) for stage in ("caps", "rebalance")], how="diagonal")
+    came = pl.concat([kept, left_out.select(kept.columns)]).with_columns(
+        split=pl.lit(None, pl.String), capped_rater=pl.lit(None, pl.UInt64)
+    )
+    capped = cap_influence(came, config.caps, seed=config.seed)
+    parted = split(capped.kept, config.split, seed=config.seed)
+    balanced = rebalance(parted.kept, config.rebalance, seed=config.seed)
+    assert balanced.kept.equals(sort_rows(kept))
+    assert dropped(found, "caps").equals(capped.dropped.sort("row_key", "row_id", "drop_reason"))
+    assert dropped(found, "rebalance").equals(balanced.dropped.sort("row_key", "row_id", "drop_reason"))
+    assert {DropReason.RATER_CAP, DropReason.RATER_DAY_CAP} <= set(capped.dropped["drop_reason"])
+    assert DropReason.DESIRABLE_SHARE in set(balanced.dropped["drop_reason"])
+    reports = {report.stage: report for report in found.manifest.stages}
+    for result in (capped, parted, balanced):
+        report = reports[result.report.stage]
+        assert (report.dropped, report.labels_kept) == (result.report.dropped, result.report.labels_kept)
+        assert report.notes == result.report.notes
+
+
+def test_a_gate_behind_the_caps_says_what_they_left_out(tmp_path: Path) -> None:
+    config = log_config(tmp_path / "in", overrides=("caps.min_raters=9",))
+    with pytest.raises(DataGateError, match=r"after the stages ingest, convert.*caps, split: no row.*unconfirmed"):
+        curate(config, tmp_path / "out")
 
 
 def test_nothing_is_lost_and_every_reason_is_counted(whole: CurateResult) -> None:

@@ -94,7 +94,7 @@ def files_of(result: CurateResult) -> dict[str, bytes]:
     ("module", "function", "left"),
     [
         ("order", "number_of_partitions", ["scatter_keys", "convert_part", "apply_to_part"]),
-        ("order", "rebalance_plan", ["apply_to_part"]),
+        ("balance", "rebalance_plan", ["apply_to_part"]),
         ("run", "export", []),
     ],
 )
@@ -121,19 +121,19 @@ def test_a_killed_run_goes_on_where_it_was(
 def test_an_interrupted_run_goes_on_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken: CurateResult
 ) -> None:
-    """Ctrl-C between conflicts and caps: three stages are left, each over all partitions."""
+    """Ctrl-C between conflicts and caps: the last pass is left, over all partitions."""
 
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("feedback.pipeline.order.caps_plan", interrupt)
+        patch.setattr("feedback.pipeline.balance.caps_plan", interrupt)
         with pytest.raises(KeyboardInterrupt):
             curate(config_of(tmp_path / "in"), tmp_path / "out")
     seen = count_kernels(monkeypatch)
     result = curate(config_of(tmp_path / "in"), tmp_path / "out")
     partitions = len(list((result.folder / "stages" / "rebalance").glob("kept-*")))
-    assert seen == {"apply_to_part": 3 * partitions}
+    assert seen == {"apply_to_part": partitions}
     assert files_of(result) == files_of(unbroken)
 
 
@@ -141,7 +141,7 @@ def test_of_a_killed_run_nothing_is_taken_that_is_not_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken: CurateResult
 ) -> None:
     """A file that was torn makes its stage run again, and what stands on it only if it changed."""
-    work = kill(tmp_path, "order", "rebalance_plan")
+    work = kill(tmp_path, "balance", "rebalance_plan")
     (torn,) = work.glob("staging/*/clusters/groups.arrow")
     torn.write_bytes(torn.read_bytes()[:-1])
     seen = count_kernels(monkeypatch)
@@ -154,7 +154,7 @@ def test_of_a_killed_run_nothing_is_taken_that_is_not_as_it_was(
 def test_another_run_takes_nothing_from_a_killed_one(tmp_path: Path, unbroken: CurateResult) -> None:
     """Another seed, and another file, are other runs."""
     work = kill(tmp_path, "run", "export")
-    assert list(work.glob("staging/*/rebalance/stage.json"))
+    assert list(work.glob("staging/*/balance/stage.json"))
     other = curate(config_of(tmp_path / "in", ("seed=7",)), tmp_path / "out")
     fresh = curate(config_of(tmp_path / "in", ("seed=7",)), tmp_path / "fresh")
     assert files_of(other) == files_of(fresh) != files_of(unbroken)

@@ -1,6 +1,7 @@
 """Stage `caps`: how much of the dataset may rest on one rater, one cluster of prompts or one day."""
 
 from feedback.caps.stage import (
+    CapsDecision,
     CapsPlan,
     apply_caps,
     cap_influence,
@@ -8,9 +9,11 @@ from feedback.caps.stage import (
     caps_narrow,
     caps_notes,
     caps_plan,
+    decide_caps,
 )
 
 __all__ = [
+    "CapsDecision",
     "CapsPlan",
     "apply_caps",
     "cap_influence",
@@ -18,4 +21,5 @@ __all__ = [
     "caps_narrow",
     "caps_notes",
     "caps_plan",
+    "decide_caps",
 ]

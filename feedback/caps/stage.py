@@ -8,6 +8,8 @@ A row rests on a rater when all its votes are that rater's. The caps on raters a
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import polars as pl
 
 from feedback.caps.notes import caps_notes
@@ -18,7 +20,32 @@ from feedback.stage import StageResult, count_labels, finish_stage
 from schemas.reasons import DropReason
 from schemas.settings import settings_to_dict
 
-__all__ = ["CapsPlan", "apply_caps", "cap_influence", "caps_columns", "caps_narrow", "caps_notes", "caps_plan"]
+__all__ = [
+    "CapsDecision",
+    "CapsPlan",
+    "apply_caps",
+    "cap_influence",
+    "caps_columns",
+    "caps_narrow",
+    "caps_notes",
+    "caps_plan",
+    "decide_caps",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class CapsDecision:
+    """What becomes of some rows.
+
+    Args:
+        reason: why each is left out, null where it stays. [N] string.
+        capped_rater: key of the rater whom it rests on, where that rater is at or near the cap of a share. [N] u64.
+        groups_over: groups with more rows than their cap.
+    """
+
+    reason: pl.Series
+    capped_rater: pl.Series
+    groups_over: int
 
 
 def cap_influence(candidates: pl.DataFrame, config: CapsConfig, *, seed: int = 0, digest_in: str = "") -> StageResult:
@@ -45,22 +72,16 @@ def apply_caps(partition: pl.DataFrame, plan: CapsPlan, *, digest_in: str = "") 
     Returns:
         The report's figures: rows `left_out` by reason, and `groups_over` their cap.
     """
-    rows = in_cap_order(caps_narrow(partition, plan.config), plan.seed)
-    raters = rows.select(*RATER, "order").join(plan.raters, on=RATER, how="left", maintain_order="left")
-    masks, groups_over = _masks(rows, plan)
-    masks[DropReason.RATER_CAP] = (raters["order"] > raters["last"]).fill_null(value=False)
-    first = [pl.when(mask).then(pl.lit(reason.value)) for reason, mask in masks.items() if mask.any()]
-    nothing = pl.repeat(None, partition.height, dtype=pl.String, eager=True)
-    reason = partition.select(drop_reason=pl.coalesce(*first, nothing))["drop_reason"]
-    is_kept = reason.is_null()
-    dropped = partition.with_columns(reason).filter(~is_kept)
+    decision = decide_caps(caps_narrow(partition, plan.config), plan)
+    is_kept = decision.reason.is_null()
+    dropped = partition.with_columns(decision.reason).filter(~is_kept)
     figures = {
         "left_out": dict(dropped.group_by("drop_reason").len().sort("drop_reason").iter_rows()),
-        "groups_over": groups_over,
+        "groups_over": decision.groups_over,
     }
     return finish_stage(
         "caps",
-        partition.with_columns(raters["capped_rater"]).filter(is_kept),
+        partition.with_columns(decision.capped_rater).filter(is_kept),
         dropped,
         rows_in=partition.height,
         labels_in=count_labels(partition),
@@ -69,6 +90,23 @@ def apply_caps(partition: pl.DataFrame, plan: CapsPlan, *, digest_in: str = "") 
         notes=caps_notes(figures, plan),
         figures=figures,
     )
+
+
+def decide_caps(narrow: pl.DataFrame, plan: CapsPlan) -> CapsDecision:
+    """What the plan says about the rows of a partition.
+
+    Args:
+        narrow: `caps_narrow` of them.
+        plan: made of all rows.
+    """
+    rows = in_cap_order(narrow, plan.seed)
+    raters = rows.select(*RATER, "order").join(plan.raters, on=RATER, how="left", maintain_order="left")
+    masks, groups_over = _masks(rows, plan)
+    masks[DropReason.RATER_CAP] = (raters["order"] > raters["last"]).fill_null(value=False)
+    first = [pl.when(mask).then(pl.lit(reason.value)) for reason, mask in masks.items() if mask.any()]
+    nothing = pl.repeat(None, rows.height, dtype=pl.String, eager=True)
+    reason = rows.select(drop_reason=pl.coalesce(*first, nothing))["drop_reason"]
+    return CapsDecision(reason, raters["capped_rater"], groups_over)
 
 
 def _masks(rows: pl.DataFrame, plan: CapsPlan) -> tuple[dict[DropReason, pl.Series], int]:

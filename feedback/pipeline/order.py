@@ -1,9 +1,10 @@
 """The order of the stages, from raw files to the rows that are exported.
 
-    ingest ─► clusters ─► keys ─► convert ─► dedup ─► conflicts ─► caps ─► split ─► rebalance
+    ingest ─► clusters ─► keys ─► rows: convert ─► dedup ─► conflicts ─► balance: caps ─► split ─► rebalance
 
-Each stage runs over all partitions before the next one begins. What it made lies in its folder, so a run that was
-interrupted goes on behind the last stage that is whole.
+`rows` and `balance` are passes of three stages each over every partition. A pass runs over all partitions before the
+next one begins. What it made lies in its folder, so a run that was interrupted goes on behind the last pass that is
+whole.
 """
 
 from __future__ import annotations
@@ -16,26 +17,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import polars as pl
-
-from feedback.caps import apply_caps, caps_columns, caps_narrow, caps_plan
 from feedback.caps.notes import caps_notes
 from feedback.config import CurateConfig, DedupConfig
 from feedback.conflicts import conflict_notes, resolve_conflicts
 from feedback.convert import convert_notes
 from feedback.dedup import dedup, dedup_notes
-from feedback.engine import Scattered, StagedEngine, read_rows
+from feedback.engine import Scattered, StagedEngine
 from feedback.engine.local import usable_cores
 from feedback.engine.staging import STAGE_FILE
 from feedback.export import TextTable
-from feedback.gates import refuse_unusable
 from feedback.ingest import SketchSettings, ingest
+from feedback.pipeline.balance import balance_plan
 from feedback.pipeline.partitions import (
     Clusters,
     ClusterTask,
     ConvertTask,
     KeysTask,
     PartTask,
+    Step,
     apply_to_part,
     convert_part,
     find_all_clusters,
@@ -43,9 +42,9 @@ from feedback.pipeline.partitions import (
     number_of_partitions,
     scatter_keys,
 )
-from feedback.rebalance import apply_rebalance, merge_rebalance, narrow_columns, rebalance_plan
-from feedback.split import apply_split, split_notes, split_plan
-from feedback.stage import StageResult, merge_reports
+from feedback.rebalance import merge_rebalance
+from feedback.split import split_notes
+from feedback.stage import merge_reports
 from schemas.manifest import write_last
 from schemas.progress import Progress
 from schemas.report import StageReport
@@ -55,6 +54,16 @@ __all__ = ["Stages"]
 _EVENT_TEXT: Final = ("event_id", {"completion": "completion"})
 _PAIR_TEXT: Final = ("pair_id", {"a": "response_a", "b": "response_b"})
 _FILES_A_TASK: Final = 16
+_ROWS: Final = "rows"
+_BALANCE: Final = "balance"
+_PASSES: Final = {
+    **dict.fromkeys(("convert", "dedup", "conflicts"), _ROWS),
+    **dict.fromkeys(("caps", "split", "rebalance"), _BALANCE),
+}
+"""The pass that a stage is a step of."""
+
+Notes = Callable[[Mapping[str, Any]], Iterable[str]]
+"""What a report says of its figures."""
 
 
 class Stages:
@@ -79,39 +88,28 @@ class Stages:
         Raises:
             DataGateError: rows of one label only, an empty split, or a ratio that cannot be reached.
         """
-        self.to_rows()
-        config, seed = self._config, self._config.seed
-        with self._progress("curate", 5) as advance:
-            self._stage("dedup", lambda digest: partial(dedup, config=config.dedup, digest_in=digest), dedup_notes)
-            advance(1)
-            self._stage(
-                "conflicts",
-                lambda digest: partial(resolve_conflicts, config=config.conflicts, digest_in=digest),
-                lambda figures: conflict_notes(figures, config.conflicts),
-            )
-            advance(1)
-            caps = caps_plan(self._narrow_for_caps(), config.caps, seed=seed)
-            self._stage(
-                "caps",
-                lambda digest: partial(apply_caps, plan=caps, digest_in=digest),
-                lambda figures: caps_notes(figures, caps),
-            )
-            advance(1)
-            groups = split_plan(self._gather_columns(("group_id", "label")), config.split, seed=seed)
-            self._stage(
-                "split",
-                lambda digest: partial(apply_split, plan=groups, digest_in=digest),
-                lambda figures: split_notes(figures, config.split),
-            )
-            advance(1)
-            refuse_unusable(self.reports, config.split.test_fraction)
-            ratio = rebalance_plan(self._gather_columns(narrow_columns(config.rebalance)), config.rebalance, seed=seed)
-            parts = self._run("rebalance", lambda digest: partial(apply_rebalance, plan=ratio, digest_in=digest))
-            self.reports.append(replace(merge_rebalance(parts, ratio), digest_in=self.reports[-1].digest_out))
-            advance(1)
+        config = self._config
+        steps = partial(dedup, config=config.dedup), partial(resolve_conflicts, config=config.conflicts)
+        self.to_rows(steps, (dedup_notes, lambda figures: conflict_notes(figures, config.conflicts)))
+        plan = balance_plan(self.parts, config, self.reports)
+        digest = self.reports[-1].digest_out
+        folder = self._engine.folder(_BALANCE)
+        tasks = [PartTask(number, path, folder, digest) for number, path in enumerate(self.parts)]
+        with self._progress("curate", None):
+            found = self._engine.run(_BALANCE, partial(apply_to_part, steps=plan.steps()), tasks, key=digest)
+        self.parts = [kept_file(folder, task.number) for task in tasks]
+        caps, groups, balanced = zip(*found, strict=True)
+        self._report(caps, lambda figures: caps_notes(figures, plan.caps))
+        self._report(groups, lambda figures: split_notes(figures, config.split))
+        self.reports.append(replace(merge_rebalance(balanced, plan.rebalance), digest_in=self.reports[-1].digest_out))
 
-    def to_rows(self) -> None:
-        """From the raw files to labelled rows."""
+    def to_rows(self, steps: Sequence[Step] = (), notes: Sequence[Notes] = ()) -> None:
+        """From the raw files to labelled rows.
+
+        Args:
+            steps: stages that follow `convert` on each partition.
+            notes: what the report of each says of its figures.
+        """
         config = self._config
         self.raw = ingest(
             config.sources,
@@ -124,24 +122,26 @@ class Stages:
         self.reports = [self.raw.report]
         with self._progress("clusters", None):
             clusters = self._clusters()
-        folder = self._engine.folder("convert")
+        folder = self._engine.folder(_ROWS)
         digest = self.raw.report.digest_out
         scattered = self._scattered(clusters)
         tasks = [
             ConvertTask(number, len(scattered), events, pairs, clusters, folder, config.convert, digest)
             for number, (events, pairs) in enumerate(scattered)
         ]
-        parts = self._engine.run("convert", convert_part, tasks)
+        with self._progress("rows", None):
+            found = self._engine.run(_ROWS, partial(convert_part, steps=steps), tasks, key=digest)
         self.parts = [kept_file(folder, task.number) for task in tasks]
-        self.reports.append(_merged(parts, digest, convert_notes))
+        for reports, notes_of in zip(zip(*found, strict=True), (convert_notes, *notes), strict=True):
+            self._report(reports, notes_of)
 
     def texts(self) -> list[TextTable]:
         """Where the texts of the rows lie."""
         return [TextTable(self.raw.events, *_EVENT_TEXT), TextTable(self.raw.pairs, *_PAIR_TEXT)]
 
-    def dropped(self, name: str) -> list[Path]:
+    def dropped(self, stage: str) -> list[Path]:
         """The files of the rows that a stage dropped."""
-        return sorted(self._engine.folder(name).glob("dropped-*.parquet"))
+        return sorted((self._folder_of(stage)).glob("dropped-*.parquet"))
 
     def settle(self, folder: Path) -> None:
         """Move what stays of every stage to `folder`, with its report, and remove the rest.
@@ -151,15 +151,26 @@ class Stages:
         for report in self.reports:
             stage = folder / report.stage
             stage.parent.mkdir(parents=True, exist_ok=True)
-            self._engine.folder(report.stage).rename(stage)
+            self._folder_of(report.stage).rename(stage)
             write_last(stage / "report.json", report.to_json())
-        read = (report.stage for report in self.reports[:-1])
-        spent = ("ingest/event-keys-*", "ingest/pair-keys-*", "ingest/sketches/*", *(f"{name}/kept-*" for name in read))
+        for path in self.parts:
+            path.rename(folder / self.reports[-1].stage / path.name)
+        spent = ("ingest/event-keys-*", "ingest/pair-keys-*", "ingest/sketches/*")
         with ThreadPoolExecutor(usable_cores()) as pool:
             list(pool.map(Path.unlink, (path for name in spent for path in folder.glob(name))))
         for path in (folder / "ingest" / "sketches", *folder.glob(f"*/{STAGE_FILE}")):
             path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
         shutil.rmtree(self._engine.root.parent)
+
+    def _folder_of(self, stage: str) -> Path:
+        """The folder of a stage, which may be a step of a pass."""
+        of_pass = _PASSES.get(stage)
+        return self._engine.folder(stage) if of_pass is None else self._engine.folder(of_pass) / stage
+
+    def _report(self, parts: Sequence[StageReport], notes: Notes) -> None:
+        """Append the report of a stage, merged from those of its partitions."""
+        report = merge_reports(parts)
+        self.reports.append(replace(report, digest_in=self.reports[-1].digest_out, notes=tuple(notes(report.figures))))
 
     def _clusters(self) -> Clusters:
         dedup_config = self._config.dedup
@@ -197,41 +208,9 @@ class Stages:
             for number in range(partitions)
         ]
 
-    def _stage(
-        self,
-        name: str,
-        step: Callable[[str], Callable[[pl.DataFrame], StageResult]],
-        notes: Callable[[Mapping[str, Any]], Iterable[str]],
-    ) -> None:
-        digest = self.reports[-1].digest_out
-        self.reports.append(_merged(self._run(name, step), digest, notes))
-
-    def _run(self, name: str, step: Callable[[str], Callable[[pl.DataFrame], StageResult]]) -> list[StageReport]:
-        digest = self.reports[-1].digest_out
-        folder = self._engine.folder(name)
-        tasks = [PartTask(number, rows, folder) for number, rows in enumerate(self.parts)]
-        found = self._engine.run(name, partial(apply_to_part, step=step(digest)), tasks, key=digest)
-        self.parts = [kept_file(folder, task.number) for task in tasks]
-        return found
-
-    def _narrow_for_caps(self) -> pl.DataFrame:
-        config = self._config.caps
-        columns = caps_columns(config)
-        return pl.concat([caps_narrow(read_rows(path, columns), config) for path in self.parts])
-
-    def _gather_columns(self, columns: Sequence[str]) -> pl.DataFrame:
-        return pl.concat([read_rows(path, columns) for path in self.parts])
-
 
 def _sketch(config: DedupConfig) -> SketchSettings | None:
     return SketchSettings(config.near_threshold, config.shingle_words) if config.match == "near" else None
-
-
-def _merged(
-    parts: Sequence[StageReport], digest_in: str, notes: Callable[[Mapping[str, Any]], Iterable[str]]
-) -> StageReport:
-    report = merge_reports(parts)
-    return replace(report, digest_in=digest_in, notes=tuple(notes(report.figures)))
 
 
 def _pieces(written: Sequence[Scattered], number: int) -> tuple[Path, ...]:

@@ -1,15 +1,16 @@
 """Rows in partitions: kernels that take one partition of a stage to the next, and the files in between.
 
-    keys of ingest ─► clusters, revisions ─► scattered by group of prompts ─► convert ─► dedup ─► ...
-                                                                  a kept-* and a dropped-* file for each partition
+    keys of ingest ─► clusters, revisions ─► scattered by group of prompts ─► steps ─► kept-* of a partition
+                                                                            └─► STAGE/dropped-* of each step
 
-Rows of one group of prompts are always in one partition, so what a stage decides about a group it sees whole. What a
-stage decides about all rows it plans on narrow columns first, which the driver reads from the files.
+Rows of one group of prompts are always in one partition, so what a stage decides about a group it sees whole. Stages
+that need no other partition are steps of one pass: nothing is written between them but what each drops. What a stage
+decides about all rows is planned on narrow columns first, see `feedback.pipeline.balance`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ __all__ = [
     "KeysTask",
     "PartTask",
     "ScatteredKeys",
+    "Step",
     "apply_to_part",
     "convert_part",
     "find_all_clusters",
@@ -47,6 +49,9 @@ __all__ = [
     "number_of_partitions",
     "scatter_keys",
 ]
+
+Step = Callable[..., StageResult]
+"""A stage on one partition: `step(rows, digest_in=...)`."""
 
 _ROWS_A_PARTITION: Final = 150_000
 _GROUPS: Final = {"prompt_key": pl.UInt64(), "group_id": pl.UInt64()}
@@ -175,8 +180,8 @@ class ConvertTask:
     digest_in: str
 
 
-def convert_part(task: ConvertTask) -> StageReport:
-    """Kernel: the labelled rows of one partition."""
+def convert_part(task: ConvertTask, steps: Sequence[Step] = ()) -> list[StageReport]:
+    """Kernel: the labelled rows of one partition, and the steps behind them; a report of each."""
     found = task.clusters
     revisions = [pl.read_parquet(path) for path in (found.event_revisions, found.pair_revisions)]
     keys = Keys(
@@ -186,32 +191,53 @@ def convert_part(task: ConvertTask) -> StageReport:
         groups=rows_of_partition(found.groups, task.number, task.partitions),
         clusters=rows_of_partition(found.answers, task.number, task.partitions),
     )
-    return _write(convert(keys, task.config, digest_in=task.digest_in), task.folder, task.number)
+    first = convert(keys, task.config, digest_in=task.digest_in)
+    return _through(first, steps, task.folder, task.number)
 
 
 @dataclass(frozen=True, slots=True)
 class PartTask:
-    """The rows of one partition: where they lie, and where those that a stage keeps and drops go."""
+    """The rows of one partition.
+
+    Args:
+        number: which partition, from 0.
+        rows: where they lie.
+        folder: where those go that the steps keep and drop.
+        digest_in: digest of the stage before.
+    """
 
     number: int
     rows: Path
     folder: Path
+    digest_in: str
 
 
-def apply_to_part(task: PartTask, step: Callable[[pl.DataFrame], StageResult]) -> StageReport:
-    """Kernel: one stage on one partition."""
-    return _write(step(read_rows(task.rows)), task.folder, task.number)
+def apply_to_part(task: PartTask, steps: Sequence[Step]) -> list[StageReport]:
+    """Kernel: some steps on one partition, one after the other; a report of each."""
+    first, *others = steps
+    return _through(first(read_rows(task.rows), digest_in=task.digest_in), others, task.folder, task.number)
+
+
+def _through(result: StageResult, steps: Sequence[Step], folder: Path, number: int) -> list[StageReport]:
+    return list(_each_step(result, steps, folder, number))
+
+
+def _each_step(result: StageResult, steps: Sequence[Step], folder: Path, number: int) -> Iterator[StageReport]:
+    """The report of each step; what it dropped is written at once, what was kept behind the last one."""
+    for step in (*steps, None):
+        report = result.report
+        stage = folder / report.stage
+        stage.mkdir(exist_ok=True)
+        write_parquet(result.dropped, stage / f"dropped-{number:05d}.parquet")
+        yield report
+        if step is not None:
+            result = step(result.kept, digest_in=report.digest_out)
+    write_arrow(result.kept, kept_file(folder, number))
 
 
 def kept_file(folder: Path, number: int) -> Path:
     """The file of the rows that a stage kept of a partition: quick to write, and to read for the next stage."""
     return folder / f"kept-{number:05d}.arrow"
-
-
-def _write(result: StageResult, folder: Path, number: int) -> StageReport:
-    write_arrow(result.kept, kept_file(folder, number))
-    write_parquet(result.dropped, folder / f"dropped-{number:05d}.parquet")
-    return result.report
 
 
 def _read(files: Sequence[Path]) -> pl.DataFrame:

@@ -10,8 +10,10 @@ from feedback.rebalance.stage import (
     rebalance,
     rebalance_plan,
 )
+from feedback.rebalance.strata import CAPPED
 
 __all__ = [
+    "CAPPED",
     "RebalancePlan",
     "apply_rebalance",
     "base_weights",
