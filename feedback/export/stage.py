@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -187,15 +188,17 @@ def _write_shards(
     schema = pa.schema([field for field in UNPAIRED_PREFERENCE if has_tools or field.name != "tools"])
     (folder / "data").mkdir(parents=True, exist_ok=True)
     shards = []
-    for shard in _in_threads(lambda shard: write_shard(shard, plan, rows, texts, folder, schema), plan.shards):
+    # One more than there are cores: else the last shard is often written while the other cores are idle.
+    write = partial(write_shard, plan=plan, rows=rows, texts=texts, folder=folder, schema=schema)
+    for shard in _in_threads(write, plan.shards, spare=1):
         shards.append(shard)
         advance(shard.rows)
     return tuple(shards)
 
 
-def _in_threads(work: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
+def _in_threads(work: Callable[[T], R], tasks: Iterable[T], spare: int = 0) -> Iterator[R]:
     """The results in the order of the tasks. Polars and Arrow let go of the interpreter while they work."""
-    pool = ThreadPoolExecutor(pl.thread_pool_size())
+    pool = ThreadPoolExecutor(pl.thread_pool_size() + spare)
     try:
         yield from pool.map(work, tasks)
     finally:
