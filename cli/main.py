@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import click
 
+from cli.lean_start import leave_lean
 from schemas import __version__
 from schemas.errors import ThumblineError
 from schemas.redaction import without_passwords
@@ -88,6 +89,7 @@ def thumbline() -> None:
 def main() -> None:
     """Run the command line and leave with its exit code."""
     code = run(sys.argv[1:])
+    leave_lean(code)
     # At its end Python looks through all objects for cycles, a fifth of a second behind large commands, for nothing.
     gc.freeze()
     sys.exit(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -55,3 +56,18 @@ def test_curate_loads_nothing_that_numba_and_pyarrow_only_look_for(tmp_path: Pat
 
 def test_what_one_thread_cannot_import_another_can() -> None:
     run_python(OTHER_THREAD)
+
+
+def test_what_curate_says_and_its_exit_code_arrive_though_it_leaves_at_once(tmp_path: Path) -> None:
+    """Through pipes, which hold output back until they are flushed; and into one that is closed."""
+    command = [sys.executable, "-m", "cli.main", "curate", "sample_data/thumbs.jsonl", "--from", "thumbs"]
+    out = ["-o", str(tmp_path / "dataset")]
+    first = subprocess.run([*command, *out, "--json"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(first.stdout)["manifest"] == json.loads((tmp_path / "dataset" / "manifest.json").read_text())
+    refused = subprocess.run([*command, *out, "--set", "seed=2"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "Error: " in refused.stderr
+    with subprocess.Popen([*command, *out], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(timeout=60) in (0, 1)
