@@ -154,7 +154,7 @@ def curate(
     """
     from cli.lean_start import start_lean
 
-    start_lean()
+    start_lean(inputs)
     from cli.progress import shown_progress
     from feedback.pipeline import curate as curate_feedback
 

@@ -13,7 +13,7 @@ import gc
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from types import ModuleType
@@ -27,12 +27,19 @@ _CONTAINERS: Final = 400_000
 Python takes, and no cycles."""
 
 
-def start_lean() -> None:
-    """Begin to load numba and pyarrow in a thread; to be called before numpy is imported."""
+def start_lean(inputs: Iterable[str] = ()) -> None:
+    """Begin to load numba and pyarrow in a thread, and to hash files in another; to be called before numpy is imported.
+
+    Args:
+        inputs: what will be read; files among it are hashed, see `feedback.records.digest_ahead`.
+    """
+    from feedback.records.digest_ahead import begin_digests
+
     # Linear algebra is not used, and its threads spin for work.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     gc.set_threshold(_CONTAINERS)
     threading.Thread(target=_load, name="thumbline-start", daemon=True).start()
+    begin_digests(inputs)
 
 
 def leave_lean(code: int) -> None:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Final, Protocol
 
 import zstandard
 
+from feedback.records.digest_ahead import Digest, digest_begun
 from schemas.errors import CorruptionError, InputError, InputNotFoundError
 from schemas.progress import Advance
 
@@ -58,20 +59,40 @@ class Tally:
 
     def __init__(self, advance: Advance | None = None) -> None:
         self.bytes = 0
-        self._digest = hashlib.sha256()
+        self._hashed = hashlib.sha256()
         self._advance = advance
+        self._begun: Digest | None = None
+        self._taken: str | None = None
 
     def add(self, data: bytes | memoryview) -> None:
         """Count and hash `data`."""
         self.bytes += len(data)
-        self._digest.update(data)
+        if self._begun is None:
+            self._hashed.update(data)
         if self._advance is not None:
             self._advance(len(data))
+
+    def expect(self, stream: BinaryIO) -> None:
+        """Before anything is added: hash nothing of a file that is hashed already, see `digest_ahead`."""
+        self._begun = digest_begun(stream)
+
+    def settle(self, stream: BinaryIO) -> None:
+        """Make sure of the digest while the file is still open: one that may be of something else is taken anew."""
+        if self._begun is None:
+            return
+        self._taken = self._begun.of(stream, self.bytes)
+        if self._taken is None:
+            stream.seek(0)
+            left = self.bytes
+            while left and (data := stream.read(min(left, _PLAIN_CHUNK))):
+                self._hashed.update(data)
+                left -= len(data)
+        self._begun = None
 
     @property
     def sha256(self) -> str:
         """sha256 of everything added, 64 hex digits."""
-        return self._digest.hexdigest()
+        return self._taken or self._hashed.hexdigest()
 
 
 class ByteStream(io.RawIOBase):
@@ -126,6 +147,8 @@ class ByteStream(io.RawIOBase):
 
     def close(self) -> None:
         """Close the file too, unless it is standard input."""
+        if not self.closed:
+            self._tally.settle(self._stream)
         if self._stream is not sys.stdin.buffer:
             self._stream.close()
         super().close()
@@ -197,7 +220,9 @@ def open_bytes(path: Path, tally: Tally) -> ByteStream:
     if str(path) == "-":
         return ByteStream(sys.stdin.buffer, "stdin", tally)
     try:
-        return ByteStream(path.open("rb"), path.name, tally)
+        stream = path.open("rb")
+        tally.expect(stream)
+        return ByteStream(stream, path.name, tally)
     except OSError as error:
         raise InputNotFoundError(f"the file cannot be read ({error.strerror})", where=path) from error
 
