@@ -39,15 +39,28 @@ _EXECUTION_KEYS: Final = ("gradient_checkpointing", "device", "evaluation", "che
 class ObjectiveConfig:
     """The loss.
 
+    A setting that the objective does not have must keep its default.
+
     Args:
         name: objective, a key of `align.objectives.OBJECTIVES`.
-        beta: pull towards the reference, > 0; larger stays closer. 0.1 is the paper's (arXiv:2402.01306).
-        desirable_weight: lambda_D, > 0, multiplies the loss of desirable rows.
-        undesirable_weight: lambda_U, > 0, multiplies the loss of undesirable rows.
-        z0_scope: rows that one KL estimate is taken over: `step` (all rows of the optimizer step, all ranks), `micro`
-            (each micro batch, averaged over ranks, as other libraries do) or `none` (z0 = 0, no KL pass).
-        ratio_low: lower end of the wanted range of lambda_D n_D / (lambda_U n_U); outside, the run card warns.
-        ratio_high: upper end of that range; 4/3 is the paper's.
+        beta: kto, dpo, cdpo: pull towards the reference, > 0; larger stays closer. 0.1 is the paper's
+            (arXiv:2402.01306).
+        desirable_weight: kto: lambda_D, > 0, multiplies the loss of desirable rows.
+        undesirable_weight: kto: lambda_U, > 0, multiplies the loss of undesirable rows.
+        z0_scope: kto: rows that one KL estimate is taken over: `step` (all rows of the optimizer step, all ranks),
+            `micro` (each micro batch, averaged over ranks, as other libraries do) or `none` (z0 = 0, no KL pass).
+        ratio_low: kto: lower end of the wanted range of lambda_D n_D / (lambda_U n_U); outside, the run card warns.
+        ratio_high: kto: upper end of that range; 4/3 is the paper's.
+        value: kto: the value function, `logistic` (the paper's), `concave`, `risk_neutral` or `kahneman_tversky`; see
+            `align.objectives.values`.
+        value_exponent: kto with `kahneman_tversky`: its exponent, in (0, 1]; 0.88 is Tversky and Kahneman's.
+        loss_aversion: kto with `kahneman_tversky`: how much more losses count than gains, > 0; 2.25 is theirs.
+        reference: kto: `model` (the model that training begins with) or `uniform` (all outputs alike: no reference
+            model is needed, and z0 is not clamped).
+        label_noise: cdpo: share of pairs whose order is taken to be wrong, in [0, 0.5).
+        odds_weight: orpo: weight of the odds ratio, at least 0; 0.1 is what the study of KTO uses.
+        margin: slic: nats by which the chosen answer should be more probable, at least 0.
+        sft_weight: slic: weight of the chosen answer's likelihood, at least 0.
     """
 
     name: str = "kto"
@@ -57,6 +70,14 @@ class ObjectiveConfig:
     z0_scope: Literal["step", "micro", "none"] = "step"
     ratio_low: Positive = 1.0
     ratio_high: Positive = 4 / 3
+    value: Literal["logistic", "concave", "risk_neutral", "kahneman_tversky"] = "logistic"
+    value_exponent: Annotated[float, Field(gt=0, le=1)] = 0.88
+    loss_aversion: Positive = 2.25
+    reference: Literal["model", "uniform"] = "model"
+    label_noise: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
+    odds_weight: NotNegative = 0.1
+    margin: NotNegative = 1.0
+    sft_weight: NotNegative = 0.1
 
 
 @settings

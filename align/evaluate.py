@@ -6,7 +6,12 @@
                       being half (the area under the ROC curve); 0.5 where nothing was learned, whatever the label ratio
     sign_accuracy     share of rows on the right side of z0: log-ratio above it where desirable, below it where
                       undesirable, a tie being half
-    loss              mean KTO loss of the rows, with their weights and the objective's
+    loss              mean loss of the rows under the objective, with their weights; for objectives of tokens the mean
+                      of a token
+
+Of pairs, chosen answers are the desirable ones and rejected ones the undesirable ones; `reward_accuracy` compares the
+answers of one pair with each other, and there is no sign accuracy. The reference is the model that training began with,
+also for objectives that do without one.
 
 Log-ratios are rounded to thousandths of a nat before they are compared, so that rounding noise is a tie.
 """
@@ -18,17 +23,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import torch
 from accelerate import Accelerator
 
 from align.card import RUN_CARD_NAME, RunCard, find_run_card
 from align.config import ObjectiveConfig, TrainConfig
-from align.dataset import read_split
-from align.inputs import HeldOut, held_out_pairs, tokenize_split
+from align.control_tokens import add_control_tokens
+from align.held_out_loss import Scored, estimated_z0, mean_loss
+from align.inputs import HeldOut, held_out_pairs, read_split_for, tokenize_split
+from align.losses import check_objective
 from align.metrics import RewardSums
 from align.model_files import model_digest, model_folder
 from align.models import LoadedModel, load_policy
-from align.objectives.kto import kl_estimate, kto_loss
+from align.objectives import find_objective
 from align.ranks import start_accelerator
 from align.reference_pass import known_reference, reference_file, score_reference
 from align.scoring import Scorer, TokenPair, build_scorer, score_on_ranks
@@ -42,41 +48,48 @@ _DIGITS: Final = 3
 
 
 def reward_figures(
-    policy_logps: Sequence[float],
-    reference_logps: Sequence[float],
+    policy_logps: Scored,
+    reference_logps: Scored,
     labels: Sequence[bool],
     weights: Sequence[float],
     mismatched_ratios: Sequence[float],
     objective: ObjectiveConfig,
+    *,
+    tokens: Sequence[Sequence[int]],
+    mismatched_logps: Sequence[float] = (),
 ) -> dict[str, Any]:
     """The figures of the module's docstring, from numbers alone.
 
     Args:
-        policy_logps: log-probability of each row's completion under the policy, in nats. [B].
-        reference_logps: the same under the reference. [B].
+        policy_logps: log-probability of each row's completion, or of its chosen and its rejected one, under the policy,
+            in nats. [B, S].
+        reference_logps: the same under the reference. [B, S].
         labels: True where desirable. [B].
         weights: factor of each row's loss. [B].
         mismatched_ratios: log-ratios of mismatched pairs, for z0; none gives z0 = 0.
-        objective: beta and the label weights.
+        objective: beta, the label weights and whatever else its loss reads.
+        tokens: of each completion. [B, S].
+        mismatched_logps: log-probabilities of mismatched pairs under the policy: z0 of a uniform reference.
 
     Returns:
         JSON values; null where a figure needs a label that no row has.
     """
-    ratios = [policy - reference for policy, reference in zip(policy_logps, reference_logps, strict=True)]
-    z0 = _z0(mismatched_ratios)
-    desirable = [ratio for ratio, label in zip(ratios, labels, strict=True) if label]
-    undesirable = [ratio for ratio, label in zip(ratios, labels, strict=True) if not label]
-    losses = kto_loss(
-        torch.tensor(policy_logps, dtype=torch.float64),
-        torch.tensor(reference_logps, dtype=torch.float64),
-        torch.tensor(labels, dtype=torch.bool),
-        z0,
-        beta=objective.beta,
-        desirable_weight=objective.desirable_weight,
-        undesirable_weight=objective.undesirable_weight,
-        weight=torch.tensor(weights, dtype=torch.float64),
-    )
-    right = [_wins(ratio, z0) if label else _wins(z0, ratio) for ratio, label in zip(ratios, labels, strict=True)]
+    ratios = [
+        tuple(ours - theirs for ours, theirs in zip(*row, strict=True))
+        for row in zip(policy_logps, reference_logps, strict=True)
+    ]
+    z0 = estimated_z0(mismatched_ratios)
+    is_pairs = len(ratios[0]) == 2
+    if is_pairs:
+        desirable, undesirable = [row[0] for row in ratios], [row[1] for row in ratios]
+        accuracy: float | None = sum(_wins(*row) for row in ratios) / len(ratios)
+        right = None
+    else:
+        desirable = [row[0] for row, label in zip(ratios, labels, strict=True) if label]
+        undesirable = [row[0] for row, label in zip(ratios, labels, strict=True) if not label]
+        accuracy = _ranking_accuracy(desirable, undesirable)
+        sides = [_wins(row[0], z0) if label else _wins(z0, row[0]) for row, label in zip(ratios, labels, strict=True)]
+        right = sum(sides) / len(sides)
     sums = RewardSums(
         desirable=len(desirable),
         undesirable=len(undesirable),
@@ -85,12 +98,20 @@ def reward_figures(
     )
     return {
         **sums.to_dict(),
-        "reward_accuracy": _ranking_accuracy(desirable, undesirable),
-        "sign_accuracy": sum(right) / len(right),
-        "loss": float(losses.mean()),
+        "reward_accuracy": accuracy,
+        "sign_accuracy": right,
+        "loss": mean_loss(
+            policy_logps,
+            reference_logps,
+            labels,
+            weights,
+            objective,
+            z0=z0 if objective.reference == "model" else estimated_z0(mismatched_logps, is_clamped=False),
+            tokens=tokens,
+        ),
         "z0": z0,
         "mean_kl": sum(mismatched_ratios) / len(mismatched_ratios) if mismatched_ratios else None,
-        "largest_ratio": max(abs(ratio) for ratio in ratios),
+        "largest_ratio": max(abs(ratio) for row in ratios for ratio in row),
     }
 
 
@@ -117,14 +138,21 @@ def evaluate_held_out(
     with progress("evaluate", len(pairs)) as advance:
         policy = score_on_ranks(pairs, scorer, accelerator, advance)
     reference = [references[pair] for pair in pairs]
-    rows = len(held_out.rows)
+    count, width = len(held_out.matched), len(held_out.rows[0].sequences)
+
+    def by_row(values: Sequence[float]) -> list[Sequence[float]]:
+        """The values of matched sequences, those of a row together."""
+        return [values[start : start + width] for start in range(0, count, width)]
+
     return reward_figures(
-        policy[:rows],
-        reference[:rows],
+        by_row(policy),
+        by_row(reference),
         [row.label for row in held_out.rows],
         [row.weight for row in held_out.rows],
-        [ours - theirs for ours, theirs in zip(policy[rows:], reference[rows:], strict=True)],
+        [ours - theirs for ours, theirs in zip(policy[count:], reference[count:], strict=True)],
         objective,
+        tokens=[[len(completion) for _, completion in row.sequences] for row in held_out.rows],
+        mismatched_logps=policy[count:],
     )
 
 
@@ -153,17 +181,19 @@ def evaluate(
     Raises:
         ConfigError: a model that is no run, and no reference was named.
         EmptySplitError: the split has no row, or none that fits.
+        InputError: the dataset is not of the objective's type.
         ModelError: the run's base model is not what it was trained from.
     """
     card = find_run_card(Path(model))
     config = config or _config_of(card)
     base = reference or _base_of(card, model)
-    rows = read_split(dataset, split)
+    objective = check_objective(config.objective)
+    rows = read_split_for(objective, dataset, split)
     policy = load_policy(model if card is None else Path(model) / "model")
     tokens = tokenize_split(rows, policy.tokenizer, config.tokens, progress=progress)
     if not tokens.rows:
         raise EmptySplitError(f"the split {split!r} has no row to evaluate", where=dataset, received=tokens.dropped)
-    held_out = held_out_pairs(tokens.rows, max_rows=config.evaluation.max_rows)
+    held_out = held_out_pairs(tokens.rows, objective, max_rows=config.evaluation.max_rows)
     accelerator = start_accelerator(config.device)
     digest, references = _references(base, held_out, config, accelerator, progress)
     if card is not None and reference is None and digest != card.model["digest"]:
@@ -180,12 +210,6 @@ def evaluate(
         "rows_lost": tokens.dropped,
         **figures,
     }
-
-
-def _z0(mismatched_ratios: Sequence[float]) -> float:
-    if not mismatched_ratios:
-        return 0.0
-    return float(kl_estimate(torch.tensor(sum(mismatched_ratios), dtype=torch.float64), len(mismatched_ratios)))
 
 
 def _wins(left: float, right: float) -> float:
@@ -229,7 +253,10 @@ def _references(
     known = known_reference(pairs, model_digest=digest, dtype=config.dtype, shared=shared)
     if known is not None:
         return digest, known
-    scorer = _scorer(load_policy(base), config, accelerator)
+    loaded = load_policy(base)
+    if find_objective(config.objective.name).has_control_tokens:
+        add_control_tokens(loaded.model, loaded.tokenizer)
+    scorer = _scorer(loaded, config, accelerator)
     return digest, score_reference(
         pairs, scorer, accelerator, model_digest=digest, own=None, shared=shared, progress=progress
     )

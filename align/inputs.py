@@ -1,8 +1,9 @@
 """What a run trains on: both splits as tokens, the batch plan, and the pairs that need a reference.
 
-dataset ─► read ─► refuse what cannot train ─► tokenize ─► plan ─► pairs (matched, mismatched, held out)
+dataset ─► read ─► refuse what cannot train ─► tokenize ─► plan ─► sequences (matched, mismatched, held out)
 
-Everything here follows from dataset, tokenizer and config; no weight of the model is used.
+A row has one sequence, prompt and completion, or two of them where it is a pair. Everything here follows from dataset,
+tokenizer and config; no weight of the model is used.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +19,35 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from align.config import TokenConfig, TrainConfig
-from align.dataset import LabelledRow, dataset_digest, read_split
-from align.objectives import find_objective
+from align.control_tokens import asked_for_good, with_control_tokens
+from align.dataset import dataset_digest, read_pairs, read_split
+from align.losses import needs_kl, needs_reference
+from align.objectives import Objective, find_objective
 from align.plan import build_plan
+from align.rows import LabelledRow, PreferenceRow
 from align.scoring import TokenPair
 from align.tokenize import TokenizedRow, TokenizedSplit, tokenize_rows
+from align.tokenize_pairs import tokenize_pairs
 from schemas.errors import EmptySplitError, OneLabelError, StepPlanError
 from schemas.manifest import Ratio
 from schemas.progress import Progress, silent
+from schemas.reasons import DropReason
 
 __all__ = [
     "HeldOut",
     "PlannedRow",
+    "Rows",
     "RunInputs",
     "build_inputs",
     "held_out_pairs",
     "label_ratio",
-    "read_labelled_rows",
+    "read_rows",
+    "read_split_for",
     "tokenize_split",
 ]
+
+Rows = Sequence[LabelledRow] | Sequence[PreferenceRow]
+"""Rows of one split, all of one kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +69,8 @@ class HeldOut:
 
     Args:
         rows: the rows.
-        matched: prompt and completion of each.
-        mismatched: pairs for the KL estimate; empty where the rows have no two prompts.
+        matched: prompt and completion of each; of pairs, those of the chosen answer and behind it of the rejected one.
+        mismatched: pairs for the KL estimate; empty where there is none to take, or the rows have no two prompts.
     """
 
     rows: tuple[TokenizedRow, ...]
@@ -79,6 +90,7 @@ class RunInputs:
         steps: the plan by step.
         epochs: the epoch of each step.
         digests: of dataset, tokens and plan.
+        has_reference: whether training reads the reference's numbers.
     """
 
     train: TokenizedSplit
@@ -88,11 +100,11 @@ class RunInputs:
     steps: tuple[tuple[PlannedRow, ...], ...]
     epochs: tuple[int, ...]
     digests: dict[str, str]
+    has_reference: bool = True
 
-    def matched(self, planned: PlannedRow) -> TokenPair:
-        """Prompt and completion of a planned row."""
-        row = self.train.rows[planned.row]
-        return row.prompt_ids, row.completion_ids
+    def sequences(self, planned: PlannedRow) -> tuple[TokenPair, ...]:
+        """Prompt and completion of a planned row, or of both its answers."""
+        return self.train.rows[planned.row].sequences
 
     def mismatched(self, planned: PlannedRow) -> TokenPair | None:
         """Prompt of a planned row with its partner's completion."""
@@ -101,30 +113,47 @@ class RunInputs:
         return self.train.rows[planned.row].prompt_ids, self.train.rows[planned.partner].completion_ids
 
     def reference_pairs(self) -> list[TokenPair]:
-        """All pairs whose reference log-probability the run needs, each once, in a fixed order."""
+        """All pairs whose reference log-probability the run needs, each once, in a fixed order.
+
+        What is held out is always measured against the model that training began with.
+        """
         pairs: dict[TokenPair, None] = {}
-        for step in self.steps:
-            pairs.update((self.matched(planned), None) for planned in step)
+        for step in self.steps if self.has_reference else ():
+            pairs.update((pair, None) for planned in step for pair in self.sequences(planned))
             pairs.update((pair, None) for planned in step if (pair := self.mismatched(planned)) is not None)
         pairs.update((pair, None) for pair in (*self.held_out.matched, *self.held_out.mismatched))
         return list(pairs)
 
 
-def read_labelled_rows(dataset: Path) -> dict[str, list[LabelledRow]]:
+def read_rows(dataset: Path, objective: Objective) -> dict[str, Rows]:
     """The splits `train` and `test`, refused where nothing can be learned from them.
+
+    Args:
+        dataset: the dataset.
+        objective: what it is read for: labelled answers or pairs.
 
     Raises:
         EmptySplitError: no row to train on.
         OneLabelError: all rows to train on have the same label.
-        InputError: the dataset cannot be read.
+        InputError: the dataset cannot be read, or is of the other type.
     """
-    rows = {split: read_split(dataset, split) for split in ("train", "test")}
-    _check_labels([row.label for row in rows["train"]], where=dataset, after="")
+    rows = {split: read_split_for(objective, dataset, split) for split in ("train", "test")}
+    _check_rows(rows["train"], objective, where=dataset, after="")
     return rows
 
 
+def read_split_for(objective: Objective, dataset: Path, split: str) -> Rows:
+    """The rows of a split that an objective trains on or is measured on.
+
+    Raises:
+        InputError: the dataset cannot be read, or is of the other type.
+        EmptySplitError: there is no row in the split `train`.
+    """
+    return read_pairs(dataset, split) if objective.data == "preference" else read_split(dataset, split)
+
+
 def build_inputs(
-    rows: dict[str, list[LabelledRow]],
+    rows: dict[str, Rows],
     tokenizer: Any,
     config: TrainConfig,
     *,
@@ -134,8 +163,8 @@ def build_inputs(
     """Tokens, plan and pairs of a run.
 
     Args:
-        rows: of `read_labelled_rows`.
-        tokenizer: the model's.
+        rows: of `read_rows`.
+        tokenizer: the model's, with the control tokens where the objective has them.
         config: the run's.
         dataset: where the rows came from.
         progress: told of every row that is tokenized.
@@ -145,10 +174,14 @@ def build_inputs(
         OneLabelError: all rows that fit have the same label.
         StepPlanError: the rows cannot be dealt into steps.
     """
+    objective = find_objective(config.objective.name)
     train = tokenize_split(rows["train"], tokenizer, config.tokens, progress=progress)
     test = tokenize_split(rows["test"], tokenizer, config.tokens, progress=progress)
-    _check_labels([row.label for row in train.rows], where=dataset, after=f" after tokenization ({train.dropped})")
-    needs_kl = find_objective(config.objective.name).needs_kl and config.objective.z0_scope != "none"
+    _check_rows(train.rows, objective, where=dataset, after=f" after tokenization ({train.dropped})")
+    if objective.only_desirable:
+        train = _desirable(train)
+    if objective.has_control_tokens:
+        train, test = with_control_tokens(train, tokenizer), asked_for_good(test, tokenizer)
     digest = dataset_digest(dataset)
     plan = build_plan(
         train.rows,
@@ -156,22 +189,23 @@ def build_inputs(
         batch_size=config.batch.batch_size,
         seed=config.seed,
         digest=digest,
-        needs_kl=needs_kl,
+        needs_kl=needs_kl(config.objective),
     )
     if config.max_steps:
         plan = plan.filter(pc.less(plan["step"], config.max_steps))
     steps, epochs = _by_step(plan)
-    held_out = held_out_pairs(test.rows, max_rows=config.evaluation.max_rows)
+    held_out = held_out_pairs(test.rows, objective, max_rows=config.evaluation.max_rows)
     digests = {"dataset": digest, "tokens": _tokens_digest(train.rows), "plan": _plan_digest(plan)}
-    return RunInputs(train, test, held_out, plan, steps, epochs, digests)
+    return RunInputs(train, test, held_out, plan, steps, epochs, digests, needs_reference(config.objective))
 
 
-def tokenize_split(
-    rows: Sequence[LabelledRow], tokenizer: Any, config: TokenConfig, *, progress: Progress = silent
-) -> TokenizedSplit:
+def tokenize_split(rows: Rows, tokenizer: Any, config: TokenConfig, *, progress: Progress = silent) -> TokenizedSplit:
     """The rows of a split as tokens, within the limits of a config."""
+    pairs = [row for row in rows if isinstance(row, PreferenceRow)]
+    if pairs:
+        return tokenize_pairs(pairs, tokenizer, config, progress=progress)
     return tokenize_rows(
-        rows,
+        [row for row in rows if isinstance(row, LabelledRow)],
         tokenizer,
         max_prompt_tokens=config.max_prompt_tokens,
         max_completion_tokens=config.max_completion_tokens,
@@ -180,23 +214,25 @@ def tokenize_split(
     )
 
 
-def held_out_pairs(rows: Sequence[TokenizedRow], *, max_rows: int = 0) -> HeldOut:
+def held_out_pairs(rows: Sequence[TokenizedRow], objective: Objective, *, max_rows: int = 0) -> HeldOut:
     """The rows to evaluate and their pairs, the same ones whatever their order.
 
     Args:
         rows: of the held-out split.
+        objective: what they are measured for; only one with a KL estimate gets mismatched pairs.
         max_rows: at most so many; 0 is all.
     """
     ordered = sorted(rows, key=lambda row: (hashlib.blake2b(row.row_id.encode()).digest(), row.row_id))
     chosen = ordered[: max_rows or None]
     mismatched: list[TokenPair] = []
     try:
-        plan = build_plan(chosen, epochs=1, batch_size=max(2, len(chosen)), seed=0, digest="held-out")
-        for row, partner in zip(plan["row"].to_pylist(), plan["kl_partner"].to_pylist(), strict=True):
-            mismatched.append((chosen[row].prompt_ids, chosen[partner].completion_ids))
+        if objective.needs_kl:
+            plan = build_plan(chosen, epochs=1, batch_size=max(2, len(chosen)), seed=0, digest="held-out")
+            for row, partner in zip(plan["row"].to_pylist(), plan["kl_partner"].to_pylist(), strict=True):
+                mismatched.append((chosen[row].prompt_ids, chosen[partner].completion_ids))
     except StepPlanError:  # too few prompts to mismatch; evaluation then reports no z0
         mismatched = []
-    return HeldOut(tuple(chosen), tuple((row.prompt_ids, row.completion_ids) for row in chosen), tuple(mismatched))
+    return HeldOut(tuple(chosen), tuple(pair for row in chosen for pair in row.sequences), tuple(mismatched))
 
 
 def label_ratio(rows: Sequence[TokenizedRow], config: TrainConfig) -> Ratio:
@@ -213,20 +249,38 @@ def label_ratio(rows: Sequence[TokenizedRow], config: TrainConfig) -> Ratio:
     )
 
 
-def _check_labels(labels: Sequence[bool], *, where: Path, after: str) -> None:
-    desirable = sum(labels)
-    if not labels:
+def _check_rows(rows: Sequence[Any], objective: Objective, *, where: Path, after: str) -> None:
+    """Refuse rows that hold nothing to learn from: none, or of labelled answers one label only."""
+    if not rows:
         raise EmptySplitError(
             f"no row is left to train on{after}", where=where, todo="Raise the token limits, or curate more feedback"
         )
-    if desirable in (0, len(labels)):
+    if objective.data == "preference":
+        return
+    desirable = sum(row.label for row in rows)
+    if objective.only_desirable and not desirable:
+        raise EmptySplitError(
+            f"no desirable row is left to train on{after}",
+            where=where,
+            received=f"{len(rows)} undesirable rows",
+            todo="Add answers that were liked, or name an objective that learns from both labels",
+        )
+    if desirable in (0, len(rows)) and not objective.only_desirable:
         raise OneLabelError(
             f"all rows to train on have the same label{after}",
             where=where,
-            received=f"{desirable} desirable and {len(labels) - desirable} undesirable rows",
+            received=f"{desirable} desirable and {len(rows) - desirable} undesirable rows",
             expected="both",
             todo="Add feedback of the other label; thumbs down, edits and regenerations are often kept elsewhere",
         )
+
+
+def _desirable(split: TokenizedSplit) -> TokenizedSplit:
+    """The split without its undesirable rows, which are counted as left out."""
+    left_out = [(row.row_id, DropReason.UNDESIRABLE.value) for row in split.rows if not row.label]
+    dropped = split.dropped | ({DropReason.UNDESIRABLE.value: len(left_out)} if left_out else {})
+    kept = tuple(row for row in split.rows if row.label)
+    return replace(split, rows=kept, dropped=dropped, dropped_rows=(*split.dropped_rows, *left_out))
 
 
 def _by_step(plan: pa.Table) -> tuple[tuple[tuple[PlannedRow, ...], ...], tuple[int, ...]]:
@@ -246,6 +300,8 @@ def _tokens_digest(rows: Sequence[TokenizedRow]) -> str:
         head = f"{row.row_id}\0{row.label}\0{row.weight!r}\0{len(row.prompt_ids)}\0{len(row.completion_ids)}\n"
         digest.update(head.encode())
         digest.update(array("q", (*row.prompt_ids, *row.completion_ids)).tobytes())
+        if row.rejected is not None:
+            digest.update(array("q", (len(row.rejected[0]), *row.rejected[0], *row.rejected[1])).tobytes())
     return digest.hexdigest()
 
 

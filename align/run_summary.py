@@ -13,6 +13,7 @@ import torch
 from align.card import RunCard, describe_dataset, package_versions
 from align.inputs import label_ratio
 from align.metrics import read_metrics
+from align.objectives import find_objective
 from align.run import Run, TrainingState
 from align.tokenize import TokenizedSplit
 from schemas.manifest import Ratio
@@ -101,7 +102,7 @@ def _rows(tokens: TokenizedSplit, read: int) -> dict[str, Any]:
 
 def _warnings(run: Run, ratio: Ratio, steps: Mapping[str, Any], rows_read: Mapping[str, int]) -> list[str]:
     found = []
-    if not ratio.is_in_range:
+    if find_objective(run.config.objective.name).learns_from_both and not ratio.is_in_range:
         found.append(
             f"R = {ratio.value:.3f} of the rows trained on lies outside [{ratio.low:.3f}, {ratio.high:.3f}]: rebalance"
             " the dataset, or set objective.desirable_weight and objective.undesirable_weight."

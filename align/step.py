@@ -3,14 +3,15 @@
 this rank's rows ─► mismatched pairs, no gradient ─► sum and count over ranks ─► z0
                  └► micro batches: sum of losses / examples of the step ─► backward ─► gradients summed over ranks
 
-Letters: B examples of a micro batch. The step's loss is the sum of example losses over all ranks divided by the number
-of examples of the step, never a mean of means.
+Letters: B examples of a micro batch, S sequences of each: a completion, or the chosen and the rejected one of a pair,
+which travel together. The step's loss is the sum of example losses over all ranks divided by the number of examples of
+the step (for objectives of tokens, by its completion tokens), never a mean of means.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,16 +19,31 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from align.losses import BatchLoss, ScoredBatch
 from align.metrics import RewardSums
 from align.objectives.kto import kl_estimate
 from align.plan import micro_batches, split_by_rank
 from align.ranks import gather_floats
 from align.scoring import Scorer, TokenPair, lengths_of, ratio_tolerance
 
-__all__ = ["Example", "ExampleLoss", "StepOutcome", "backward_step"]
+__all__ = ["Example", "StepOutcome", "StepRules", "backward_step"]
 
-ExampleLoss = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
-"""From policy_logps, reference_logps, label, weight ([B] each) and z0 (scalar) to the loss of each example, [B]."""
+
+@dataclass(frozen=True, slots=True)
+class StepRules:
+    """What an objective asks of a step.
+
+    Args:
+        loss: the loss of each example.
+        z0_scope: rows that one z0 is taken over; `none` where there is none to take.
+        is_z0_clamped: whether z0 is at least 0.
+        per_token: whether the step's loss is divided by its completion tokens.
+    """
+
+    loss: BatchLoss
+    z0_scope: Literal["step", "micro", "none"] = "step"
+    is_z0_clamped: bool = True
+    per_token: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +52,31 @@ class Example:
 
     Args:
         row_id: names it in errors.
-        matched: its prompt and its completion.
+        sequences: its prompt with its completion, or with the chosen and with the rejected one.
         mismatched: its prompt and its partner's completion; None where the step estimates no z0.
-        reference_logp: log-probability of `matched` under the reference, in nats.
+        reference_logps: log-probability of each sequence under the reference, in nats; 0 without a reference.
         mismatched_reference_logp: the same of `mismatched`.
-        label: True where desirable.
+        label: True where desirable; of a pair True.
         weight: factor of its loss.
     """
 
     row_id: str
-    matched: TokenPair
+    sequences: tuple[TokenPair, ...]
     mismatched: TokenPair | None
-    reference_logp: float
+    reference_logps: tuple[float, ...]
     mismatched_reference_logp: float
     label: bool
     weight: float
+
+    @property
+    def length(self) -> int:
+        """Tokens of its longest sequence."""
+        return max(lengths_of(self.sequences))
+
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens of its completions."""
+        return sum(len(completion) for _, completion in self.sequences)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +84,11 @@ class StepOutcome:
     """What a step found, over all micro batches and ranks.
 
     Args:
-        loss: sum of example losses / examples.
+        loss: sum of example losses / examples, or / completion tokens.
         z0: the KL estimate in nats; with scope `micro` the mean over micro batches.
         mean_kl: the same before it was clamped at 0; None where it was not estimated.
-        rewards: log-ratios by label (not yet times beta).
+        rewards: log-ratios by label (not yet times beta); of pairs, of chosen and rejected answers.
+        pair_accuracy: share of pairs whose chosen answer has the larger log-ratio, a tie being half; None of others.
         examples: rows of the step.
         micro_batches: forward and backward passes.
         tokens: real tokens computed on, mismatched pairs included.
@@ -74,6 +101,7 @@ class StepOutcome:
     z0: float
     mean_kl: float | None
     rewards: RewardSums
+    pair_accuracy: float | None
     examples: int
     micro_batches: int
     tokens: int
@@ -88,7 +116,7 @@ class _Tally:
     def __init__(self) -> None:
         self.sums = dict.fromkeys(
             ("loss", "desirable", "undesirable", "desirable_reward", "undesirable_reward"), 0.0
-        ) | dict.fromkeys(("kl", "kl_count", "micro_batches", "tokens", "padded_tokens"), 0.0)
+        ) | dict.fromkeys(("kl", "kl_count", "micro_batches", "tokens", "padded_tokens", "pairs", "pairs_won"), 0.0)
         self.largest_ratio = 0.0
         self.mismatch = 0.0
 
@@ -105,33 +133,29 @@ class _Tally:
 
 
 def backward_step(
-    examples: Sequence[Example],
-    scorer: Scorer,
-    loss: ExampleLoss,
-    accelerator: Accelerator,
-    *,
-    z0_scope: Literal["step", "micro", "none"],
+    examples: Sequence[Example], scorer: Scorer, rules: StepRules, accelerator: Accelerator
 ) -> StepOutcome:
     """Add this rank's share of the gradient of the step's loss to the parameters, and report the whole step.
 
     The caller sums the gradients over the ranks (`align.ranks.sum_gradients`).
 
     Args:
-        examples: all rows of the step; each rank takes its part of them.
+        examples: all rows of the step, all with as many sequences; each rank takes its part of them.
         scorer: the policy.
-        loss: the objective's loss of each example.
+        rules: what the objective asks.
         accelerator: the process's place in the run.
-        z0_scope: rows that one z0 is taken over.
     """
-    part = split_by_rank(lengths_of([example.matched for example in examples]), accelerator.num_processes)
+    part = split_by_rank([example.length for example in examples], accelerator.num_processes)
     mine = [examples[position] for position in part[accelerator.process_index]]
-    batches = micro_batches(lengths_of([example.matched for example in mine]), scorer.tokens)
+    batches = micro_batches([example.length for example in mine], scorer.tokens // len(examples[0].sequences))
     tally = _Tally()
-    ratios = [] if z0_scope == "none" else _mismatched_ratios(mine, scorer, tally)
-    z0s = _estimate_z0(ratios, batches, accelerator, scope=z0_scope)
+    ratios = [] if rules.z0_scope == "none" else _mismatched_ratios(mine, scorer, tally)
+    z0s = _estimate_z0(ratios, batches, accelerator, rules)
+    divisor = sum(example.completion_tokens for example in examples) if rules.per_token else len(examples)
     for members, z0 in zip(batches, z0s, strict=False):
-        _backward([mine[member] for member in members], scorer, loss, z0, len(examples), tally)
-    return _outcome(tally, accelerator, examples=len(examples), z0s=z0s, is_micro=z0_scope == "micro")
+        _backward([mine[member] for member in members], scorer, rules.loss, z0, divisor, tally)
+    is_micro = rules.z0_scope == "micro"
+    return _outcome(tally, accelerator, examples=len(examples), divisor=divisor, z0s=z0s, is_micro=is_micro)
 
 
 def _mismatched_ratios(examples: Sequence[Example], scorer: Scorer, tally: _Tally) -> list[float]:
@@ -149,45 +173,55 @@ def _mismatched_ratios(examples: Sequence[Example], scorer: Scorer, tally: _Tall
 
 
 def _estimate_z0(
-    ratios: Sequence[float], batches: Sequence[Sequence[int]], accelerator: Accelerator, *, scope: str
+    ratios: Sequence[float], batches: Sequence[Sequence[int]], accelerator: Accelerator, rules: StepRules
 ) -> list[float]:
     """z0 for each of this rank's micro batches; the same one for all of them but with scope `micro`.
 
     With `micro`, the k-th micro batches of all ranks that have one share the mean of their means, as trainers do that
     take a z0 in each forward pass.
     """
-    if scope == "none":
+    is_clamped = rules.is_z0_clamped
+    if rules.z0_scope == "none":
         return [0.0] * max(1, len(batches))
-    if scope == "step":
+    if rules.z0_scope == "step":
         parts = gather_floats([sum(ratios), len(ratios)], accelerator)
         total = torch.tensor(sum(part[0] for part in parts), dtype=torch.float64)
-        return [float(kl_estimate(total, int(sum(part[1] for part in parts))))] * max(1, len(batches))
+        z0 = float(kl_estimate(total, int(sum(part[1] for part in parts)), is_clamped=is_clamped))
+        return [z0] * max(1, len(batches))
     most = int(max(part[0] for part in gather_floats([len(batches)], accelerator)))
     means = [sum(ratios[member] for member in members) / len(members) for members in batches]
     absent = most - len(batches)
     gathered = gather_floats([*means, *[0.0] * absent, *[1.0] * len(batches), *[0.0] * absent], accelerator)
     totals = torch.tensor([part[:most] for part in gathered], dtype=torch.float64).sum(dim=0)
     counts = torch.tensor([part[most:] for part in gathered], dtype=torch.float64).sum(dim=0)
-    return [float(kl_estimate(totals[k], int(counts[k]))) for k in range(most)]
+    return [float(kl_estimate(totals[k], int(counts[k]), is_clamped=is_clamped)) for k in range(most)]
 
 
 def _backward(
-    examples: Sequence[Example], scorer: Scorer, loss: ExampleLoss, z0: float, step_examples: int, tally: _Tally
+    examples: Sequence[Example], scorer: Scorer, loss: BatchLoss, z0: float, divisor: int, tally: _Tally
 ) -> None:
     """Forward and backward of one micro batch."""
-    sequences = scorer.collate([example.matched for example in examples])
-    device = scorer.device
-    reference = torch.tensor([example.reference_logp for example in examples], dtype=torch.float32, device=device)
-    label = torch.tensor([example.label for example in examples], dtype=torch.bool, device=device)
-    weight = torch.tensor([example.weight for example in examples], dtype=torch.float32, device=device)
-    policy = scorer(sequences)
-    losses = loss(policy, reference, label, weight, torch.tensor(z0, dtype=torch.float32, device=device))
-    (losses.sum() / step_examples).backward()
-    ratios = (policy.detach() - reference).tolist()
-    for example, ratio in zip(examples, ratios, strict=True):
-        tally.compare(ratio, example.reference_logp, scorer.dtype)
-        side = "desirable" if example.label else "undesirable"
-        tally.add(**{side: 1, f"{side}_reward": ratio})
+    sequences = scorer.collate([pair for example in examples for pair in example.sequences])
+
+    def tensor(values: Sequence[object], dtype: torch.dtype = torch.float32) -> Tensor:
+        """Values on the scorer's device."""
+        return torch.tensor(values, dtype=dtype, device=scorer.device)
+
+    reference = tensor([example.reference_logps for example in examples])
+    policy = scorer(sequences).view(reference.shape)
+    losses = loss(
+        ScoredBatch(
+            policy_logps=policy,
+            reference_logps=reference,
+            tokens=tensor([[len(completion) for _, completion in example.sequences] for example in examples]),
+            label=tensor([example.label for example in examples], torch.bool),
+            weight=tensor([example.weight for example in examples]),
+            z0=tensor(z0),  # type: ignore[arg-type]
+        )
+    )
+    (losses.sum() / divisor).backward()
+    for example, ratios in zip(examples, (policy.detach() - reference).tolist(), strict=True):
+        _count_ratios(example, ratios, scorer.dtype, tally)
     tally.add(
         loss=float(losses.detach().double().sum()),
         micro_batches=1,
@@ -196,14 +230,24 @@ def _backward(
     )
 
 
+def _count_ratios(example: Example, ratios: Sequence[float], dtype: str, tally: _Tally) -> None:
+    """Add the log-ratios of an example's sequences to those of their sides."""
+    sides = ("desirable" if example.label else "undesirable",) if len(ratios) == 1 else ("desirable", "undesirable")
+    for side, ratio, reference_logp in zip(sides, ratios, example.reference_logps, strict=True):
+        tally.compare(ratio, reference_logp, dtype)
+        tally.add(**{side: 1, f"{side}_reward": ratio})
+    if len(ratios) == 2:
+        tally.add(pairs=1, pairs_won=0.5 if ratios[0] == ratios[1] else float(ratios[0] > ratios[1]))
+
+
 def _outcome(
-    tally: _Tally, accelerator: Accelerator, *, examples: int, z0s: Sequence[float], is_micro: bool
+    tally: _Tally, accelerator: Accelerator, *, examples: int, divisor: int, z0s: Sequence[float], is_micro: bool
 ) -> StepOutcome:
     keys = sorted(tally.sums)
     parts = gather_floats([*(tally.sums[key] for key in keys), tally.largest_ratio, tally.mismatch], accelerator)
     total = {key: sum(part[place] for part in parts) for place, key in enumerate(keys)}
     return StepOutcome(
-        loss=total["loss"] / examples,
+        loss=total["loss"] / divisor,
         z0=sum(z0s) / len(z0s) if is_micro else z0s[0],
         mean_kl=total["kl"] / total["kl_count"] if total["kl_count"] else None,
         rewards=RewardSums(
@@ -212,6 +256,7 @@ def _outcome(
             desirable_reward=total["desirable_reward"],
             undesirable_reward=total["undesirable_reward"],
         ),
+        pair_accuracy=total["pairs_won"] / total["pairs"] if total["pairs"] else None,
         examples=examples,
         micro_batches=int(total["micro_batches"]),
         tokens=int(total["tokens"]),

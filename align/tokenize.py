@@ -17,7 +17,7 @@ from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from align.chat import ChatEncoder, Encoded
-from align.dataset import LabelledRow
+from align.rows import LabelledRow
 from schemas.errors import ModelError
 from schemas.messages import Message
 from schemas.progress import Progress, silent
@@ -34,9 +34,10 @@ class TokenizedRow:
         row_id: of the dataset.
         prompt_ids: up to and with the generation prompt.
         completion_ids: up to and with the token that ends the turn.
-        label: True where desirable.
+        label: True where desirable; of a pair True.
         weight: factor of the row's loss, at least 0.
         group_id: rows of one group count as having the same prompt.
+        rejected: of a pair, prompt and completion of the rejected answer; `completion_ids` is the chosen one.
     """
 
     row_id: str
@@ -45,6 +46,13 @@ class TokenizedRow:
     label: bool
     weight: float
     group_id: str
+    rejected: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+
+    @property
+    def sequences(self) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
+        """Prompt and completion of the answer, or of the chosen and of the rejected one."""
+        own = (self.prompt_ids, self.completion_ids)
+        return (own,) if self.rejected is None else (own, self.rejected)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +19,25 @@ import torch
 
 from align.card import RunCard, find_run_card
 from align.config import ObjectiveConfig, TrainConfig, identity_of
+from align.control_tokens import add_control_tokens, ask_for_good
 from align.evaluate import evaluate_held_out
-from align.inputs import PlannedRow, build_inputs, read_labelled_rows
+from align.inputs import PlannedRow, Rows, build_inputs, read_rows
 from align.interrupt import StopRequest, stop_on_signals
+from align.losses import bind_loss, check_objective, needs_kl
 from align.metrics import MetricsLog, RewardSums
 from align.models import LoadedModel, load_policy
 from align.objectives import find_objective
-from align.objectives.kto import kto_loss
 from align.ranks import gather_floats, start_accelerator, sum_gradients
 from align.reference_pass import reference_file, score_reference
 from align.run import Run, TrainingState, check_folder, find_finished, open_folder, save_model, save_state, start_state
 from align.run_summary import summarize_run
 from align.schedule import learning_rate_factor
-from align.scoring import build_scorer
-from align.step import Example, ExampleLoss, StepOutcome, backward_step
+from align.scoring import TokenPair, build_scorer
+from align.step import Example, StepOutcome, StepRules, backward_step
 from schemas.errors import ConfigError, NonFiniteLossError, ReferenceMismatchError, TrainingError
 from schemas.progress import Progress, silent
 
-__all__ = ["train"]
+__all__ = ["step_rules", "train"]
 
 _WriteLine = Callable[[str, int, dict[str, Any]], None]
 
@@ -66,6 +66,8 @@ def train(
 
     Raises:
         OutputExistsError: `out` holds something else.
+        ConfigError: the objective does not have a setting, or settings exclude each other.
+        InputError: pairs for an objective of labelled answers, or the reverse.
         EmptySplitError, OneLabelError, StepPlanError: the rows cannot train; the first two before a model is loaded.
         ModelError: the model cannot be loaded.
         CheckpointMismatchError: `out` holds a run of another model, dataset or config.
@@ -73,12 +75,19 @@ def train(
         NonFiniteLossError: a step's loss or gradient is NaN, infinite or 0.
         KeyboardInterrupt: the run was stopped and can be resumed.
     """
-    find_objective(config.objective.name)
+    objective = check_objective(config.objective)
+    if objective.has_control_tokens and config.adapter.enabled:
+        raise ConfigError(
+            "the control tokens are new weights, and an adapter trains none of the model's own",
+            where="adapter.enabled",
+            received=True,
+            todo="Train the whole model, or name another objective",
+        )
     finished = find_finished(out, config, model=model, dataset=dataset)
     if finished is not None:
         return finished
     check_folder(out, resume=resume)
-    rows = read_labelled_rows(dataset)
+    rows = read_rows(dataset, objective)
     started = time.perf_counter()
     run = _prepare(config, rows, dataset=dataset, model=model, out=out, progress=progress)
     prepared = time.perf_counter() - started
@@ -88,6 +97,8 @@ def train(
         _take_steps(run, state, write, progress)
         _evaluate_if_due(run, state, write, progress, is_last=True)
     if run.accelerator.is_main_process:
+        if objective.has_control_tokens:
+            ask_for_good(run.loaded.tokenizer)
         save_model(run)
         read = {split: len(part) for split, part in rows.items()}
         card = summarize_run(run, state, dataset=dataset, model=model, rows_read=read, seconds_prepared=prepared)
@@ -100,11 +111,13 @@ def train(
 
 
 def _prepare(
-    config: TrainConfig, rows: dict[str, Any], *, dataset: Path, model: str, out: Path, progress: Progress
+    config: TrainConfig, rows: dict[str, Rows], *, dataset: Path, model: str, out: Path, progress: Progress
 ) -> Run:
     """Everything before the first step: policy, tokens, plan, and the reference's numbers."""
     accelerator = start_accelerator(config.device)
     loaded = load_policy(model, adapter=config.adapter, seed=config.seed)
+    if find_objective(config.objective.name).has_control_tokens:
+        add_control_tokens(loaded.model, loaded.tokenizer)
     inputs = build_inputs(rows, loaded.tokenizer, config, dataset=dataset, progress=progress)
     identity = {"model": loaded.digest, **inputs.digests, "config": identity_of(config)}
     open_folder(out, identity, inputs.plan, accelerator)
@@ -128,13 +141,13 @@ def _prepare(
 
 
 def _take_steps(run: Run, state: TrainingState, write: _WriteLine, progress: Progress) -> None:
-    loss = _example_loss(run.config.objective)
+    rules = step_rules(run.config.objective)
     every = run.config.checkpoint.every_steps
     with stop_on_signals() as stop, progress("train", run.total_steps - state.steps_done) as advance:
         while state.steps_done < run.total_steps:
             _evaluate_if_due(run, state, write, progress)
             step = state.steps_done
-            line = _take_step(run, state, loss)
+            line = _take_step(run, state, rules)
             write("step", step, line)
             advance(1)
             is_last = state.steps_done == run.total_steps
@@ -147,19 +160,21 @@ def _take_steps(run: Run, state: TrainingState, write: _WriteLine, progress: Pro
                 )
 
 
-def _take_step(run: Run, state: TrainingState, loss: ExampleLoss) -> dict[str, Any]:
+def _take_step(run: Run, state: TrainingState, rules: StepRules) -> dict[str, Any]:
     """One optimizer step; returns its line for the metrics."""
     began = time.perf_counter()
     step, config = state.steps_done, run.config
     examples = [_example(run, planned) for planned in run.inputs.steps[step]]
     state.optimizer.zero_grad(set_to_none=True)
-    outcome = backward_step(examples, run.scorer, loss, run.accelerator, z0_scope=config.objective.z0_scope)
+    outcome = backward_step(examples, run.scorer, rules, run.accelerator)
     sum_gradients(state.parameters.values(), run.accelerator)
     limit = config.optimizer.max_grad_norm or math.inf
     norm = float(torch.nn.utils.clip_grad_norm_(state.parameters.values(), limit))
-    if step == 0:
+    if step == 0 and run.inputs.has_reference:
         _check_reference(outcome, config.dtype)
-    is_bad = not (math.isfinite(outcome.loss) and math.isfinite(norm) and outcome.loss != 0 and norm != 0)
+    # Of the value functions only this one is 0 where nothing was learned yet.
+    may_be_zero = config.objective.value == "kahneman_tversky"
+    is_bad = not (math.isfinite(outcome.loss) and math.isfinite(norm) and (outcome.loss or may_be_zero) and norm)
     if is_bad and not config.skip_bad_steps:
         raise _bad_step(step, outcome.loss, norm, examples)
     rate = _learning_rate(config, step, run.total_steps)
@@ -176,14 +191,18 @@ def _take_step(run: Run, state: TrainingState, loss: ExampleLoss) -> dict[str, A
 
 
 def _example(run: Run, planned: PlannedRow) -> Example:
-    row = run.inputs.train.rows[planned.row]
-    matched, mismatched = run.inputs.matched(planned), run.inputs.mismatched(planned)
+    row, mismatched = run.inputs.train.rows[planned.row], run.inputs.mismatched(planned)
+
+    def reference(pair: TokenPair) -> float:
+        """Its log-probability under the reference; 0 without one."""
+        return run.references[pair] if run.inputs.has_reference else 0.0
+
     return Example(
         row_id=row.row_id,
-        matched=matched,
+        sequences=row.sequences,
         mismatched=mismatched,
-        reference_logp=run.references[matched],
-        mismatched_reference_logp=0.0 if mismatched is None else run.references[mismatched],
+        reference_logps=tuple(reference(pair) for pair in row.sequences),
+        mismatched_reference_logp=0.0 if mismatched is None else reference(mismatched),
         label=row.label,
         weight=row.weight,
     )
@@ -211,18 +230,14 @@ def _open_log(run: Run, state: TrainingState, stack: ExitStack) -> _WriteLine:
     return lambda kind, step, values: None  # noqa: ARG005
 
 
-def _example_loss(objective: ObjectiveConfig) -> ExampleLoss:
-    def loss(policy: Any, reference: Any, label: Any, weight: Any, z0: Any) -> Any:
-        """KTO in the order of arguments that a step has, [B] each and a scalar, to [B]."""
-        return weighted(policy, reference, label, z0, weight=weight)
-
-    weighted = partial(
-        kto_loss,
-        beta=objective.beta,
-        desirable_weight=objective.desirable_weight,
-        undesirable_weight=objective.undesirable_weight,
+def step_rules(objective: ObjectiveConfig) -> StepRules:
+    """What a config's objective asks of each step."""
+    return StepRules(
+        loss=bind_loss(objective),
+        z0_scope=objective.z0_scope if needs_kl(objective) else "none",
+        is_z0_clamped=objective.reference == "model",
+        per_token=find_objective(objective.name).per_token,
     )
-    return loss
 
 
 def _learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
@@ -270,6 +285,7 @@ def _step_line(
         "mean_kl": outcome.mean_kl,
         "z0_clamped": outcome.mean_kl is not None and outcome.mean_kl < 0,
         **rewards.to_dict(),
+        "pair_accuracy": outcome.pair_accuracy,
         "largest_ratio": outcome.largest_ratio,
         "grad_norm": grad_norm,
         "learning_rate": learning_rate,

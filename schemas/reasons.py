@@ -104,6 +104,7 @@ class DropReason(_Reason):
         "not_expressible",
         "transcode: the target format cannot hold the row, for example an answer of several turns.",
     )
+    UNDESIRABLE = "undesirable", "train: the objective learns from desirable answers only."
     TOO_LONG = "too_long", "tokenize: the completion and the newest turn do not fit into the token limits."
     EMPTY_AFTER_TOKENIZATION = "empty_after_tokenization", "tokenize: no completion token is left."
     TEMPLATE_REFUSED = (

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from align.dataset import LabelledRow, dataset_digest, read_split
+from align.dataset import dataset_digest, read_pairs, read_split
+from align.rows import LabelledRow
 from schemas.datasets import UNPAIRED_PREFERENCE
 from schemas.errors import CorruptionError, EmptySplitError, InputError, InputNotFoundError
 from schemas.manifest import Manifest, Shard, file_sha256
@@ -99,8 +100,15 @@ def test_a_shard_that_is_no_parquet_is_corruption(tmp_path: Path) -> None:
 
 
 def test_a_dataset_of_pairs_names_the_way_out(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"another type: got 'preference'; expected unpaired_preference.*thumbline"):
+    message = (
+        "the objective trains on labelled answers, and the dataset holds pairs: got 'preference'; expected "
+        r"unpaired_preference\. Convert it with: thumbline convert '.*/data/train-\*\.parquet' --from trl --to trl "
+        r"--type unpaired_preference -o NEW/train\.parquet, the same with test"
+    )
+    with pytest.raises(InputError, match=message):
         read_split(curated(tmp_path, dataset_type="preference"), "train")
+    with pytest.raises(InputError, match=r"trains on pairs, and the dataset holds labelled answers.*--type preference"):
+        read_pairs(curated(tmp_path / "other"), "train")
 
 
 @pytest.mark.parametrize("record", [PLAIN, CHAT])
@@ -147,9 +155,14 @@ def test_a_label_that_is_null_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_column_lists_the_known_ones(tmp_path: Path) -> None:
-    path = jsonl(tmp_path / "rows.jsonl", {"prompt": "hi", "chosen": "a", "rejected": "b"})
-    with pytest.raises(InputError, match=r"no column 'completion': got \['chosen', 'prompt', 'rejected'\]"):
+    path = jsonl(tmp_path / "rows.jsonl", {"prompt": "hi", "chosen": "a", "label": True})
+    with pytest.raises(InputError, match=r"no column 'completion': got \['chosen', 'label', 'prompt'\]"):
         read_split(path, "train")
+    with pytest.raises(InputError, match=r"no column 'rejected': .*expected prompt, chosen and rejected"):
+        read_pairs(path, "train")
+    pairs = jsonl(tmp_path / "pairs.jsonl", {"prompt": "hi", "chosen": "a", "rejected": "b"})
+    with pytest.raises(InputError, match=r"convert \S*pairs\.jsonl --from trl --to trl --type unpaired_preference"):
+        read_split(pairs, "train")
 
 
 @pytest.mark.parametrize(

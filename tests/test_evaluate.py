@@ -14,10 +14,13 @@ from align.generate import generate
 from align.inputs import held_out_pairs
 from align.metrics import MetricsLog, RewardSums, read_metrics
 from align.models import load_policy
+from align.objectives import OBJECTIVES
 from align.tokenize import TokenizedRow
 from align.trainer import train
 from schemas.errors import ConfigError, EmptySplitError, InputError, ModelError
 from tests.tiny_run import tiny_config, write_dataset, write_model
+
+KTO = OBJECTIVES["kto"]
 
 
 @pytest.fixture(autouse=True)
@@ -26,8 +29,15 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _figures(ratios: list[float], labels: list[bool], mismatched: list[float], **objective: float) -> dict[str, Any]:
-    zeros = [0.0] * len(ratios)
-    return reward_figures(ratios, zeros, labels, [1.0] * len(ratios), mismatched, ObjectiveConfig(**objective))
+    return reward_figures(
+        [[ratio] for ratio in ratios],
+        [[0.0]] * len(ratios),
+        labels,
+        [1.0] * len(ratios),
+        mismatched,
+        ObjectiveConfig(**objective),
+        tokens=[[1]] * len(ratios),
+    )
 
 
 def test_figures_by_hand() -> None:
@@ -68,7 +78,9 @@ def test_one_label_gives_no_margin() -> None:
 
 
 def test_weights_count_in_the_loss_only() -> None:
-    found = reward_figures([0.0, 0.0], [0.0, 0.0], [True, False], [2.0, 0.0], [], ObjectiveConfig())
+    found = reward_figures(
+        [[0.0], [0.0]], [[0.0], [0.0]], [True, False], [2.0, 0.0], [], ObjectiveConfig(), tokens=[[1], [1]]
+    )
     assert found["loss"] == pytest.approx(0.5)
 
 
@@ -78,17 +90,17 @@ def _row(number: int, group: str | None = None) -> TokenizedRow:
 
 def test_held_out_rows_do_not_depend_on_their_order() -> None:
     rows = [_row(number) for number in range(10)]
-    assert held_out_pairs(rows, max_rows=4) == held_out_pairs(rows[::-1], max_rows=4)
-    held_out = held_out_pairs(rows)
+    assert held_out_pairs(rows, KTO, max_rows=4) == held_out_pairs(rows[::-1], KTO, max_rows=4)
+    held_out = held_out_pairs(rows, KTO)
     assert len(held_out.mismatched) == 10
     assert not set(held_out.mismatched) & set(held_out.matched)
 
 
 def test_held_out_rows_of_one_prompt_have_no_kl_estimate() -> None:
-    held_out = held_out_pairs([_row(1, "same"), _row(2, "same")])
+    held_out = held_out_pairs([_row(1, "same"), _row(2, "same")], KTO)
     assert len(held_out.matched) == 2
     assert held_out.mismatched == ()
-    assert held_out_pairs([]).rows == ()
+    assert held_out_pairs([], KTO).rows == ()
 
 
 def test_run_is_evaluated_as_it_was_at_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

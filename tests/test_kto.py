@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from align.objectives import OBJECTIVES, find_objective
-from align.objectives.kto import implicit_rewards, kl_estimate, kto_loss, log_ratios
+from align.objectives.kto import implicit_rewards, kl_estimate, kto_loss
+from align.objectives.tensors import log_ratios
 from schemas.errors import ShapeError, UnknownChoiceError
 
 LOGP = st.floats(-500, 0, allow_nan=False)
@@ -273,7 +274,7 @@ def test_inputs_that_do_not_fit_are_refused() -> None:
         kto_loss(two, three, label, 0.0)
     with pytest.raises(ShapeError, match=r"label is not one bool for each example.*torch\.float32"):
         kto_loss(two, two, two, 0.0)
-    with pytest.raises(ShapeError, match="weight differs in shape"):
+    with pytest.raises(ShapeError, match="losses and weights differ in shape"):
         kto_loss(two, two, label, 0.0, weight=three)
     with pytest.raises(ShapeError, match="no mismatched pair"):
         kl_estimate(torch.tensor(0.0), 0)
@@ -288,7 +289,7 @@ def test_registry_knows_kto() -> None:
 
 
 def test_an_unknown_objective_lists_the_known_ones() -> None:
-    with pytest.raises(UnknownChoiceError, match="unknown objective: got 'ppo'; expected one of kto"):
+    with pytest.raises(UnknownChoiceError, match="unknown objective: got 'ppo'; expected one of cdpo, csft, dpo, kto"):
         find_objective("ppo")
 
 

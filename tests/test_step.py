@@ -1,6 +1,7 @@
 """One optimizer step against a plain computation of the same, and its invariance to micro batches."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from align.logps import CompletionLogps
 from align.ranks import start_accelerator, sum_gradients
 from align.scoring import Scorer, ratio_tolerance
 from align.step import Example, StepOutcome, backward_step
-from align.trainer import _example_loss
+from align.trainer import step_rules
 from tests.conftest import make_model
 
 OBJECTIVE = ObjectiveConfig(beta=0.5, desirable_weight=1.5, undesirable_weight=0.75)
@@ -36,9 +37,9 @@ def _examples(count: int = 8) -> list[Example]:
         examples.append(
             Example(
                 row_id=f"row-{position}",
-                matched=matched,
+                sequences=(matched,),
                 mismatched=mismatched,
-                reference_logp=_plain_logp(policy, matched).item() + 0.5 * position - 2,
+                reference_logps=(_plain_logp(policy, matched).item() + 0.5 * position - 2,),
                 mismatched_reference_logp=_plain_logp(policy, mismatched).item() - 0.3,
                 label=position % 3 != 0,
                 weight=[1.0, 0.5, 2.0][position % 3],
@@ -64,7 +65,7 @@ def _plain_step(model: Any, examples: list[Example]) -> tuple[float, float]:
     z0 = max(0.0, float(sum(ratios)) / len(ratios))
     total = torch.zeros(())
     for example in examples:
-        gain = OBJECTIVE.beta * (_plain_logp(model, example.matched) - example.reference_logp - z0)
+        gain = OBJECTIVE.beta * (_plain_logp(model, example.sequences[0]) - example.reference_logps[0] - z0)
         if example.label:
             total = total + example.weight * OBJECTIVE.desirable_weight * (1 - torch.sigmoid(gain))
         else:
@@ -76,7 +77,7 @@ def _plain_step(model: Any, examples: list[Example]) -> tuple[float, float]:
 def _step(model: Any, examples: list[Example], *, tokens: int, scope: Any = "step") -> StepOutcome:
     accelerator = start_accelerator("cpu")
     scorer = Scorer(CompletionLogps(model), torch.device("cpu"), "float32", 0, tokens)
-    outcome = backward_step(examples, scorer, _example_loss(OBJECTIVE), accelerator, z0_scope=scope)
+    outcome = backward_step(examples, scorer, replace(step_rules(OBJECTIVE), z0_scope=scope), accelerator)
     sum_gradients(model.parameters(), accelerator)
     return outcome
 
@@ -96,7 +97,7 @@ def test_step_equals_the_definition() -> None:
     assert outcome.z0 == pytest.approx(z0, abs=1e-5)
     torch.testing.assert_close(_gradient(ours), _gradient(plain), rtol=1e-4, atol=1e-6)
     assert (outcome.rewards.desirable, outcome.rewards.undesirable) == (5, 3)
-    assert outcome.tokens == sum(len(p) + len(a) for e in examples for p, a in (e.matched, e.mismatched or ((), ())))
+    assert outcome.tokens == sum(len(p) + len(a) for e in examples for p, a in (*e.sequences, e.mismatched or ((), ())))
 
 
 @pytest.mark.parametrize(("tokens", "batches"), [(10_000, 1), (35, 3), (1, 8)])
@@ -137,17 +138,17 @@ def test_scope_micro_takes_one_z0_for_each_micro_batch() -> None:
 
 
 def test_scope_none_needs_no_mismatched_pair() -> None:
-    rows = [Example(e.row_id, e.matched, None, e.reference_logp, 0.0, e.label, e.weight) for e in _examples()]
+    rows = [Example(e.row_id, e.sequences, None, e.reference_logps, 0.0, e.label, e.weight) for e in _examples()]
     outcome = _step(make_model(), rows, tokens=64, scope="none")
     assert (outcome.z0, outcome.mean_kl) == (0.0, None)
-    assert outcome.tokens == sum(len(prompt) + len(answer) for prompt, answer in (row.matched for row in rows))
+    assert outcome.tokens == sum(len(prompt) + len(answer) for prompt, answer in (row.sequences[0] for row in rows))
 
 
 def test_weight_of_zero_is_a_zero() -> None:
     """Rows of weight 0 count as examples, and change nothing else of the sum: loss over 8 is 4/8 of loss over 4."""
     examples = _examples()
     muted = [
-        Example(e.row_id, e.matched, None, e.reference_logp, 0.0, e.label, e.weight if k < 4 else 0.0)
+        Example(e.row_id, e.sequences, None, e.reference_logps, 0.0, e.label, e.weight if k < 4 else 0.0)
         for k, e in enumerate(examples)
     ]
     outcome = _step(make_model(), muted, tokens=64, scope="none")
@@ -165,7 +166,7 @@ def test_one_label_only_is_legal_in_a_step() -> None:
 def test_huge_log_ratios_leave_the_gradient_finite() -> None:
     """r = +-1e4 saturates the loss; its gradient is 0, not NaN."""
     examples = [
-        Example(e.row_id, e.matched, None, (-1) ** k * 1e4, 0.0, e.label, 1.0) for k, e in enumerate(_examples())
+        Example(e.row_id, e.sequences, None, ((-1) ** k * 1e4,), 0.0, e.label, 1.0) for k, e in enumerate(_examples())
     ]
     model = make_model()
     assert _step(model, examples, tokens=64, scope="none").largest_ratio > 9_000
@@ -174,7 +175,7 @@ def test_huge_log_ratios_leave_the_gradient_finite() -> None:
 
 def test_a_number_that_is_not_one_reaches_the_outcome() -> None:
     examples = _examples()
-    broken = [Example("x", examples[0].matched, None, float("nan"), 0.0, True, 1.0), *examples[1:]]
+    broken = [Example("x", examples[0].sequences, None, (float("nan"),), 0.0, True, 1.0), *examples[1:]]
     outcome = _step(make_model(), broken, tokens=64, scope="none")
     assert outcome.loss != outcome.loss
     assert outcome.largest_ratio == float("inf")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from align.dataset import LabelledRow
+from align.rows import LabelledRow
 from schemas.errors import ModelError
 from tests.token_rows import ids_of, one, row, run, turn
 

@@ -80,6 +80,7 @@ def test_metrics_line_holds_what_a_step_found(dataset: Path, model: str, tmp_pat
     assert set(line) == {
         *("kind", "step", "epoch", "loss", "z0", "mean_kl", "z0_clamped", "n_desirable", "n_undesirable"),
         *("reward_desirable", "reward_undesirable", "reward_margin", "largest_ratio", "grad_norm", "learning_rate"),
+        "pair_accuracy",
         *("examples", "micro_batches", "tokens", "padded_tokens", "seconds", "rows_lost", "is_skipped"),
     }
     assert line["n_desirable"] + line["n_undesirable"] == line["examples"] == 6
@@ -135,7 +136,7 @@ def test_label_lost_in_tokenization_is_refused(model: str, tmp_path: Path) -> No
 
 
 def test_unknown_objective_lists_the_known_ones(dataset: Path, tmp_path: Path) -> None:
-    with pytest.raises(UnknownChoiceError, match="one of kto"):
+    with pytest.raises(UnknownChoiceError, match="one of cdpo, csft, dpo, kto, orpo"):
         train(tiny_config(objective={"name": "ppo"}), dataset=dataset, model="./none", out=tmp_path / "out")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from align.dataset import LabelledRow
+from align.rows import LabelledRow
 from align.tokenize import TokenizedRow, TokenizedSplit, tokenize_rows
 from schemas.messages import Message
 

@@ -21,13 +21,17 @@ class Objective:
     """What a trainer must know of an objective before it takes a step.
 
     Args:
-        name: the word in configs and on the command line; also the module under `align.objectives`.
+        name: the word in configs and on the command line.
         summary: one sentence for `--help` and the run card.
         data: the dataset type it trains on, in the words of `schemas.datasets`.
         needs_reference: whether the loss reads log-probabilities of a frozen reference.
         needs_kl: whether a step needs a mismatched partner for every row. `z0_scope: none` does without.
         is_halo: whether it is a human-aware loss in the sense of Ethayarajh et al. 2024, definition 3.4.
         source: the paper that defines it.
+        settings: the keys of `align.config.ObjectiveConfig` that mean something for it.
+        per_token: whether a step's loss is divided by its completion tokens, not by its examples.
+        only_desirable: whether undesirable rows are left out.
+        has_control_tokens: whether each completion begins with a token that tells its label.
     """
 
     name: str
@@ -37,6 +41,15 @@ class Objective:
     needs_kl: bool
     is_halo: bool
     source: str
+    settings: frozenset[str]
+    per_token: bool = False
+    only_desirable: bool = False
+    has_control_tokens: bool = False
+
+    @property
+    def learns_from_both(self) -> bool:
+        """Whether desirable and undesirable rows pull against each other, so that their ratio counts."""
+        return self.is_halo and self.data == "unpaired_preference"
 
 
 _KNOWN: Final = (
@@ -48,6 +61,76 @@ _KNOWN: Final = (
         needs_kl=True,
         is_halo=True,
         source="Ethayarajh et al. 2024, arXiv:2402.01306",
+        settings=frozenset(
+            (
+                *("beta", "desirable_weight", "undesirable_weight", "z0_scope", "ratio_low", "ratio_high"),
+                *("value", "reference", "value_exponent", "loss_aversion"),
+            )
+        ),
+    ),
+    Objective(
+        name="dpo",
+        summary="Log-odds that the chosen answer of a pair beats the rejected one, against a reference.",
+        data="preference",
+        needs_reference=True,
+        needs_kl=False,
+        is_halo=True,
+        source="Rafailov et al. 2023, arXiv:2305.18290",
+        settings=frozenset(("beta",)),
+    ),
+    Objective(
+        name="cdpo",
+        summary="DPO that takes a share of the pairs to be in the wrong order.",
+        data="preference",
+        needs_reference=True,
+        needs_kl=False,
+        is_halo=False,
+        source="Mitchell 2023, A note on DPO with noisy preferences",
+        settings=frozenset(("beta", "label_noise")),
+    ),
+    Objective(
+        name="orpo",
+        summary="Likelihood of the chosen answer and its odds against the rejected one; no reference.",
+        data="preference",
+        needs_reference=False,
+        needs_kl=False,
+        is_halo=False,
+        source="Hong et al. 2024, arXiv:2403.07691",
+        settings=frozenset(("odds_weight",)),
+    ),
+    Objective(
+        name="slic",
+        summary="A margin between chosen and rejected, and likelihood of the chosen answer; no reference.",
+        data="preference",
+        needs_reference=False,
+        needs_kl=False,
+        is_halo=False,
+        source="Zhao et al. 2023, arXiv:2305.10425",
+        settings=frozenset(("margin", "sft_weight")),
+    ),
+    Objective(
+        name="sft",
+        summary="Likelihood of desirable answers; undesirable ones are left out.",
+        data="unpaired_preference",
+        needs_reference=False,
+        needs_kl=False,
+        is_halo=False,
+        source="the baseline of Ethayarajh et al. 2024, arXiv:2402.01306",
+        settings=frozenset(),
+        per_token=True,
+        only_desirable=True,
+    ),
+    Objective(
+        name="csft",
+        summary="Likelihood of all answers, each behind a token that tells its label; answers are asked for as good.",
+        data="unpaired_preference",
+        needs_reference=False,
+        needs_kl=False,
+        is_halo=False,
+        source="Korbak et al. 2023, arXiv:2302.08582",
+        settings=frozenset(),
+        per_token=True,
+        has_control_tokens=True,
     ),
 )
 

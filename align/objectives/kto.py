@@ -3,7 +3,8 @@
 Letters: B examples, K mismatched pairs (the prompt of one example with the completion of another). Everything is
 computed in float32 or wider, whatever comes in. The step, the micro batches and the ranks are the caller's: a caller
 sums the log-ratios of its mismatched pairs over the scope it wants (a step, a micro batch), and gives sum and count to
-`kl_estimate`; with the scope `none` it passes 0, and the loss is APO-zero-unpaired.
+`kl_estimate`; with the scope `none` it passes 0, and the loss is APO-zero-unpaired. With a uniform reference it passes
+reference log-probabilities of 0 and a z0 that is not clamped.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from align.objectives.tensors import log_ratios, weighted, widen
+from align.objectives.values import EXPONENT, LOSS_AVERSION, ValueName, value_loss
 from schemas.errors import ShapeError
 
-__all__ = ["Z0_SCOPES", "implicit_rewards", "kl_estimate", "kto_loss", "log_ratios"]
+__all__ = ["Z0_SCOPES", "implicit_rewards", "kl_estimate", "kto_loss"]
 
 Z0_SCOPES: Final = ("step", "micro", "none")
 """Over what z0 is estimated: the optimizer step, each micro batch as other libraries do, or not at all."""
@@ -31,11 +34,14 @@ def kto_loss(
     desirable_weight: float = 1.0,
     undesirable_weight: float = 1.0,
     weight: Tensor | None = None,
+    value: ValueName = "logistic",
+    exponent: float = EXPONENT,
+    loss_aversion: float = LOSS_AVERSION,
 ) -> Tensor:
     """Loss of each example under KTO, not averaged.
 
     With r = policy_logps - reference_logps, a desirable completion costs w_D * (1 - sigmoid(beta * (r - z0))) and an
-    undesirable one w_U * (1 - sigmoid(beta * (z0 - r))).
+    undesirable one w_U * (1 - sigmoid(beta * (z0 - r))); other value functions stand in for the sigmoid.
 
     Args:
         policy_logps: log-probability of each completion under the policy, summed over its tokens, in nats. [B] float.
@@ -46,9 +52,12 @@ def kto_loss(
         desirable_weight: w_D, at least 0.
         undesirable_weight: w_U, at least 0.
         weight: a further factor of each example, at least 0; a 0 is a 0. [B] float, or none for all 1.
+        value: the value function, see `align.objectives.values`.
+        exponent: of the value function `kahneman_tversky`.
+        loss_aversion: of the same.
 
     Returns:
-        [B] float32 or wider, each in [0, max(w_D, w_U) * weight].
+        [B] float32 or wider, each in [0, max(w_D, w_U) * weight] with the value function `logistic`.
 
     Raises:
         ShapeError: the [B] inputs differ in shape, or `label` is not bool.
@@ -60,23 +69,21 @@ def kto_loss(
     z0 = torch.as_tensor(kl_estimate, dtype=ratio.dtype, device=ratio.device).detach()
     gain = torch.where(label, ratio - z0, z0 - ratio)
     scale = torch.where(label, ratio.new_tensor(desirable_weight), ratio.new_tensor(undesirable_weight))
-    if weight is not None:
-        if weight.shape != ratio.shape:
-            raise ShapeError("weight differs in shape", received=tuple(weight.shape), expected=str(tuple(ratio.shape)))
-        scale = scale * weight.to(ratio)
-    # sigmoid(-x) is 1 - sigmoid(x) without the cancellation near 1
-    return scale * torch.sigmoid(-beta * gain)
+    losses = value_loss(beta * gain, value, exponent=exponent, loss_aversion=loss_aversion)
+    return weighted(scale * losses, weight)
 
 
-def kl_estimate(reward_sum: Tensor, count: Tensor | int) -> Tensor:
+def kl_estimate(reward_sum: Tensor, count: Tensor | int, *, is_clamped: bool = True) -> Tensor:
     """z0 of a scope: the mean log-ratio of its mismatched pairs, detached first and clamped at 0 last.
 
     Args:
         reward_sum: sum of r = policy_logps - reference_logps over the K mismatched pairs, over all ranks. Scalar.
         count: K, over all ranks; at least 1.
+        is_clamped: whether the estimate is at least 0, as a divergence is. Not with a uniform reference, where it is a
+            mean log-probability.
 
     Returns:
-        Scalar float32 or wider, at least 0, without a gradient. A sum that is not finite stays so.
+        Scalar float32 or wider, without a gradient. A sum that is not finite stays so.
 
     Raises:
         ShapeError: there is no mismatched pair, or `reward_sum` is not a scalar.
@@ -87,8 +94,8 @@ def kl_estimate(reward_sum: Tensor, count: Tensor | int) -> Tensor:
         raise ShapeError("reward_sum is not a scalar", received=tuple(reward_sum.shape))
     if float(count) < 1:
         raise ShapeError("no mismatched pair to estimate z0 from", received=float(count), expected="at least 1")
-    total = _widen(reward_sum.detach())
-    return (total / count).clamp(min=0.0)
+    mean = widen(reward_sum.detach()) / count
+    return mean.clamp(min=0.0) if is_clamped else mean
 
 
 def implicit_rewards(policy_logps: Tensor, reference_logps: Tensor, *, beta: float = 0.1) -> Tensor:
@@ -108,28 +115,6 @@ def implicit_rewards(policy_logps: Tensor, reference_logps: Tensor, *, beta: flo
     return beta * log_ratios(policy_logps.detach(), reference_logps)
 
 
-def log_ratios(policy_logps: Tensor, reference_logps: Tensor) -> Tensor:
-    """Log-ratio r = policy_logps - reference_logps of each completion, in nats; the reference never gets a gradient.
-
-    Args:
-        policy_logps: [B] float.
-        reference_logps: [B] float.
-
-    Returns:
-        [B] float32 or wider.
-
-    Raises:
-        ShapeError: the inputs differ in shape.
-    """
-    if policy_logps.shape != reference_logps.shape:
-        raise ShapeError(
-            "policy and reference log-probabilities differ in shape",
-            received=tuple(reference_logps.shape),
-            expected=str(tuple(policy_logps.shape)),
-        )
-    return _widen(policy_logps) - _widen(reference_logps.detach())
-
-
 def _check_label(label: Tensor, ratio: Tensor) -> None:
     if label.dtype != torch.bool or label.shape != ratio.shape:
         raise ShapeError(
@@ -137,7 +122,3 @@ def _check_label(label: Tensor, ratio: Tensor) -> None:
             received=f"{label.dtype} {tuple(label.shape)}",
             expected=f"torch.bool {tuple(ratio.shape)}",
         )
-
-
-def _widen(values: Tensor) -> Tensor:
-    return values.to(torch.promote_types(values.dtype, torch.float32))
