@@ -43,7 +43,7 @@ def add_control_tokens(model: Any, tokenizer: Any) -> None:
     new = [token for token in CONTROL_TOKENS.values() if token not in known]
     if not new:
         return
-    tokenizer.add_special_tokens({"additional_special_tokens": new}, replace_additional_special_tokens=False)
+    tokenizer.add_tokens(new, special_tokens=True)
     rows = [matrix.weight for matrix in (model.get_input_embeddings(), model.get_output_embeddings())]
     means = [weight.detach().float().mean(dim=0) for weight in rows]
     if len(tokenizer) > rows[0].shape[0]:

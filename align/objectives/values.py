@@ -59,9 +59,8 @@ def value_loss(
 
 
 def _prospect(gain: Tensor, exponent: float, loss_aversion: float) -> Tensor:
-    size = gain.abs()
-    is_near = size < _STRAIGHT
+    is_near = gain.abs() < _STRAIGHT
     # The power is taken of a size that is never 0: its gradient there would be infinite, and NaN where it is not used.
-    power = torch.where(is_near, torch.ones_like(size), size) ** exponent
-    worth = torch.where(is_near, size * _STRAIGHT ** (exponent - 1), power)
-    return torch.where(gain < 0, -loss_aversion * worth, worth)
+    size = torch.where(is_near, torch.ones_like(gain), gain.abs())
+    worth = torch.where(is_near, gain * _STRAIGHT ** (exponent - 1), gain.sign() * size**exponent)
+    return torch.where(gain < 0, loss_aversion * worth, worth)
