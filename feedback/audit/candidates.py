@@ -16,6 +16,7 @@ from feedback.audit.contradictions import measure_contradictions
 from feedback.audit.drift import measure_drift
 from feedback.audit.duplicates import measure_duplicates
 from feedback.audit.extreme_raters import measure_extreme_raters
+from feedback.audit.feedback_loop import measure_feedback_loop
 from feedback.audit.lengths import length_histogram, measure_lengths, tabulate_lengths
 from feedback.audit.objective import measure_discardable, measure_objective
 from feedback.audit.pairs import measure_cycles, measure_pair_lengths, pairs_behind
@@ -27,7 +28,7 @@ from feedback.audit.shortcut import measure_shortcut
 from feedback.audit.slice_rates import tabulate_rates
 from feedback.audit.slices import slice_by_label
 from feedback.audit.splits import measure_leakage
-from feedback.audit.texts import measure_texts
+from feedback.audit.texts import measure_texts, with_language
 from feedback.audit.waterfall import measure_waterfall, tabulate_waterfall
 from feedback.audit.wording import safe_name
 from feedback.stage import sort_rows
@@ -82,7 +83,7 @@ def audit_candidates(
         raw: what stands there for the raw files.
     """
     config = config or AuditConfig()
-    frame = sort_rows(frame)
+    frame = with_language(sort_rows(frame), texts)
     rows = training_rows(frame)
     none = pl.DataFrame()
     evidence = _Evidence(frame, rows, votes(rows), pairs_behind(rows), none if asked is None else asked, reports)
@@ -125,6 +126,7 @@ def _measure(of: _Evidence, config: AuditConfig) -> tuple[list[Metric], list[Tab
         *measure_one_model_prompts(of.rows),
         *measure_shortcut(of.rows, config),
         *drift,
+        *measure_feedback_loop(of.rows, config),
         *measure_leakage(of.frame),
         *measure_privacy(of.frame),
         *measure_rejects(of.reports, config),

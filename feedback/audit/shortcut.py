@@ -1,9 +1,9 @@
 """How well the label is predicted from metadata alone: then training can learn the metadata's marks.
 
-    length, model, week ──into bins──► counts by label ──logistic regression, five folds of prompts──► AUC
+    length, model, week, language ──into bins──► counts by label ──logistic regression, five folds of prompts──► AUC
 
 All features are categories, so rows that agree in all of them are one case with a weight, and a million rows fit as
-fast as a thousand. The language of an answer is not known here.
+fast as a thousand. The language is what the source says it is, where it says so.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ __all__ = ["measure_shortcut", "shortcut_auc"]
 _FOLDS: Final = 5
 _LENGTH_BINS: Final = 10
 _MOST_VALUES: Final = 30
-_FEATURES: Final = {"length": "the length", "model": "the model", "week": "the week"}
+_FEATURES: Final = {"length": "the length", "model": "the model", "week": "the week", "lang": "the language"}
 
 
 def measure_shortcut(frame: pl.DataFrame, config: AuditConfig) -> list[Metric]:
-    """The metric `shortcut_auc`: the cross-validated AUC of the label given length, model and week together.
+    """The metric `shortcut_auc`: the cross-validated AUC of the label given length, model, week and language.
 
     Args:
         frame: the rows to be trained on.
@@ -115,9 +115,10 @@ def _cells(frame: pl.DataFrame) -> pl.DataFrame:
         pl.Series("length", np.searchsorted(edges, frame["completion_chars"].to_numpy(), side="left"), pl.Int64),
         pl.col("model_id").fill_null("").alias("model"),
         week.fill_null("").alias("week"),
+        (pl.col("lang") if "lang" in frame.columns else pl.lit(None, pl.String)).fill_null("").alias("lang"),
     )
     cells = cells.group_by(pl.all()).len("rows")
-    return cells.with_columns(_with_rare(cells, name) for name in ("model", "week"))
+    return cells.with_columns(_with_rare(cells, name) for name in ("model", "week", "lang"))
 
 
 def _with_rare(cells: pl.DataFrame, name: str) -> pl.Expr:

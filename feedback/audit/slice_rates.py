@@ -1,4 +1,4 @@
-"""Rates within each source, model, period and length of answer: where a fault lies."""
+"""Rates within each source, model, language, period and length of answer: where a fault lies."""
 
 from __future__ import annotations
 
@@ -59,6 +59,8 @@ def _slices(frame: pl.DataFrame) -> dict[str, pl.Expr]:
     slices = {"Source": pl.col("source")}
     if "model_id" in frame.columns:
         slices["Model"] = pl.col("model_id").fill_null(_UNKNOWN)
+    if "lang" in frame.columns:
+        slices["Language"] = pl.col("lang").fill_null(_UNKNOWN)
     if dated.height:
         title, period = period_of(dated)
         slices[title] = period.fill_null(_UNKNOWN)

@@ -1,4 +1,4 @@
-"""The label balance within each source, origin, model, time and length: where an imbalance comes from."""
+"""The label balance within each source, origin, model, language, time and length: where an imbalance comes from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from feedback.audit.report import Column, Table
 from feedback.audit.statistics import wilson_interval
 from feedback.audit.wording import safe_name
 
-__all__ = ["MOST_PERIODS", "name_length_bin", "period_of", "slice_by_label"]
+__all__ = ["MOST_PERIODS", "name_length_bin", "period_of", "slice_by_label", "slice_names"]
 
 _COLUMNS: Final = (
     Column("value", "", "text"),
@@ -30,7 +30,14 @@ _OTHERS: Final = "(others)"
 
 
 def slice_by_label(frame: pl.DataFrame, config: AuditConfig) -> list[Table]:
-    """Tables `by_source`, `by_origin`, `by_model`, `by_time` and `by_length` of the rows to be trained on."""
+    """Tables `by_source`, `by_origin`, `by_model`, `by_time` and `by_length` of the rows to be trained on.
+
+    Where rows have a column `lang`, there is `by_language` too.
+
+    Args:
+        frame: the rows to be trained on.
+        config: the thresholds.
+    """
     if frame.is_empty():
         return []
     named = [
@@ -38,6 +45,8 @@ def slice_by_label(frame: pl.DataFrame, config: AuditConfig) -> list[Table]:
         ("by_origin", "Origin", _names("origin")),
         ("by_model", "Model", _names("model_id")),
     ]
+    if "lang" in frame.columns:
+        named.append(("by_language", "Language", _names("lang")))
     tables = [
         _table(name, title, frame.with_columns(value=value), config, order="rows") for name, title, value in named
     ]
@@ -47,6 +56,16 @@ def slice_by_label(frame: pl.DataFrame, config: AuditConfig) -> list[Table]:
         tables.append(_table("by_time", title, dated.with_columns(value=value), config, order="value"))
     tables.append(_table("by_length", "Answer length, characters", _with_length_bin(frame), config, order="bin"))
     return tables
+
+
+def slice_names(frame: pl.DataFrame) -> list[tuple[str, str]]:
+    """Column and title of what rows are sliced by, of those that the table has.
+
+    Args:
+        frame: rows of `schemas.datasets.CANDIDATE`, with a column `lang` where languages are known.
+    """
+    named = (("source", "Source"), ("model_id", "Model"), ("lang", "Language"))
+    return [(column, title) for column, title in named if column in frame.columns]
 
 
 def _names(column: str) -> pl.Expr:

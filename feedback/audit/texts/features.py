@@ -30,12 +30,12 @@ PERSONAL: Final = {f"has_{kind}": kind for kind in KINDS if kind != "name"}
 
 _KEYS: Final = {"text_key": pl.UInt64(), "text_side": pl.String(), "answer_chars": pl.UInt32()}
 _INTEGRITY: Final = ("is_empty", "is_open", "is_mid_word", "is_error", "has_bad_roles", "has_special_token")
-_ORIGIN: Final = {"consent": pl.Boolean(), "ts_quality": pl.String()}
+_ORIGIN: Final = {"consent": pl.Boolean(), "ts_quality": pl.String(), "lang": pl.String()}
 _CLAIMS: Final = (*_INTEGRITY, *PERSONAL, *(style.name for style in STYLES))
 
 FEATURES: Final = pl.Schema({**_KEYS, **dict.fromkeys(_CLAIMS, pl.Boolean()), **_ORIGIN})
-"""The narrow table. `text_key` is the first 64 bits of `text_id`; `consent` and `ts_quality` are null where the files
-do not say."""
+"""The narrow table. `text_key` is the first 64 bits of `text_id`; `consent`, `ts_quality` and `lang` are null where the
+files do not say."""
 
 
 def read_features(tables: Sequence[TextTable], *, phone_regions: Sequence[str] = PHONE_REGIONS) -> pl.DataFrame:

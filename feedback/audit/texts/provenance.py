@@ -1,4 +1,4 @@
-"""Consent and quality of time behind the rows of a dataset: its shards do not hold them, its stage folder does."""
+"""Consent, quality of time and language behind the rows of a dataset: its stage folder holds them, its shards do not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from feedback.hashing import keys_of_ids, side_ids
 
 __all__ = ["with_provenance"]
 
-_NAMES = ("consent", "ts_quality")
+_NAMES = ("consent", "ts_quality", "lang")
 
 
 def with_provenance(features: pl.DataFrame, folder: Path) -> pl.DataFrame:
@@ -38,7 +38,7 @@ def _of_events(folder: Path) -> list[pl.DataFrame]:
 
 
 def _of_pairs(folder: Path) -> list[pl.DataFrame]:
-    """A pair is two rows, whose ids are made of its own; nobody is asked for consent in pairs."""
+    """A pair is two rows, whose ids are made of its own; pairs have no consent and no language."""
     parts = []
     for path in sorted(folder.glob("stages/ingest/pairs-*.arrow")):
         pairs = read_rows(path, ["pair_id", "ts_quality"])
@@ -49,6 +49,7 @@ def _of_pairs(folder: Path) -> list[pl.DataFrame]:
                     keys_of_ids(pl.col("row_id")).alias("text_key"),
                     pl.lit(None, dtype=pl.Boolean).alias("consent"),
                     "ts_quality",
+                    pl.lit(None, dtype=pl.String).alias("lang"),
                 )
             )
     return parts
