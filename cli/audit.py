@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -31,6 +31,11 @@ __all__ = ["audit"]
 @join_option
 @ranking_option
 @sql_option
+@click.option(
+    "--against",
+    metavar="B",
+    help="Another dataset, or raw files of the same --from: what changed since, and whether chance makes as much.",
+)
 @click.option(
     "--json",
     "json_path",
@@ -71,6 +76,7 @@ def audit(
     join: str | None,
     ranking: Ranking,
     sql: str | None,
+    against: str | None,
     json_path: str | None,
     html_path: Path | None,
     junit_path: Path | None,
@@ -85,22 +91,28 @@ def audit(
     from cli.progress import shown_progress
     from feedback.audit import AuditConfig
     from feedback.audit.sources import audit as audit_feedback
+    from feedback.audit.sources import audit_against
     from schemas.settings import apply_overrides, load_settings
 
-    _refuse_to_overwrite_input(json_path, html_path, junit_path, inputs)
+    named = inputs if against is None else (*inputs, against)
+    _refuse_to_overwrite_input(json_path, html_path, junit_path, named)
     config = load_settings(AuditConfig, apply_overrides({}, overrides), where="--set") if overrides else None
     with shown_progress() as progress:
-        report = audit_feedback(
-            inputs,
-            source_format=source_format,
-            map_path=map_path,
-            ranking=ranking,
-            join=join,
-            sql=sql,
-            config=config,
-            progress=progress,
-        )
-    _show_audit(report, json_path, html_path)
+        reading: dict[str, Any] = {
+            "source_format": source_format,
+            "map_path": map_path,
+            "ranking": ranking,
+            "join": join,
+            "sql": sql,
+            "config": config,
+            "progress": progress,
+        }
+        before = None
+        if against is None:
+            report = audit_feedback(inputs, **reading)
+        else:
+            report, before = audit_against(inputs, against, **reading)
+    _show_audit(report, before, json_path, html_path)
     _tell_pipeline(report, junit_path, fail_on, is_github=is_github)
     _leave_at_gates(ctx, report, fail_on)
 
@@ -123,14 +135,14 @@ def _refuse_to_overwrite_input(
             raise click.UsageError(f"{option} would overwrite the input {str(path)!r}. Name another file.")
 
 
-def _show_audit(report: AuditReport, json_path: str | None, html_path: Path | None) -> None:
+def _show_audit(report: AuditReport, before: AuditReport | None, json_path: str | None, html_path: Path | None) -> None:
     from cli.render import audit_page, show
     from feedback.audit import render_html
     from schemas.manifest import write_last
 
     written: list[str] = []
     if html_path is not None:
-        write_last(html_path, render_html(report))
+        write_last(html_path, render_html(report, before))
         written.append(f"The page: {html_path}")
     if json_path not in (None, "-"):
         write_last(Path(str(json_path)), report.to_json())

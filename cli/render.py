@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from rich import box
 from rich.console import Console, RenderableType
@@ -26,6 +26,7 @@ PAGE_COLUMNS: Final = 100
 _ESCAPE: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _INVISIBLE: Final = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
 MARKS: Final = {"fail": "FAIL", "warn": "warn", "info": "", "ok": "ok"}
+_SHOWN: Final = ("before", "now", "difference")
 _JOINERS: Final = "\u200c\u200d"
 
 
@@ -104,7 +105,7 @@ def waterfall(stages: Sequence[StageReport], *, ratio: float | None = None) -> T
 
 
 def audit_page(report: AuditReport) -> list[RenderableType]:
-    """What the terminal shows of an audit: the verdict, every gate, what is wrong in words, the waterfall, advice."""
+    """What the terminal shows of an audit: verdict, gates, what is wrong in words, what changed, waterfall, advice."""
     gates = [(MARKS[gate.severity], gate.title, _measured(gate), gate.n, gate.threshold) for gate in report.gates]
     wrong = [gate for gate in report.gates if gate.severity in ("fail", "warn")]
     parts: list[RenderableType] = [
@@ -113,6 +114,7 @@ def audit_page(report: AuditReport) -> list[RenderableType]:
         table_of(("", "what", "value>", "n>", "wanted"), gates),
         *(f"{gate.severity}: {gate.sentence}" for gate in wrong),
     ]
+    parts += _comparison(report)
     if report.waterfall:
         parts += ["", waterfall(report.waterfall)]
     for advice in report.advice:
@@ -140,14 +142,40 @@ def _verdict(report: AuditReport) -> str:
     )
 
 
+def _comparison(report: AuditReport) -> list[RenderableType]:
+    """Measures that differ from the other input by more than chance, and what changed, in words."""
+    compared = report.table("compared")
+    if compared is None:
+        return []
+    keys = [column.name for column in compared.columns]
+    rows = [dict(zip(keys, row, strict=True)) for row in compared.rows]
+    changed = [row for row in rows if row["verdict"] == "yes"]
+    tested = sum(row["verdict"] is not None for row in rows)
+    parts: list[RenderableType] = ["", f"{compared.title}: {len(changed)} of {tested} measures differ beyond chance."]
+    if changed:
+        cells = [(row["measure"], *(_compared(report, row, key) for key in _SHOWN), _p(row["p"])) for row in changed]
+        parts.append(table_of(("what", "before>", "now>", "difference>", "p, adjusted>"), cells))
+    told = [metric for metric in report.metrics if "against" in metric.details]
+    return [*parts, *(m.sentence for m in told if m.severity != "warn" and m.details.get("is_changed", True))]
+
+
+def _compared(report: AuditReport, row: Mapping[str, Any], key: str) -> str:
+    metric = report.metric(row["name"])
+    return _value(row[key], "number" if metric is None else metric.kind)
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def _measured(metric: Metric) -> str:
-    if metric.value is None:
+    return _value(metric.value, metric.kind)
+
+
+def _value(value: float | None, kind: str) -> str:
+    if value is None:
         return "–"
-    return (
-        f"{metric.value:.1%}"
-        if metric.kind == "share"
-        else _cell(metric.value if metric.kind == "number" else int(metric.value))
-    )
+    return f"{value:.1%}" if kind == "share" else _cell(value if kind == "number" else int(value))
 
 
 def _cell(value: object) -> str:

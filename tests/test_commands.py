@@ -378,6 +378,7 @@ def _metric(name: str) -> Metric:
         **dict.fromkeys(("judgements", "contradicted", "reversals", "first", "to_first", "to_last", "pairs"), 3),
         "alone": {"length": 0.7, "model": None},
         "period": "2026-W02",
+        "against": "before.jsonl",
         "objective": "dpo",
     }
     return Metric(name, name, 0.7, "share", 30, "warn", "A sentence.", threshold="t", details=details)

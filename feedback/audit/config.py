@@ -43,9 +43,12 @@ class AuditConfig:
         good_score: score from which an answer is good by itself, in the source's own points; null takes the median.
         max_model_confound: largest share of the label's uncertainty that the model's name may tell, in [0, 1].
         max_shortcut_auc: largest AUC with which metadata alone may predict the label, in [0.5, 1].
-        max_psi: largest population stability index (PSI) of a week, at least 0. Credit scoring calls 0.2 a shift.
-        previous_model: name of the model that was trained on this feedback before, whose share of the answers is measured;
-            null measures none.
+        max_psi: largest population stability index (PSI) of a week, or against another input, at least 0. Credit
+            scoring calls 0.2 a shift.
+        compare_fdr: false discovery rate at which a difference from another input is called more than chance, in
+            [0, 1].
+        previous_model: name of the model that was trained on this feedback before, whose share of the answers is
+            measured; null measures none.
         max_rejected: largest share of raw records that may be in quarantine, in [0, 1].
         max_empty: largest share of answers that may hold nothing but white space and invisible signs, in [0, 1].
         max_truncated: largest share of answers that may be cut off, in [0, 1].
@@ -85,6 +88,7 @@ class AuditConfig:
     max_model_confound: Share = 0.05
     max_shortcut_auc: Annotated[float, Field(ge=0.5, le=1)] = 0.65
     max_psi: Annotated[float, Field(ge=0)] = 0.2
+    compare_fdr: Share = 0.01
     previous_model: str | None = None
     max_rejected: Share = 0.2
     max_empty: Share = 0.0

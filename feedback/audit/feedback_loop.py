@@ -59,4 +59,4 @@ def _newest(known: pl.DataFrame, model: str) -> tuple[str, float]:
         return "", 0.0
     _, period = period_of(dated)
     last = dated.with_columns(period=period).filter(pl.col("period") == pl.col("period").max())
-    return str(last["period"][0]), float((last["model_id"] == model).mean() or 0.0)
+    return str(last["period"][0]), int((last["model_id"] == model).sum()) / last.height

@@ -143,7 +143,7 @@ def _changes(report: AuditReport, before: AuditReport | None) -> Iterator[tuple[
     for name in names:
         old, new = before.metric(name), report.metric(name)
         known = new or old
-        if known is not None and name != "waterfall":
+        if known is not None and name != "waterfall" and "against" not in known.details:
             yield known.title, old, new
 
 

@@ -119,6 +119,18 @@ def _on_prompt_drift(metric: Metric, raw: str) -> Advice:
     )
 
 
+def _on_shift(metric: Metric, raw: str) -> Advice:
+    del raw
+    what = metric.title.removeprefix("Shift of ")
+    return Advice(
+        metric=metric.name,
+        title=f"Find out why {what} are others before the two are mixed",
+        text=f"A new model, button or group of users changes {what}, and so does a campaign of votes. Figures of a "
+        f"model trained on {metric.details['against']} do not carry over; the tables of the comparison say where it "
+        "lies.",
+    )
+
+
 def _on_objective(metric: Metric, raw: str) -> Advice:
     pairs = plural(metric.details["pairs"], "pair")
     if metric.details["objective"] == "dpo":
@@ -147,6 +159,8 @@ REMEDIES: Final[Mapping[str, Callable[[Metric, str], Advice]]] = {
     "shortcut_auc": _on_shortcut,
     "label_drift": _on_label_drift,
     "prompt_drift": _on_prompt_drift,
+    "label_shift": _on_shift,
+    "prompt_shift": _on_shift,
     "objective": _on_objective,
 }
 """The advice on each metric, from the metric and from what stands for the raw files in a command."""

@@ -1,33 +1,21 @@
-"""An audit of whatever is named: raw files of a known format, or a curated dataset."""
+"""An audit of whatever is named, raw files of a known format or a curated dataset, alone or against another one."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
-import polars as pl
-
-from feedback.audit.candidates import audit_candidates
+from feedback.audit.compare import Side, compare, side_of
 from feedback.audit.config import AuditConfig
 from feedback.audit.report import AuditReport
-from feedback.audit.texts import read_features, with_provenance
-from feedback.config import IngestConfig, Ranking, SourceConfig
-from feedback.curated import read_curated, text_of_curated
-from feedback.engine import read_rows
-from feedback.pipeline import read_candidates
-from feedback.records.places import input_name
-from feedback.stage import CANDIDATE_TYPES
-from schemas.errors import InputError, UsageError
-from schemas.manifest import MANIFEST_NAME, Manifest
+from feedback.audit.subjects import RawReading, Subject, read_subject, subject_of_dataset, subject_of_files
+from feedback.audit.texts import with_language
+from feedback.config import Ranking, SourceConfig
+from schemas.errors import FormatMismatchError
 from schemas.progress import Progress, silent
-from schemas.redaction import without_passwords
 
-__all__ = ["audit", "audit_dataset", "audit_files"]
-
-_FROM_STAGES = ("prompt_chars", "cluster_id", "rater_key", "rater_kind", "model_id", "event_ts", "votes")
-"""What a dataset's shards do not hold and its stage folder does."""
+__all__ = ["audit", "audit_against", "audit_dataset", "audit_files"]
 
 
 def audit(
@@ -58,20 +46,48 @@ def audit(
         InputError: a file is missing or not in its format.
         CorruptionError: a dataset is not what its manifest says.
     """
-    if len(inputs) == 1 and (Path(inputs[0]) / MANIFEST_NAME).is_file():
-        return audit_dataset(Path(inputs[0]), config)
-    if source_format is None:
-        raise UsageError(
-            "the input is not a finished dataset and no format is given",
-            where=", ".join(str(item) for item in inputs),
-            todo="Name the format of the raw files with --from, see `thumbline formats`",
-        )
-    mapped = None if map_path is None else str(map_path)
-    sources = [
-        SourceConfig(path=str(item), format=source_format, map=mapped, ranking=ranking, join=join, sql=sql)
-        for item in inputs
-    ]
-    return audit_files(sources, config, progress=progress)
+    given = RawReading(source_format, None if map_path is None else str(map_path), ranking, join, sql)
+    return read_subject(inputs, given, config, progress=progress).report()
+
+
+def audit_against(
+    inputs: Sequence[str | Path],
+    against: str | Path,
+    *,
+    source_format: str | None = None,
+    map_path: Path | None = None,
+    ranking: Ranking = "extremes",
+    join: str | None = None,
+    sql: str | None = None,
+    config: AuditConfig | None = None,
+    progress: Progress = silent,
+) -> tuple[AuditReport, AuditReport]:
+    """The audit of the inputs with what changed against another input, and the audit of that one.
+
+    Args:
+        inputs: as in `audit`.
+        against: what they are compared with: the folder of a dataset, or raw files of the same format.
+        source_format: the format of whatever is raw.
+        map_path: as in `audit`, and so on.
+        ranking: likewise.
+        join: likewise.
+        sql: likewise.
+        config: the thresholds; null takes the defaults.
+        progress: told about every stage.
+
+    Raises:
+        UsageError: raw files without a format.
+        InputError: a file is missing or not in its format.
+        CorruptionError: a dataset is not what its manifest says.
+    """
+    given = RawReading(source_format, None if map_path is None else str(map_path), ranking, join, sql)
+    other = _other_subject(against, given, config, progress)
+    subject = read_subject(inputs, given, config, progress=progress)
+    report, before = subject.report(), other.report()
+    if before.name == report.name:
+        before = replace(before, name=f"{before.name} (--against)")
+    now, then = _side(subject, report), _side(other, before)
+    return compare(report, now, before, then, subject.config), before
 
 
 def audit_dataset(folder: Path, config: AuditConfig | None = None) -> AuditReport:
@@ -88,29 +104,7 @@ def audit_dataset(folder: Path, config: AuditConfig | None = None) -> AuditRepor
         CorruptionError: the shards are not what the manifest says.
         InputError: the dataset holds pairs.
     """
-    manifest = Manifest.read(folder)
-    manifest.verify(folder)
-    if manifest.dataset_type != "unpaired_preference":
-        raise InputError(
-            "the audit reads unpaired datasets",
-            where=folder,
-            received=manifest.dataset_type,
-            expected="unpaired_preference",
-            todo="Audit the raw pairs instead",
-        )
-    if config is None and manifest.ratio is not None:
-        config = AuditConfig(low=manifest.ratio.low, high=manifest.ratio.high)
-    config = config or AuditConfig()
-    texts = read_features([text_of_curated(folder, manifest)], phone_regions=config.phone_regions)
-    return audit_candidates(
-        _with_history(read_curated(folder, manifest), folder),
-        reports=manifest.stages,
-        texts=with_provenance(texts, folder),
-        config=config,
-        name=folder.resolve().name,
-        kind="dataset",
-        source=shlex.quote(str(folder)),
-    )
+    return subject_of_dataset(folder, config).report()
 
 
 def audit_files(
@@ -126,50 +120,22 @@ def audit_files(
     Raises:
         InputError: a file is missing or not in its format.
     """
-    config = config or AuditConfig()
-    raw = read_candidates(
-        sources,
-        ingest_config=IngestConfig(max_rejected_share=1.0),
-        look=partial(read_features, phone_regions=config.phone_regions),
-        progress=progress,
+    return subject_of_files(sources, config, progress=progress).report()
+
+
+def _other_subject(against: str | Path, given: RawReading, config: AuditConfig | None, progress: Progress) -> Subject:
+    """What is compared with; raw files of another format must be curated first, as there is one --from."""
+    todo = (
+        "What --against names is read with --from too, where it is raw; for another format, curate it first and name "
+        "the folder of the dataset"
     )
-    typed = _as_typed(sources)
-    return audit_candidates(
-        raw.frame,
-        asked=raw.pairs,
-        reports=raw.reports,
-        texts=raw.looked,
-        config=config,
-        name=", ".join(dict.fromkeys(input_name(source.path) for source in sources)),
-        kind="feedback",
-        source=typed,
-        raw=typed,
-    )
+    try:
+        return read_subject([against], given, config, progress=progress, todo=todo)
+    except FormatMismatchError as error:
+        raise FormatMismatchError(
+            error.what, where=error.where, received=error.received, expected=error.expected, todo=todo
+        ) from error
 
 
-def _with_history(frame: pl.DataFrame, folder: Path) -> pl.DataFrame:
-    """`frame` with raters, models and times where the last stage's table is there and is of these very rows."""
-    tables = sorted(folder.glob("stages/rebalance/kept-*.*"))
-    if not tables:
-        return frame
-    known = pl.concat([read_rows(table, ["row_id", *_FROM_STAGES]) for table in tables])
-    if any(known.schema[name] != CANDIDATE_TYPES[name] for name in _FROM_STAGES):
-        return frame  # a dataset of an earlier version
-    if not frame.join(known, on="row_id", how="anti").is_empty() or known["row_id"].is_duplicated().any():
-        return frame
-    joined = frame.drop(_FROM_STAGES).join(known, on="row_id", how="left")
-    return joined.select(pl.col(name).cast(kind) for name, kind in CANDIDATE_TYPES.items())
-
-
-def _as_typed(sources: Sequence[SourceConfig]) -> str:
-    """The sources as they stand in a command, or a placeholder where one command cannot name them."""
-    formats = {(source.format, source.map, source.ranking, source.join, source.sql) for source in sources}
-    if len(formats) != 1:
-        return "RAW --from FORMAT"
-    format_name, mapped, ranking, join, sql = formats.pop()
-    paths = " ".join(shlex.quote(without_passwords(source.path)) for source in sources)
-    options = [f"--map {shlex.quote(mapped)}"] if mapped else []
-    options += [f"--join {shlex.quote(join)}"] if join else []
-    options += [f"--ranking {ranking}"] if ranking != "extremes" else []
-    options += [f"--sql {shlex.quote(sql)}"] if sql else []
-    return " ".join([paths, f"--from {format_name}", *options])
+def _side(subject: Subject, report: AuditReport) -> Side:
+    return side_of(with_language(subject.frame, subject.texts), name=report.name, kind=subject.kind)

@@ -1,4 +1,4 @@
-"""Statistics of counts, pure functions of numbers: the interval of a share, that of an AUC, and inequality.
+"""Statistics of counts, pure functions of numbers: intervals of a share, an AUC and a difference, and inequality.
 
 scipy is loaded by the functions that need it, so that who only imports the audit does not wait for it.
 """
@@ -9,11 +9,21 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["auc_interval", "gini", "wilson_interval"]
+__all__ = [
+    "auc_interval",
+    "difference_interval",
+    "gini",
+    "p_of_interval",
+    "p_of_shares",
+    "wilson_interval",
+]
+
+Interval = tuple[float, float]
 
 _Z: Final = 1.959963984540054
 """The 97.5% point of the normal distribution, so that intervals are of 95%."""
 _NEARLY_ONE: Final = 1 - 1e-12
+_LEAST_EXPECTED: Final = 5
 
 
 def wilson_interval(count: int, n: int) -> tuple[float, float]:
@@ -59,6 +69,76 @@ def auc_interval(auc: float, positive: int, negative: int) -> tuple[float, float
     ([0.39, 0.61], 1.0)
     """
     return _lower_bound(auc, positive, negative), 1 - _lower_bound(1 - auc, positive, negative)
+
+
+def difference_interval(first: float, of_first: Interval, second: float, of_second: Interval) -> Interval:
+    """The 95% interval of `first` - `second`, two independent estimates, from the 95% intervals of both.
+
+    Of shares with their Wilson intervals it is Newcombe's.
+
+    Args:
+        first: the one estimate.
+        of_first: its lower and upper bound.
+        second: the other one.
+        of_second: its lower and upper bound.
+
+    Source: Newcombe 1998, Statistics in Medicine 17:873, method 10; Zou and Donner 2008, Statistics in Medicine
+    27:1693, for estimates of any kind.
+
+    >>> intervals = wilson_interval(56, 70), wilson_interval(48, 80)
+    >>> [round(bound, 4) for bound in difference_interval(56 / 70, intervals[0], 48 / 80, intervals[1])]
+    [0.0524, 0.3339]
+    """
+    difference = first - second
+    below = math.hypot(first - of_first[0], of_second[1] - second)
+    above = math.hypot(of_first[1] - first, second - of_second[0])
+    return difference - below, difference + above
+
+
+def p_of_interval(difference: float, interval: Interval) -> float:
+    """The two-sided p of a difference of 0, from its 95% interval; on the side of 0, where that is not even.
+
+    Args:
+        difference: what was measured.
+        interval: its lower and upper bound.
+
+    Source: Altman and Bland 2011, BMJ 343:d2304.
+
+    >>> round(p_of_interval(0.2, (0.0, 0.4)), 3), p_of_interval(0.0, (-0.1, 0.1))
+    (0.05, 1.0)
+    """
+    from scipy.stats import norm
+
+    reach = difference - interval[0] if difference > 0 else interval[1] - difference
+    if difference == 0 or reach <= 0:
+        return 1.0
+    return float(2 * norm.sf(_Z * abs(difference) / reach))
+
+
+def p_of_shares(first: int, of_first: int, second: int, of_second: int) -> float:
+    """The two-sided p of two shares being one: chi-square, and Fisher's exact test where a count is small.
+
+    Args:
+        first: cases that have the property.
+        of_first: all cases, at least 1.
+        second: cases of the other group that have it.
+        of_second: all cases of the other group, at least 1.
+
+    Source: scipy's `chi2_contingency` without correction, which is the test of two proportions; Fisher's where a cell
+    is expected to hold fewer than 5 (Cochran 1954).
+
+    >>> round(p_of_shares(56, 70, 48, 80), 4), p_of_shares(3, 3, 5, 5), round(p_of_shares(0, 5, 4, 5), 4)
+    (0.008, 1.0, 0.0476)
+    """
+    from scipy.stats import chi2_contingency, fisher_exact
+    from scipy.stats.contingency import expected_freq
+
+    table = [[first, of_first - first], [second, of_second - second]]
+    if first + second in (0, of_first + of_second):
+        return 1.0
+    if expected_freq(table).min() < _LEAST_EXPECTED:
+        return float(fisher_exact(table).pvalue)
+    return float(chi2_contingency(table, correction=False).pvalue)
 
 
 def gini(counts: Sequence[int]) -> float:

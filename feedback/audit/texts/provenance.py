@@ -1,4 +1,4 @@
-"""Consent, quality of time and language behind the rows of a dataset: its stage folder holds them, its shards do not."""
+"""Consent, quality of time and language of a dataset's rows: its stage folder holds them, its shards do not."""
 
 from __future__ import annotations
 

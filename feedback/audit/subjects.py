@@ -1,0 +1,222 @@
+"""What is audited, read from disk: candidates, what is known of their texts, and their history.
+
+raw files ──ingest, convert──┐
+dataset ──shards, stages─────┴─► Subject ──► report
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+
+from feedback.audit.candidates import audit_candidates
+from feedback.audit.config import AuditConfig
+from feedback.audit.report import AuditReport
+from feedback.audit.texts import read_features, with_provenance
+from feedback.config import IngestConfig, Ranking, SourceConfig
+from feedback.curated import read_curated, text_of_curated
+from feedback.engine import read_rows
+from feedback.pipeline import read_candidates
+from feedback.records.places import input_name
+from feedback.stage import CANDIDATE_TYPES
+from schemas.errors import InputError, UsageError
+from schemas.manifest import MANIFEST_NAME, Manifest
+from schemas.progress import Progress, silent
+from schemas.redaction import without_passwords
+from schemas.report import StageReport
+
+__all__ = ["RawReading", "Subject", "read_subject", "subject_of_dataset", "subject_of_files"]
+
+_FROM_STAGES = ("prompt_chars", "cluster_id", "rater_key", "rater_kind", "model_id", "event_ts", "votes")
+"""What a dataset's shards do not hold and its stage folder does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is audited, as `feedback.audit.audit_candidates` takes it.
+
+    Args:
+        frame: rows of `schemas.datasets.CANDIDATE`.
+        asked: what rows do not hold of the pairs behind them; null where it is not known.
+        reports: reports of the stages that the rows went through.
+        texts: rows of `feedback.audit.texts.FEATURES`; null where texts were not read.
+        config: the thresholds.
+        name: what the report calls it.
+        kind: `feedback` or `dataset`.
+        source: what stands for it in commands.
+        raw: what stands there for the raw files.
+    """
+
+    frame: pl.DataFrame
+    asked: pl.DataFrame | None
+    reports: Sequence[StageReport]
+    texts: pl.DataFrame | None
+    config: AuditConfig
+    name: str
+    kind: str
+    source: str
+    raw: str
+
+    def report(self) -> AuditReport:
+        """The audit."""
+        return audit_candidates(
+            self.frame,
+            asked=self.asked,
+            reports=self.reports,
+            texts=self.texts,
+            config=self.config,
+            name=self.name,
+            kind=self.kind,
+            source=self.source,
+            raw=self.raw,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RawReading:
+    """How raw files are read.
+
+    Args:
+        format: their format; null where none was given.
+        map: the TOML map, for the format `mapped`.
+        ranking: which ranked answers become pairs, for formats that rank.
+        join: a file, a glob or a folder with what the records lack, for formats that join another file.
+        sql: the query, where the inputs are databases.
+    """
+
+    format: str | None = None
+    map: str | None = None
+    ranking: Ranking = "extremes"
+    join: str | None = None
+    sql: str | None = None
+
+
+def read_subject(
+    inputs: Sequence[str | Path],
+    given: RawReading,
+    config: AuditConfig | None = None,
+    *,
+    progress: Progress = silent,
+    todo: str = "Name the format of the raw files with --from, see `thumbline formats`",
+) -> Subject:
+    """The one dataset, or the raw files, that the inputs name.
+
+    Args:
+        inputs: the folder of a dataset, or raw files, globs, folders and URLs.
+        given: how raw files are read.
+        config: the thresholds; null takes the defaults.
+        progress: told about every stage.
+        todo: what an error advises where there is no format.
+
+    Raises:
+        UsageError: raw files without a format.
+        InputError: a file is missing or not in its format.
+        CorruptionError: a dataset is not what its manifest says.
+    """
+    if len(inputs) == 1 and (Path(inputs[0]) / MANIFEST_NAME).is_file():
+        return subject_of_dataset(Path(inputs[0]), config)
+    if given.format is None:
+        raise UsageError(
+            "the input is not a finished dataset and no format is given",
+            where=", ".join(str(item) for item in inputs),
+            todo=todo,
+        )
+    sources = [
+        SourceConfig(
+            path=str(item),
+            format=given.format,
+            map=given.map,
+            ranking=given.ranking,
+            join=given.join,
+            sql=given.sql,
+        )
+        for item in inputs
+    ]
+    return subject_of_files(sources, config, progress=progress)
+
+
+def subject_of_dataset(folder: Path, config: AuditConfig | None = None) -> Subject:
+    """A curated dataset, see `feedback.audit.sources.audit_dataset`."""
+    manifest = Manifest.read(folder)
+    manifest.verify(folder)
+    if manifest.dataset_type != "unpaired_preference":
+        raise InputError(
+            "the audit reads unpaired datasets",
+            where=folder,
+            received=manifest.dataset_type,
+            expected="unpaired_preference",
+            todo="Audit the raw pairs instead",
+        )
+    if config is None and manifest.ratio is not None:
+        config = AuditConfig(low=manifest.ratio.low, high=manifest.ratio.high)
+    config = config or AuditConfig()
+    texts = read_features([text_of_curated(folder, manifest)], phone_regions=config.phone_regions)
+    return Subject(
+        _with_history(read_curated(folder, manifest), folder),
+        None,
+        manifest.stages,
+        with_provenance(texts, folder),
+        config,
+        name=folder.resolve().name,
+        kind="dataset",
+        source=shlex.quote(str(folder)),
+        raw="RAW --from FORMAT",
+    )
+
+
+def subject_of_files(
+    sources: Sequence[SourceConfig], config: AuditConfig | None = None, *, progress: Progress = silent
+) -> Subject:
+    """Raw files of one format or several, see `feedback.audit.sources.audit_files`."""
+    config = config or AuditConfig()
+    read = read_candidates(
+        sources,
+        ingest_config=IngestConfig(max_rejected_share=1.0),
+        look=partial(read_features, phone_regions=config.phone_regions),
+        progress=progress,
+    )
+    typed = _as_typed(sources)
+    return Subject(
+        read.frame,
+        read.pairs,
+        read.reports,
+        read.looked,
+        config,
+        name=", ".join(dict.fromkeys(input_name(source.path) for source in sources)),
+        kind="feedback",
+        source=typed,
+        raw=typed,
+    )
+
+
+def _with_history(frame: pl.DataFrame, folder: Path) -> pl.DataFrame:
+    """`frame` with raters, models and times where the last stage's table is there and is of these very rows."""
+    tables = sorted(folder.glob("stages/rebalance/kept-*.*"))
+    if not tables:
+        return frame
+    known = pl.concat([read_rows(table, ["row_id", *_FROM_STAGES]) for table in tables])
+    if any(known.schema[name] != CANDIDATE_TYPES[name] for name in _FROM_STAGES):
+        return frame  # a dataset of an earlier version
+    if not frame.join(known, on="row_id", how="anti").is_empty() or known["row_id"].is_duplicated().any():
+        return frame
+    joined = frame.drop(_FROM_STAGES).join(known, on="row_id", how="left")
+    return joined.select(pl.col(name).cast(kind) for name, kind in CANDIDATE_TYPES.items())
+
+
+def _as_typed(sources: Sequence[SourceConfig]) -> str:
+    """The sources as they stand in a command, or a placeholder where one command cannot name them."""
+    formats = {(source.format, source.map, source.ranking, source.join, source.sql) for source in sources}
+    if len(formats) != 1:
+        return "RAW --from FORMAT"
+    format_name, mapped, ranking, join, sql = formats.pop()
+    paths = " ".join(shlex.quote(without_passwords(source.path)) for source in sources)
+    options = [f"--map {shlex.quote(mapped)}"] if mapped else []
+    options += [f"--join {shlex.quote(join)}"] if join else []
+    options += [f"--ranking {ranking}"] if ranking != "extremes" else []
+    options += [f"--sql {shlex.quote(sql)}"] if sql else []
+    return " ".join([paths, f"--from {format_name}", *options])
