@@ -41,6 +41,7 @@ __all__ = [
     "build_inputs",
     "held_out_pairs",
     "label_ratio",
+    "plan_inputs",
     "read_rows",
     "read_split_for",
     "tokenize_split",
@@ -177,11 +178,29 @@ def build_inputs(
     objective = find_objective(config.objective.name)
     train = tokenize_split(rows["train"], tokenizer, config.tokens, progress=progress)
     test = tokenize_split(rows["test"], tokenizer, config.tokens, progress=progress)
+    if objective.has_control_tokens:
+        train, test = with_control_tokens(train, tokenizer), asked_for_good(test, tokenizer)
+    return plan_inputs(train, test, config, dataset=dataset)
+
+
+def plan_inputs(train: TokenizedSplit, test: TokenizedSplit, config: TrainConfig, *, dataset: Path) -> RunInputs:
+    """Plan and pairs of a run whose splits are tokens already.
+
+    Args:
+        train: the training split.
+        test: the held-out split.
+        config: the run's.
+        dataset: where the rows came from.
+
+    Raises:
+        EmptySplitError: no row fits into the token limits.
+        OneLabelError: all rows that fit have the same label.
+        StepPlanError: the rows cannot be dealt into steps.
+    """
+    objective = find_objective(config.objective.name)
     _check_rows(train.rows, objective, where=dataset, after=f" after tokenization ({train.dropped})")
     if objective.only_desirable:
         train = _desirable(train)
-    if objective.has_control_tokens:
-        train, test = with_control_tokens(train, tokenizer), asked_for_good(test, tokenizer)
     digest = dataset_digest(dataset)
     plan = build_plan(
         train.rows,

@@ -19,14 +19,19 @@ __all__ = ["BUILTIN_MODELS", "adapter_base", "model_digest", "model_folder"]
 BUILTIN_MODELS: Final[Mapping[str, Callable[[], Path]]] = {f"builtin:{SMOLLM2_NAME}": smollm2_folder}
 """Models that need no download of ours: the name, and what gives their folder."""
 
-_HUB_FILES: Final = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+_WEIGHTS: Final = "*.safetensors"
+_HUB_FILES: Final = ("*.json", _WEIGHTS, "*.model", "*.txt", "*.jinja")
 _PICKLES: Final = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 # Written by tools, with no bearing on what the weights compute.
 _CONFIG_NOISE: Final = ("transformers_version", "_name_or_path", "_model_name_or_path")
 
 
-def model_folder(name_or_path: str | Path) -> Path:
+def model_folder(name_or_path: str | Path, *, needs_weights: bool = True) -> Path:
     """The local folder of a model: the path itself, a builtin's cache, or a snapshot of the hub; checked to be safe.
+
+    Args:
+        name_or_path: a local folder, a builtin name, or `owner/name` on the hub.
+        needs_weights: whether weights must be there; without, they are not downloaded.
 
     Raises:
         UnknownChoiceError: a builtin name that does not exist.
@@ -41,10 +46,10 @@ def model_folder(name_or_path: str | Path) -> Path:
         return BUILTIN_MODELS[name]()
     folder = Path(name).expanduser()
     if not folder.exists():
-        folder = _hub_snapshot(name)
+        folder = _hub_snapshot(name, needs_weights=needs_weights)
     if not folder.is_dir():
         raise ModelError("the model is a file", where=folder, expected="a folder with config.json and safetensors")
-    _check_safe(folder)
+    _check_safe(folder, needs_weights=needs_weights)
     return folder
 
 
@@ -76,12 +81,13 @@ def adapter_base(folder: Path) -> str:
     return base
 
 
-def _hub_snapshot(name: str) -> Path:
+def _hub_snapshot(name: str, *, needs_weights: bool) -> Path:
     known = f"a local folder, owner/name on the hub, or one of {', '.join(BUILTIN_MODELS)}"
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise ModelError("no such model", received=name, expected=known)
     try:
-        return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(_HUB_FILES)))
+        files = [pattern for pattern in _HUB_FILES if needs_weights or pattern != _WEIGHTS]
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=files))
     except (OSError, ValueError, RuntimeError, HfHubHTTPError) as error:
         raise ModelError(
             f"no such local folder, and the hub does not give the model ({type(error).__name__})",
@@ -91,7 +97,7 @@ def _hub_snapshot(name: str) -> Path:
         ) from error
 
 
-def _check_safe(folder: Path) -> None:
+def _check_safe(folder: Path, *, needs_weights: bool) -> None:
     """Refuse everything that could run code."""
     for name in ("config.json", "tokenizer_config.json"):
         if (folder / name).is_file() and "auto_map" in _read_json(folder / name):
@@ -103,7 +109,7 @@ def _check_safe(folder: Path) -> None:
             )
     if not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
         raise ModelError("the folder is not a model", where=folder, expected="config.json or adapter_config.json in it")
-    if any(folder.glob("*.safetensors")):
+    if not needs_weights or any(folder.glob(_WEIGHTS)):
         return
     pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
     if pickles:

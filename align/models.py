@@ -21,7 +21,7 @@ from align.library_bars import without_library_bars
 from align.model_files import adapter_base, model_digest, model_folder
 from schemas.errors import MissingExtraError, ModelError, UnknownChoiceError
 
-__all__ = ["DTYPES", "LoadedModel", "load_policy"]
+__all__ = ["DTYPES", "LoadedModel", "count_parameters", "load_policy", "load_tokenizer"]
 
 DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """Number formats of weights, by their name in configs."""
@@ -93,6 +93,42 @@ def load_policy(
     if adapter is not None and adapter.enabled:
         wrapper = _with_adapter(model, adapter, base=str(name_or_path), seed=seed)
     return LoadedModel(model.eval(), tokenizer, str(name_or_path), model_digest(folder), wrapper)
+
+
+def load_tokenizer(name_or_path: str | Path) -> Any:
+    """The tokenizer that `load_policy` gives for the same name; no weight is read or downloaded.
+
+    Args:
+        name_or_path: as in `load_policy`.
+
+    Raises:
+        ModelError: no tokenizer can be loaded under that name.
+    """
+    folder = model_folder(name_or_path, needs_weights=False)
+    return _load_tokenizer(folder if _has_tokenizer(folder) else _base_folder(folder))
+
+
+def count_parameters(name_or_path: str | Path) -> int:
+    """How many weights the model of that name has, from its config alone; tied weights count once, adapters do not.
+
+    Args:
+        name_or_path: as in `load_policy`.
+
+    Raises:
+        ModelError: the config is not that of a causal language model.
+    """
+    folder = _base_folder(model_folder(name_or_path, needs_weights=False))
+    with _model_errors(folder), torch.device("meta"):
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        model = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _base_folder(folder: Path) -> Path:
+    """The folder of the base model where `folder` holds an adapter, else the folder itself."""
+    if not (folder / "adapter_config.json").is_file():
+        return folder
+    return model_folder(adapter_base(folder), needs_weights=False)
 
 
 def _load_weights(folder: Path, dtype: torch.dtype) -> tuple[Any, Path]:

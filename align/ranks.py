@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-__all__ = ["gather_floats", "gather_objects", "start_accelerator", "sum_gradients"]
+__all__ = ["device_type", "gather_floats", "gather_objects", "start_accelerator", "sum_gradients"]
 
 _BUCKET: Final = 2**24  # elements reduced at once: bounds the copy that a reduction needs
 
@@ -24,10 +24,19 @@ def start_accelerator(device: str) -> Accelerator:
     Args:
         device: `cpu`, `cuda`, or `auto` for a GPU where there is one.
     """
-    on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
+    on_cpu = device_type(device) == "cpu"
     # No precision is asked for: accelerate fixes it once for a process, maybe for another trainer in it, and refuses
     # a second one. Ours is set by our own autocast.
     return Accelerator(cpu=on_cpu)
+
+
+def device_type(device: str) -> str:
+    """`cpu` or `cuda`: what a run on `device` computes on.
+
+    Args:
+        device: `cpu`, `cuda`, or `auto` for a GPU where there is one.
+    """
+    return "cpu" if device == "cpu" or (device == "auto" and not torch.cuda.is_available()) else "cuda"
 
 
 def gather_floats(values: Sequence[float], accelerator: Accelerator) -> list[list[float]]:

@@ -21,7 +21,15 @@ from align.plan import micro_batches, split_by_rank
 from align.ranks import gather_objects
 from schemas.progress import Advance
 
-__all__ = ["Scorer", "TokenPair", "build_scorer", "lengths_of", "ratio_tolerance", "score_on_ranks"]
+__all__ = [
+    "Scorer",
+    "TokenPair",
+    "build_scorer",
+    "lengths_of",
+    "micro_batch_tokens",
+    "ratio_tolerance",
+    "score_on_ranks",
+]
 
 _BUDGETS: Final = {"cpu": 512, "cuda": 8192}
 
@@ -85,7 +93,17 @@ def build_scorer(loaded: LoadedModel, *, device: torch.device, dtype: str, token
         tokens: budget of one forward pass, padding included; 0 takes what suits the device.
     """
     logps = CompletionLogps(loaded.model.to(device))
-    return Scorer(logps, device, dtype, loaded.tokenizer.pad_token_id, tokens or _BUDGETS[device.type])
+    return Scorer(logps, device, dtype, loaded.tokenizer.pad_token_id, micro_batch_tokens(tokens, device.type))
+
+
+def micro_batch_tokens(tokens: int, device: str) -> int:
+    """The budget of a forward pass, padding included.
+
+    Args:
+        tokens: what the config says; 0 takes what suits the device.
+        device: `cpu` or `cuda`.
+    """
+    return tokens or _BUDGETS[device]
 
 
 def score_on_ranks(

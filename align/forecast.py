@@ -1,0 +1,183 @@
+"""What a run would do, without doing it: rows lost, steps, padding and cost, by the code that a run uses.
+
+dataset ─► rows ─► tokens ─► plan ─► passes: forward and backward, mismatched pairs, reference, evaluations
+
+No weight of the model is read. Padding and passes are those of one process on an empty reference cache; more processes
+share the same sequences out, and a filled cache leaves reference passes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from align.config import TrainConfig
+from align.dataset import read_split
+from align.inputs import RunInputs, label_ratio, plan_inputs, tokenize_split
+from align.plan import micro_batches
+from align.ranks import device_type
+from align.scoring import TokenPair, lengths_of, micro_batch_tokens
+from align.tokenize import TokenizedSplit
+from schemas.errors import DataGateError
+from schemas.manifest import Ratio
+from schemas.progress import Progress, silent
+
+__all__ = ["Forecast", "Pass", "Passes", "forecast", "forward_backward_flops"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Sequences that go through the model in one way.
+
+    Args:
+        sequences: how many, each time they go through it.
+        tokens: their tokens.
+        padded_tokens: the same with the padding of the micro batches.
+        flops_per_weight: floating-point operations for each token and weight.
+    """
+
+    sequences: int
+    tokens: int
+    padded_tokens: int
+    flops_per_weight: int
+
+    def flops(self, parameters: int) -> int:
+        """Floating-point operations on real tokens.
+
+        Args:
+            parameters: weights of the model.
+        """
+        return self.flops_per_weight * parameters * self.tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """The passes of a run from its first to its last step.
+
+    Args:
+        policy: forward and backward, each planned row.
+        mismatched: forward, the pairs that z0 is taken over.
+        reference: forward, every pair that needs the reference's number, once.
+        evaluation: forward, the held-out pairs at each evaluation.
+        whole_steps: tokens with padding, of the policy's pass, where each step is one batch as long as its longest row.
+    """
+
+    policy: Pass
+    mismatched: Pass
+    reference: Pass
+    evaluation: Pass
+    whole_steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a run would meet.
+
+    Args:
+        rows_read: rows of the training split before tokenization.
+        train: the training split in tokens.
+        ratio: R of the rows that are left.
+        inputs: what the run would read; None where its steps cannot be built.
+        obstacle: why they cannot; empty where they can.
+        todo: what can be done about it; empty where nothing is known.
+        passes: what goes through the model; None where the steps cannot be built.
+        parameters: weights of the model.
+    """
+
+    rows_read: int
+    train: TokenizedSplit
+    ratio: Ratio
+    inputs: RunInputs | None
+    obstacle: str
+    todo: str
+    passes: Passes | None
+    parameters: int
+
+    def one_label_steps(self) -> int:
+        """Steps whose rows all have one label."""
+        if self.inputs is None:
+            return 0
+        rows = self.train.rows
+        return sum(len({rows[planned.row].label for planned in step}) == 1 for step in self.inputs.steps)
+
+
+def forecast(
+    dataset: Path, tokenizer: Any, config: TrainConfig, *, parameters: int, progress: Progress = silent
+) -> Forecast:
+    """What `align.trainer.train` would do with a dataset.
+
+    Args:
+        dataset: as `train` takes it.
+        tokenizer: the model's, see `align.models.load_tokenizer`.
+        config: the run's.
+        parameters: weights of the model, see `align.models.count_parameters`.
+        progress: told of every row that is tokenized.
+
+    Raises:
+        InputError: the dataset cannot be read.
+        EmptySplitError: it has no row to train on.
+        ModelError: the tokenizer cannot be used.
+    """
+    rows = {split: read_split(dataset, split) for split in ("train", "test")}
+    train = tokenize_split(rows["train"], tokenizer, config.tokens, progress=progress)
+    test = tokenize_split(rows["test"], tokenizer, config.tokens, progress=progress)
+    inputs, passes, obstacle, todo = None, None, "", ""
+    try:
+        inputs = plan_inputs(train, test, config, dataset=dataset)
+        passes = _passes(inputs, config)
+    except DataGateError as error:
+        obstacle, todo = error.what, error.todo or ""
+    return Forecast(
+        len(rows["train"]), train, label_ratio(train.rows, config), inputs, obstacle, todo, passes, parameters
+    )
+
+
+def forward_backward_flops(config: TrainConfig) -> int:
+    """Floating-point operations of a forward and backward pass for each token and weight.
+
+    Two for the forward pass, two for the gradient of activations, two for that of weights, which frozen weights under
+    an adapter do not have, and two more where activations are computed again. Attention to earlier tokens, which grows
+    with the length, is left out.
+
+    Args:
+        config: whether adapters are trained and activations recomputed.
+
+    Source: Kaplan et al. 2020, arXiv:2001.08361, section 2.1 (6N a token).
+    """
+    return 4 + (0 if config.adapter.enabled else 2) + (2 if config.gradient_checkpointing else 0)
+
+
+def _passes(inputs: RunInputs, config: TrainConfig) -> Passes:
+    budget = micro_batch_tokens(config.batch.tokens_per_micro_batch, device_type(config.device))
+    matched = [[inputs.matched(planned) for planned in step] for step in inputs.steps]
+    mismatched = [
+        [pair for planned in step if (pair := inputs.mismatched(planned)) is not None] for step in inputs.steps
+    ]
+    held_out = [*inputs.held_out.matched, *inputs.held_out.mismatched]
+    times = _evaluations(len(inputs.steps), config) if held_out else 0
+    return Passes(
+        policy=_pass(matched, budget, forward_backward_flops(config)),
+        mismatched=_pass(mismatched, budget, 2),
+        reference=_pass([inputs.reference_pairs()], budget, 2),
+        evaluation=_pass([held_out] * times, budget, 2),
+        whole_steps=sum(max(lengths_of(step)) * len(step) for step in matched),
+    )
+
+
+def _pass(groups: Sequence[Sequence[TokenPair]], budget: int, flops_per_weight: int) -> Pass:
+    """One pass over groups of pairs, each of which makes its own micro batches."""
+    sequences, tokens, padded = 0, 0, 0
+    for pairs in groups:
+        lengths = lengths_of(pairs)
+        sequences, tokens = sequences + len(pairs), tokens + sum(lengths)
+        padded += sum(max(lengths[at] for at in batch) * len(batch) for batch in micro_batches(lengths, budget))
+    return Pass(sequences, tokens, padded, flops_per_weight)
+
+
+def _evaluations(steps: int, config: TrainConfig) -> int:
+    """How often a run evaluates: at its start, at the cadence and at its end, never twice after one step."""
+    wanted = config.evaluation
+    every = set(range(wanted.every_steps, steps, wanted.every_steps)) if wanted.every_steps else set()
+    return len(every | {steps} | ({0} if wanted.at_start else set()))
