@@ -37,6 +37,11 @@ __all__ = ["audit"]
     help="Another dataset, or raw files of the same --from: what changed since, and whether chance makes as much.",
 )
 @click.option(
+    "--model",
+    metavar="MODEL",
+    help="Local folder or hub name: what training it on IN would do, after tokenization. --set train.KEY=VALUE.",
+)
+@click.option(
     "--json",
     "json_path",
     metavar="[FILE.json]",
@@ -77,6 +82,7 @@ def audit(
     ranking: Ranking,
     sql: str | None,
     against: str | None,
+    model: str | None,
     json_path: str | None,
     html_path: Path | None,
     junit_path: Path | None,
@@ -89,14 +95,18 @@ def audit(
     IN... are raw files with --from, or the folder of a curated dataset. The exit code is 3 when a gate fails.
     """
     from cli.progress import shown_progress
+    from cli.workflows.training_audit import ask_training, audit_training, split_overrides
     from feedback.audit import AuditConfig
     from feedback.audit.sources import audit as audit_feedback
     from feedback.audit.sources import audit_against
+    from feedback.audit.subjects import RawReading
     from schemas.settings import apply_overrides, load_settings
 
     named = inputs if against is None else (*inputs, against)
     _refuse_to_overwrite_input(json_path, html_path, junit_path, named)
-    config = load_settings(AuditConfig, apply_overrides({}, overrides), where="--set") if overrides else None
+    mine, of_training = split_overrides(overrides, has_model=model is not None)
+    config = load_settings(AuditConfig, apply_overrides({}, mine), where="--set") if mine else None
+    asked = None if model is None else ask_training(model, of_training)
     with shown_progress() as progress:
         reading: dict[str, Any] = {
             "source_format": source_format,
@@ -112,6 +122,9 @@ def audit(
             report = audit_feedback(inputs, **reading)
         else:
             report, before = audit_against(inputs, against, **reading)
+        if asked is not None:
+            raw = RawReading(source_format, None if map_path is None else str(map_path), ranking, join, sql)
+            report = audit_training(report, inputs, asked, raw, progress=progress)
     _show_audit(report, before, json_path, html_path)
     _tell_pipeline(report, junit_path, fail_on, is_github=is_github)
     _leave_at_gates(ctx, report, fail_on)

@@ -114,7 +114,7 @@ def audit_page(report: AuditReport) -> list[RenderableType]:
         table_of(("", "what", "value>", "n>", "wanted"), gates),
         *(f"{gate.severity}: {gate.sentence}" for gate in wrong),
     ]
-    parts += _comparison(report)
+    parts += [*_comparison(report), *_training(report)]
     if report.waterfall:
         parts += ["", waterfall(report.waterfall)]
     for advice in report.advice:
@@ -157,6 +157,15 @@ def _comparison(report: AuditReport) -> list[RenderableType]:
         parts.append(table_of(("what", "before>", "now>", "difference>", "p, adjusted>"), cells))
     told = [metric for metric in report.metrics if "against" in metric.details]
     return [*parts, *(m.sentence for m in told if m.severity != "warn" and m.details.get("is_changed", True))]
+
+
+def _training(report: AuditReport) -> list[RenderableType]:
+    """What training would do, in words; gates that do not hold are said above."""
+    from cli.workflows.training_metrics import TRAINING_METRICS
+
+    known = [metric for name in TRAINING_METRICS if (metric := report.metric(name)) is not None]
+    told = [metric.sentence for metric in known if metric.severity not in ("fail", "warn")]
+    return ["", "Training on it:", *told] if told else []
 
 
 def _compared(report: AuditReport, row: Mapping[str, Any], key: str) -> str:

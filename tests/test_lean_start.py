@@ -19,6 +19,15 @@ assert not loaded, loaded
 assert "numba" in sys.modules
 """
 
+AUDIT = """
+import sys
+from cli.main import run
+code = run(["audit", "sample_data/thumbs.jsonl", "--from", "thumbs"])
+loaded = {"torch", "transformers", "tokenizers", "datasets", "accelerate"} & set(sys.modules)
+assert code == 0, code
+assert not loaded, loaded
+"""
+
 OTHER_THREAD = """
 import threading
 from cli.lean_start import _hidden
@@ -52,6 +61,10 @@ def run_python(code: str, *arguments: str) -> None:
 
 def test_curate_loads_nothing_that_numba_and_pyarrow_only_look_for(tmp_path: Path) -> None:
     run_python(CURATE, str(tmp_path / "dataset"))
+
+
+def test_audit_without_a_model_loads_nothing_of_training() -> None:
+    run_python(AUDIT)
 
 
 def test_what_one_thread_cannot_import_another_can() -> None:

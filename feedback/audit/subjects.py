@@ -30,10 +30,11 @@ from schemas.progress import Progress, silent
 from schemas.redaction import without_passwords
 from schemas.report import StageReport
 
-__all__ = ["RawReading", "Subject", "read_subject", "subject_of_dataset", "subject_of_files"]
+__all__ = ["RawReading", "Subject", "raw_sources", "read_subject", "subject_of_dataset", "subject_of_files"]
 
 _FROM_STAGES = ("prompt_chars", "cluster_id", "rater_key", "rater_kind", "model_id", "event_ts", "votes")
 """What a dataset's shards do not hold and its stage folder does."""
+_NAME_FORMAT = "Name the format of the raw files with --from, see `thumbline formats`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def read_subject(
     config: AuditConfig | None = None,
     *,
     progress: Progress = silent,
-    todo: str = "Name the format of the raw files with --from, see `thumbline formats`",
+    todo: str = _NAME_FORMAT,
 ) -> Subject:
     """The one dataset, or the raw files, that the inputs name.
 
@@ -120,13 +121,27 @@ def read_subject(
     """
     if len(inputs) == 1 and (Path(inputs[0]) / MANIFEST_NAME).is_file():
         return subject_of_dataset(Path(inputs[0]), config)
+    return subject_of_files(raw_sources(inputs, given, todo=todo), config, progress=progress)
+
+
+def raw_sources(inputs: Sequence[str | Path], given: RawReading, *, todo: str = _NAME_FORMAT) -> list[SourceConfig]:
+    """The raw files as `feedback.config` names them.
+
+    Args:
+        inputs: files, globs, folders and URLs.
+        given: how they are read.
+        todo: what an error advises where there is no format.
+
+    Raises:
+        UsageError: there is no format.
+    """
     if given.format is None:
         raise UsageError(
             "the input is not a finished dataset and no format is given",
             where=", ".join(str(item) for item in inputs),
             todo=todo,
         )
-    sources = [
+    return [
         SourceConfig(
             path=str(item),
             format=given.format,
@@ -137,7 +152,6 @@ def read_subject(
         )
         for item in inputs
     ]
-    return subject_of_files(sources, config, progress=progress)
 
 
 def subject_of_dataset(folder: Path, config: AuditConfig | None = None) -> Subject:
