@@ -363,6 +363,9 @@ def test_page_and_json_hold_the_comparison(
     assert report.tables[0].name == "compared"
     text = page.read_text("utf-8")
     assert "Compared with before.jsonl" in text
+    changes = text.partition('id="changes"')[2].partition("</section>")[0]
+    assert "Share of up" in changes
+    assert "Shift of labels" not in changes, "it has no value before"
     assert "Before: before.jsonl, 50 rows. After: now.jsonl, 50 rows." in text
 
 

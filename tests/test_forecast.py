@@ -166,6 +166,29 @@ def test_tokenizer_is_loaded_without_weights(tmp_path: Path) -> None:
         load_policy(model)
 
 
+def test_no_weight_is_downloaded_to_count_or_to_tokenize(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, asked = write_model(tmp_path / "model"), []
+
+    def snapshot(name: str, *, allow_patterns: list[str]) -> str:
+        asked.append(allow_patterns)
+        return str(model)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    count_parameters("owner/name")
+    load_tokenizer("owner/name")
+    assert all("*.json" in patterns and "*.safetensors" not in patterns for patterns in asked)
+    load_policy("owner/name")
+    assert "*.safetensors" in asked[-1]
+
+
+def test_tokenizer_and_parameters_of_an_adapter_are_those_of_its_base(tmp_path: Path) -> None:
+    base, adapter = write_model(tmp_path / "model"), tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base)}))
+    assert count_parameters(adapter) == count_parameters(base)
+    assert load_tokenizer(adapter).get_vocab() == load_tokenizer(base).get_vocab()
+
+
 def test_code_of_its_own_is_refused_without_weights_too(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"auto_map": {"AutoConfig": "evil.Config"}}')
     with pytest.raises(UnsafeModelError, match="code of its own"):
