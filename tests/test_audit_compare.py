@@ -55,7 +55,7 @@ def test_share_of_up_by_hand() -> None:
     assert (metric.low, metric.high) == (pytest.approx(0.0524, abs=5e-5), pytest.approx(0.3339, abs=5e-5))
     assert metric.details["p"] == pytest.approx(0.0080, abs=5e-5)
     assert metric.sentence.startswith(
-        "80% of 70 rows are up and 60% of 80 in before: 20 points more (95% interval +5 to +33)"
+        "80% of 70 rows are up and 60% of 80 in before: 20 points more (95% interval +5.2 to +33.4)"
     )
 
 
@@ -200,6 +200,7 @@ def test_shift_that_is_small_holds_however_sure_it_is() -> None:
     metric = changes(many(2000, 1600), many(1600, 2000))["label_shift"]
     assert metric.details["is_changed"]
     assert metric.severity == "ok"
+    assert metric.sentence.endswith("more than chance makes (p < 0.001): a shift that is sure, and small.")
 
 
 # --- chance and planted drift -------------------------------------------------------------------------------------

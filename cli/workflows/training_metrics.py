@@ -186,7 +186,7 @@ def _cut(found: Forecast, name: str, title: str, what: str) -> Metric:
         severity="info",
         sentence=f"{percent(cut / n)} of {plural(n, 'row')} that fit ({count(cut)}) {what}."
         if cut
-        else f"None of {plural(n, 'row')} that fit is cut there.",
+        else f"{title}: none of {plural(n, 'row')} that fit.",
         low=low,
         high=high,
     )

@@ -53,7 +53,7 @@ def compare_share_up(now: Side, before: Side) -> list[Change]:
         severity="info",
         sentence=f"{percent(up / n)} of {plural(n, 'row')} are up and {percent(up_before / n_before)} of "
         f"{count(n_before)} in {before.name}: {_points(difference)} "
-        f"(95% interval {100 * low:+.0f} to {100 * high:+.0f})",
+        f"(95% interval {100 * low:+.1f} to {100 * high:+.1f})",
         low=low,
         high=high,
         details={"share": up / n, "share_before": up_before / n_before, "n_before": n_before},

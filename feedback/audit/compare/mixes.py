@@ -94,7 +94,8 @@ def _compare(mix: _Mix, now: Side, before: Side, config: AuditConfig) -> Iterato
         details={"values": len(values), "n_before": n_before},
     )
     most = config.max_psi if mix.is_gate else None
-    yield Change(metric, min(n, n_before), p, f"the two are of other {mix.what}", most)
+    meaning = f"the two are of other {mix.what}" if psi > config.max_psi else "a shift that is sure, and small"
+    yield Change(metric, min(n, n_before), p, meaning, most)
 
 
 def _show(mix: _Mix, value: object) -> str:
