@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from align.config import TrainConfig
-from align.dataset import read_split
-from align.inputs import RunInputs, label_ratio, plan_inputs, tokenize_split
+from align.inputs import RunInputs, label_ratio, plan_inputs, read_split_for, tokenize_split
+from align.losses import check_objective
 from align.plan import micro_batches
 from align.ranks import device_type
 from align.scoring import TokenPair, lengths_of, micro_batch_tokens
@@ -116,11 +116,13 @@ def forecast(
         progress: told of every row that is tokenized.
 
     Raises:
-        InputError: the dataset cannot be read.
+        ConfigError: the objective does not have a setting, or settings exclude each other.
+        InputError: the dataset cannot be read, or is not of the objective's type.
         EmptySplitError: it has no row to train on.
         ModelError: the tokenizer cannot be used.
     """
-    rows = {split: read_split(dataset, split) for split in ("train", "test")}
+    objective = check_objective(config.objective)
+    rows = {split: read_split_for(objective, dataset, split) for split in ("train", "test")}
     train = tokenize_split(rows["train"], tokenizer, config.tokens, progress=progress)
     test = tokenize_split(rows["test"], tokenizer, config.tokens, progress=progress)
     inputs, passes, obstacle, todo = None, None, "", ""
@@ -151,14 +153,16 @@ def forward_backward_flops(config: TrainConfig) -> int:
 
 def _passes(inputs: RunInputs, config: TrainConfig) -> Passes:
     budget = micro_batch_tokens(config.batch.tokens_per_micro_batch, device_type(config.device))
-    matched = [[inputs.matched(planned) for planned in step] for step in inputs.steps]
+    planned_rows = [[inputs.train.rows[planned.row] for planned in step] for step in inputs.steps]
+    matched = [[pair for row in rows for pair in row.sequences] for rows in planned_rows]
+    width = len(inputs.train.rows[0].sequences)
     mismatched = [
         [pair for planned in step if (pair := inputs.mismatched(planned)) is not None] for step in inputs.steps
     ]
     held_out = [*inputs.held_out.matched, *inputs.held_out.mismatched]
     times = _evaluations(len(inputs.steps), config) if held_out else 0
     return Passes(
-        policy=_pass(matched, budget, forward_backward_flops(config)),
+        policy=_pass(matched, budget, forward_backward_flops(config), width=width),
         mismatched=_pass(mismatched, budget, 2),
         reference=_pass([inputs.reference_pairs()], budget, 2),
         evaluation=_pass([held_out] * times, budget, 2),
@@ -166,13 +170,22 @@ def _passes(inputs: RunInputs, config: TrainConfig) -> Passes:
     )
 
 
-def _pass(groups: Sequence[Sequence[TokenPair]], budget: int, flops_per_weight: int) -> Pass:
-    """One pass over groups of pairs, each of which makes its own micro batches."""
+def _pass(groups: Sequence[Sequence[TokenPair]], budget: int, flops_per_weight: int, *, width: int = 1) -> Pass:
+    """One pass over groups of sequences, each of which makes its own micro batches.
+
+    Args:
+        groups: the sequences, `width` of them for each row, side by side.
+        budget: tokens of a micro batch, padding included.
+        flops_per_weight: see `Pass`.
+        width: sequences of a row, which stay in one micro batch.
+    """
     sequences, tokens, padded = 0, 0, 0
     for pairs in groups:
-        lengths = lengths_of(pairs)
-        sequences, tokens = sequences + len(pairs), tokens + sum(lengths)
-        padded += sum(max(lengths[at] for at in batch) * len(batch) for batch in micro_batches(lengths, budget))
+        each = lengths_of(pairs)
+        rows = [max(each[start : start + width]) for start in range(0, len(each), width)]
+        sequences, tokens = sequences + len(pairs), tokens + sum(each)
+        batches = micro_batches(rows, budget // width)
+        padded += sum(max(rows[at] for at in batch) * len(batch) * width for batch in batches)
     return Pass(sequences, tokens, padded, flops_per_weight)
 
 
