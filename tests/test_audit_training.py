@@ -10,8 +10,9 @@ import pytest
 
 from align.config import TrainConfig
 from align.forecast import Forecast, Pass, Passes
-from align.inputs import build_inputs, read_labelled_rows
+from align.inputs import build_inputs, read_rows
 from align.models import load_policy
+from align.objectives import OBJECTIVES
 from align.tokenize import TokenizedRow, TokenizedSplit
 from cli.main import run
 from cli.workflows.training_audit import ask_training, audit_training, split_overrides
@@ -142,7 +143,7 @@ def _forecast_of(path: Path, model: str, folder: Path) -> Forecast:
 def test_figures_of_a_dataset_are_those_of_the_trainer(tmp_path: Path, model: str) -> None:
     folder = curate(default_config([votes(tmp_path)], "thumbs"), tmp_path / "dataset").folder
     config = TrainConfig(epochs=2)
-    theirs = build_inputs(read_labelled_rows(folder), load_policy(model).tokenizer, config, dataset=folder)
+    theirs = build_inputs(read_rows(folder, OBJECTIVES["kto"]), load_policy(model).tokenizer, config, dataset=folder)
     asked = ask_training(model, ["train.epochs=2"])
     report = audit_training(audit([folder]), [folder], asked, RawReading())
     assert found(report, "training_steps").value == len(theirs.steps)

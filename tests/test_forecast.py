@@ -10,8 +10,9 @@ import pytest
 
 from align.config import TrainConfig
 from align.forecast import Forecast, forecast, forward_backward_flops
-from align.inputs import build_inputs, read_labelled_rows
+from align.inputs import build_inputs, read_rows
 from align.models import count_parameters, load_policy, load_tokenizer
+from align.objectives import OBJECTIVES
 from align.reference import ReferenceCache
 from align.trainer import train
 from schemas.errors import EmptySplitError, ModelError, UnsafeModelError
@@ -142,7 +143,7 @@ def test_plan_is_that_of_the_trainer(tmp_path: Path) -> None:
     model, dataset = write_model(tmp_path / "model"), write_dataset(tmp_path / "data", train=30)
     config = tiny_config(max_steps=4)
     found = forecast(dataset, load_tokenizer(model), config, parameters=1)
-    theirs = build_inputs(read_labelled_rows(dataset), load_policy(model).tokenizer, config, dataset=dataset)
+    theirs = build_inputs(read_rows(dataset, OBJECTIVES["kto"]), load_policy(model).tokenizer, config, dataset=dataset)
     assert found.inputs is not None
     assert found.inputs.digests == theirs.digests
     assert found.inputs.plan.equals(theirs.plan)
