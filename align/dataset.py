@@ -21,7 +21,7 @@ from align.rows import LabelledRow, PreferenceRow, labelled_rows, preference_row
 from schemas.errors import CorruptionError, EmptySplitError, InputError, InputNotFoundError
 from schemas.manifest import MANIFEST_NAME, Manifest, file_sha256
 
-__all__ = ["dataset_digest", "read_pairs", "read_split"]
+__all__ = ["dataset_digest", "read_any", "read_pairs", "read_split"]
 
 DatasetType = Literal["unpaired_preference", "preference"]
 _COLUMNS: Final[dict[DatasetType, tuple[str, ...]]] = {
@@ -56,6 +56,16 @@ def read_pairs(folder: Path, split: str) -> list[PreferenceRow]:
     """The pairs of a split, as `read_split` reads labelled rows; errors are the same."""
     table = _read_table(folder, split, "preference")
     return [] if table is None else preference_rows(table, where=f"{folder.name}, split {split!r}")
+
+
+def read_any(folder: Path, split: str) -> list[LabelledRow] | list[PreferenceRow]:
+    """The rows of a split, labelled answers or pairs, whichever the dataset holds; errors are those of `read_split`."""
+    if (folder / MANIFEST_NAME).is_file():
+        is_pairs = Manifest.read(folder).dataset_type == "preference"
+    else:
+        table = _read_foreign(folder, split) if folder.exists() else None
+        is_pairs = table is not None and set(_COLUMNS["preference"]) <= set(table.column_names)
+    return read_pairs(folder, split) if is_pairs else read_split(folder, split)
 
 
 def dataset_digest(folder: Path) -> str:

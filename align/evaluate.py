@@ -11,7 +11,7 @@
 
 Of pairs, chosen answers are the desirable ones and rejected ones the undesirable ones; `reward_accuracy` compares the
 answers of one pair with each other, and there is no sign accuracy. The reference is the model that training began with,
-also for objectives that do without one.
+also for objectives that do without one; a reward model's own rewards are measured, relative to nothing.
 
 Log-ratios are rounded to thousandths of a nat before they are compared, so that rounding noise is a tie.
 """
@@ -28,9 +28,10 @@ from accelerate import Accelerator
 from align.card import RUN_CARD_NAME, RunCard, find_run_card
 from align.config import ObjectiveConfig, TrainConfig
 from align.control_tokens import add_control_tokens
+from align.held_out import HeldOut, held_out_pairs
 from align.held_out_loss import Scored, estimated_z0, mean_loss
-from align.inputs import HeldOut, held_out_pairs, read_split_for, tokenize_split
-from align.losses import check_objective
+from align.inputs import read_split_for, tokenize_split
+from align.losses import check_objective, reward_scale
 from align.metrics import RewardSums
 from align.model_files import model_digest, model_folder
 from align.models import LoadedModel, load_policy
@@ -53,7 +54,7 @@ def reward_figures(
     labels: Sequence[bool],
     weights: Sequence[float],
     mismatched_ratios: Sequence[float],
-    objective: ObjectiveConfig,
+    objective: ObjectiveConfig | None,
     *,
     tokens: Sequence[Sequence[int]],
     mismatched_logps: Sequence[float] = (),
@@ -67,7 +68,7 @@ def reward_figures(
         labels: True where desirable. [B].
         weights: factor of each row's loss. [B].
         mismatched_ratios: log-ratios of mismatched pairs, for z0; none gives z0 = 0.
-        objective: beta, the label weights and whatever else its loss reads.
+        objective: beta, the label weights and whatever else its loss reads; None for rewards as they are, and no loss.
         tokens: of each completion. [B, S].
         mismatched_logps: log-probabilities of mismatched pairs under the policy: z0 of a uniform reference.
 
@@ -79,6 +80,7 @@ def reward_figures(
         for row in zip(policy_logps, reference_logps, strict=True)
     ]
     z0 = estimated_z0(mismatched_ratios)
+    beta = 1.0 if objective is None else reward_scale(objective)
     is_pairs = len(ratios[0]) == 2
     if is_pairs:
         desirable, undesirable = [row[0] for row in ratios], [row[1] for row in ratios]
@@ -93,14 +95,16 @@ def reward_figures(
     sums = RewardSums(
         desirable=len(desirable),
         undesirable=len(undesirable),
-        desirable_reward=objective.beta * sum(desirable),
-        undesirable_reward=objective.beta * sum(undesirable),
+        desirable_reward=beta * sum(desirable),
+        undesirable_reward=beta * sum(undesirable),
     )
     return {
         **sums.to_dict(),
         "reward_accuracy": accuracy,
         "sign_accuracy": right,
-        "loss": mean_loss(
+        "loss": None
+        if objective is None
+        else mean_loss(
             policy_logps,
             reference_logps,
             labels,
@@ -189,13 +193,16 @@ def evaluate(
     base = reference or _base_of(card, model)
     objective = check_objective(config.objective)
     rows = read_split_for(objective, dataset, split)
-    policy = load_policy(model if card is None else Path(model) / "model")
+    policy = load_policy(model if card is None else Path(model) / "model", head=objective.head)
     tokens = tokenize_split(rows, policy.tokenizer, config.tokens, progress=progress)
     if not tokens.rows:
         raise EmptySplitError(f"the split {split!r} has no row to evaluate", where=dataset, received=tokens.dropped)
     held_out = held_out_pairs(tokens.rows, objective, max_rows=config.evaluation.max_rows)
     accelerator = start_accelerator(config.device)
-    digest, references = _references(base, held_out, config, accelerator, progress)
+    if objective.head == "rewards":
+        digest, references = model_digest(model_folder(base)), dict.fromkeys(held_out.matched, 0.0)
+    else:
+        digest, references = _references(base, held_out, config, accelerator, progress)
     if card is not None and reference is None and digest != card.model["digest"]:
         raise ModelError("the base model is not the one that the run began with", where=base, received=digest)
     figures = evaluate_held_out(
@@ -264,4 +271,5 @@ def _references(
 
 def _scorer(loaded: LoadedModel, config: TrainConfig, accelerator: Accelerator) -> Scorer:
     tokens = config.batch.tokens_per_micro_batch
-    return build_scorer(loaded, device=accelerator.device, dtype=config.dtype, tokens=tokens)
+    head = find_objective(config.objective.name).head
+    return build_scorer(loaded, device=accelerator.device, dtype=config.dtype, tokens=tokens, head=head)

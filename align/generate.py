@@ -1,4 +1,4 @@
-"""Answers of a model to prompts, greedy, so that the same weights give the same answers."""
+"""Answers of a model to prompts: greedy, or sampled from a seed, so that the same weights give the same answers."""
 
 from __future__ import annotations
 
@@ -26,14 +26,16 @@ def generate(
     prompts: Sequence[Sequence[Message]],
     *,
     max_new_tokens: int = 128,
+    sample_seed: int | None = None,
     progress: Progress = silent,
 ) -> list[str]:
-    """The most likely answer, token by token, to each prompt.
+    """An answer to each prompt: the most likely one, token by token, or one that is sampled.
 
     Args:
         loaded: the model, where it is to compute.
         prompts: turns up to the answer, the last one of the user or a tool.
         max_new_tokens: longest answer; one that has not ended by then is cut.
+        sample_seed: of answers that are sampled from the model as it is; null takes the most likely one.
         progress: told of every prompt.
 
     Returns:
@@ -51,17 +53,22 @@ def generate(
         ids.append(encoder.encode(prompt, _ANY_ANSWER).prompt_ids)
     answers = [""] * len(ids)
     by_length = sorted(range(len(ids)), key=lambda position: len(ids[position]))
-    with progress("generate", len(ids)) as advance:
+    with progress("generate", len(ids)) as advance, torch.random.fork_rng():
+        torch.manual_seed(sample_seed or 0)
         for start in range(0, len(ids), _BATCH):
             members = by_length[start : start + _BATCH]
-            texts = _answer_batch(loaded, [ids[member] for member in members], max_new_tokens)
+            texts = _answer_batch(
+                loaded, [ids[member] for member in members], max_new_tokens, is_sampled=sample_seed is not None
+            )
             for member, text in zip(members, texts, strict=True):
                 answers[member] = text
             advance(len(members))
     return answers
 
 
-def _answer_batch(loaded: LoadedModel, prompts: Sequence[tuple[int, ...]], max_new_tokens: int) -> list[str]:
+def _answer_batch(
+    loaded: LoadedModel, prompts: Sequence[tuple[int, ...]], max_new_tokens: int, *, is_sampled: bool
+) -> list[str]:
     """Answers to a batch, padded on the left so that all of them begin at the same position."""
     device = next(loaded.model.parameters()).device
     longest = max(len(prompt) for prompt in prompts)
@@ -69,7 +76,11 @@ def _answer_batch(loaded: LoadedModel, prompts: Sequence[tuple[int, ...]], max_n
     input_ids = torch.tensor([[pad_id] * (longest - len(prompt)) + list(prompt) for prompt in prompts], device=device)
     mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
     config = GenerationConfig(
-        do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=_stop_ids(loaded), pad_token_id=pad_id
+        do_sample=is_sampled,
+        top_k=0 if is_sampled else None,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=_stop_ids(loaded),
+        pad_token_id=pad_id,
     )
     with torch.inference_mode():
         output = loaded.model.generate(input_ids=input_ids, attention_mask=mask, generation_config=config)

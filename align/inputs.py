@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from align.config import TokenConfig, TrainConfig
 from align.control_tokens import asked_for_good, with_control_tokens
 from align.dataset import dataset_digest, read_pairs, read_split
+from align.held_out import HeldOut, held_out_pairs
 from align.losses import needs_kl, needs_reference
 from align.objectives import Objective, find_objective
 from align.plan import build_plan
@@ -28,18 +29,16 @@ from align.rows import LabelledRow, PreferenceRow
 from align.scoring import TokenPair
 from align.tokenize import TokenizedRow, TokenizedSplit, tokenize_rows
 from align.tokenize_pairs import tokenize_pairs
-from schemas.errors import EmptySplitError, OneLabelError, StepPlanError
+from schemas.errors import EmptySplitError, OneLabelError
 from schemas.manifest import Ratio
 from schemas.progress import Progress, silent
 from schemas.reasons import DropReason
 
 __all__ = [
-    "HeldOut",
     "PlannedRow",
     "Rows",
     "RunInputs",
     "build_inputs",
-    "held_out_pairs",
     "label_ratio",
     "plan_inputs",
     "read_rows",
@@ -62,21 +61,6 @@ class PlannedRow:
 
     row: int
     partner: int | None
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """The rows that evaluation scores.
-
-    Args:
-        rows: the rows.
-        matched: prompt and completion of each; of pairs, those of the chosen answer and behind it of the rejected one.
-        mismatched: pairs for the KL estimate; empty where there is none to take, or the rows have no two prompts.
-    """
-
-    rows: tuple[TokenizedRow, ...]
-    matched: tuple[TokenPair, ...]
-    mismatched: tuple[TokenPair, ...]
 
 
 @dataclass(frozen=True)
@@ -231,27 +215,6 @@ def tokenize_split(rows: Rows, tokenizer: Any, config: TokenConfig, *, progress:
         long_completions=config.long_completions,
         progress=progress,
     )
-
-
-def held_out_pairs(rows: Sequence[TokenizedRow], objective: Objective, *, max_rows: int = 0) -> HeldOut:
-    """The rows to evaluate and their pairs, the same ones whatever their order.
-
-    Args:
-        rows: of the held-out split.
-        objective: what they are measured for; only one with a KL estimate gets mismatched pairs.
-        max_rows: at most so many; 0 is all.
-    """
-    ordered = sorted(rows, key=lambda row: (hashlib.blake2b(row.row_id.encode()).digest(), row.row_id))
-    chosen = ordered[: max_rows or None]
-    mismatched: list[TokenPair] = []
-    try:
-        if objective.needs_kl:
-            plan = build_plan(chosen, epochs=1, batch_size=max(2, len(chosen)), seed=0, digest="held-out")
-            for row, partner in zip(plan["row"].to_pylist(), plan["kl_partner"].to_pylist(), strict=True):
-                mismatched.append((chosen[row].prompt_ids, chosen[partner].completion_ids))
-    except StepPlanError:  # too few prompts to mismatch; evaluation then reports no z0
-        mismatched = []
-    return HeldOut(tuple(chosen), tuple(pair for row in chosen for pair in row.sequences), tuple(mismatched))
 
 
 def label_ratio(rows: Sequence[TokenizedRow], config: TrainConfig) -> Ratio:

@@ -13,11 +13,20 @@ from align.objectives import Objective, find_objective
 from align.objectives.dpo import cdpo_loss, dpo_loss
 from align.objectives.kto import kto_loss
 from align.objectives.orpo import orpo_loss
+from align.objectives.reward_model import reward_model_loss
 from align.objectives.sft import sft_loss
 from align.objectives.slic import slic_loss
 from schemas.errors import ConfigError
 
-__all__ = ["BatchLoss", "ScoredBatch", "bind_loss", "check_objective", "needs_kl", "needs_reference"]
+__all__ = [
+    "BatchLoss",
+    "ScoredBatch",
+    "bind_loss",
+    "check_objective",
+    "needs_kl",
+    "needs_reference",
+    "reward_scale",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +36,8 @@ class ScoredBatch:
     Letters: B examples, S sequences of each: a completion, or chosen and rejected.
 
     Args:
-        policy_logps: log-probability of each sequence's completion under the policy, in nats. [B, S] float.
+        policy_logps: log-probability of each sequence's completion under the policy, in nats; of a reward model its
+            reward. [B, S] float.
         reference_logps: the same under the reference; 0 where there is none. [B, S] float.
         tokens: completion tokens. [B, S].
         label: True where desirable; of pairs True. [B] bool.
@@ -91,6 +101,11 @@ def needs_reference(config: ObjectiveConfig) -> bool:
 def needs_kl(config: ObjectiveConfig) -> bool:
     """Whether a step needs mismatched partners."""
     return find_objective(config.name).needs_kl and config.z0_scope != "none"
+
+
+def reward_scale(config: ObjectiveConfig) -> float:
+    """What a log-ratio is multiplied with to be reported as a reward: beta; 1 where the model gives rewards itself."""
+    return config.beta if find_objective(config.name).head == "logps" else 1.0
 
 
 def _clash(where: str, received: object, expected: str) -> ConfigError:
@@ -164,6 +179,11 @@ def _sft(config: ObjectiveConfig) -> BatchLoss:
     return lambda batch: sft_loss(batch.policy_logps[:, 0], weight=batch.weight)
 
 
+def _reward_model(config: ObjectiveConfig) -> BatchLoss:
+    del config
+    return lambda batch: reward_model_loss(*batch.policy_logps.unbind(dim=1), weight=batch.weight)
+
+
 _BINDINGS: Final[dict[str, Callable[[ObjectiveConfig], BatchLoss]]] = {
     "kto": _kto,
     "dpo": _dpo,
@@ -172,4 +192,5 @@ _BINDINGS: Final[dict[str, Callable[[ObjectiveConfig], BatchLoss]]] = {
     "slic": _slic,
     "sft": _sft,
     "csft": _sft,
+    "reward_model": _reward_model,
 }

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import safetensors
 import torch
@@ -21,11 +21,15 @@ from align.library_bars import without_library_bars
 from align.model_files import adapter_base, model_digest, model_folder
 from schemas.errors import MissingExtraError, ModelError, UnknownChoiceError
 
-__all__ = ["DTYPES", "LoadedModel", "count_parameters", "load_policy", "load_tokenizer"]
+__all__ = ["DTYPES", "Head", "LoadedModel", "count_parameters", "load_policy", "load_tokenizer"]
 
 DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """Number formats of weights, by their name in configs."""
 
+Head = Literal["logps", "rewards"]
+"""What a model ends in: log-probabilities of tokens, or a reward."""
+
+_SCORE: Final = "score.weight"
 _LOAD_ERRORS: Final = (OSError, ValueError, KeyError, RuntimeError, ImportError, safetensors.SafetensorError)
 
 
@@ -66,7 +70,12 @@ class LoadedModel:
 
 
 def load_policy(
-    name_or_path: str | Path, *, dtype: str = "float32", adapter: AdapterConfig | None = None, seed: int = 0
+    name_or_path: str | Path,
+    *,
+    dtype: str = "float32",
+    adapter: AdapterConfig | None = None,
+    seed: int = 0,
+    head: Head = "logps",
 ) -> LoadedModel:
     """The model of a name, ready for training or scoring, on the CPU.
 
@@ -76,6 +85,8 @@ def load_policy(
         dtype: of the weights, a key of `DTYPES`.
         adapter: adds a fresh adapter and freezes everything else, where `adapter.enabled`.
         seed: of the fresh adapter's weights.
+        head: `logps` for a language model, `rewards` for one with a scalar head instead, which is 0 where the files
+            have none, so that a fresh reward model gives every answer 0.
 
     Raises:
         UnknownChoiceError: a builtin name or a dtype that does not exist.
@@ -86,8 +97,10 @@ def load_policy(
     if dtype not in DTYPES:
         raise UnknownChoiceError("dtype", dtype, DTYPES)
     folder = model_folder(name_or_path)
-    model, base = _load_weights(folder, DTYPES[dtype])
+    model, base = _load_weights(folder, DTYPES[dtype], head)
     tokenizer = _load_tokenizer(folder if _has_tokenizer(folder) else base)
+    if head == "rewards":
+        model.config.pad_token_id = tokenizer.pad_token_id  # how transformers finds the last token of a sequence
     _switch_off_dropout(model)
     wrapper = None
     if adapter is not None and adapter.enabled:
@@ -131,30 +144,38 @@ def _base_folder(folder: Path) -> Path:
     return model_folder(adapter_base(folder), needs_weights=False)
 
 
-def _load_weights(folder: Path, dtype: torch.dtype) -> tuple[Any, Path]:
+def _load_weights(folder: Path, dtype: torch.dtype, head: Head) -> tuple[Any, Path]:
     """The model of `folder`, and the folder of its base model (the same one, without an adapter)."""
     if not (folder / "adapter_config.json").is_file():
-        return _load_whole(folder, dtype), folder
+        return _load_whole(folder, dtype, head), folder
     peft = _import_peft()
     base = model_folder(adapter_base(folder))
     with _model_errors(folder), _old_names():
-        model = peft.PeftModel.from_pretrained(_load_whole(base, dtype), folder)
+        model = peft.PeftModel.from_pretrained(_load_whole(base, dtype, head), folder)
         return model.merge_and_unload(), base
 
 
-def _load_whole(folder: Path, dtype: torch.dtype) -> Any:
+def _load_whole(folder: Path, dtype: torch.dtype, head: Head) -> Any:
+    kind: Any = transformers.AutoModelForCausalLM
+    more: dict[str, int] = {}
+    if head == "rewards":
+        kind, more = transformers.AutoModelForSequenceClassification, {"num_labels": 1}
     with _model_errors(folder), without_library_bars():
-        loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
+        loaded: Any = kind.from_pretrained(
             folder,
             dtype=dtype,
             trust_remote_code=False,
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
+            **more,
         )
         model, loading = loaded
     # transformers would fill these with random numbers and go on.
     absent = sorted(loading["missing_keys"]) + sorted(str(key) for key in loading["mismatched_keys"])
+    if head == "rewards" and absent == [_SCORE]:
+        torch.nn.init.zeros_(model.score.weight)
+        absent = []
     if absent:
         raise ModelError("the files do not hold all weights", where=folder, received=absent[:3])
     return model

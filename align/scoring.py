@@ -12,13 +12,14 @@ from typing import Final
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from align.collate import Sequences, collate
 from align.logps import CompletionLogps
-from align.models import LoadedModel
+from align.models import Head, LoadedModel
 from align.plan import micro_batches, split_by_rank
 from align.ranks import gather_objects
+from align.sequence_rewards import SequenceRewards
 from schemas.progress import Advance
 
 __all__ = [
@@ -39,27 +40,34 @@ TokenPair = tuple[Sequence[int], Sequence[int]]
 
 @dataclass(frozen=True)
 class Scorer:
-    """Completion log-probabilities of token sequences.
+    """Completion log-probabilities of token sequences, or their rewards.
 
     Args:
-        logps: the model, on `device`.
+        module: `CompletionLogps` or `SequenceRewards` around the model, on `device`.
         device: where it computes.
         dtype: `float32`, or `bfloat16` for autocast of matrix products.
         pad_id: token id for padding.
         tokens: budget of one forward pass, padding included.
     """
 
-    logps: CompletionLogps
+    module: nn.Module
     device: torch.device
     dtype: str
     pad_id: int
     tokens: int
 
     def __call__(self, sequences: Sequences) -> Tensor:
-        """Summed log-probability of each completion, in nats; with a gradient where gradients are on. [B] float32."""
+        """Summed log-probability of each completion, in nats, or its reward; with a gradient where it is on.
+
+        Args:
+            sequences: [B, T].
+
+        Returns:
+            [B] float32.
+        """
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == "bfloat16"):
-            logps: Tensor = self.logps(sequences.input_ids, sequences.attention_mask, sequences.completion_mask)
-        return logps.float()
+            values: Tensor = self.module(sequences.input_ids, sequences.attention_mask, sequences.completion_mask)
+        return values.float()
 
     def collate(self, pairs: Sequence[TokenPair]) -> Sequences:
         """The pairs as one padded batch on the scorer's device."""
@@ -83,7 +91,7 @@ class Scorer:
         return scores
 
 
-def build_scorer(loaded: LoadedModel, *, device: torch.device, dtype: str, tokens: int) -> Scorer:
+def build_scorer(loaded: LoadedModel, *, device: torch.device, dtype: str, tokens: int, head: Head = "logps") -> Scorer:
     """A scorer of a loaded model, which moves to `device`.
 
     Args:
@@ -91,9 +99,11 @@ def build_scorer(loaded: LoadedModel, *, device: torch.device, dtype: str, token
         device: where it will compute.
         dtype: `float32`, or `bfloat16` for autocast of matrix products.
         tokens: budget of one forward pass, padding included; 0 takes what suits the device.
+        head: what the model was loaded with.
     """
-    logps = CompletionLogps(loaded.model.to(device))
-    return Scorer(logps, device, dtype, loaded.tokenizer.pad_token_id, micro_batch_tokens(tokens, device.type))
+    model = loaded.model.to(device)
+    module = SequenceRewards(model) if head == "rewards" else CompletionLogps(model)
+    return Scorer(module, device, dtype, loaded.tokenizer.pad_token_id, micro_batch_tokens(tokens, device.type))
 
 
 def micro_batch_tokens(tokens: int, device: str) -> int:

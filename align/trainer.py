@@ -8,36 +8,32 @@ Nothing in a run is random but what the seed decides, so a killed run goes on fr
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from align.card import RunCard, find_run_card
-from align.config import ObjectiveConfig, TrainConfig, identity_of
+from align.config import TrainConfig, identity_of
 from align.control_tokens import add_control_tokens, ask_for_good
 from align.evaluate import evaluate_held_out
-from align.inputs import PlannedRow, Rows, build_inputs, read_rows
+from align.inputs import Rows, build_inputs, read_rows
 from align.interrupt import StopRequest, stop_on_signals
-from align.losses import bind_loss, check_objective, needs_kl
-from align.metrics import MetricsLog, RewardSums
+from align.losses import check_objective
+from align.metrics import MetricsLog
 from align.models import LoadedModel, load_policy
 from align.objectives import find_objective
-from align.ranks import gather_floats, start_accelerator, sum_gradients
+from align.ranks import gather_floats, start_accelerator
 from align.reference_pass import reference_file, score_reference
 from align.run import Run, TrainingState, check_folder, find_finished, open_folder, save_model, save_state, start_state
 from align.run_summary import summarize_run
-from align.schedule import learning_rate_factor
-from align.scoring import TokenPair, build_scorer
-from align.step import Example, StepOutcome, StepRules, backward_step
-from schemas.errors import ConfigError, NonFiniteLossError, ReferenceMismatchError, TrainingError
+from align.scoring import build_scorer
+from align.take_step import step_rules, take_step
+from schemas.errors import ConfigError, TrainingError
 from schemas.progress import Progress, silent
 
-__all__ = ["step_rules", "train"]
+__all__ = ["train"]
 
 _WriteLine = Callable[[str, int, dict[str, Any]], None]
 
@@ -76,9 +72,9 @@ def train(
         KeyboardInterrupt: the run was stopped and can be resumed.
     """
     objective = check_objective(config.objective)
-    if objective.has_control_tokens and config.adapter.enabled:
+    if config.adapter.enabled and (objective.has_control_tokens or objective.head == "rewards"):
         raise ConfigError(
-            "the control tokens are new weights, and an adapter trains none of the model's own",
+            f"the objective {objective.name!r} trains new weights, and an adapter trains none of the model's own",
             where="adapter.enabled",
             received=True,
             todo="Train the whole model, or name another objective",
@@ -115,8 +111,9 @@ def _prepare(
 ) -> Run:
     """Everything before the first step: policy, tokens, plan, and the reference's numbers."""
     accelerator = start_accelerator(config.device)
-    loaded = load_policy(model, adapter=config.adapter, seed=config.seed)
-    if find_objective(config.objective.name).has_control_tokens:
+    objective = find_objective(config.objective.name)
+    loaded = load_policy(model, adapter=config.adapter, seed=config.seed, head=objective.head)
+    if objective.has_control_tokens:
         add_control_tokens(loaded.model, loaded.tokenizer)
     inputs = build_inputs(rows, loaded.tokenizer, config, dataset=dataset, progress=progress)
     identity = {"model": loaded.digest, **inputs.digests, "config": identity_of(config)}
@@ -124,8 +121,15 @@ def _prepare(
     if config.gradient_checkpointing:
         _checkpoint_activations(loaded)
     scorer = build_scorer(
-        loaded, device=accelerator.device, dtype=config.dtype, tokens=config.batch.tokens_per_micro_batch
+        loaded,
+        device=accelerator.device,
+        dtype=config.dtype,
+        tokens=config.batch.tokens_per_micro_batch,
+        head=objective.head,
     )
+    if objective.head == "rewards":  # a reward is no difference to a reference
+        zeros = dict.fromkeys(inputs.reference_pairs(), 0.0)
+        return Run(config, out, loaded, scorer, inputs, zeros, accelerator, identity)
     # Before the first step the policy is the reference; afterwards only its numbers are needed.
     with loaded.as_reference():
         references = score_reference(
@@ -147,7 +151,7 @@ def _take_steps(run: Run, state: TrainingState, write: _WriteLine, progress: Pro
         while state.steps_done < run.total_steps:
             _evaluate_if_due(run, state, write, progress)
             step = state.steps_done
-            line = _take_step(run, state, rules)
+            line = take_step(run, state, rules)
             write("step", step, line)
             advance(1)
             is_last = state.steps_done == run.total_steps
@@ -158,54 +162,6 @@ def _take_steps(run: Run, state: TrainingState, write: _WriteLine, progress: Pro
                 raise KeyboardInterrupt(
                     f"stopped after step {state.steps_done} of {run.total_steps}; the same call goes on from there"
                 )
-
-
-def _take_step(run: Run, state: TrainingState, rules: StepRules) -> dict[str, Any]:
-    """One optimizer step; returns its line for the metrics."""
-    began = time.perf_counter()
-    step, config = state.steps_done, run.config
-    examples = [_example(run, planned) for planned in run.inputs.steps[step]]
-    state.optimizer.zero_grad(set_to_none=True)
-    outcome = backward_step(examples, run.scorer, rules, run.accelerator)
-    sum_gradients(state.parameters.values(), run.accelerator)
-    limit = config.optimizer.max_grad_norm or math.inf
-    norm = float(torch.nn.utils.clip_grad_norm_(state.parameters.values(), limit))
-    if step == 0 and run.inputs.has_reference:
-        _check_reference(outcome, config.dtype)
-    # Of the value functions only this one is 0 where nothing was learned yet.
-    may_be_zero = config.objective.value == "kahneman_tversky"
-    is_bad = not (math.isfinite(outcome.loss) and math.isfinite(norm) and (outcome.loss or may_be_zero) and norm)
-    if is_bad and not config.skip_bad_steps:
-        raise _bad_step(step, outcome.loss, norm, examples)
-    rate = _learning_rate(config, step, run.total_steps)
-    if not is_bad:
-        for group in state.optimizer.param_groups:
-            group["lr"] = rate
-        state.optimizer.step()
-    state.steps_done += 1
-    seconds = time.perf_counter() - began
-    state.seconds += seconds
-    line = _step_line(outcome, config.objective, grad_norm=norm, learning_rate=rate, seconds=seconds)
-    lost = sum(run.inputs.train.dropped.values())
-    return {"epoch": run.inputs.epochs[step], **line, "rows_lost": lost, "is_skipped": is_bad}
-
-
-def _example(run: Run, planned: PlannedRow) -> Example:
-    row, mismatched = run.inputs.train.rows[planned.row], run.inputs.mismatched(planned)
-
-    def reference(pair: TokenPair) -> float:
-        """Its log-probability under the reference; 0 without one."""
-        return run.references[pair] if run.inputs.has_reference else 0.0
-
-    return Example(
-        row_id=row.row_id,
-        sequences=row.sequences,
-        mismatched=mismatched,
-        reference_logps=tuple(reference(pair) for pair in row.sequences),
-        mismatched_reference_logp=0.0 if mismatched is None else reference(mismatched),
-        label=row.label,
-        weight=row.weight,
-    )
 
 
 def _evaluate_if_due(
@@ -228,73 +184,6 @@ def _open_log(run: Run, state: TrainingState, stack: ExitStack) -> _WriteLine:
     if run.accelerator.is_main_process:
         return stack.enter_context(MetricsLog(run.out, steps_done=state.steps_done)).write
     return lambda kind, step, values: None  # noqa: ARG005
-
-
-def step_rules(objective: ObjectiveConfig) -> StepRules:
-    """What a config's objective asks of each step."""
-    return StepRules(
-        loss=bind_loss(objective),
-        z0_scope=objective.z0_scope if needs_kl(objective) else "none",
-        is_z0_clamped=objective.reference == "model",
-        per_token=find_objective(objective.name).per_token,
-    )
-
-
-def _learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
-    optimizer = config.optimizer
-    warmup = math.ceil(optimizer.warmup_fraction * total_steps)
-    return optimizer.learning_rate * learning_rate_factor(
-        step, total_steps, warmup_steps=warmup, schedule=optimizer.schedule
-    )
-
-
-def _check_reference(outcome: StepOutcome, dtype: str) -> None:
-    if outcome.mismatch <= 1:
-        return
-    raise ReferenceMismatchError(
-        f"policy and reference differ before the first step, computing in {dtype}",
-        where="step 0",
-        received=outcome.largest_ratio,
-        expected="log-ratios of 0 to within rounding (see align.scoring.ratio_tolerance)",
-        todo="Delete the run's folder and the reference cache; if it happens again, please report it",
-    )
-
-
-def _bad_step(step: int, loss: float, norm: float, examples: list[Example]) -> NonFiniteLossError:
-    rows = ", ".join(example.row_id for example in examples)
-    return NonFiniteLossError(
-        f"the loss or its gradient is not finite or exactly 0 (loss {loss!r}, gradient norm {norm!r}), in rows {rows}",
-        where=f"step {step}",
-        todo="Look at these rows, lower the learning rate, or set skip_bad_steps to go on without such steps",
-    )
-
-
-def _step_line(
-    outcome: StepOutcome, objective: ObjectiveConfig, *, grad_norm: float, learning_rate: float, seconds: float
-) -> dict[str, Any]:
-    ratios, beta = outcome.rewards, objective.beta
-    rewards = RewardSums(
-        desirable=ratios.desirable,
-        undesirable=ratios.undesirable,
-        desirable_reward=beta * ratios.desirable_reward,
-        undesirable_reward=beta * ratios.undesirable_reward,
-    )
-    return {
-        "loss": outcome.loss,
-        "z0": outcome.z0,
-        "mean_kl": outcome.mean_kl,
-        "z0_clamped": outcome.mean_kl is not None and outcome.mean_kl < 0,
-        **rewards.to_dict(),
-        "pair_accuracy": outcome.pair_accuracy,
-        "largest_ratio": outcome.largest_ratio,
-        "grad_norm": grad_norm,
-        "learning_rate": learning_rate,
-        "examples": outcome.examples,
-        "micro_batches": outcome.micro_batches,
-        "tokens": outcome.tokens,
-        "padded_tokens": outcome.padded_tokens,
-        "seconds": seconds,
-    }
 
 
 def _is_stopping(run: Run, stop: StopRequest) -> bool:

@@ -36,7 +36,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "rebalance": ("cli.rebalance", "Bring the ratio of up to down into a range."),
     "curate": ("cli.curate", "All stages: raw files in, a dataset out."),
     "train": ("cli.train", "A dataset and a model in, an aligned model out."),
-    "evaluate": ("cli.train", "Rewards and answers on the held-out split."),
+    "evaluate": ("cli.evaluate", "Rewards and answers on the held-out split."),
     "demo": ("cli.operate", "Everything on the sample data, in minutes, on a CPU."),
 }
 """Module and one-line help of every command. The command's function has the command's name."""

@@ -1,9 +1,8 @@
-"""Commands of training: train and evaluate. Each parses, calls one function, shows the result."""
+"""The command `train`: a dataset and a model in, an aligned model out."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -14,16 +13,9 @@ from cli.options import FOLDER, json_option, set_option
 if TYPE_CHECKING:  # it loads torch's companions
     from align.card import RunCard
 
-__all__ = ["evaluate", "train"]
+__all__ = ["train"]
 
 BUILTIN_MODEL: Final = "builtin:smollm2-135m-instruct"
-FIGURES: Final = (
-    ("reward accuracy", "reward_accuracy"),
-    ("reward margin", "reward_margin"),
-    ("reward of desirable rows", "reward_desirable"),
-    ("reward of undesirable rows", "reward_undesirable"),
-    ("loss", "loss"),
-)
 
 
 @click.command(epilog=f"Example: thumbline train dataset --model {BUILTIN_MODEL} -o run")
@@ -109,101 +101,10 @@ def _show_run(card: RunCard, dataset: Path, out: Path, as_json: bool) -> None:
         *(f"Warning: {warning}" for warning in card.warnings),
     )
     if card.evaluation.get("last"):
-        show("", "On the held-out split:", _figures_table(card.evaluation["first"], card.evaluation["last"]))
+        from cli.evaluate import figures_table
+
+        show("", "On the held-out split:", figures_table(card.evaluation["first"], card.evaluation["last"]))
     show(f"Model: {out / 'model'}", f"Run card: {out / 'run_card.md'}", f"Metrics: {out / 'metrics.jsonl'}")
     print_next(
         f"thumbline evaluate {shlex.quote(str(out))} --dataset {shlex.quote(str(dataset))}", "measure it once more"
     )
-
-
-@click.command(epilog="Example: thumbline evaluate run --dataset dataset --prompts questions.txt")
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--dataset", type=click.Path(path_type=Path, exists=True), help="The dataset whose split is scored.")
-@click.option("--split", default="test", show_default=True, help="The split to score.")
-@click.option("--reference", metavar="MODEL", help="What rewards are relative to; for a run, the model it began with.")
-@click.option(
-    "--prompts",
-    "prompts_path",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Text file with a question a line, answered by the reference and by the model.",
-)
-@click.option("--max-new-tokens", type=click.IntRange(1), default=128, show_default=True, help="Longest answer.")
-@json_option
-def evaluate(
-    run: Path,
-    dataset: Path | None,
-    split: str,
-    reference: str | None,
-    prompts_path: Path | None,
-    max_new_tokens: int,
-    as_json: bool,
-) -> None:
-    """Measure RUN, the folder of a finished run, on held-out rows, and let it answer questions.
-
-    Without --dataset, the figures that the run recorded at its end are shown. RUN may also be any model, with
-    --dataset and --reference.
-    """
-    from align.card import find_run_card
-    from align.evaluate import evaluate as evaluate_model
-    from cli.progress import shown_progress
-    from cli.workflows.answers import answer_side_by_side
-
-    card = find_run_card(run)
-    if card is None and (dataset is None or reference is None):
-        _refuse(f"{str(run)!r} is not a finished run. Name --dataset and --reference to measure a model.")
-    result: dict[str, Any] = {"first": None, "last": None if card is None else card.evaluation.get("last")}
-    result["first"] = None if card is None else card.evaluation.get("first")
-    questions = [] if prompts_path is None else _read_questions(prompts_path)
-    with shown_progress() as progress:
-        if dataset is not None:
-            result = {
-                "first": result["first"],
-                "last": evaluate_model(str(run), dataset=dataset, split=split, reference=reference, progress=progress),
-            }
-        if questions:
-            base = reference or str(card.model["name"] if card else run)
-            model = str(run) if card is None else str(run / "model")
-            result["answers"] = answer_side_by_side(
-                base, model, questions, max_new_tokens=max_new_tokens, progress=progress
-            )
-    _show_evaluation(result, as_json)
-
-
-def _read_questions(path: Path) -> list[str]:
-    from schemas.errors import InputError
-
-    try:
-        questions = [line.strip() for line in path.read_text("utf-8").splitlines()]
-    except UnicodeDecodeError as error:
-        raise InputError(f"the questions are not UTF-8 ({error})", where=path) from error
-    found = [question for question in questions if question]
-    if not found:
-        raise InputError("there is no question in the file", where=path, expected="one on each line")
-    return found
-
-
-def _show_evaluation(result: Mapping[str, Any], as_json: bool) -> None:
-    from cli.json_output import print_json
-    from cli.render import show, table_of
-
-    if as_json:
-        print_json(result)
-        return
-    if result["last"] is None:
-        show("The run's dataset had no held-out split, so there are no figures; name another with --dataset.")
-    else:
-        show(_figures_table(result["first"], result["last"]))
-    answers: Sequence[Mapping[str, str]] = result.get("answers", ())
-    if answers:
-        show(
-            table_of(
-                ("question", "reference", "model"), [(one["prompt"], one["before"], one["after"]) for one in answers]
-            )
-        )
-
-
-def _figures_table(first: Mapping[str, Any] | None, last: Mapping[str, Any]) -> Any:
-    from cli.render import table_of
-
-    rows = [(title, None if first is None else first.get(key), last.get(key)) for title, key in FIGURES]
-    return table_of(("", "before>", "after>"), rows)

@@ -11,7 +11,7 @@ import align.evaluate as evaluation
 from align.config import ObjectiveConfig
 from align.evaluate import evaluate, reward_figures
 from align.generate import generate
-from align.inputs import held_out_pairs
+from align.held_out import held_out_pairs
 from align.metrics import MetricsLog, RewardSums, read_metrics
 from align.models import load_policy
 from align.objectives import OBJECTIVES

@@ -61,8 +61,8 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"unpaired_preference": write_dataset(folder / "rows"), "preference": pairs}
 
 
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return dict(load_policy(folder / "model").model.state_dict())
+def weights(folder: Path, name: str = "kto") -> dict[str, torch.Tensor]:
+    return dict(load_policy(folder / "model", head=OBJECTIVES[name].head).model.state_dict())
 
 
 @pytest.mark.parametrize("variant", list(VARIANTS))
@@ -73,7 +73,9 @@ def test_an_objective_learns_what_it_is_for(
     known = OBJECTIVES[objective["name"]]
     dataset = datasets[known.data]
     out = tmp_path / "run"
-    epochs = 6 if known.needs_reference else 15  # likelihood alone tells good from bad more slowly
+    epochs = (
+        6 if known.needs_reference or known.head == "rewards" else 15
+    )  # likelihood alone tells good from bad more slowly
     card = train(tiny_config(objective=objective, epochs=epochs), dataset=dataset, model=model, out=out)
     steps = [line for line in read_metrics(out) if line["kind"] == "step"]
     first, last = card.evaluation["first"], card.evaluation["last"]
@@ -106,7 +108,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
         with pytest.raises(KeyboardInterrupt):
             train(config, dataset=dataset, model=model, out=tmp_path / "broken")
     train(config, dataset=dataset, model=model, out=tmp_path / "broken")
-    whole, broken = weights(tmp_path / "whole"), weights(tmp_path / "broken")
+    whole, broken = (weights(tmp_path / run, name) for run in ("whole", "broken"))
     assert whole.keys() == broken.keys()
     assert all(torch.equal(whole[key], broken[key]) for key in whole)
 
@@ -186,12 +188,13 @@ def test_sft_without_a_desirable_row_is_refused(model: str, tmp_path: Path) -> N
         train(tiny_config(objective={"name": "sft"}), dataset=dataset, model=model, out=tmp_path / "run")
 
 
-def test_control_tokens_and_an_adapter_exclude_each_other(
-    model: str, datasets: dict[str, Path], tmp_path: Path
+@pytest.mark.parametrize("name", ["csft", "reward_model"])
+def test_new_weights_and_an_adapter_exclude_each_other(
+    name: str, model: str, datasets: dict[str, Path], tmp_path: Path
 ) -> None:
-    config = tiny_config(objective={"name": "csft"}, adapter={"enabled": True})
-    with pytest.raises(ConfigError, match=r"adapter\.enabled: the control tokens are new weights"):
-        train(config, dataset=datasets["unpaired_preference"], model=model, out=tmp_path / "run")
+    config = tiny_config(objective={"name": name}, adapter={"enabled": True})
+    with pytest.raises(ConfigError, match=rf"adapter\.enabled: the objective '{name}' trains new weights"):
+        train(config, dataset=datasets[OBJECTIVES[name].data], model=model, out=tmp_path / "run")
 
 
 def test_a_pair_that_loses_one_answer_is_left_out_whole(model: str, tmp_path: Path) -> None:

@@ -177,7 +177,7 @@ def test_reference_pass_goes_on_with_the_batches_it_would_have_had(model: str, t
                 raise KeyboardInterrupt
             return super().__call__(sequences)
 
-    stopping = Stopping(scorer.logps, scorer.device, scorer.dtype, scorer.pad_id, scorer.tokens)
+    stopping = Stopping(scorer.module, scorer.device, scorer.dtype, scorer.pad_id, scorer.tokens)
     with pytest.raises(KeyboardInterrupt):
         score_reference(pairs, stopping, accelerator, own=tmp_path / "own.parquet", **options)
     assert not (tmp_path / "shared.parquet").exists()

@@ -32,6 +32,7 @@ class Objective:
         per_token: whether a step's loss is divided by its completion tokens, not by its examples.
         only_desirable: whether undesirable rows are left out.
         has_control_tokens: whether each completion begins with a token that tells its label.
+        head: what the model ends in: `logps` for a language model, `rewards` for a scalar head.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Objective:
     per_token: bool = False
     only_desirable: bool = False
     has_control_tokens: bool = False
+    head: Literal["logps", "rewards"] = "logps"
 
     @property
     def learns_from_both(self) -> bool:
@@ -131,6 +133,17 @@ _KNOWN: Final = (
         settings=frozenset(),
         per_token=True,
         has_control_tokens=True,
+    ),
+    Objective(
+        name="reward_model",
+        summary="A scalar for each answer, larger for the chosen one of a pair: a model that scores and ranks.",
+        data="preference",
+        needs_reference=False,
+        needs_kl=False,
+        is_halo=False,
+        source="Bradley and Terry 1952; Ouyang et al. 2022, arXiv:2203.02155",
+        settings=frozenset(),
+        head="rewards",
     ),
 )
 
