@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
+from align.objectives import find_objective
 from schemas import __version__
 from schemas.errors import CorruptionError
 from schemas.manifest import MANIFEST_NAME, Manifest, write_last
@@ -151,19 +152,29 @@ def package_versions() -> dict[str, str]:
 
 
 def _summary(card: RunCard) -> list[str]:
-    ratio, steps, device = card.ratio, card.steps, card.device
+    steps, device = card.steps, card.device
     done = f"{steps['steps']} steps, {steps['examples']} examples, {steps['tokens']} tokens"
-    counts = (
-        f"{ratio['desirable']} desirable rows x {ratio['desirable_weight']:.3f},"
-        f" {ratio['undesirable']} undesirable x {ratio['undesirable_weight']:.3f}"
-    )
-    verdict = f"{'in' if ratio['is_in_range'] else 'outside'} [{ratio['low']:.3f}, {ratio['high']:.3f}]"
     return [
         f"- Model before training (the reference): `{card.model['name']}`, digest `{card.model['digest']}`",
         f"- Dataset: `{card.dataset['name']}`, digest `{card.dataset['digest']}`",
         f"- Trained: {done}, {card.seconds['training']:.0f} s on {device['device']} (processes: {device['processes']})",
-        f"- R = {_number(ratio['value'])}, {verdict}: {counts}",
+        f"- {_rows_trained_on(card)}",
     ]
+
+
+def _rows_trained_on(card: RunCard) -> str:
+    ratio, objective = card.ratio, find_objective(card.config["objective"]["name"])
+    desirable, undesirable = ratio["desirable"], ratio["undesirable"]
+    if objective.data == "preference":
+        return f"Pairs trained on: {desirable}"
+    if not objective.learns_from_both:
+        return f"Rows trained on: {desirable} desirable, {undesirable} undesirable"
+    counts = (
+        f"{desirable} desirable rows x {ratio['desirable_weight']:.3f},"
+        f" {undesirable} undesirable x {ratio['undesirable_weight']:.3f}"
+    )
+    verdict = f"{'in' if ratio['is_in_range'] else 'outside'} [{ratio['low']:.3f}, {ratio['high']:.3f}]"
+    return f"R = {_number(ratio['value'])}, {verdict}: {counts}"
 
 
 def _evaluation_table(evaluation: Mapping[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -12,6 +13,7 @@ from cli.options import FOLDER, json_option, set_option
 
 if TYPE_CHECKING:  # it loads torch's companions
     from align.card import RunCard
+    from align.sweep import SweptRun
 
 __all__ = ["train"]
 
@@ -23,6 +25,13 @@ BUILTIN_MODEL: Final = "builtin:smollm2-135m-instruct"
 @click.option("--model", help=f"Local folder, hub name, or {BUILTIN_MODEL}.")
 @click.option("-o", "--out", type=FOLDER, help="Folder of the run.")
 @click.option("--objective", metavar="NAME", help="The loss.  [default: kto]")
+@click.option(
+    "--sweep",
+    "sweeps",
+    metavar="KEY=V1,V2,...",
+    multiple=True,
+    help="A run for each value of a setting, in folders of their own; several options give every combination.",
+)
 @click.option("--no-resume", is_flag=True, help="Refuse to go on with an unfinished run.")
 @set_option
 @json_option
@@ -31,6 +40,7 @@ def train(
     model: str | None,
     out: Path | None,
     objective: str | None,
+    sweeps: tuple[str, ...],
     no_resume: bool,
     overrides: tuple[str, ...],
     as_json: bool,
@@ -38,9 +48,11 @@ def train(
     """Train a model on a curated dataset.
 
     A config file may name `dataset`, `model` and `out` besides the settings of the run; paths in it are relative to it.
-    The same command goes on with a run that was stopped or killed, and leaves a finished one alone.
+    The same command goes on with a run that was stopped or killed, and leaves a finished one alone. With --sweep, for
+    example beta=0.05,0.1,0.3, one plan and one reference pass serve all runs, and one table compares them.
     """
     from align.config import TrainConfig
+    from align.sweep import sweep
     from align.trainer import train as train_model
     from cli.progress import shown_progress
     from schemas.settings import apply_overrides, load_settings
@@ -54,7 +66,13 @@ def train(
     if model is None or out is None:
         _refuse("Name the model with --model and the folder of the run with -o, or in the config file.")
     more = [] if objective is None else [f"objective.name={objective}"]
-    config = load_settings(TrainConfig, apply_overrides(values, [*more, *overrides]), where=source)
+    values = apply_overrides(values, [*more, *overrides])
+    if sweeps:
+        with shown_progress() as progress:
+            runs = sweep(values, sweeps, dataset=dataset, model=model, out=out, resume=not no_resume, progress=progress)
+        _show_sweep(runs, out, as_json)
+        return
+    config = load_settings(TrainConfig, values, where=source)
     with shown_progress() as progress:
         card = train_model(config, dataset=dataset, model=model, out=out, resume=not no_resume, progress=progress)
     _show_run(card, dataset, out, as_json)
@@ -86,6 +104,37 @@ def _read_call(source: str) -> dict[str, Any]:
     return values
 
 
+def _show_sweep(runs: Sequence[SweptRun], out: Path, as_json: bool) -> None:
+    from cli.json_output import print_json
+    from cli.render import show, table_of
+
+    if as_json:
+        print_json({"out": str(out), "runs": [one.to_dict() for one in runs]})
+        return
+    keys = list(runs[0].settings)
+    rows = [
+        (
+            *(str(one.settings[key]) for key in keys),
+            *((one.card.evaluation.get("last") or {}).get(f"reward_{figure}") for figure in ("accuracy", "margin")),
+            (one.card.evaluation.get("last") or {}).get("loss"),
+            round(one.card.seconds["training"], 1),
+        )
+        for one in runs
+    ]
+    show(table_of((*keys, "accuracy>", "margin>", "loss>", "seconds>"), rows, title="Rewards on the held-out split"))
+    show(f"Runs: {out}", f"As JSON: {out / 'sweep.json'}")
+
+
+def _rows_trained_on(card: RunCard) -> str:
+    from align.objectives import find_objective
+
+    ratio, objective = card.ratio, find_objective(card.config["objective"]["name"])
+    if objective.data == "preference":
+        return f"Pairs to train on: {ratio['desirable']:,}."
+    counted = f"Rows to train on: {ratio['desirable']:,} up, {ratio['undesirable']:,} down"
+    return f"{counted}, R = {ratio['value']:.3f}." if objective.learns_from_both else f"{counted}."
+
+
 def _show_run(card: RunCard, dataset: Path, out: Path, as_json: bool) -> None:
     from cli.json_output import print_json
     from cli.render import print_next, show
@@ -93,11 +142,11 @@ def _show_run(card: RunCard, dataset: Path, out: Path, as_json: bool) -> None:
     if as_json:
         print_json({"out": str(out), "run_card": card.to_dict()})
         return
-    steps, ratio = card.steps, card.ratio
+    steps = card.steps
     show(
         f"{card.model['name']} was trained with {card.config['objective']['name']}: {steps['steps']:,} steps, "
         f"{steps['examples']:,} examples, {card.seconds['training']:.0f} s.",
-        f"Rows to train on: {ratio['desirable']:,} up, {ratio['undesirable']:,} down, R = {ratio['value']:.3f}.",
+        _rows_trained_on(card),
         *(f"Warning: {warning}" for warning in card.warnings),
     )
     if card.evaluation.get("last"):
