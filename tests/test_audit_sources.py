@@ -50,6 +50,18 @@ def found(report: AuditReport, name: str) -> Metric:
     return metric
 
 
+def test_near_duplicates_of_raw_files_are_found(tmp_path: Path) -> None:
+    """Before curation, which merges them: twelve answers that differ in the last word, two of them down."""
+    words = " ".join(f"word{number}" for number in range(40))
+    alike = tuple(
+        {"prompt": "a long question", "completion": f"{words} end{number}", "label": "down" if number < 2 else "up"}
+        for number in range(12)
+    )
+    report = audit([thumbs(tmp_path, extra=alike)], source_format="thumbs")
+    assert found(report, "near_duplicates").details == {"rows": 10}
+    assert found(report, "near_contradictions").details == {"clusters": 1, "contradicted": 1}
+
+
 def test_raw_file_is_audited_as_it_is(tmp_path: Path) -> None:
     path = thumbs(tmp_path, extra=("not an object",))
     report = audit([path], source_format="thumbs")

@@ -191,7 +191,7 @@ def read_candidates(
     look: Callable[[Sequence[TextTable]], pl.DataFrame] | None = None,
     progress: Progress = silent,
 ) -> RawCandidates:
-    """Raw files as labelled rows; nothing is left on disk.
+    """Raw files as labelled rows, near-duplicates marked as `curate` marks them; nothing is left on disk.
 
     Args:
         sources: the raw files.
@@ -207,7 +207,6 @@ def read_candidates(
     config = CurateConfig(
         sources=tuple(sources), ingest=ingest_config or IngestConfig(), convert=convert_config or ConvertConfig()
     )
-    config = replace(config, dedup=replace(config.dedup, match="normalized"))
     with tempfile.TemporaryDirectory(prefix="thumbline-") as folder:
         stages = Stages(config, StagedEngine(LocalEngine(), Path(folder), ""), progress)
         stages.to_rows()
