@@ -115,6 +115,7 @@ def audit(
             "join": join,
             "sql": sql,
             "config": config,
+            "with_examples": html_path is not None,
             "progress": progress,
         }
         before = None

@@ -172,7 +172,7 @@ def _audit_raw(out: Path, data: Path, progress: Progress) -> AuditReport:
 
     path = out / "audit_before.json"
     if not path.is_file():
-        report = audit_files(_sources(data), progress=progress)
+        report = audit_files(_sources(data), with_examples=True, progress=progress)
         write_last(out / "audit_before.html", render_html(report))
         write_last(path, report.to_json())
     # Always as it was written, so that a demo that was stopped ends with the same figures.
@@ -192,7 +192,7 @@ def _audit_dataset(out: Path, before: AuditReport) -> AuditReport:
 
     path = out / "audit_after.json"
     if not path.is_file():
-        report = audit_dataset(out / "dataset")
+        report = audit_dataset(out / "dataset", with_examples=True)
         write_last(out / "audit_after.html", render_html(report, before))
         write_last(path, report.to_json())
     return AuditReport.from_json(path.read_text("utf-8"))

@@ -64,6 +64,9 @@ class AuditConfig:
         style_margin: how far from 0 the log-odds of up given a mark of style may surely be, at least 0.
         style_rows: most rows that the regression on style takes, at least 1; a hash decides which.
         min_rows: a rate over fewer cases than this is shown but warns of nothing, at least 1.
+        examples: contradicted answers, and as many near-duplicates, that the page shows, in [0, 20]; 0 leaves all text
+            of users out.
+        redact_examples: replace personal data in them by marks such as [EMAIL].
         max_slices: values of one column that a table shows, largest first, at least 1; the others are one line.
 
     Source: Ethayarajh et al. 2024, arXiv:2402.01306 (the range of R); the other thresholds are this project's choice.
@@ -104,6 +107,8 @@ class AuditConfig:
     style_margin: Annotated[float, Field(ge=0)] = 0.5
     style_rows: Annotated[int, Field(ge=1)] = 50_000
     min_rows: Annotated[int, Field(ge=1)] = 20
+    examples: Annotated[int, Field(ge=0, le=20)] = 3
+    redact_examples: bool = True
     max_slices: Annotated[int, Field(ge=1)] = 12
 
     def __post_init__(self) -> None:

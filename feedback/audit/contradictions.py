@@ -16,7 +16,13 @@ from feedback.audit.severity import warn_if
 from feedback.audit.statistics import wilson_interval
 from feedback.audit.wording import count, percent, plural
 
-__all__ = ["contradicted_answers", "measure_contradictions", "newest_votes"]
+__all__ = [
+    "contradicted_answers",
+    "contradiction_reasons",
+    "measure_contradictions",
+    "near_clusters_of",
+    "newest_votes",
+]
 
 _ANSWER: Final = ("prompt_key", "completion_key")
 _VOTE: Final = (*_ANSWER, "origin", "event_id", "rater_key", "event_ts", "label")
@@ -62,17 +68,46 @@ def newest_votes(judged: pl.DataFrame) -> pl.DataFrame:
     return ordered.unique(subset=[*_ANSWER, "rater_key", "stranger"], keep="last", maintain_order=True)
 
 
-def _parts(frame: pl.DataFrame, judged: pl.DataFrame, contested: pl.DataFrame) -> dict[str, int]:
-    """Contradicted answers by why: `same_rater`, `across_raters` or `between_pairs`."""
+def contradiction_reasons(frame: pl.DataFrame, judged: pl.DataFrame, contested: pl.DataFrame) -> pl.DataFrame:
+    """Why each contradicted answer has both labels: `same_rater`, `across_raters` or `between_pairs`.
+
+    Args:
+        frame: the rows to be trained on.
+        judged: the judgements behind them.
+        contested: prompt_key and completion_key of the answers with both labels.
+
+    Returns:
+        prompt_key, completion_key and `why` of each.
+    """
     # A row stands for a judgement even where its votes are not known any more.
     own = frame.join(contested, on=_ANSWER, how="semi").with_columns(event_id="row_id").select(_VOTE)
     known = judged.join(contested, on=_ANSWER, how="semi").select(_VOTE)
     given = pl.concat([own, known])
     newest = newest_votes(given).group_by(_ANSWER).agg(still=pl.col("label").n_unique() == 2)
-    why = given.group_by(_ANSWER).agg(pairs=(pl.col("origin") == "pair").all()).join(newest, on=_ANSWER)
-    pairs = why.filter("pairs").height
-    across = why.filter("still", ~pl.col("pairs")).height
-    return {"across_raters": across, "same_rater": contested.height - across - pairs, "between_pairs": pairs}
+    of_pairs = given.group_by(_ANSWER).agg(pairs=(pl.col("origin") == "pair").all())
+    why = pl.when("pairs").then(pl.lit("between_pairs")).when("still").then(pl.lit("across_raters"))
+    return of_pairs.join(newest, on=_ANSWER).select(*_ANSWER, why=why.otherwise(pl.lit("same_rater")))
+
+
+def near_clusters_of(frame: pl.DataFrame) -> pl.DataFrame:
+    """Clusters of near-duplicate answers: `cluster_id`, the `size` in different texts, and two claims.
+
+    A cluster has `both` labels where one text is up and another down; it `is_torn` where one of its texts is both,
+    which is a contradiction already.
+    """
+    texts = frame.group_by("cluster_id", *_ANSWER).agg(up=pl.col("label").any(), down=(~pl.col("label")).any())
+    clusters = texts.group_by("cluster_id").agg(
+        size=pl.len(),
+        both=pl.col("up").any() & pl.col("down").any(),
+        is_torn=(pl.col("up") & pl.col("down")).any(),
+    )
+    return clusters.filter(pl.col("size") > 1).with_columns(both=pl.col("both") & ~pl.col("is_torn"))
+
+
+def _parts(frame: pl.DataFrame, judged: pl.DataFrame, contested: pl.DataFrame) -> dict[str, int]:
+    """Contradicted answers by why: `same_rater`, `across_raters` or `between_pairs`."""
+    counted = dict(contradiction_reasons(frame, judged, contested).group_by("why").len().iter_rows())
+    return {why: counted.get(why, 0) for why in ("across_raters", "same_rater", "between_pairs")}
 
 
 def _contradictions(n: int, both: int, parts: dict[str, int], config: AuditConfig) -> Metric:
@@ -124,12 +159,9 @@ def _measure_parts(n: int, parts: dict[str, int], *, has_pairs: bool) -> list[Me
 
 def _near_contradictions(frame: pl.DataFrame, config: AuditConfig) -> Metric:
     """Clusters of near-duplicate answers with both labels, though none of their texts has both."""
-    texts = frame.group_by("cluster_id", *_ANSWER).agg(up=pl.col("label").any(), down=(~pl.col("label")).any())
-    clusters = texts.group_by("cluster_id").agg(
-        n=pl.len(), both=pl.col("up").any() & pl.col("down").any() & ~(pl.col("up") & pl.col("down")).any()
-    )
-    several = clusters.filter(pl.col("n") > 1).height
-    n, both = clusters.height, int(clusters["both"].sum())
+    clusters = near_clusters_of(frame)
+    several, both = clusters.height, int(clusters["both"].sum())
+    n = frame["cluster_id"].n_unique()
     low, high = wilson_interval(both, n)
     return Metric(
         name="near_contradictions",

@@ -1,7 +1,8 @@
 """What an audit says: metrics with their meaning, tables, the waterfall and advice, as plain data.
 
 The report holds everything that the terminal, the JSON and the page show; nothing is computed while rendering. It holds
-no text of users: only names of sources and models, made safe to show.
+no text of users: only names of sources and models, made safe to show. Where examples were asked for, they hang on the
+report for the page, and never go into its JSON.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from schemas.errors import InputError
 from schemas.report import StageReport
+
+if TYPE_CHECKING:  # examples are made of metrics, which are made of this
+    from feedback.audit.examples import Examples
 
 __all__ = ["SCHEMA_VERSION", "SEVERITIES", "Advice", "AuditReport", "Column", "Metric", "Severity", "Table"]
 
@@ -121,6 +125,7 @@ class AuditReport:
         waterfall: the report of every stage that the rows went through.
         advice: what to do, most urgent first.
         config: the thresholds, as in `AuditConfig`.
+        examples: texts of users for the page, in no JSON; null where none were asked for.
     """
 
     name: str
@@ -133,6 +138,7 @@ class AuditReport:
     advice: tuple[Advice, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+    examples: Examples | None = None
 
     @property
     def gates(self) -> tuple[Metric, ...]:

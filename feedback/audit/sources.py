@@ -27,6 +27,7 @@ def audit(
     join: str | None = None,
     sql: str | None = None,
     config: AuditConfig | None = None,
+    with_examples: bool = False,
     progress: Progress = silent,
 ) -> AuditReport:
     """The audit of one curated dataset, or of raw files of one format.
@@ -39,6 +40,7 @@ def audit(
         join: a file, a glob or a folder with what the records lack, for formats that join another file.
         sql: the query, where the inputs are databases.
         config: the thresholds; null takes the defaults.
+        with_examples: read a few texts of users for the page, redacted and shortened.
         progress: told about every stage.
 
     Raises:
@@ -47,7 +49,7 @@ def audit(
         CorruptionError: a dataset is not what its manifest says.
     """
     given = RawReading(source_format, None if map_path is None else str(map_path), ranking, join, sql)
-    return read_subject(inputs, given, config, progress=progress).report()
+    return read_subject(inputs, given, config, with_examples=with_examples, progress=progress).report()
 
 
 def audit_against(
@@ -60,6 +62,7 @@ def audit_against(
     join: str | None = None,
     sql: str | None = None,
     config: AuditConfig | None = None,
+    with_examples: bool = False,
     progress: Progress = silent,
 ) -> tuple[AuditReport, AuditReport]:
     """The audit of the inputs with what changed against another input, and the audit of that one.
@@ -73,6 +76,7 @@ def audit_against(
         join: likewise.
         sql: likewise.
         config: the thresholds; null takes the defaults.
+        with_examples: read a few texts of users for the page, redacted and shortened.
         progress: told about every stage.
 
     Raises:
@@ -82,7 +86,7 @@ def audit_against(
     """
     given = RawReading(source_format, None if map_path is None else str(map_path), ranking, join, sql)
     other = _other_subject(against, given, config, progress)
-    subject = read_subject(inputs, given, config, progress=progress)
+    subject = read_subject(inputs, given, config, with_examples=with_examples, progress=progress)
     report, before = subject.report(), other.report()
     if before.name == report.name:
         before = replace(before, name=f"{before.name} (--against)")
@@ -90,7 +94,7 @@ def audit_against(
     return compare(report, now, before, then, subject.config), before
 
 
-def audit_dataset(folder: Path, config: AuditConfig | None = None) -> AuditReport:
+def audit_dataset(folder: Path, config: AuditConfig | None = None, *, with_examples: bool = False) -> AuditReport:
     """The audit of a curated dataset: its shards, and the history in its manifest.
 
     Raters, models and times are not in the shards; they are read from the stage folder where the dataset has one.
@@ -98,29 +102,35 @@ def audit_dataset(folder: Path, config: AuditConfig | None = None) -> AuditRepor
     Args:
         folder: the dataset's folder.
         config: the thresholds; null takes the defaults and the range of R that the dataset was made for.
+        with_examples: read a few texts of users for the page, redacted and shortened.
 
     Raises:
         InputNotFoundError: the folder has no manifest.
         CorruptionError: the shards are not what the manifest says.
         InputError: the dataset holds pairs.
     """
-    return subject_of_dataset(folder, config).report()
+    return subject_of_dataset(folder, config, with_examples=with_examples).report()
 
 
 def audit_files(
-    sources: Sequence[SourceConfig], config: AuditConfig | None = None, *, progress: Progress = silent
+    sources: Sequence[SourceConfig],
+    config: AuditConfig | None = None,
+    *,
+    with_examples: bool = False,
+    progress: Progress = silent,
 ) -> AuditReport:
     """The audit of raw files as they are, before any curation.
 
     Args:
         sources: the raw files and their formats.
         config: the thresholds; null takes the defaults.
+        with_examples: read a few texts of users for the page, redacted and shortened.
         progress: told about every stage.
 
     Raises:
         InputError: a file is missing or not in its format.
     """
-    return subject_of_files(sources, config, progress=progress).report()
+    return subject_of_files(sources, config, with_examples=with_examples, progress=progress).report()
 
 
 def _other_subject(against: str | Path, given: RawReading, config: AuditConfig | None, progress: Progress) -> Subject:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import polars as pl
 
 from feedback.audit.candidates import audit_candidates
 from feedback.audit.config import AuditConfig
+from feedback.audit.examples import Examples, read_examples
 from feedback.audit.report import AuditReport
 from feedback.audit.texts import read_features, with_provenance
 from feedback.config import IngestConfig, Ranking, SourceConfig
@@ -51,6 +52,7 @@ class Subject:
         kind: `feedback` or `dataset`.
         source: what stands for it in commands.
         raw: what stands there for the raw files.
+        examples: a few texts of users for the page; null where none were asked for.
     """
 
     frame: pl.DataFrame
@@ -62,10 +64,11 @@ class Subject:
     kind: str
     source: str
     raw: str
+    examples: Examples | None = None
 
     def report(self) -> AuditReport:
         """The audit."""
-        return audit_candidates(
+        report = audit_candidates(
             self.frame,
             asked=self.asked,
             reports=self.reports,
@@ -76,6 +79,7 @@ class Subject:
             source=self.source,
             raw=self.raw,
         )
+        return replace(report, examples=self.examples)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,7 @@ def read_subject(
     given: RawReading,
     config: AuditConfig | None = None,
     *,
+    with_examples: bool = False,
     progress: Progress = silent,
     todo: str = _NAME_FORMAT,
 ) -> Subject:
@@ -111,6 +116,7 @@ def read_subject(
         inputs: the folder of a dataset, or raw files, globs, folders and URLs.
         given: how raw files are read.
         config: the thresholds; null takes the defaults.
+        with_examples: read a few texts of users for the page.
         progress: told about every stage.
         todo: what an error advises where there is no format.
 
@@ -120,8 +126,9 @@ def read_subject(
         CorruptionError: a dataset is not what its manifest says.
     """
     if len(inputs) == 1 and (Path(inputs[0]) / MANIFEST_NAME).is_file():
-        return subject_of_dataset(Path(inputs[0]), config)
-    return subject_of_files(raw_sources(inputs, given, todo=todo), config, progress=progress)
+        return subject_of_dataset(Path(inputs[0]), config, with_examples=with_examples)
+    sources = raw_sources(inputs, given, todo=todo)
+    return subject_of_files(sources, config, with_examples=with_examples, progress=progress)
 
 
 def raw_sources(inputs: Sequence[str | Path], given: RawReading, *, todo: str = _NAME_FORMAT) -> list[SourceConfig]:
@@ -154,7 +161,7 @@ def raw_sources(inputs: Sequence[str | Path], given: RawReading, *, todo: str = 
     ]
 
 
-def subject_of_dataset(folder: Path, config: AuditConfig | None = None) -> Subject:
+def subject_of_dataset(folder: Path, config: AuditConfig | None = None, *, with_examples: bool = False) -> Subject:
     """A curated dataset, see `feedback.audit.sources.audit_dataset`."""
     manifest = Manifest.read(folder)
     manifest.verify(folder)
@@ -169,9 +176,11 @@ def subject_of_dataset(folder: Path, config: AuditConfig | None = None) -> Subje
     if config is None and manifest.ratio is not None:
         config = AuditConfig(low=manifest.ratio.low, high=manifest.ratio.high)
     config = config or AuditConfig()
-    texts = read_features([text_of_curated(folder, manifest)], phone_regions=config.phone_regions)
+    tables = [text_of_curated(folder, manifest)]
+    texts = read_features(tables, phone_regions=config.phone_regions)
+    frame = _with_history(read_curated(folder, manifest), folder)
     return Subject(
-        _with_history(read_curated(folder, manifest), folder),
+        frame,
         None,
         manifest.stages,
         with_provenance(texts, folder),
@@ -180,11 +189,16 @@ def subject_of_dataset(folder: Path, config: AuditConfig | None = None) -> Subje
         kind="dataset",
         source=shlex.quote(str(folder)),
         raw="RAW --from FORMAT",
+        examples=read_examples(frame, tables, config) if with_examples else None,
     )
 
 
 def subject_of_files(
-    sources: Sequence[SourceConfig], config: AuditConfig | None = None, *, progress: Progress = silent
+    sources: Sequence[SourceConfig],
+    config: AuditConfig | None = None,
+    *,
+    with_examples: bool = False,
+    progress: Progress = silent,
 ) -> Subject:
     """Raw files of one format or several, see `feedback.audit.sources.audit_files`."""
     config = config or AuditConfig()
@@ -192,6 +206,7 @@ def subject_of_files(
         sources,
         ingest_config=IngestConfig(max_rejected_share=1.0),
         look=partial(read_features, phone_regions=config.phone_regions),
+        show=partial(read_examples, config=config) if with_examples else None,
         progress=progress,
     )
     typed = _as_typed(sources)
@@ -205,6 +220,7 @@ def subject_of_files(
         kind="feedback",
         source=typed,
         raw=typed,
+        examples=read.shown,
     )
 
 

@@ -62,6 +62,7 @@ class RawCandidates:
         rejected: quarantined records by `RejectReason`.
         sources: the raw files.
         looked: what `look` made of their texts; null where nothing looked.
+        shown: what `show` made of rows and texts; null where nothing did.
     """
 
     frame: pl.DataFrame
@@ -71,6 +72,7 @@ class RawCandidates:
     rejected: dict[str, int]
     sources: tuple[SourceFile, ...]
     looked: pl.DataFrame | None = None
+    shown: Any = None
 
 
 def curate(
@@ -189,6 +191,7 @@ def read_candidates(
     ingest_config: IngestConfig | None = None,
     convert_config: ConvertConfig | None = None,
     look: Callable[[Sequence[TextTable]], pl.DataFrame] | None = None,
+    show: Callable[[pl.DataFrame, Sequence[TextTable]], Any] | None = None,
     progress: Progress = silent,
 ) -> RawCandidates:
     """Raw files as labelled rows, near-duplicates marked as `curate` marks them; nothing is left on disk.
@@ -198,6 +201,7 @@ def read_candidates(
         ingest_config: how many bad records are allowed.
         convert_config: thresholds and caps for pairs.
         look: makes a table of the texts while they are there; null reads none.
+        show: makes anything of the rows and their texts, for example reads a few of them; null reads none.
         progress: told about every stage.
 
     Raises:
@@ -215,7 +219,10 @@ def read_candidates(
         raw = stages.raw
         pairs = pl.concat([read_rows(path) for path in raw.pair_keys]) if raw.pair_keys else pl.DataFrame()
         looked = None if look is None else look(stages.texts())
-    return RawCandidates(kept, dropped, pairs, tuple(stages.reports), dict(raw.rejected), raw.source_files, looked)
+        shown = None if show is None else show(kept, stages.texts())
+    return RawCandidates(
+        kept, dropped, pairs, tuple(stages.reports), dict(raw.rejected), raw.source_files, looked, shown
+    )
 
 
 def _rebalance_curated(
