@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final
 
 import altair as alt
 
+from feedback.audit.flow import flow_chart
 from feedback.audit.report import AuditReport, Table
+from feedback.audit.slices import MOST_PERIODS
 from feedback.audit.svg import COLOURS, AnyChart, point_data, render_svg
+from feedback.audit.time_charts import PSI_COLUMNS, drift_points, has_values, share_line
 from feedback.audit.wording import count, percent, plural
 
 __all__ = ["Picture", "draw"]
 
 _REASON_COLOURS: Final = tuple(name for name in COLOURS if re.fullmatch(r"k[1-9]", name))
-_WIDTH: Final = 380
-_NAMES_WIDTH: Final = 108
+_WIDTH: Final = 345
+_NAMES_WIDTH: Final = 122
+_SHARES_WIDTH: Final = 44
+_STAGES_WIDTH: Final = 84
 _BAR: Final = 22
+_MOST_BARS: Final = 13
+_DRIFTS: Final = ("label_drift", "prompt_drift")
+# Names of models often differ at their end only.
+_SHORT_NAME: Final = "length(datum.label) > 20 ? slice(datum.label, 0, 10) + '…' + slice(datum.label, -8) : datum.label"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +70,10 @@ def _balance(report: AuditReport, prefix: str) -> Picture | None:
     groups: list[tuple[str, list[dict[str, Any]]]] = [
         ("", [{"name": "all rows", "share": share.value, "low": share.low, "high": share.high}])
     ]
-    for name in ("by_source", "by_origin", "by_model"):
+    for name in ("by_source", "by_origin", "by_model", "by_length"):
         table = report.table(name)
         if table is not None and (len(table.rows) > 1 or name == "by_source"):
-            groups.append((table.columns[0].title, [_share_row(row) for row in table.rows]))
+            groups.append((table.columns[0].title.split(",")[0], _share_rows(table)))
     band = _wanted_shares(report)
     layers = [_share_bars(title, rows, band, is_last=rows is groups[-1][1]) for title, rows in groups]
     chart = alt.vconcat(*layers, spacing=10).resolve_scale(x="shared")
@@ -82,8 +91,15 @@ def _balance(report: AuditReport, prefix: str) -> Picture | None:
     )
 
 
-def _share_row(row: Sequence[Any]) -> dict[str, Any]:
-    return {"name": row[0], "share": row[4], "low": row[5], "high": row[6]}
+def _share_rows(table: Table, most: int = _MOST_BARS) -> list[dict[str, Any]]:
+    """The first rows of a table of labels. Names that look the same are numbered, so that each has a bar of its own."""
+    rows: list[dict[str, Any]] = []
+    seen: Counter[str] = Counter()
+    for row in table.rows[:most]:
+        seen[row[0]] += 1
+        name = row[0] if seen[row[0]] == 1 else f"{row[0]} ({seen[row[0]]})"
+        rows.append({"name": name, "share": row[4], "low": row[5], "high": row[6]})
+    return rows
 
 
 def _wanted_shares(report: AuditReport) -> tuple[float, float] | None:
@@ -97,7 +113,7 @@ def _wanted_shares(report: AuditReport) -> tuple[float, float] | None:
 
 
 def _share_bars(title: str, rows: list[dict[str, Any]], band: tuple[float, float] | None, *, is_last: bool) -> AnyChart:
-    axis = alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1], labels=is_last, ticks=False, domain=False, title=None)
+    axis = alt.Axis(format="%", values=[0, 0.5, 1], labels=is_last, ticks=False, domain=False, title=None)
     x = alt.X("share:Q", scale=alt.Scale(domain=[0, 1]), axis=axis)
     y = alt.Y(
         "name:N",
@@ -107,6 +123,7 @@ def _share_bars(title: str, rows: list[dict[str, Any]], band: tuple[float, float
             minExtent=_NAMES_WIDTH,
             maxExtent=_NAMES_WIDTH,
             labelLimit=_NAMES_WIDTH - 8,
+            labelExpr=_SHORT_NAME,
             ticks=False,
             domain=False,
             titleAngle=0,
@@ -121,7 +138,8 @@ def _share_bars(title: str, rows: list[dict[str, Any]], band: tuple[float, float
     whole = base.transform_calculate(share="1").mark_bar(height=_BAR - 6, color=COLOURS["down"]).encode(x=x)
     up = base.mark_bar(height=_BAR - 6, color=COLOURS["up"]).encode(x=x)
     interval = base.mark_rule(color=COLOURS["ink"], strokeWidth=2).encode(x=alt.X("low:Q"), x2="high:Q")
-    text = base.mark_text(align="left", dx=5, x=0, color=COLOURS["on-bar"], fontWeight="bold").encode(
+    width = _WIDTH - _NAMES_WIDTH - _SHARES_WIDTH
+    text = base.mark_text(align="right", x=width + _SHARES_WIDTH - 6, color=COLOURS["ink"]).encode(
         text=alt.Text("share:Q", format=".0%")
     )
     layers: list[Any] = [whole, up, interval, text]
@@ -129,31 +147,31 @@ def _share_bars(title: str, rows: list[dict[str, Any]], band: tuple[float, float
         zone = alt.Chart(point_data([{"from": band[0], "to": band[1]}]))
         frame = zone.mark_rect(filled=False, stroke=COLOURS["ink"], strokeWidth=1.5, strokeDash=[3, 2])
         layers.append(frame.encode(x=alt.X("from:Q"), x2="to:Q"))
-    return alt.layer(*layers).properties(width=_WIDTH - _NAMES_WIDTH - 12, height=_BAR * len(rows))
+    return alt.layer(*layers).properties(width=width, height=_BAR * len(rows))
 
 
 def _time(report: AuditReport, prefix: str) -> Picture | None:
     table = report.table("by_time")
     if table is None or len(table.rows) < 3:
         return None
-    rows = [_share_row(row) for row in table.rows if row[0] != "(others)"]
-    base = alt.Chart(point_data(rows)).encode(
-        x=alt.X("name:O", sort=None, axis=alt.Axis(title=None, labelAngle=-45, labelOverlap=True, ticks=False))
-    )
-    y_axis = alt.Axis(format="%", title="share up", tickCount=5)
-    y = alt.Y("share:Q", scale=alt.Scale(domain=[0, 1]), axis=y_axis)
-    interval = base.mark_area(color=COLOURS["up"], opacity=0.22).encode(y=alt.Y("low:Q", axis=y_axis), y2="high:Q")
-    line = base.mark_line(color=COLOURS["up"], strokeWidth=2, point=alt.OverlayMarkDef(color=COLOURS["up"], size=28))
-    chart = alt.layer(interval, line.encode(y=y)).properties(width=_WIDTH - 60, height=170)
+    rows = [row for row in _share_rows(table, MOST_PERIODS) if row["name"] != "(others)"]
+    periods, drift = [row["name"] for row in rows], report.table("drift")
+    panels: list[Any] = [share_line(rows, periods, width=_WIDTH - 60, is_last=drift is None)]
     period = table.columns[0].title.lower()
-    return Picture(
-        name="time",
-        title=f"Share of up by {period}",
-        caption="The line is the share of rows that are up, the area its 95% interval.",
-        alternative=f"Share of rows that are up in {plural(len(rows), period)}, from {percent(rows[0]['share'])} in "
-        f"{rows[0]['name']} to {percent(rows[-1]['share'])} in {rows[-1]['name']}.",
-        svg=render_svg(chart, f"{prefix}time"),
+    caption = "The line is the share of rows that are up, the area its 95% interval."
+    words = (
+        f"Share of rows that are up in {plural(len(rows), period)}, from {percent(rows[0]['share'])} in "
+        f"{rows[0]['name']} to {percent(rows[-1]['share'])} in {rows[-1]['name']}."
     )
+    legend: tuple[tuple[str, str], ...] = ()
+    if drift is not None:
+        panels.append(drift_points(drift, periods, report.config["max_psi"], width=_WIDTH - 60))
+        caption += f" Below, how far each {period} is from all others (PSI); above the dashed line it may have drifted."
+        words += "".join(f" {metric.sentence}" for name in _DRIFTS if (metric := report.metric(name)))
+        legend = tuple((colour, what) for colour, column, what in PSI_COLUMNS if has_values(drift, column))
+    chart = alt.vconcat(*panels, spacing=8).resolve_scale(x="shared")
+    svg = render_svg(chart, f"{prefix}time")
+    return Picture("time", f"Share of up by {period}", caption, words, svg, legend)
 
 
 def _flow(report: AuditReport, prefix: str) -> Picture | None:
@@ -162,31 +180,12 @@ def _flow(report: AuditReport, prefix: str) -> Picture | None:
         return None
     names = _name_reasons(report)
     colours = {"kept": "k0"} | dict(zip(dict.fromkeys(names.values()), _REASON_COLOURS, strict=False))
-    parts = [
-        {"stage": stage.stage, "rows": rows, "what": what, "order": list(colours).index(what)}
-        for stage in stages
-        for what, rows in [("kept", stage.rows_kept), *((names[why], rows) for why, rows in stage.dropped.items())]
-        if rows
-    ]
-    chart = (
-        alt.Chart(point_data(parts))
-        .mark_bar(height=_BAR - 6)
-        .encode(
-            x=alt.X("sum(rows):Q", axis=alt.Axis(title="rows", tickCount=5, format=",d", domain=False, ticks=False)),
-            y=alt.Y("stage:N", sort=[stage.stage for stage in stages], axis=_stage_axis()),
-            color=alt.Color(
-                "what:N",
-                scale=alt.Scale(domain=list(colours), range=[COLOURS[colour] for colour in colours.values()]),
-                legend=None,
-            ),
-            order=alt.Order("order:Q"),
-        )
-        .properties(width=_WIDTH - 100, height=(_BAR + 4) * len(stages))
-    )
+    chart = flow_chart(stages, names, colours, width=_WIDTH - _STAGES_WIDTH - 12, names_width=_STAGES_WIDTH)
     return Picture(
         name="flow",
         title="Where the rows went",
-        caption="Each bar is what a stage took in and made: first the rows it kept, then those it dropped, by reason.",
+        caption="The band is as wide as the rows that a stage took in and made. What it kept runs on, what it dropped "
+        "leaves to the right.",
         alternative=" ".join(_flow_words(report)),
         svg=render_svg(chart, f"{prefix}flow"),
         legend=tuple((colour, what) for what, colour in colours.items()),
@@ -204,10 +203,6 @@ def _name_reasons(report: AuditReport) -> dict[str, str]:
     return {
         reason: reason.replace("_", " ") if place < shown else "other reasons" for place, reason in enumerate(ordered)
     }
-
-
-def _stage_axis() -> alt.Axis:
-    return alt.Axis(title=None, ticks=False, domain=False, labelLimit=78, minExtent=84, maxExtent=84)
 
 
 def _flow_words(report: AuditReport) -> list[str]:

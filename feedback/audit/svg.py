@@ -22,7 +22,6 @@ COLOURS: Final = {
     "ink": "#1d2530",
     "muted": "#68717d",
     "line": "#d9dee4",
-    "on-bar": "#fdfdfd",
     "k0": "#3f6ea8",
     "k1": "#d98e2b",
     "k2": "#8a63ad",
