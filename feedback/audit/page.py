@@ -1,12 +1,14 @@
 """The report as one page: verdict first, then what to do, pictures, and every number.
 
-One self-contained file: no script, no outside request (its content security policy forbids both), light and dark,
-readable on a phone and in print. Every value goes through jinja2's autoescape; only our own SVG and style sheet do not.
+One self-contained file without an outside request, light and dark, readable on a phone and in print. Its content
+security policy allows one style sheet and one script, by their hashes; the script sorts and filters tables, and the
+page is whole without it. Every value goes through jinja2's autoescape; only our SVG, style sheet and script do not.
 """
 
 from __future__ import annotations
 
-import math
+import base64
+import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,12 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from feedback.audit.report import AuditReport, Column, Metric
-from feedback.audit.wording import count, number, percent, plural
+from feedback.audit.report import SEVERITIES, AuditReport, Metric
+from feedback.audit.sheets import shown_table, shown_value
+from feedback.audit.wording import count, plural
 from schemas import __version__
 
 if TYPE_CHECKING:  # charts load Altair, which takes a third of a second
     from feedback.audit.charts import Picture
+    from feedback.audit.examples import Examples
 
 __all__ = ["render_html"]
 
@@ -30,6 +34,15 @@ _KINDS: Final = {
     "candidates": "Rows under curation",
     "dataset": "Curated dataset",
 }
+_CAUSES: Final = {
+    "across_raters": "Raters disagree",
+    "same_rater": "One rater changed their mind",
+    "between_pairs": "It won one pair and lost another",
+    "across_labels": "Up in one wording, down in another",
+    "same_label": "The same label in several wordings",
+}
+_MOST_OPEN: Final = 14
+"""Rows of a table that is not folded away."""
 _TILES: Final = (
     "label_ratio",
     "share_up",
@@ -60,24 +73,74 @@ def render_html(report: AuditReport, before: AuditReport | None = None) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"coded": _coded, "count": count}
+    environment.filters |= {"coded": _coded, "count": count, "plural": plural}
+    style = _FOLDER.joinpath("report.css").read_text("utf-8") + _theme(COLOURS)
+    script = _FOLDER.joinpath("report.js").read_text("utf-8")
+    todo, pictures = list(_todo(report)), _pair(draw(report), [] if before is None else draw(before, prefix="before-"))
+    shows_texts = report.examples is not None and bool(report.examples.contradictions or report.examples.near)
     return environment.get_template("report.html").render(
         report=report,
         before=before,
-        style=Markup(_FOLDER.joinpath("report.css").read_text("utf-8") + _theme(COLOURS)),  # noqa: S704
+        style=Markup(style),  # noqa: S704 - ours
+        script=Markup(script),  # noqa: S704 - ours
+        policy=_policy(style, script),
         verdict=_verdict(report),
         subject=_subject(report),
-        todo=list(_todo(report)),
+        parts=_parts(report, todo=todo, before=before, pictures=pictures, examples=shows_texts),
+        todo=todo,
         tiles=[metric for name in _TILES if (metric := report.metric(name)) is not None],
         changes=list(_changes(report, before)),
-        pictures=_pair(draw(report), [] if before is None else draw(before, prefix="before-")),
+        pictures=pictures,
+        shows_texts=shows_texts,
         marks=_MARKS,
+        ranks={severity: rank for rank, severity in enumerate(reversed(SEVERITIES))},
+        causes=_CAUSES,
+        replaced=_replaced(report.examples),
+        most_open=_MOST_OPEN,
         measured=_measured,
         interval=_interval,
-        cell=_cell,
+        cell=shown_value,
+        shown=shown_table,
         svg=Markup,
         version=__version__,
     )
+
+
+def _parts(report: AuditReport, **there: object) -> list[tuple[str, str, bool]]:
+    """Id and title of each part of the page, and whether this page has it."""
+    return [
+        ("todo", "What to do", bool(there["todo"])),
+        ("glance", "At a glance", True),
+        ("changes", "Before and after", there["before"] is not None),
+        ("pictures", "Pictures", bool(there["pictures"])),
+        ("examples", "Examples", bool(there["examples"])),
+        ("measures", "Every measure", True),
+        ("tables", "Tables", bool(report.tables)),
+    ]
+
+
+def _policy(style: str, script: str) -> str:
+    """The content security policy: nothing is loaded, and only this style sheet and this script count."""
+    of_style, of_script = (
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)
+    )
+    return (
+        f"default-src 'none'; style-src 'sha256-{of_style}'; script-src 'sha256-{of_script}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _replaced(examples: Examples | None) -> str:
+    """What was replaced in the examples, in words."""
+    from feedback.personal import KINDS  # it loads polars
+
+    if examples is None:
+        return ""
+    if examples.redacted is None:
+        return "Personal data in them is not replaced, since `redact_examples` is off: do not share this page."
+    found = ", ".join(f"{count(times)} × {KINDS[kind]}" for kind, times in examples.redacted.items())
+    done = f"Personal data in them is replaced by marks ({found})." if found else "No personal data was found in them."
+    return f"{done} Names and postal addresses are not recognised."
 
 
 def _theme(colours: Mapping[str, str]) -> str:
@@ -154,25 +217,11 @@ def _pair(after: list[Picture], before: list[Picture]) -> list[tuple[Picture, Pi
 
 
 def _measured(metric: Metric) -> str:
-    return _cell(metric.value, metric.kind)
+    return shown_value(metric.value, metric.kind)
 
 
 def _interval(metric: Metric) -> str:
     if metric.low is None:
         return ""
-    high = "no bound" if metric.high is None else _cell(metric.high, metric.kind)
-    return f"{_cell(metric.low, metric.kind)} to {high}"
-
-
-def _cell(value: Any, kind: str | Column) -> str:
-    if value is None:
-        return "–"
-    if isinstance(kind, Column):
-        kind = kind.kind
-    if kind == "text":
-        return str(value)
-    if kind == "share":
-        return percent(value)
-    if kind == "count" and not math.isinf(value):
-        return count(int(value))
-    return number(value)
+    high = "no bound" if metric.high is None else shown_value(metric.high, metric.kind)
+    return f"{shown_value(metric.low, metric.kind)} to {high}"
