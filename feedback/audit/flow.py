@@ -38,10 +38,10 @@ def flow_chart(
         width: width of the flow in pixels.
         names_width: width of the stages' names beside it.
     """
-    widest = max(stage.rows_in + stage.rows_created for stage in stages) or 1
-    aside = _ASIDE * widest
+    widest = max(map(_width, stages)) or 1
+    asides = _asides(stages, widest)
     # What is beyond is for the numbers.
-    right = (widest + aside) / (1 - 88 / width)
+    right = max(_width(stage) + aside for stage, aside in zip(stages, asides, strict=True)) / (1 - 88 / width)
     order = list(colours)
     scale = alt.Scale(domain=order, range=[COLOURS[colour] for colour in colours.values()])
     bottom = len(stages) - 1 + (_LANDING if stages[-1].rows_dropped else 0.4)
@@ -57,12 +57,12 @@ def flow_chart(
         y=y, y2="below:Q", stroke=alt.Stroke("what:N", scale=scale, legend=None)
     )
     layers: list[Any] = [
-        bands.properties(data=point_data(list(_bands(stages, names, aside)))),
+        bands.properties(data=point_data(list(_bands(stages, names, asides)))),
         nodes.properties(data=point_data(list(_nodes(stages, names)))),
     ]
     lost = [
         {
-            "x": stage.rows_in + stage.rows_created + aside,
+            "x": _width(stage) + asides[place],
             "y": place + _LANDING - 0.14,
             "text": f"{count(stage.rows_dropped)} dropped",
         }
@@ -73,6 +73,16 @@ def flow_chart(
         text = alt.Chart(point_data(lost)).mark_text(align="left", dx=5, color=COLOURS["muted"], fontSize=12)
         layers.append(text.encode(x=alt.X("x:Q", axis=None), y=alt.Y("y:Q", scale=y_scale), text="text:N"))
     return alt.layer(*layers).properties(width=width, height=int(_STAGE_HEIGHT * (bottom + _NODE)))
+
+
+def _width(stage: StageReport) -> int:
+    return stage.rows_in + stage.rows_created
+
+
+def _asides(stages: Sequence[StageReport], widest: int) -> list[float]:
+    """How far to the right what each stage drops ends: beyond this stage and the next one, which may be wider."""
+    after = [*stages[1:], stages[-1]]
+    return [_ASIDE * widest + max(0, _width(then) - _width(now)) for now, then in zip(stages, after, strict=True)]
 
 
 def _stage_axis(stages: Sequence[StageReport], names_width: int) -> alt.Axis:
@@ -111,17 +121,19 @@ def _nodes(stages: Sequence[StageReport], names: Mapping[str, str]) -> Iterator[
             yield {"what": what, "from": begin, "to": end, "y": place - _NODE, "below": place + _NODE}
 
 
-def _bands(stages: Sequence[StageReport], names: Mapping[str, str], aside: float) -> Iterator[dict[str, Any]]:
+def _bands(
+    stages: Sequence[StageReport], names: Mapping[str, str], asides: Sequence[float]
+) -> Iterator[dict[str, Any]]:
     """Points of the band from each stage to the next, and of what leaves it."""
     for place, stage in enumerate(stages):
         below = place + _NODE
         for what, begin, end in _parts(stage, names):
             if what != KEPT:
-                ends = ((begin, begin + aside), (end, end + aside))
+                ends = ((begin, begin + asides[place]), (end, end + asides[place]))
                 yield from _curve(f"{place} {what}", what, ends, (below, place + _LANDING))
         if place + 1 < len(stages):
             after = stages[place + 1]
-            ends = ((0, 0), (stage.rows_kept, after.rows_in + after.rows_created))
+            ends = ((0, 0), (stage.rows_kept, _width(after)))
             yield from _curve(f"{place}", KEPT, ends, (below, place + 1 - _NODE))
 
 

@@ -67,5 +67,7 @@ def has_values(drift: Table, column: str) -> bool:
 
 
 def _period_axis(periods: list[str], *, is_last: bool) -> alt.X:
-    axis = alt.Axis(title=None, labelAngle=-45, labelOverlap=True, ticks=False, labels=is_last)
+    axis = alt.Axis(
+        title=None, labelAngle=0, labelOverlap=True, labelSeparation=10, labelPadding=8, ticks=False, labels=is_last
+    )
     return alt.X("name:O", sort=None, scale=alt.Scale(domain=periods), axis=axis)
