@@ -7,6 +7,7 @@ and by keyboard, and axe-core looks for what keeps people out.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,8 +16,10 @@ from typing import Any
 
 import pytest
 
-from feedback.audit import AuditConfig, render_html
+from feedback.audit import AuditConfig, AuditReport, Table, render_html
+from feedback.audit.report import Column
 from feedback.audit.sources import audit
+from schemas.settings import settings_to_dict
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 CHROMIUM = shutil.which("chromium")
@@ -186,6 +189,25 @@ def test_a_click_sorts_numbers_as_numbers(browser: Any, file: Path) -> None:
     assert numbers != sorted(numbers, key=str)
     head.locator("button").click()
     assert (head.get_attribute("aria-sort"), first_column(table)) == (None, given)
+    page.context.close()
+
+
+def test_every_kind_of_number_has_its_place(browser: Any, tmp_path: Path) -> None:
+    """Tiny, negative and infinite ones; what has no number, and the line of all others, stay last both ways."""
+    numbers = {"k": 1234.0, "m": 999.0, "tiny": 8.2e-05, "small": 0.01, "none": None, "minus": -3.0, "all": math.inf}
+    columns = (Column("name", "Name", "text"), Column("r", "R", "number"))
+    table = Table("t", "Numbers", columns, (*numbers.items(), ("(others)", 500.0)))
+    sizes = dict.fromkeys(("total", "desirable", "undesirable", "test"), 0)
+    config = settings_to_dict(AuditConfig())
+    report = AuditReport(name="numbers", kind="feedback", rows=sizes, metrics=(), tables=(table,), config=config)
+    (tmp_path / "audit.html").write_text(render_html(report))
+    page = opened(browser, tmp_path / "audit.html").page
+    button = table_of(page, "Numbers").locator("th", has_text="R").locator("button")
+    ordered = ["minus", "tiny", "small", "m", "k", "all"]
+    button.click()
+    assert first_column(table_of(page, "Numbers")) == [*reversed(ordered), "none", "(others)"]
+    button.click()
+    assert first_column(table_of(page, "Numbers")) == [*ordered, "none", "(others)"]
     page.context.close()
 
 
