@@ -3,7 +3,8 @@
     rows of CANDIDATE ──metrics by family──► AuditReport ──► terminal, JSON, page
     stage reports     ──waterfall──────────►      └──gates──► exit 3
 
-An audit reads at any stage and changes nothing. A report holds numbers and names of sources and models, no text.
+An audit reads at any stage and changes nothing. A report holds numbers and names of sources and models; a few texts of
+users only where examples were asked for, and never in its JSON.
 `feedback.audit.sources` audits files and datasets; it is apart because it loads the whole pipeline.
 """
 
