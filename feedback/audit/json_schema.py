@@ -25,6 +25,7 @@ __all__ = ["SCHEMA_FILE", "read_report_schema", "report_schema"]
 SCHEMA_FILE: Final = "audit-report.schema.json"
 """The file's name, in the package `schemas`."""
 
+_TEXTS: Final = "examples"
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _CLASSES: Final = (Advice, AuditReport, Column, LabelCounts, Metric, StageReport, Table)
 _ARGUMENT: Final = re.compile(r"^    (\w+): ((?:.+\n?)(?:^ {8}.+\n?)*)", re.MULTILINE)
@@ -35,6 +36,7 @@ def report_schema() -> dict[str, Any]:
     made: dict[str, Any] = TypeAdapter(AuditReport).json_schema(mode="serialization", ref_template="#/$defs/{model}")
     parts: dict[str, Any] = made.pop("$defs")
     parts["AuditReport"] = made
+    del made["properties"][_TEXTS]  # texts of users go into no JSON
     for cls in _CLASSES:
         _describe(parts[cls.__name__], cls)
     severity = {"enum": list(SEVERITIES), "type": "string", "description": "The worst severity of a gate."}

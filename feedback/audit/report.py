@@ -11,13 +11,10 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from schemas.errors import InputError
 from schemas.report import StageReport
-
-if TYPE_CHECKING:  # examples are made of metrics, which are made of this
-    from feedback.audit.examples import Examples
 
 __all__ = ["SCHEMA_VERSION", "SEVERITIES", "Advice", "AuditReport", "Column", "Metric", "Severity", "Table"]
 
@@ -125,7 +122,8 @@ class AuditReport:
         waterfall: the report of every stage that the rows went through.
         advice: what to do, most urgent first.
         config: the thresholds, as in `AuditConfig`.
-        examples: texts of users for the page, in no JSON; null where none were asked for.
+        examples: `feedback.audit.examples.Examples`, texts of users for the page, in no JSON; null where none were
+            asked for.
     """
 
     name: str
@@ -138,7 +136,7 @@ class AuditReport:
     advice: tuple[Advice, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
-    examples: Examples | None = None
+    examples: Any = None
 
     @property
     def gates(self) -> tuple[Metric, ...]:
