@@ -39,6 +39,7 @@ __all__ = [
     "stable_id",
     "stage_digest",
     "turns_hash",
+    "wide_keys",
 ]
 
 Keys = NDArray[np.uint64]
@@ -154,6 +155,21 @@ def keys_of_texts(texts: pl.Expr) -> pl.Expr:
     return plh.NonCryptographicHashingNameSpace(texts).xxh3_64()
 
 
+def wide_keys(texts: pl.Series) -> NDArray[np.uint64]:
+    """A key of 128 bits for each text, as two halves. [N, 2] uint64.
+
+    >>> "%016x%016x" % tuple(wide_keys(pl.Series(["a", "b"]))[1]) == xxh3_128_hexdigest("b")
+    True
+
+    Args:
+        texts: texts without nulls. [N] string.
+    """
+    digests = texts.to_frame(_TEXT).select(_digests(pl.col(_TEXT), seed=0)).to_series()
+    packed = digests.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+    halves = np.frombuffer(packed.buffers()[2] or b"", dtype=">u8")
+    return halves.astype(np.uint64).reshape(-1, 2)
+
+
 def sha256_of(records: pl.Expr) -> pl.Expr:
     """The sha256 of each record's bytes, hex digits, under the name of its column."""
     return plh.CryptographicHashingNameSpace(records).sha2_256()
@@ -262,8 +278,11 @@ def _null_bits(column: pl.Series) -> bytes:
 
 
 def _hex_digests(texts: pl.Expr, seed: int) -> pl.Expr:
-    digests = plh.NonCryptographicHashingNameSpace(texts).xxh3_128(seed=seed, return_binary=True, byte_order="big")
-    return digests.bin.encode("hex")
+    return _digests(texts, seed).bin.encode("hex")
+
+
+def _digests(texts: pl.Expr, seed: int) -> pl.Expr:
+    return plh.NonCryptographicHashingNameSpace(texts).xxh3_128(seed=seed, return_binary=True, byte_order="big")
 
 
 @lru_cache(maxsize=64)

@@ -20,7 +20,7 @@ from feedback.ingest.block_records import LineRecords, ListRecords, spoken_lines
 from feedback.ingest.draft_columns import PAIRS
 from feedback.ingest.drafted import Drafted
 from feedback.ingest.format_check import FormatCheck
-from feedback.ingest.join_table import Partners
+from feedback.ingest.partners import Partners
 from feedback.ingest.refused import Refused
 from feedback.records.json_columns import split_lines
 from feedback.records.raw_record import json_record

@@ -24,7 +24,8 @@ from feedback.engine import read_rows
 from feedback.formats import FORMATS, EventDraft, Format
 from feedback.formats.drafts import Join
 from feedback.ingest import IngestResult, ingest
-from feedback.ingest.join_table import JoinTask, Partners, make_join_table
+from feedback.ingest.join_table import JoinTask, make_join_table
+from feedback.ingest.partners import Partners
 from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE
 from feedback.pipeline import curate, default_config
 from schemas.errors import (
@@ -181,7 +182,7 @@ def test_another_joined_text_is_another_event_and_another_dataset() -> None:
     write("traces.jsonl", *(trace(f"t{number}", "x" if number == 3 else "") for number in range(40)))
     again = made("traces.jsonl")
     assert (again.was_done, again.manifest.digest != manifest.digest) == (False, True)
-    assert not list(Path("dataset").rglob("*.sqlite"))
+    assert not list(Path("dataset").rglob("*.joined"))
 
 
 def test_a_map_may_name_its_other_file_and_an_option_wins_over_it(in_folder: Path) -> None:
@@ -270,7 +271,7 @@ def test_a_file_joins_itself_in_the_order_of_the_file_also_in_parts(chat: Format
 
 
 def test_too_many_partners_are_refused(chat: Format, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("feedback.ingest.join_table._MOST_PARTNERS", 2)
+    monkeypatch.setattr("feedback.ingest.partners._MOST_PARTNERS", 2)
     write("1.jsonl", *({"chat": 1, "text": str(number)} for number in range(3)), {"chat": 2, "text": "b"})
     result = ingest([SourceConfig(path="1.jsonl", format="chat")], Path("out"), max_rejected_share=1)
     assert result.rejected == {RejectReason.TOO_LARGE: 3}
@@ -278,7 +279,7 @@ def test_too_many_partners_are_refused(chat: Format, monkeypatch: pytest.MonkeyP
 
 def test_a_table_is_the_same_bytes_when_it_is_made_again(in_folder: Path) -> None:
     write("t.jsonl", *(trace(number) for number in range(500)))
-    paths = [in_folder / "1.sqlite", in_folder / "2.sqlite"]
+    paths = [in_folder / "1.joined", in_folder / "2.joined"]
     for path in paths:
         made = make_join_table(JoinTask((Path("t.jsonl"),), "mapped", "id", path))
     assert paths[0].read_bytes() == paths[1].read_bytes()

@@ -142,7 +142,7 @@ def test_what_is_not_judged_is_counted_the_same_whether_it_is_joined_or_not(
     """Also where its conversation is another, is none, or is larger than is read."""
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, "a key that is for tests only")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("feedback.ingest.join_table._MOST_PARTNERS", 8)
+    monkeypatch.setattr("feedback.ingest.partners._MOST_PARTNERS", 8)
     up = {"rating": "thumbsUp"}
     documents = [
         *(

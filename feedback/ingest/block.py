@@ -29,8 +29,8 @@ from feedback.ingest.draft_columns import KINDS, DraftKind
 from feedback.ingest.draft_tables import DraftTable
 from feedback.ingest.drafted import Drafted
 from feedback.ingest.format_check import FIRST_RECORDS, FormatCheck, Miss
-from feedback.ingest.join_table import Partners
 from feedback.ingest.keys import SketchSettings, event_keys, outcome_sum, pair_keys
+from feedback.ingest.partners import Partners
 from feedback.ingest.plain_records import PlainRows, choose_shape, plain_schema, read_plain
 from feedback.ingest.refused import Refused
 from feedback.ingest.source_format import open_format

@@ -23,7 +23,7 @@ from feedback.ingest.block_records import BlockRecords, Piece
 from feedback.ingest.draft_columns import EVENTS, KINDS, PAIRS, DraftColumns
 from feedback.ingest.draft_tables import Broken, DraftTable, draft_table
 from feedback.ingest.format_check import FormatCheck
-from feedback.ingest.join_table import Partners
+from feedback.ingest.partners import Partners
 from feedback.ingest.refused import Refused
 from schemas.errors import RecordRejectedError
 from schemas.reasons import RejectReason
@@ -119,6 +119,7 @@ class Drafted:
         events, pairs = (self._columns[kind.name] for kind in (EVENTS, PAIRS))
         parse, known = self._format.parse, self._known
         accepted: list[int] = []
+        self._partners.expect(piece.values)
         for number, value in enumerate(piece.values, start=piece.first):
             try:
                 if value is None:

@@ -96,7 +96,7 @@ def join_tables(
     for one, files in sources:
         if one.join is not None and (files.other or files.is_itself):
             joined = files.other or _all_read(one, sources)
-            table = within / f"{len(tasks):05d}.sqlite"
+            table = within / f"{len(tasks):05d}.joined"
             tasks.setdefault((joined, one.join.other), JoinTask(joined, one.name, one.join.other, table))
     if not tasks:
         return [None] * len(sources), None

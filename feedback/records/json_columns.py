@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from feedback.records.json_lines import long_numbers
 from feedback.records.strict_json import MAX_DEPTH
 
-__all__ = ["Lines", "read_columns", "split_lines"]
+__all__ = ["Lines", "is_utf8", "read_columns", "split_lines"]
 
 Places = NDArray[np.int64]
 
@@ -83,6 +83,17 @@ def split_lines(data: bytes | memoryview) -> Lines:
         while len(returned := np.flatnonzero((ends > starts) & (signs[np.maximum(ends - 1, 0)] == _RETURN))):
             ends[returned] -= 1
     return Lines(data, starts, ends)
+
+
+def is_utf8(text: bytes | memoryview) -> bool:
+    """Whether `text` is UTF-8, without making a text of it, which takes four times its room."""
+    span = np.array([0, len(text)], dtype=np.int64)
+    whole = pa.LargeBinaryArray.from_buffers(pa.large_binary(), 1, [None, pa.py_buffer(span), pa.py_buffer(text)])
+    try:
+        whole.cast(pa.large_string())
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def read_columns(lines: Lines, schema: pa.Schema) -> Iterator[tuple[Places, pa.Table]]:
@@ -215,19 +226,8 @@ def _parse(text: bytes | memoryview, rows: int, schema: pa.Schema) -> pa.Table |
         )
         # Of lists whose items are null, Arrow 26 makes arrays that reach beyond their values.
         table.validate()
-        if not _is_utf8(text):
+        if not is_utf8(text):
             return None
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError):
         return None
     return table.combine_chunks() if table.num_rows == rows else None
-
-
-def _is_utf8(text: bytes | memoryview) -> bool:
-    """Whether `text` is UTF-8, without making a text of it, which takes four times its room."""
-    span = np.array([0, len(text)], dtype=np.int64)
-    whole = pa.LargeBinaryArray.from_buffers(pa.large_binary(), 1, [None, pa.py_buffer(span), pa.py_buffer(text)])
-    try:
-        whole.cast(pa.large_string())
-    except pa.ArrowInvalid:
-        return False
-    return True

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from feedback.records.strict_json import MAX_DEPTH, MAX_DIGITS, decode_object
 from schemas.errors import RecordRejectedError
 
-__all__ = ["decode_joined", "decode_lines", "decode_texts", "long_numbers"]
+__all__ = ["decode_joined", "decode_lines", "decode_texts", "long_numbers", "suspects"]
 
 _DECODE: Final = msgspec.json.Decoder().decode
 _DECODE_LINES: Final = msgspec.json.Decoder().decode_lines
@@ -117,14 +117,26 @@ def _decode_or_none(line: bytes) -> Any:
 
 def _suspects(signs: NDArray[np.uint8], ends: NDArray[np.int64], values: list[Any]) -> list[int]:
     """Places of the lines that `strict_json` must see."""
+    begins = np.concatenate((np.zeros(min(len(ends), 1), np.int64), ends[:-1] + 1))
+    is_object = np.fromiter((type(value) is dict for value in values), np.bool_, len(values))
+    odd: list[int] = np.flatnonzero(suspects(signs, begins, ends) | ~is_object).tolist()
+    return odd
+
+
+def suspects(signs: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether `strict_json` must see a line, as far as its bytes tell. [N] bool.
+
+    Args:
+        signs: the bytes of the text. [B] uint8.
+        begins: the first byte of each line. [N].
+        ends: the byte behind each. [N].
+    """
     from feedback.records.json_scan import find_ambiguous  # loads numba
 
-    begins = np.concatenate((np.zeros(min(len(ends), 1), np.int64), ends[:-1] + 1))
     is_odd = np.empty(len(ends), np.uint8)
     find_ambiguous(signs, begins, ends, MAX_DEPTH, is_odd)
-    is_object = np.fromiter((type(value) is dict for value in values), np.bool_, len(values))
-    odd: list[int] = np.flatnonzero((is_odd != 0) | ~is_object | long_numbers(signs, ends)).tolist()
-    return odd
+    found: NDArray[np.bool_] = (is_odd != 0) | long_numbers(signs, ends)
+    return found
 
 
 def long_numbers(signs: NDArray[np.uint8], ends: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -19,6 +19,7 @@ _FLAGS = types.Array(types.uint8, 1, "C")
 
 _QUOTE, _BACKSLASH, _COMMA, _COLON = 0x22, 0x5C, 0x2C, 0x3A
 _SPACE, _TAB, _RETURN = 0x20, 0x09, 0x0D
+_SMALL, _EXPONENT, _PLUS, _ZERO, _NINE = 0x20, 0x65, 0x2B, 0x30, 0x39
 _MOST_KEYS = 2048
 _AT_ONCE = 16
 """Bytes of a text that are looked at together."""
@@ -93,6 +94,18 @@ def _behind_plain(text: Any, place: Any, end: Any) -> Any:
 
 
 @njit
+def _is_digit(sign: Any) -> Any:
+    return _ZERO <= sign <= _NINE
+
+
+@njit
+def _may_be_infinite(text: Any, place: Any, end: Any) -> Any:
+    """Whether the letter at `place` begins an exponent of two digits or more, without a minus."""
+    first = place + 2 if place + 1 < end and text[place + 1] == _PLUS else place + 1
+    return place > 0 and _is_digit(text[place - 1]) and first + 1 < end and _is_digit(text[first + 1])
+
+
+@njit
 def _hash_of(text: Any, begin: Any, end: Any) -> Any:
     """FNV-1a of some bytes."""
     value = np.uint64(0xCBF29CE484222325)
@@ -103,10 +116,11 @@ def _hash_of(text: Any, begin: Any, end: Any) -> Any:
 
 @njit(types.void(_TEXT, _NUMBERS, _NUMBERS, types.int64, _FLAGS), cache=True, nogil=True)
 def find_ambiguous(text: Any, begins: Any, ends: Any, max_depth: Any, found: Any) -> None:
-    """Write which lines may nest too deep, or hold an object with a key that occurs twice; never too few.
+    """Write which lines may nest too deep, or hold an object with a key that occurs twice, or a number without end.
 
-    Keys are told apart by a hash, so different ones may be taken for one; a line with an escape in a key, or with more
-    keys on the way to its innermost object than are remembered, is found as well. A line that is no JSON may be or not.
+    Never too few are found: a number counts from an exponent of two digits on. Keys are told apart by a hash, so
+    different ones may be taken for one; a line with an escape in a key, or with more keys on the way to its innermost
+    object than are remembered, is found as well. A line that is no JSON may be or not.
 
     Args:
         text: lines of JSON. [B] uint8.
@@ -152,4 +166,6 @@ def find_ambiguous(text: Any, begins: Any, ends: Any, max_depth: Any, found: Any
             elif sign in (_CLOSE, _CLOSE_LIST) and depth > 0:
                 count = firsts[depth]
                 depth -= 1
+            elif sign | _SMALL == _EXPONENT and _may_be_infinite(text, place, end):
+                found[line] = 1
             place += 1

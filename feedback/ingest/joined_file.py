@@ -1,0 +1,127 @@
+"""Records by their ids in one file: as they came, behind each other, and then an index that is sorted by their keys.
+
+    [records][keys, high halves][low halves][first bytes][sizes][number of records]
+
+A key is a hash of 128 bits, so ids need not be kept. Whoever reads maps the file into memory: a look-up touches the
+index and the records that it finds. The index takes 32 bytes for each record while it is made.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from feedback.hashing import wide_keys
+
+__all__ = ["JoinedFile", "JoinedFileWriter"]
+
+Places = NDArray[np.int64]
+
+_WORD: Final = 8
+_COLUMNS: Final = 4
+
+
+class JoinedFileWriter:
+    """Writes the file; it is whole when the block ends.
+
+    Args:
+        path: where it goes.
+
+    Attributes:
+        ids: different ids, known at the end.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self._end = 0
+        self._keys: list[NDArray[np.uint64]] = []
+        self._starts: list[Places] = []
+        self._sizes: list[Places] = []
+        self.ids = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        with self._file:
+            if kind is None:
+                self._write_index()
+
+    def add(self, data: bytes | memoryview, names: Sequence[str], starts: Places, ends: Places) -> None:
+        """Add records.
+
+        Args:
+            data: text that holds them; all of it is written.
+            names: the id of each. [N].
+            starts: its first byte in `data`. [N].
+            ends: the byte behind it. [N].
+        """
+        if not names:
+            return
+        self._file.write(data)
+        self._keys.append(wide_keys(pl.Series(names, dtype=pl.String)))
+        self._starts.append(starts + self._end)
+        self._sizes.append(ends - starts)
+        self._end += len(data)
+
+    def _write_index(self) -> None:
+        self._file.write(bytes(-self._end % _WORD))
+        keys = np.concatenate([np.empty((0, 2), np.uint64), *self._keys])
+        starts, sizes = (np.concatenate([np.empty(0, np.int64), *some]) for some in (self._starts, self._sizes))
+        # Records with one key stay in the order of the file.
+        order = np.lexsort((keys[:, 1], keys[:, 0]))
+        keys = keys[order]
+        for column in (keys[:, 0].copy(), keys[:, 1].copy(), starts[order], sizes[order]):
+            self._file.write(column.data)
+        self._file.write(np.int64(len(order)).tobytes())
+        self.ids = int((keys[1:] != keys[:-1]).any(axis=1).sum()) + bool(len(keys))
+
+
+class JoinedFile:
+    """The file, open for reading.
+
+    Args:
+        path: where it lies.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._data = memoryview(self._map)
+        count = int(np.frombuffer(self._map[-_WORD:], np.int64)[0])
+        words = np.frombuffer(self._data, np.int64, _COLUMNS * count, len(self._map) - _WORD * (_COLUMNS * count + 1))
+        high, low, self._starts, self._sizes = words.reshape(_COLUMNS, count)
+        self._high, self._low = high.view(np.uint64), low.view(np.uint64)
+
+    def spans(self, names: Sequence[str]) -> list[tuple[int, int]]:
+        """The rows of the index that belong to each id: the first, and the one behind the last."""
+        if not len(self._high):
+            return [(0, 0)] * len(names)
+        keys = wide_keys(pl.Series(names, dtype=pl.String))
+        high, low = keys[:, 0], keys[:, 1]
+        firsts, lasts = (np.searchsorted(self._high, high, side=side) for side in ("left", "right"))
+        ends = self._low[np.minimum(firsts, len(self._low) - 1)], self._low[lasts - 1]
+        # Nearly always what shares the high half shares the low one, or there is nothing.
+        for place in np.flatnonzero((lasts > firsts) & ((ends[0] != low) | (ends[1] != low))).tolist():
+            first, same = firsts[place], self._low[firsts[place] : lasts[place]]
+            firsts[place], lasts[place] = (
+                first + np.searchsorted(same, low[place], side) for side in ("left", "right")
+            )
+        return list(zip(firsts.tolist(), lasts.tolist(), strict=True))
+
+    def size(self, span: tuple[int, int]) -> int:
+        """How many bytes the records of a span have together."""
+        return int(self._sizes[span[0] : span[1]].sum())
+
+    def records(self, span: tuple[int, int]) -> list[memoryview]:
+        """The records of a span in the order of the file, each as its JSON."""
+        rows = slice(*span)
+        spans = zip(self._starts[rows].tolist(), self._sizes[rows].tolist(), strict=True)
+        return [self._data[start : start + size] for start, size in spans]

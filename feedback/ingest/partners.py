@@ -1,0 +1,173 @@
+"""What the records of a block find in the other file of their format."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from feedback.formats.drafts import Join
+from feedback.formats.mapping.paths import Steps, find_value, parse_path
+from feedback.formats.parts.fields import reject
+from feedback.ingest.join_table import id_text
+from feedback.ingest.joined_file import JoinedFile
+from feedback.records.raw_record import MAX_RECORD_BYTES
+from schemas.errors import RecordRejectedError
+from schemas.reasons import RejectReason
+
+__all__ = ["Partners"]
+
+_MOST_PARTNERS: Final = 100_000
+"""Records with one id; a key that is the same for all would make a list of the whole other file for each record."""
+_DECODE: Final = msgspec.json.Decoder().decode
+_Span = tuple[int, int]
+
+
+class Partners:
+    """Gives every record of a block what the other file has for it.
+
+    Args:
+        join: what the format's records need; None where they need nothing.
+        table: the table of the other file; None where none was named.
+    """
+
+    def __init__(self, join: Join | None, table: Path | None) -> None:
+        self._join = join
+        self._is_judged = None if join is None else join.is_judged
+        self._lookup = None if join is None or table is None else _Lookup(join, table)
+        self.found = 0
+        self.alone = 0
+        self.first_alone = ""
+        self._is_lacking = False
+        self._is_placed = False
+
+    def close(self) -> None:
+        """Let go of the table."""
+        self._lookup = None
+
+    @property
+    def lacks_file(self) -> bool:
+        """Whether the last record needs the other file, and none was named."""
+        return self._lookup is None and self._is_lacking
+
+    @property
+    def lacks_partner(self) -> bool:
+        """Whether the other file has nothing for the last record."""
+        return self._lookup is not None and self._is_lacking
+
+    def expect(self, records: Sequence[dict[str, Any] | None]) -> None:
+        """Look up together what `place` will ask for one by one."""
+        if self._lookup is not None:
+            self._lookup.expect(record for record in records if record is not None)
+
+    def take_back(self, record: dict[str, Any]) -> None:
+        """Take out of `record` what was put into it: a block of small records would hold a large one for each."""
+        if self._is_placed and self._join is not None:
+            del record[self._join.into]
+            self._is_placed = False
+
+    def place(self, record: dict[str, Any], digest: str) -> str:
+        """Put the other file's record, or records, into `record`; where there is none, it stays as it is.
+
+        Args:
+            record: a record of the format.
+            digest: sha256 of its bytes.
+
+        Returns:
+            What the record is known by: `digest`, and what was put into it where something was. A record without a
+            judgement is known by `digest` alone, as no row comes of it.
+
+        Raises:
+            RecordRejectedError: several different records have the id and one is wanted, or there are too many.
+        """
+        self._is_lacking = self._join is not None and record.get(self._join.into) is None
+        if self._join is None or self._lookup is None or not self._is_lacking:
+            return digest
+        name = self._lookup.id_of(record)
+        span = None if name is None else self._lookup.span(name)
+        if span is None:
+            self.alone += 1
+            self.first_alone = self.first_alone or name or ""
+            return digest
+        self.found += 1
+        self._is_lacking = False
+        if self._is_judged is not None and not self._is_judged(record):
+            return digest
+        self._is_placed = True
+        texts, values = self._lookup.read(span)
+        record[self._join.into] = values if self._join.is_many else values[0]
+        known = hashlib.sha256(bytes.fromhex(digest))
+        for text in texts:
+            known.update(b"%d:" % len(text))
+            known.update(text)
+        return known.hexdigest()
+
+
+class _Lookup:
+    """A table that is open for reading."""
+
+    def __init__(self, join: Join, table: Path) -> None:
+        self._join = join
+        self._key = parse_path(join.key, "the format's join")
+        self._only = _only_key(self._key)
+        self._file = JoinedFile(table)
+        self._expected: dict[str, _Span] = {}
+        self._checked: tuple[str, _Span] = ("", (0, 0))
+        self._read: tuple[_Span, list[memoryview], list[Any]] = ((0, 0), [], [])
+
+    def id_of(self, record: dict[str, Any]) -> str | None:
+        """The id that a record of the format looks for."""
+        return id_text(record.get(self._only) if self._only is not None else find_value(record, self._key))
+
+    def expect(self, records: Iterable[dict[str, Any]]) -> None:
+        """Look up the ids of records that lack the other file's."""
+        names: set[str] = set()
+        for record in records:
+            if record.get(self._join.into) is None:
+                with suppress(RecordRejectedError):
+                    names.add(self.id_of(record) or "")
+        names.discard("")
+        sought = list(names)
+        self._expected = dict(zip(sought, self._file.spans(sought), strict=True))
+
+    def span(self, name: str) -> _Span | None:
+        """Where the other file's records with an id are, None where there is none.
+
+        Raises:
+            RecordRejectedError: they are different and one is wanted, or they are too many.
+        """
+        # Records with one id often follow each other: the messages of a conversation, the scores of a trace.
+        if self._checked[0] != name:
+            span = self._expected.get(name) or self._file.spans([name])[0]
+            self._refuse(span)
+            self._checked = (name, span)
+        first, end = self._checked[1]
+        return (first, end) if end > first else None
+
+    def read(self, span: _Span) -> tuple[list[memoryview], list[Any]]:
+        """The records of a span as JSON and as values, which nobody may change."""
+        if self._read[0] != span:
+            texts = self._file.records(span)[: None if self._join.is_many else 1]
+            self._read = (span, texts, [_DECODE(text) for text in texts])
+        return self._read[1], self._read[2]
+
+    def _refuse(self, span: _Span) -> None:
+        count, what, key = span[1] - span[0], self._join.what, self._join.key
+        if count < 2:
+            return
+        if not self._join.is_many:
+            texts = self._file.records(span)
+            if any(text != texts[0] for text in texts):
+                detail = f"several different {what} have the id in {key!r}, and one is wanted"
+                reject(RejectReason.RULE_VIOLATION, detail)
+        elif count > _MOST_PARTNERS or self._file.size(span) > MAX_RECORD_BYTES:
+            reject(RejectReason.TOO_LARGE, f"more {what} have the id in {key!r} than are read")
+
+
+def _only_key(path: Steps) -> str | None:
+    """The key that a path is, where it is one."""
+    return path[0] if len(path) == 1 and isinstance(path[0], str) else None
