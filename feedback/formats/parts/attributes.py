@@ -18,6 +18,8 @@ __all__ = ["find_attribute", "find_attributes", "plain_attributes"]
 _SCALARS: Final = ("stringValue", "string_value", "boolValue", "bool_value", "doubleValue", "double_value")
 _MOST_ITEMS: Final = 100_000
 """Places of a list that is written with numbers in its keys; a larger number is a key."""
+_MOST_KEYS: Final = 10_000
+"""Keys that are remembered."""
 
 
 def plain_attributes(value: Any) -> dict[str, Any]:
@@ -65,41 +67,70 @@ def find_attributes(attributes: Mapping[str, Any], names: tuple[str, ...]) -> di
     >>> find_attributes({"a.b": 1, "a.c.0": "x"}, ("a.b", "a.c", "a.d"))
     {'a.b': 1, 'a.c': ['x'], 'a.d': None}
     """
-    heads, starts = _heads_and_starts(names)
+    heads, places = _sought(names)
     if not heads.isdisjoint(attributes):
         return {name: find_attribute(attributes, name) for name in names}
     found = {name: attributes.get(name) for name in names}
-    below = [(key, value) for key, value in attributes.items() if key.startswith(starts)]
-    for name, start in zip(names, starts, strict=True) if below else ():
+    below: dict[str, list[tuple[str, _Parts, Any]]] = {}
+    for key, value in attributes.items():
+        for name, rest, parts in places[key]:
+            below.setdefault(name, []).append((rest, parts, value))
+    for name, values in below.items():
         if found[name] is None:
-            size = len(start)
-            part = {key[size:]: value for key, value in below if key.startswith(start)}
-            found[name] = (_rows(part) or _nested(part)) if part else None
+            found[name] = _rows(values) or _nested({rest: value for rest, _, value in values})
     return found
 
 
+_Parts = tuple[str, str, str] | None
+"""A key of the form `0.word.word`, as those of messages are, parted; None of any other."""
+
+
+class _Places(dict[str, tuple[tuple[str, str, _Parts], ...]]):
+    """For a key the names that it lies below, each with what stands behind it; told once for all records."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = names
+
+    def __missing__(self, key: str) -> tuple[tuple[str, str, _Parts], ...]:
+        found = tuple(
+            (name, key[len(name) + 1 :], _parts(key[len(name) + 1 :]))
+            for name in self._names
+            if key.startswith(f"{name}.")
+        )
+        if len(self) < _MOST_KEYS:
+            self[key] = found
+        return found
+
+
 @lru_cache(maxsize=64)
-def _heads_and_starts(names: tuple[str, ...]) -> tuple[frozenset[str], tuple[str, ...]]:
-    """All that stands before a dot in the names, and each name with a dot behind it."""
+def _sought(names: tuple[str, ...]) -> tuple[frozenset[str], _Places]:
+    """All that stands before a dot in the names, and which keys lie below them."""
     parts = [name.split(".") for name in names]
     heads = {".".join(one[:end]) for one in parts for end in range(1, len(one))}
-    return frozenset(heads), tuple(f"{name}." for name in names)
+    return frozenset(heads), _Places(names)
 
 
-def _rows(flat: Mapping[str, Any]) -> list[Any] | None:
-    """What `_nested` makes of keys that are all of the form `0.word.word`, as messages are; else None."""
+def _parts(rest: str) -> _Parts:
+    parts = rest.split(".")
+    if len(parts) != 3 or not (parts[1].isidentifier() and parts[2].isidentifier()):
+        return None
+    return parts[0], parts[1], parts[2]
+
+
+def _rows(values: list[tuple[str, _Parts, Any]]) -> list[Any] | None:
+    """What `_nested` makes of keys that are all of the form `0.word.word`, as those of messages are; else None."""
     rows: dict[str, dict[str, dict[str, Any]]] = {}
-    for key, value in flat.items():
-        parts = key.split(".")
-        if len(parts) != 3 or not (parts[1].isidentifier() and parts[2].isidentifier()):
+    for _, parts, value in values:
+        if parts is None:
             return None
-        row = rows.get(parts[0])
+        place, outer, inner = parts
+        row = rows.get(place)
         if row is None:
-            rows[parts[0]] = {parts[1]: {parts[2]: value}}
-        elif (inner := row.get(parts[1])) is None:
-            row[parts[1]] = {parts[2]: value}
+            rows[place] = {outer: {inner: value}}
+        elif outer in row:
+            row[outer][inner] = value
         else:
-            inner[parts[2]] = value
+            row[outer] = {inner: value}
     return [rows[key] for key in sorted(rows, key=int)] if _are_places(rows) else None
 
 
