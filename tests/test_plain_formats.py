@@ -25,7 +25,7 @@ from feedback.records.json_columns import split_lines
 from feedback.records.text_blocks import TextBlock
 from schemas.errors import FormatMismatchError
 
-ONE_BY_ONE = {"ultrafeedback:raw", "arena:kaggle"}
+ONE_BY_ONE = {"ultrafeedback:raw"}
 """Shapes without plain records of formats that have some in another shape."""
 NAMES = [name for name in READER_LOGS if FORMATS[name.partition(":")[0]].plain and name not in ONE_BY_ONE]
 SIZE = 150_000

@@ -25,8 +25,9 @@ from typing import Any, Final
 import polars as pl
 
 from feedback.formats.drafts import Format, PairDraft
+from feedback.formats.parts.cell_columns import answered_turns, text_lists
 from feedback.formats.parts.cells import list_cell
-from feedback.formats.parts.field_columns import id_of, is_id, is_said, json_of, text_of
+from feedback.formats.parts.field_columns import id_of, is_id, is_said, json_list, json_of, text_of
 from feedback.formats.parts.fields import (
     need,
     optional_id,
@@ -38,7 +39,7 @@ from feedback.formats.parts.fields import (
 )
 from feedback.formats.parts.turn_columns import shared_prompt
 from feedback.formats.parts.turns import read_messages, read_text, split_shared_prompt
-from feedback.formats.plain import ID, MESSAGE_LIST, NUMBER, TEXT, TIME, PlainRecords
+from feedback.formats.plain import ID, MESSAGE_LIST, NUMBER, TEXT, TIME, WHOLE, PlainRecords, Turns
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 
@@ -133,6 +134,7 @@ def _flagged(record: Mapping[str, Any]) -> tuple[str, list[Any]]:
     return _OUTCOMES[numbers.index("1")], flags
 
 
+_CELLS: Final = ("prompt", "response_a", "response_b")
 _UNREAD: Final = frozenset({"turn", "anony", "language", "evaluation_session_id"})
 
 
@@ -170,6 +172,46 @@ def _plain(time: str, judge: str) -> PlainRecords:
     )
 
 
+def _plain_lists() -> PlainRecords:
+    """Kaggle's lists in strings, of conversations that part at their first answer."""
+    asked, *answered = (f"{name} list" for name in _CELLS)
+    lengths = [pl.col(name).list.len() for name in (asked, *answered)]
+    first_a, first_b = (pl.col(name).list.first() for name in answered)
+    flags = [pl.col(name) for name in _FLAGS]
+    is_first, is_second = flags[0] == 1, flags[1] == 1
+    return PlainRecords(
+        kind="pairs",
+        turns={
+            "prompt": Turns("prompt", "user", made=pl.col(asked).list.first()),
+            "response_a": Turns("response_a", made=answered_turns(asked, answered[0])),
+            "response_b": Turns("response_b", made=answered_turns(asked, answered[1])),
+        },
+        types={
+            **dict.fromkeys((*_CELLS, "model_a", "model_b"), TEXT),
+            "id": ID,
+            **dict.fromkeys(_FLAGS, WHOLE),
+        },
+        parts={f"{name} list": text_lists(name) for name in _CELLS},
+        fields={
+            "outcome": pl.when(is_first).then(pl.lit("a")).when(is_second).then(pl.lit("b")).otherwise(pl.lit("tie")),
+            "raw_value": json_list(*_FLAGS),
+            "record_id": id_of("id"),
+            "rater_kind": pl.lit("end_user"),
+            "model_a": text_of("model_a"),
+            "model_b": text_of("model_b"),
+        },
+        where=pl.all_horizontal(
+            *(length == lengths[0] for length in lengths),
+            first_a != first_b,
+            *(flag.is_between(0, 1) for flag in flags),
+            pl.sum_horizontal(flags) == 1,
+            is_id("id"),
+        ),
+        needs=_FLAGS,
+        unread=_UNREAD,
+    )
+
+
 ARENA: Final = Format(
     name="arena",
     kind="pairs",
@@ -186,5 +228,8 @@ ARENA: Final = Format(
         }
     ),
     parse=_parse,
-    plain=tuple(_plain(time, judge) for time in ("tstamp", "timestamp") for judge in ("judge", "judge_hash")),
+    plain=(
+        *(_plain(time, judge) for time in ("tstamp", "timestamp") for judge in ("judge", "judge_hash")),
+        _plain_lists(),
+    ),
 )

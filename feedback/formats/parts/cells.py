@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -16,8 +15,6 @@ from schemas.reasons import RejectReason
 __all__ = ["list_cell"]
 
 _TEXTS: Final = msgspec.json.Decoder(list[str | None])
-_MAY_BE_HALF: Final = re.compile(r"\\u[dD]")
-"""Half of a surrogate pair as an escape, perhaps."""
 
 
 def list_cell(record: Mapping[str, Any], key: str) -> list[Any]:
@@ -31,11 +28,10 @@ def list_cell(record: Mapping[str, Any], key: str) -> list[Any]:
     """
     value = need(record, key)
     if isinstance(value, str) and value.strip():
-        if not _MAY_BE_HALF.search(value):
-            try:
-                return _TEXTS.decode(value)
-            except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-                pass  # it is no list of texts, or no JSON: read again, it is said which
+        try:
+            return _TEXTS.decode(value)
+        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+            pass  # it is no list of texts, or no JSON: read again, it is said which
         try:
             value = decode_json(value.encode("utf-8", "surrogatepass"))
         except RecordRejectedError as error:

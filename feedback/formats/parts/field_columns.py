@@ -77,7 +77,7 @@ def json_of(path: str, values: Mapping[Any, str]) -> pl.Expr:
 
 
 def json_list(*paths: str) -> pl.Expr:
-    """The JSON of a list of floats, see `is_short_number`."""
+    """The JSON of a list of whole numbers, or of floats, see `is_short_number`."""
     parts = [part for path in paths for part in (pl.lit(", "), pl.col(path).cast(pl.String))]
     return pl.concat_str(pl.lit("["), *parts[1:], pl.lit("]"))
 

@@ -1,0 +1,103 @@
+"""Cells that hold a list of texts as JSON, for many records at once, and the turns that two such lists make."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from feedback.records.json_columns import Lines, read_columns
+
+__all__ = ["answered_turns", "text_lists"]
+
+_CELL: Final = "cell"
+_LISTS: Final = pl.List(pl.String)
+_TURNS: Final = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
+_SCHEMA: Final = pa.schema([(_CELL, pa.list_(pa.string()))])
+
+
+def text_lists(path: str) -> pl.Expr:
+    """The list of texts that a text holds as JSON; null where it holds anything else.
+
+    >>> pl.select(cell=pl.Series(['["a", null]', "[1]", "a"])).select(text_lists("cell")).to_series().to_list()
+    [['a', None], None, None]
+
+    Args:
+        path: the field.
+    """
+    return pl.col(path).map_batches(_read_lists, return_dtype=_LISTS)
+
+
+def answered_turns(asked: str, answered: str) -> pl.Expr:
+    """The turns of a conversation behind its first question; null where not each question has an answer.
+
+    >>> frame = pl.select(asked=pl.Series([["q", "p"], ["q"]]), answered=pl.Series([["a", "b"], []], dtype=_LISTS))
+    >>> frame.select(answered_turns("asked", "answered")).to_series().list.eval(pl.element().struct[1]).to_list()
+    [['a', 'p', 'b'], None]
+
+    Args:
+        asked: a list of what the user said.
+        answered: a list of what the assistant said.
+    """
+    return pl.struct(pl.col(asked).alias("asked"), pl.col(answered).alias("answered")).map_batches(
+        _turns, return_dtype=_TURNS
+    )
+
+
+def _read_lists(cells: pl.Series) -> pl.Series:
+    """The lists, each read as the only field of a line."""
+    line = pl.concat_str(pl.lit(f'{{"{_CELL}":'), pl.col(_CELL), pl.lit("}\n")).fill_null("\n")
+    text = cells.alias(_CELL).to_frame().select(line).to_series().rechunk()
+    packed = text.to_arrow(compat_level=pl.CompatLevel.oldest())
+    offsets = np.frombuffer(packed.buffers()[1] or bytes(8), dtype=np.int64)
+    lines = Lines(memoryview(packed.buffers()[2] or b""), offsets[: len(cells)], offsets[1 : len(cells) + 1] - 1)
+    rows = np.full(len(cells), -1)
+    found: list[pl.Series] = []
+    count = 0
+    for places, table in read_columns(lines, _SCHEMA):
+        rows[places] = np.arange(count, count + len(places))
+        for name in table.column_names[1:]:
+            # What looks like a list may be a list and other fields.
+            rows[places[~pl.Series(table.column(name)).is_null().to_numpy()]] = -1
+        found.append(pl.Series(table.column(_CELL)))
+        count += len(places)
+    return _placed(pl.concat([pl.Series(dtype=_LISTS), *found]), rows)
+
+
+def _turns(both: pl.Series) -> pl.Series:
+    asked, answered = both.struct.field("asked"), both.struct.field("answered")
+    lengths = asked.list.len()
+    is_whole = ((lengths == answered.list.len()) & (lengths > 0)).fill_null(value=False)
+    counts = lengths.filter(is_whole).cast(pl.Int64).to_numpy()
+    said = pl.concat([one.filter(is_whole).explode(empty_as_null=False) for one in (answered, asked)])
+    # Question and answer in turn, without the first question of each.
+    order = np.stack((np.arange(len(said) // 2, len(said)), np.arange(len(said) // 2)), axis=1).reshape(-1)
+    is_behind = np.ones(len(order), dtype=np.bool_)
+    is_behind[2 * (np.cumsum(counts) - counts)] = False
+    order = order[is_behind]
+    is_answer = pl.Series(order < len(said) // 2)
+    turns = pl.DataFrame({"role": is_answer, "content": said.gather(pl.Series(order))}).with_columns(
+        pl.when("role").then(pl.lit("assistant")).otherwise(pl.lit("user")).alias("role")
+    )
+    starts = np.concatenate(([0], np.cumsum(2 * counts - 1)))
+    rows = np.full(len(both), -1)
+    rows[is_whole.to_numpy()] = np.arange(len(counts))
+    return _placed(_listed(turns, starts), rows)
+
+
+def _listed(turns: pl.DataFrame, starts: NDArray[np.int64]) -> pl.Series:
+    """The turns in lists, each from its start to the next one's."""
+    offsets = pa.Array.from_buffers(pa.int64(), len(starts), [None, pa.py_buffer(starts)])
+    values = turns.to_struct().to_arrow(compat_level=pl.CompatLevel.oldest())
+    return pl.Series(pa.LargeListArray.from_arrays(offsets, values), dtype=_TURNS)
+
+
+def _placed(values: pl.Series, rows: NDArray[np.int64]) -> pl.Series:
+    """For each row the value with its number; null for -1."""
+    if len(values) == len(rows) and (rows == np.arange(len(rows))).all():
+        return values
+    with_null = pl.concat([values, pl.Series([None], dtype=values.dtype)])
+    return with_null.gather(pl.Series(np.where(rows < 0, len(values), rows)))
