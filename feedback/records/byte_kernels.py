@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, types
 
-__all__ = ["count_bytes", "count_code_points", "find_newlines"]
+__all__ = ["count_between", "count_bytes", "count_code_points", "find_newlines"]
 
 _SIGNS = types.Array(types.uint8, 1, "C", readonly=True)
 _OFFSETS = types.Array(types.int64, 1, "C", readonly=True)
@@ -42,6 +42,25 @@ def count_bytes(signs, bits, value):
     for place in range(whole, len(signs)):
         count += (signs[place] | bits) == value
     return count
+
+
+@njit(types.void(_SIGNS, _OFFSETS, _OFFSETS, types.uint8, types.uint8, types.int64[::1]), nogil=True, cache=True)
+def count_between(signs, starts, ends, bits, value, counts):
+    """Write how many bytes of each of some pieces are `value` once `bits` are set in them.
+
+    Args:
+        signs: bytes. [B] uint8.
+        starts: first byte of each piece. [N] int64.
+        ends: byte behind each. [N] int64.
+        bits: bits that do not matter, 0 for none.
+        value: the byte looked for, these bits set.
+        counts: written here. [N] int64.
+    """
+    for row in range(len(starts)):
+        count = np.int64(0)
+        for begin in range(starts[row], ends[row], _AT_ONCE):
+            count += _count(signs[begin : min(begin + _AT_ONCE, ends[row])], bits, value)
+        counts[row] = count
 
 
 @njit(types.void(_SIGNS, types.int64[::1]), nogil=True, cache=True)

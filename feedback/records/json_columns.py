@@ -111,7 +111,7 @@ def read_columns(lines: Lines, schema: pa.Schema) -> Iterator[tuple[Places, pa.T
 
 
 def _candidates(lines: Lines) -> Places:
-    from feedback.records.byte_kernels import count_bytes
+    from feedback.records.byte_kernels import count_between, count_bytes
 
     signs = np.frombuffer(lines.data, dtype=np.uint8)
     if not len(lines):
@@ -124,8 +124,9 @@ def _candidates(lines: Lines) -> Places:
     )
     # The bit 0x20 is all that tells `[` from `{`.
     if count_bytes(signs, _CASE, _OPEN) > MAX_DEPTH + len(lines):
-        at = np.flatnonzero((signs | _CASE) == _OPEN)
-        is_object &= np.searchsorted(at, lines.ends) - np.searchsorted(at, lines.starts) <= MAX_DEPTH
+        counts = np.empty(len(lines), dtype=np.int64)
+        count_between(signs, lines.starts, lines.ends, _CASE, _OPEN, counts)
+        is_object &= counts <= MAX_DEPTH
     return np.flatnonzero(is_object & ~long_numbers(signs, lines.ends))
 
 
