@@ -118,7 +118,7 @@ class JoinedFile:
 
     def size(self, span: tuple[int, int]) -> int:
         """How many bytes the records of a span have together."""
-        return int(self._sizes[span[0] : span[1]].sum())
+        return sum(self._sizes[span[0] : span[1]].tolist())
 
     def records(self, span: tuple[int, int]) -> list[memoryview]:
         """The records of a span in the order of the file, each as its JSON."""
