@@ -164,3 +164,36 @@ def test_what_stands_before_the_first_turn_of_a_transcript(before: str, before_r
     """Text there is no transcript, and white space must be the same in both."""
     turns = "\n\nHuman: q\n\nAssistant: "
     agree(tmp_path, "hh_rlhf", [{"chosen": f"{before}{turns}a", "rejected": f"{before_rejected}{turns}b"}] * 2)
+
+
+def test_votes_on_turns_of_mt_bench_and_who_gave_them(tmp_path: Path) -> None:
+    """Every winner, every kind of judge, a turn that is not there, and conversations that part later or never."""
+    first, *others = records_of("mt_bench")
+    changes: list[dict[str, Any]] = [
+        *({"winner": winner} for winner in ("model_a", "model_b", "tie", "tie (inconsistent)", "error")),
+        *({"judge": judge} for judge in ("author_1", "gpt-4", "my GPT judge", "an expert", ["gpt-4", "pair"], " ")),
+        *({"turn": turn} for turn in (0, 1, 2, 3, 10**12)),
+        {"conversation_b": first["conversation_a"]},
+        {"conversation_b": [*first["conversation_a"][:2], *first["conversation_b"][2:]]},
+        {"conversation_a": first["conversation_a"][:3]},
+    ]
+    agree(tmp_path, "mt_bench", [{**first, "turn": turn, **one} for turn in (1, 2) for one in changes] + others[:3])
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        '["q"], "x": ["y"]',
+        '["q"]}{"cell": ["p"]',
+        '["q", null]',
+        '["q", 1]',
+        ' ["q"\n] ',
+        '["\\ud83d"]',
+        '["\\ud83d\\ude00"]',
+    ],
+)
+def test_what_looks_like_a_list_of_texts_in_a_cell(cell: str, tmp_path: Path) -> None:
+    """A cell is read as the field of a line: what would end that line, or add to it, is no list."""
+    first, *others = records_of("arena:kaggle")
+    one = {**first, "prompt": '["q"]', "response_a": '["a"]', "response_b": '["b"]'}
+    agree(tmp_path, "arena:kaggle", [{**one, field: cell} for field in ("prompt", "response_a")] + others[:3])

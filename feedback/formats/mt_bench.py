@@ -16,20 +16,28 @@ common.py and the prompts of its judges) and in the card of lmsys/mt_bench_human
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
+
+import polars as pl
 
 from feedback.formats.arena import read_winner
 from feedback.formats.drafts import Format, PairDraft
 from feedback.formats.parts.cells import list_cell
+from feedback.formats.parts.field_columns import is_id, is_said, json_of, text_of
 from feedback.formats.parts.fields import need, optional_id, optional_text, optional_time, reject, shown
+from feedback.formats.parts.turn_columns import take_turns
 from feedback.formats.parts.turns import read_messages, split_shared_prompt
+from feedback.formats.plain import ID, MESSAGE_LIST, TEXT, TIME, WHOLE, PlainRecords, Turns
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 
 __all__ = ["MT_BENCH"]
 
 _WINNERS: Final = {"model_a": "a", "model_b": "b", "tie": "tie", "tie (inconsistent)": "tie"}
+_MOST_TURNS: Final = 1000
+"""Turns of a plain record; whoever judges more is read one by one."""
 _VERDICTS: Final = {"model_1": "a", "model_2": "b", "tie": "tie"}
 
 
@@ -192,6 +200,54 @@ def _between(text: str, marks: Sequence[str]) -> list[str]:
     return pieces
 
 
+def _plain_votes() -> PlainRecords:
+    """Votes on conversations of questions and answers in turn that part at their first answer."""
+    a, b = (pl.col(f"conversation_{side}") for side in "ab")
+    winner, judge, turn = pl.col("winner"), pl.col("judge"), pl.col("turn")
+    is_torn = winner == "tie (inconsistent)"
+    is_person, is_model = judge.str.contains("^(expert|author)"), judge.str.contains("(?i)gpt")
+    return PlainRecords(
+        kind="pairs",
+        turns={
+            "prompt": Turns("conversation_a", made=a.list.head(1)),
+            "response_a": Turns("conversation_a", starts="assistant", made=a.list.slice(1, 2 * turn - 1)),
+            "response_b": Turns("conversation_b", starts="assistant", made=b.list.slice(1, 2 * turn - 1)),
+        },
+        types={
+            **dict.fromkeys(("conversation_a", "conversation_b"), MESSAGE_LIST),
+            **dict.fromkeys(("winner", "judge", "model_a", "model_b"), TEXT),
+            "question_id": ID,
+            "turn": WHOLE,
+            "tstamp": TIME,
+        },
+        fields={
+            "outcome": winner.replace_strict(_WINNERS, default=None, return_dtype=pl.String),
+            "raw_value": json_of("winner", {name: json.dumps(name) for name in _WINNERS}),
+            "rater": judge,
+            "rater_kind": pl.when(is_person)
+            .then(pl.lit("annotator"))
+            .when(is_model)
+            .then(pl.lit("llm_judge"))
+            .otherwise(pl.lit("unknown")),
+            "event_time": pl.col("tstamp"),
+            "model_a": text_of("model_a"),
+            "model_b": text_of("model_b"),
+            "flags": pl.when(is_torn).then(pl.lit(["inconsistent"])).otherwise(pl.lit([], pl.List(pl.String))),
+        },
+        where=pl.all_horizontal(
+            *(take_turns(side) & (side.list.len() >= 2 * turn) for side in (a, b)),
+            a.list.first() == b.list.first(),
+            a.list.get(1, null_on_oob=True) != b.list.get(1, null_on_oob=True),
+            winner.is_in(list(_WINNERS)),
+            turn.is_between(1, _MOST_TURNS),
+            is_said("judge"),
+            pl.col("question_id").is_not_null(),
+            is_id("question_id"),
+        ),
+        needs=("question_id", "turn", "winner", "judge"),
+    )
+
+
 MT_BENCH: Final = Format(
     name="mt_bench",
     kind="pairs",
@@ -208,4 +264,5 @@ MT_BENCH: Final = Format(
         }
     ),
     parse=_parse,
+    plain=(_plain_votes(),),
 )

@@ -13,6 +13,7 @@ __all__ = [
     "marked_parts",
     "named_turns",
     "shared_prompt",
+    "take_turns",
     "turn_list",
 ]
 
@@ -35,6 +36,14 @@ def turn_list(turns: pl.Expr, role: str, content: str, roles: Mapping[str, str])
 def all_but_last(turns: pl.Expr) -> pl.Expr:
     """A list without its last value."""
     return turns.list.head(turns.list.len() - 1)
+
+
+def take_turns(messages: pl.Expr) -> pl.Expr:
+    """Where messages are a question and an answer in turn, none of them without its text."""
+    role, is_answer = pl.element().struct.field("role"), pl.int_range(pl.len()) % 2 == 1
+    is_right = role == pl.when(is_answer).then(pl.lit("assistant")).otherwise(pl.lit("user"))
+    is_said = pl.element().struct.field("content").is_not_null()
+    return messages.list.eval(is_right & is_said).list.all(ignore_nulls=False)
 
 
 def shared_prompt(a: str, b: str, turns_a: pl.Expr, turns_b: pl.Expr) -> tuple[dict[str, Turns], pl.Expr]:
