@@ -49,7 +49,8 @@ def find_attribute(attributes: Mapping[str, Any], name: str) -> Any:
         return value
     for head, rest in _heads(name):
         below = attributes.get(head)
-        if isinstance(below, Mapping):
+        # Nearly always there is none, and asking what is a mapping takes longer than finding that out.
+        if below is not None and isinstance(below, Mapping):
             found = find_attribute(below, rest)
             if found is not None:
                 return found
