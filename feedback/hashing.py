@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 import polars_hash as plh
 from numpy.typing import NDArray
-from xxhash import xxh3_64_intdigest, xxh3_128, xxh3_128_hexdigest, xxh3_128_intdigest
+from xxhash import xxh3_64_intdigest, xxh3_128, xxh3_128_digest, xxh3_128_hexdigest, xxh3_128_intdigest
 
 from schemas.messages import Message
 
@@ -155,19 +155,14 @@ def keys_of_texts(texts: pl.Expr) -> pl.Expr:
     return plh.NonCryptographicHashingNameSpace(texts).xxh3_64()
 
 
-def wide_keys(texts: pl.Series) -> NDArray[np.uint64]:
+def wide_keys(texts: Iterable[str]) -> NDArray[np.uint64]:
     """A key of 128 bits for each text, as two halves. [N, 2] uint64.
 
-    >>> "%016x%016x" % tuple(wide_keys(pl.Series(["a", "b"]))[1]) == xxh3_128_hexdigest("b")
+    >>> "%016x%016x" % tuple(wide_keys(["a", "b"])[1]) == xxh3_128_hexdigest("b")
     True
-
-    Args:
-        texts: texts without nulls. [N] string.
     """
-    digests = texts.to_frame(_TEXT).select(_digests(pl.col(_TEXT), seed=0)).to_series()
-    packed = digests.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
-    halves = np.frombuffer(packed.buffers()[2] or b"", dtype=">u8")
-    return halves.astype(np.uint64).reshape(-1, 2)
+    digests = b"".join([xxh3_128_digest(text.encode("utf-8")) for text in texts])
+    return np.frombuffer(digests, dtype=">u8").astype(np.uint64).reshape(-1, 2)
 
 
 def sha256_of(records: pl.Expr) -> pl.Expr:
@@ -278,11 +273,8 @@ def _null_bits(column: pl.Series) -> bytes:
 
 
 def _hex_digests(texts: pl.Expr, seed: int) -> pl.Expr:
-    return _digests(texts, seed).bin.encode("hex")
-
-
-def _digests(texts: pl.Expr, seed: int) -> pl.Expr:
-    return plh.NonCryptographicHashingNameSpace(texts).xxh3_128(seed=seed, return_binary=True, byte_order="big")
+    digests = plh.NonCryptographicHashingNameSpace(texts).xxh3_128(seed=seed, return_binary=True, byte_order="big")
+    return digests.bin.encode("hex")
 
 
 @lru_cache(maxsize=64)

@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import Final, Self
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from feedback.hashing import wide_keys
@@ -66,7 +65,7 @@ class JoinedFileWriter:
         if not names:
             return
         self._file.write(data)
-        self._keys.append(wide_keys(pl.Series(names, dtype=pl.String)))
+        self._keys.append(wide_keys(names))
         self._starts.append(starts + self._end)
         self._sizes.append(ends - starts)
         self._end += len(data)
@@ -104,7 +103,7 @@ class JoinedFile:
         """The rows of the index that belong to each id: the first, and the one behind the last."""
         if not len(self._high):
             return [(0, 0)] * len(names)
-        keys = wide_keys(pl.Series(names, dtype=pl.String))
+        keys = wide_keys(names)
         high, low = keys[:, 0], keys[:, 1]
         firsts, lasts = (np.searchsorted(self._high, high, side=side) for side in ("left", "right"))
         ends = self._low[np.minimum(firsts, len(self._low) - 1)], self._low[lasts - 1]
