@@ -93,6 +93,15 @@ def test_what_has_the_types_is_read_as_columns() -> None:
     assert found[5]["x"] == [{"y": "z"}]
 
 
+@pytest.mark.parametrize("depth", [MAX_DEPTH, MAX_DEPTH + 1, MAX_DEPTH + 2])
+@pytest.mark.parametrize("beside", [[], [b"null"], [b"{}"], [b"1"] * 300, [b"null"] * 3 + [b"{}"] * 3])
+def test_depth_counts_in_each_line_whatever_stands_beside_it(depth: int, beside: list[bytes]) -> None:
+    deep = b'{"x": ' + b'{"a": ' * (depth - 1) + b"null" + b"}" * depth
+    assert (strictly(deep)[0] is None) is (depth > MAX_DEPTH + 1)  # levels below the record itself
+    agree([*beside, deep])
+    agree([deep, *beside])
+
+
 @pytest.mark.parametrize("items", [b'[null, "0"]', b"[null, null]", b"[[null, 1], null]", b'[null, {"y": null}]'])
 def test_lists_of_nulls_in_fields_that_nobody_reads_do_no_harm(items: bytes) -> None:
     """Arrow makes arrays of them that reach beyond their own values: such lines are read in another way."""

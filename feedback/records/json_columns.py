@@ -122,8 +122,8 @@ def _candidates(lines: Lines) -> Places:
         & (signs[np.minimum(lines.starts, last)] == _OPEN)
         & (signs[np.maximum(lines.ends - 1, 0)] == _CLOSE)
     )
-    # The bit 0x20 is all that tells `[` from `{`.
-    if count_bytes(signs, _CASE, _OPEN) > MAX_DEPTH + len(lines):
+    # The bit 0x20 is all that tells `[` from `{`. Each object has one: one that is too deep leaves too many for all.
+    if count_bytes(signs, _CASE, _OPEN) >= MAX_DEPTH + np.count_nonzero(is_object):
         counts = np.empty(len(lines), dtype=np.int64)
         count_between(signs, lines.starts, lines.ends, _CASE, _OPEN, counts)
         is_object &= counts <= MAX_DEPTH
