@@ -31,6 +31,7 @@ def presidio_names(analyzer: Any, *, language: str = "en", min_score: float = 0.
     """
 
     def find(texts: Sequence[str]) -> Iterator[Sequence[Span]]:
+        """Where names stand in each text."""
         for text in texts:
             found = analyzer.analyze(text=text, language=language, entities=["PERSON"], score_threshold=min_score)
             yield sorted((one.start, one.end) for one in found)
