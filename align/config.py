@@ -61,6 +61,9 @@ class ObjectiveConfig:
         odds_weight: orpo: weight of the odds ratio, at least 0; 0.1 is what the study of KTO uses.
         margin: slic: nats by which the chosen answer should be more probable, at least 0.
         sft_weight: slic: weight of the chosen answer's likelihood, at least 0.
+        clip: offline_ppo: how far the ratio to the reference moves before its gradient is cut, > 0.
+        value_weight: offline_ppo: weight of the value head's error, at least 0; 0.01 is what the study of KTO uses.
+        kl_weight: offline_ppo: weight of the drift from the reference, at least 0; 0.1 is what the study uses.
     """
 
     name: str = "kto"
@@ -78,6 +81,9 @@ class ObjectiveConfig:
     odds_weight: NotNegative = 0.1
     margin: NotNegative = 1.0
     sft_weight: NotNegative = 0.1
+    clip: Positive = 0.5
+    value_weight: NotNegative = 0.01
+    kl_weight: NotNegative = 0.1
 
 
 @settings

@@ -28,7 +28,9 @@ def mean_loss(
     z0: float,
     tokens: Sequence[Sequence[int]],
 ) -> float | None:
-    """Mean loss of the rows that the objective learns from, of a token where it counts tokens; null without such rows.
+    """Mean loss of the rows that the objective learns from, of a token where it counts tokens.
+
+    Null without such rows, and for an objective of tokens, whose loss needs more than these numbers.
 
     Args:
         policy_logps: under the policy. [B, S].
@@ -41,7 +43,7 @@ def mean_loss(
     """
     known = find_objective(objective.name)
     used = [place for place, label in enumerate(labels) if label or not known.only_desirable]
-    if not used:
+    if not used or known.is_of_tokens:
         return None
 
     def tensor(values: Sequence[Any], dtype: torch.dtype = torch.float64) -> torch.Tensor:

@@ -61,6 +61,25 @@ class CompletionLogps(nn.Module):
         Raises:
             ShapeError: the inputs differ in shape.
         """
+        return self.of_tokens(input_ids, attention_mask, completion_mask)[0].sum(dim=1)
+
+    def of_tokens(
+        self, input_ids: Tensor, attention_mask: Tensor, completion_mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probability of each completion token, for objectives that look at tokens one by one.
+
+        Args:
+            input_ids: as in `forward`. [B, T].
+            attention_mask: likewise. [B, T].
+            completion_mask: likewise. [B, T].
+
+        Returns:
+            Log-probabilities in nats, 0 elsewhere, [B, T - 1] float32; True on completion tokens, [B, T - 1] bool; and
+            the hidden states that predict them, [B, T - 1, H].
+
+        Raises:
+            ShapeError: the inputs differ in shape.
+        """
         if not input_ids.shape == attention_mask.shape == completion_mask.shape:
             shapes = [tuple(each.shape) for each in (input_ids, attention_mask, completion_mask)]
             raise ShapeError("ids and masks differ in shape", received=shapes, expected="three times [B, T]")
@@ -76,7 +95,7 @@ class CompletionLogps(nn.Module):
             finish=self._finish,
         )
         # masked_scatter, not index_add: the order of the sum is fixed on every device
-        return logps.new_zeros(scored.shape).masked_scatter(scored, logps).sum(dim=1)
+        return logps.new_zeros(scored.shape).masked_scatter(scored, logps), scored, hidden[:, :-1]
 
 
 def stream_token_logps(

@@ -62,8 +62,12 @@ def bind_loss(config: ObjectiveConfig) -> BatchLoss:
 
     Raises:
         UnknownChoiceError: there is no such objective.
+        ConfigError: its loss is of single tokens, see `align.actor_critic`.
     """
-    return _BINDINGS[find_objective(config.name).name](config)
+    objective = find_objective(config.name)
+    if objective.is_of_tokens:
+        raise ConfigError("the loss of the objective is of single tokens", where="objective.name", received=config.name)
+    return _BINDINGS[objective.name](config)
 
 
 def check_objective(config: ObjectiveConfig) -> Objective:

@@ -25,6 +25,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from align.actor_critic import ActorCritic, detach_critic
 from align.card import RUN_CARD_NAME, RunCard, find_run_card
 from align.checkpoint import Checkpoint, check_identity, flush_to_disk, load_newest_checkpoint, save_checkpoint
 from align.config import TrainConfig, identity_of
@@ -66,6 +67,7 @@ class Run:
         references: reference log-probability of every pair.
         accelerator: this process's place in the run.
         identity: what the run follows from.
+        critic: value head and reference of objectives of tokens; None of others.
     """
 
     config: TrainConfig
@@ -76,6 +78,7 @@ class Run:
     references: dict[TokenPair, float]
     accelerator: Accelerator
     identity: dict[str, Any]
+    critic: ActorCritic | None = None
 
     @property
     def total_steps(self) -> int:
@@ -202,6 +205,8 @@ def save_state(run: Run, state: TrainingState) -> None:
 
 def save_model(run: Run) -> None:
     """Write `model/`, and `merged/` where the config wants it, whole; only the main process calls this."""
+    if run.critic is not None:
+        detach_critic(run.critic)
     _write_folder(run.out / "model", run.loaded.save)
     if run.config.adapter.enabled and run.config.adapter.merge:
         _write_folder(run.out / "merged", run.loaded.save_merged)

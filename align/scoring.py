@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import torch
 from accelerate import Accelerator
@@ -68,6 +68,20 @@ class Scorer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == "bfloat16"):
             values: Tensor = self.module(sequences.input_ids, sequences.attention_mask, sequences.completion_mask)
         return values.float()
+
+    def of_tokens(self, sequences: Sequences, module: nn.Module | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probability of each completion token, see `align.logps.CompletionLogps.of_tokens`.
+
+        Args:
+            sequences: [B, T].
+            module: another `CompletionLogps` than the scorer's own, on its device.
+        """
+        scored: Any = self.module if module is None else module
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == "bfloat16"):
+            logps, mask, hidden = scored.of_tokens(
+                sequences.input_ids, sequences.attention_mask, sequences.completion_mask
+            )
+        return logps.float(), mask, hidden
 
     def collate(self, pairs: Sequence[TokenPair]) -> Sequences:
         """The pairs as one padded batch on the scorer's device."""

@@ -26,7 +26,7 @@ from align.plan import micro_batches, split_by_rank
 from align.ranks import gather_floats
 from align.scoring import Scorer, TokenPair, lengths_of, ratio_tolerance
 
-__all__ = ["Example", "StepOutcome", "StepRules", "backward_step"]
+__all__ = ["Example", "StepOutcome", "StepRules", "StepTally", "backward_step", "step_outcome"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +110,8 @@ class StepOutcome:
     mismatch: float
 
 
-class _Tally:
-    """Sums and maxima of one rank."""
+class StepTally:
+    """Sums and maxima of one rank, over the micro batches of a step."""
 
     def __init__(self) -> None:
         self.sums = dict.fromkeys(
@@ -124,6 +124,16 @@ class _Tally:
         """Add to sums, by name."""
         for key, value in values.items():
             self.sums[key] += value
+
+    def count(self, example: Example, ratios: Sequence[float], reference_logps: Sequence[float], dtype: str) -> None:
+        """Add the log-ratios of an example's sequences to those of their sides, in nats."""
+        sides = ["desirable" if example.label else "undesirable"]
+        if len(ratios) == 2:
+            sides = ["desirable", "undesirable"]
+            self.add(pairs=1, pairs_won=0.5 if ratios[0] == ratios[1] else float(ratios[0] > ratios[1]))
+        for side, ratio, reference_logp in zip(sides, ratios, reference_logps, strict=True):
+            self.compare(ratio, reference_logp, dtype)
+            self.add(**{side: 1, f"{side}_reward": ratio})
 
     def compare(self, ratio: float, reference_logp: float, dtype: str) -> None:
         """Take note of a log-ratio, in nats, and of how far rounding explains it."""
@@ -148,17 +158,17 @@ def backward_step(
     part = split_by_rank([example.length for example in examples], accelerator.num_processes)
     mine = [examples[position] for position in part[accelerator.process_index]]
     batches = micro_batches([example.length for example in mine], scorer.tokens // len(examples[0].sequences))
-    tally = _Tally()
+    tally = StepTally()
     ratios = [] if rules.z0_scope == "none" else _mismatched_ratios(mine, scorer, tally)
     z0s = _estimate_z0(ratios, batches, accelerator, rules)
     divisor = sum(example.completion_tokens for example in examples) if rules.per_token else len(examples)
     for members, z0 in zip(batches, z0s, strict=False):
         _backward([mine[member] for member in members], scorer, rules.loss, z0, divisor, tally)
     is_micro = rules.z0_scope == "micro"
-    return _outcome(tally, accelerator, examples=len(examples), divisor=divisor, z0s=z0s, is_micro=is_micro)
+    return step_outcome(tally, accelerator, examples=len(examples), divisor=divisor, z0s=z0s, is_micro=is_micro)
 
 
-def _mismatched_ratios(examples: Sequence[Example], scorer: Scorer, tally: _Tally) -> list[float]:
+def _mismatched_ratios(examples: Sequence[Example], scorer: Scorer, tally: StepTally) -> list[float]:
     """Log-ratio of each mismatched pair, without a gradient."""
     pairs = [example.mismatched for example in examples if example.mismatched is not None]
     references = [example.mismatched_reference_logp for example in examples if example.mismatched is not None]
@@ -198,7 +208,7 @@ def _estimate_z0(
 
 
 def _backward(
-    examples: Sequence[Example], scorer: Scorer, loss: BatchLoss, z0: float, divisor: int, tally: _Tally
+    examples: Sequence[Example], scorer: Scorer, loss: BatchLoss, z0: float, divisor: int, tally: StepTally
 ) -> None:
     """Forward and backward of one micro batch."""
     sequences = scorer.collate([pair for example in examples for pair in example.sequences])
@@ -221,7 +231,7 @@ def _backward(
     )
     (losses.sum() / divisor).backward()
     for example, ratios in zip(examples, (policy.detach() - reference).tolist(), strict=True):
-        _count_ratios(example, ratios, scorer.dtype, tally)
+        tally.count(example, ratios, example.reference_logps, scorer.dtype)
     tally.add(
         loss=float(losses.detach().double().sum()),
         micro_batches=1,
@@ -230,19 +240,19 @@ def _backward(
     )
 
 
-def _count_ratios(example: Example, ratios: Sequence[float], dtype: str, tally: _Tally) -> None:
-    """Add the log-ratios of an example's sequences to those of their sides."""
-    sides = ("desirable" if example.label else "undesirable",) if len(ratios) == 1 else ("desirable", "undesirable")
-    for side, ratio, reference_logp in zip(sides, ratios, example.reference_logps, strict=True):
-        tally.compare(ratio, reference_logp, dtype)
-        tally.add(**{side: 1, f"{side}_reward": ratio})
-    if len(ratios) == 2:
-        tally.add(pairs=1, pairs_won=0.5 if ratios[0] == ratios[1] else float(ratios[0] > ratios[1]))
-
-
-def _outcome(
-    tally: _Tally, accelerator: Accelerator, *, examples: int, divisor: int, z0s: Sequence[float], is_micro: bool
+def step_outcome(
+    tally: StepTally, accelerator: Accelerator, *, examples: int, divisor: int, z0s: Sequence[float], is_micro: bool
 ) -> StepOutcome:
+    """What all ranks found together.
+
+    Args:
+        tally: this rank's sums.
+        accelerator: the process's place in the run.
+        examples: rows of the step.
+        divisor: what the sum of losses is divided by.
+        z0s: z0 of each micro batch; one for all of them but with scope `micro`.
+        is_micro: whether it is.
+    """
     keys = sorted(tally.sums)
     parts = gather_floats([*(tally.sums[key] for key in keys), tally.largest_ratio, tally.mismatch], accelerator)
     total = {key: sum(part[place] for part in parts) for place, key in enumerate(keys)}

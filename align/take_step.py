@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 
+from align.actor_critic import backward_actor_critic
 from align.config import ObjectiveConfig, TrainConfig
 from align.inputs import PlannedRow
 from align.losses import bind_loss, needs_kl, reward_scale
@@ -20,7 +23,25 @@ from align.scoring import TokenPair
 from align.step import Example, StepOutcome, StepRules, backward_step
 from schemas.errors import NonFiniteLossError, ReferenceMismatchError
 
-__all__ = ["step_rules", "take_step"]
+__all__ = ["Backward", "choose_backward", "step_rules", "take_step"]
+
+
+Backward = Callable[[Sequence[Example]], StepOutcome]
+"""Adds the gradient of a step to the parameters, and says what it found."""
+
+
+def choose_backward(run: Run) -> Backward:
+    """How the objective of a run makes a step's gradient."""
+    if run.critic is not None:
+        return partial(
+            backward_actor_critic,
+            scorer=run.scorer,
+            critic=run.critic,
+            config=run.config.objective,
+            accelerator=run.accelerator,
+        )
+    rules = step_rules(run.config.objective)
+    return partial(backward_step, scorer=run.scorer, rules=rules, accelerator=run.accelerator)
 
 
 def step_rules(objective: ObjectiveConfig) -> StepRules:
@@ -33,13 +54,13 @@ def step_rules(objective: ObjectiveConfig) -> StepRules:
     )
 
 
-def take_step(run: Run, state: TrainingState, rules: StepRules) -> dict[str, Any]:
+def take_step(run: Run, state: TrainingState, backward: Backward) -> dict[str, Any]:
     """Take one optimizer step.
 
     Args:
         run: what stays the same.
         state: what the step changes.
-        rules: of `step_rules`.
+        backward: of `choose_backward`.
 
     Returns:
         Its line for the metrics.
@@ -52,7 +73,7 @@ def take_step(run: Run, state: TrainingState, rules: StepRules) -> dict[str, Any
     step, config = state.steps_done, run.config
     examples = [_example(run, planned) for planned in run.inputs.steps[step]]
     state.optimizer.zero_grad(set_to_none=True)
-    outcome = backward_step(examples, run.scorer, rules, run.accelerator)
+    outcome = backward(examples)
     sum_gradients(state.parameters.values(), run.accelerator)
     limit = config.optimizer.max_grad_norm or math.inf
     norm = float(torch.nn.utils.clip_grad_norm_(state.parameters.values(), limit))

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from align.actor_critic import attach_critic
 from align.card import RunCard, find_run_card
 from align.config import TrainConfig, identity_of
 from align.control_tokens import add_control_tokens, ask_for_good
@@ -29,7 +30,7 @@ from align.reference_pass import reference_file, score_reference
 from align.run import Run, TrainingState, check_folder, find_finished, open_folder, save_model, save_state, start_state
 from align.run_summary import summarize_run
 from align.scoring import build_scorer
-from align.take_step import step_rules, take_step
+from align.take_step import choose_backward, take_step
 from schemas.errors import ConfigError, TrainingError
 from schemas.progress import Progress, silent
 
@@ -141,17 +142,18 @@ def _prepare(
             shared=reference_file(loaded.digest, config.dtype),
             progress=progress,
         )
-    return Run(config, out, loaded, scorer, inputs, references, accelerator, identity)
+    critic = attach_critic(loaded) if objective.is_of_tokens else None
+    return Run(config, out, loaded, scorer, inputs, references, accelerator, identity, critic)
 
 
 def _take_steps(run: Run, state: TrainingState, write: _WriteLine, progress: Progress) -> None:
-    rules = step_rules(run.config.objective)
+    backward = choose_backward(run)
     every = run.config.checkpoint.every_steps
     with stop_on_signals() as stop, progress("train", run.total_steps - state.steps_done) as advance:
         while state.steps_done < run.total_steps:
             _evaluate_if_due(run, state, write, progress)
             step = state.steps_done
-            line = take_step(run, state, rules)
+            line = take_step(run, state, backward)
             write("step", step, line)
             advance(1)
             is_last = state.steps_done == run.total_steps

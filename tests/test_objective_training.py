@@ -81,8 +81,9 @@ def test_an_objective_learns_what_it_is_for(
     first, last = card.evaluation["first"], card.evaluation["last"]
     epoch = len(steps) // epochs
     means = [sum(line["loss"] for line in part) / epoch for part in (steps[:epoch], steps[-epoch:])]
-    assert means[1] < means[0]
-    assert last["loss"] < first["loss"]
+    if not known.is_of_tokens:  # whose loss is measured anew against whitened advantages in each step
+        assert means[1] < means[0]
+        assert last["loss"] < first["loss"]
     assert first["reward_accuracy"] == 0.5
     if not known.has_control_tokens:  # there, a long answer of either kind gains most
         assert last["reward_accuracy"] > 0.9
@@ -93,7 +94,7 @@ def test_an_objective_learns_what_it_is_for(
         assert card.rows["train"]["lost"] == {"undesirable": 9}
     again = evaluate(str(out), dataset=dataset)
     for key in ("reward_accuracy", "reward_margin", "loss"):
-        assert again[key] == pytest.approx(last[key], abs=1e-4), key
+        assert again[key] == (None if last[key] is None else pytest.approx(last[key], abs=1e-4)), key
 
 
 @pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"kto"}))
@@ -113,7 +114,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
     assert all(torch.equal(whole[key], broken[key]) for key in whole)
 
 
-@pytest.mark.parametrize("name", ["dpo", "orpo", "sft"])
+@pytest.mark.parametrize("name", ["dpo", "orpo", "sft", "offline_ppo"])
 def test_a_token_budget_changes_no_weight(name: str, model: str, datasets: dict[str, Path], tmp_path: Path) -> None:
     """Pairs travel together whatever the budget, and a step's loss is one mean."""
     dataset = datasets[OBJECTIVES[name].data]

@@ -33,6 +33,7 @@ class Objective:
         only_desirable: whether undesirable rows are left out.
         has_control_tokens: whether each completion begins with a token that tells its label.
         head: what the model ends in: `logps` for a language model, `rewards` for a scalar head.
+        is_of_tokens: whether its loss is of single tokens, with a value head, instead of whole completions.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Objective:
     only_desirable: bool = False
     has_control_tokens: bool = False
     head: Literal["logps", "rewards"] = "logps"
+    is_of_tokens: bool = False
 
     @property
     def learns_from_both(self) -> bool:
@@ -133,6 +135,17 @@ _KNOWN: Final = (
         settings=frozenset(),
         per_token=True,
         has_control_tokens=True,
+    ),
+    Objective(
+        name="offline_ppo",
+        summary="A clipped policy gradient with a value head, on answers that were judged and not sampled anew.",
+        data="unpaired_preference",
+        needs_reference=True,
+        needs_kl=False,
+        is_halo=True,
+        source="Schulman et al. 2017, arXiv:1707.06347; offline in Ethayarajh et al. 2024, arXiv:2402.01306",
+        settings=frozenset(("clip", "value_weight", "kl_weight")),
+        is_of_tokens=True,
     ),
     Objective(
         name="reward_model",

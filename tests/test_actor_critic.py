@@ -1,0 +1,142 @@
+"""Offline PPO on a model: the step against a plain computation, and what is left of it when the model is saved."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from align.actor_critic import attach_critic, backward_actor_critic, detach_critic
+from align.config import ObjectiveConfig
+from align.logps import CompletionLogps
+from align.models import LoadedModel, load_policy
+from align.ranks import start_accelerator
+from align.scoring import Scorer
+from align.step import Example
+from align.trainer import train
+from tests.conftest import make_model
+from tests.tiny_run import tiny_config, write_dataset, write_model
+
+CONFIG = ObjectiveConfig(name="offline_ppo", clip=0.3, value_weight=0.5, kl_weight=0.2)
+
+
+def examples() -> list[Example]:
+    torch.manual_seed(2)
+    rows = []
+    for position, (prompt, answer) in enumerate([(3, 4), (9, 2), (5, 7), (2, 1), (6, 3)]):
+        pair = tuple(tuple(torch.randint(4, 300, (length,)).tolist()) for length in (prompt, answer))
+        rows.append(Example(f"r{position}", (pair,), None, (0.0,), 0.0, position % 2 == 0, 1.0 + position / 4))  # type: ignore[arg-type]
+    return rows
+
+
+def drifted() -> tuple[LoadedModel, Any]:
+    """A policy a little way from its reference, with a value head that says something."""
+    loaded = LoadedModel(make_model(), None, "tiny", "digest")
+    critic = attach_critic(loaded)
+    torch.manual_seed(5)
+    with torch.no_grad():
+        for parameter in loaded.model.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    return loaded, critic
+
+
+def plain_loss(loaded: LoadedModel, critic: Any, rows: list[Example]) -> torch.Tensor:
+    """LOSSES.md, one row and one token at a time."""
+    head, reference = critic.value_head(), critic.reference.model
+    found = []
+    for row in rows:
+        prompt, answer = row.sequences[0]
+        ids = torch.tensor([[*prompt, *answer]])
+        start = len(prompt) - 1
+
+        def logps(model: Any, ids: torch.Tensor = ids, start: int = start) -> torch.Tensor:
+            every = model(ids).logits[0, :-1].log_softmax(-1)
+            picked: torch.Tensor = every.gather(1, ids[0, 1:, None]).squeeze(1)[start:]
+            return picked
+
+        hidden = loaded.model.model(ids).last_hidden_state[0, start:-1]
+        values = head(hidden).squeeze(-1)
+        with torch.no_grad():
+            theirs = logps(reference)
+        rewards = [0.0] * (len(answer) - 1) + [1.0 if row.label else -1.0]
+        advantages: list[float] = []
+        later = 0.0
+        known = values.detach().tolist()
+        for place in range(len(answer) - 1, -1, -1):
+            following = known[place + 1] if place + 1 < len(answer) else 0.0
+            later = rewards[place] + 0.99 * following - known[place] + 0.99 * 0.95 * later
+            advantages.insert(0, later)
+        found.append((logps(loaded.model), theirs, values, torch.tensor(advantages), row.weight))
+    together = torch.cat([one[3] for one in found])
+    mean, variance = together.mean(), together.var(unbiased=False)
+    total = torch.zeros(())
+    for ours, theirs, values, advantages_of, weight in found:
+        whitened = (advantages_of - mean) / (variance + 1e-8).sqrt()
+        ratio = (ours - theirs).exp()
+        surrogate = torch.maximum(-whitened * ratio, -whitened * ratio.clamp(0.7, 1.3))
+        error = 0.25 * (values - (advantages_of + values.detach())) ** 2
+        total = total + weight * (surrogate + error + 0.2 * (ours - theirs)).mean()
+    return total / len(rows)
+
+
+def gradients(model: Any) -> dict[str, torch.Tensor]:
+    return {name: each.grad.clone() for name, each in model.named_parameters() if each.grad is not None}
+
+
+@pytest.mark.parametrize("tokens", [1, 20, 10_000])
+def test_a_step_equals_the_definition_in_any_micro_batches(tokens: int) -> None:
+    rows = examples()
+    loaded, critic = drifted()
+    wanted = plain_loss(loaded, critic, rows)
+    wanted.backward()
+    theirs = gradients(loaded.model)
+    loaded, critic = drifted()
+    scorer = Scorer(CompletionLogps(loaded.model), torch.device("cpu"), "float32", 0, tokens)
+    outcome = backward_actor_critic(rows, scorer, critic, CONFIG, start_accelerator("cpu"))
+    assert outcome.loss == pytest.approx(float(wanted.detach()), abs=1e-5)
+    ours = gradients(loaded.model)
+    assert ours.keys() == theirs.keys()
+    assert "value_head.weight" in ours
+    for name, value in theirs.items():
+        torch.testing.assert_close(ours[name], value, atol=2e-5, rtol=1e-3)
+    assert outcome.rewards.desirable == 3
+    assert outcome.largest_ratio > 0
+
+
+def test_a_row_of_weight_0_teaches_nothing_but_moves_the_mean_of_advantages() -> None:
+    rows = [replace(row, weight=0.0) for row in examples()]
+    loaded, critic = drifted()
+    scorer = Scorer(CompletionLogps(loaded.model), torch.device("cpu"), "float32", 0, 100)
+    outcome = backward_actor_critic(rows, scorer, critic, CONFIG, start_accelerator("cpu"))
+    assert outcome.loss == 0.0
+    assert all(not value.any() for value in gradients(loaded.model).values())
+
+
+def test_the_value_head_is_gone_when_the_model_is_saved(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path / "cache"))
+    model, dataset = write_model(tmp_path / "model"), write_dataset(tmp_path / "data")
+    config = tiny_config(objective={"name": "offline_ppo"}, max_steps=2)
+    train(config, dataset=dataset, model=str(model), out=tmp_path / "out")
+    with safe_open(tmp_path / "out" / "model" / "model.safetensors", "pt") as file:
+        assert not [name for name in file.keys() if "value_head" in name]  # noqa: SIM118 - it is no mapping
+    assert not hasattr(load_policy(tmp_path / "out" / "model").model, "value_head")
+    lines = (tmp_path / "out" / "metrics.jsonl").read_text()
+    assert '"loss": null' in lines
+
+
+def test_with_an_adapter_the_reference_is_the_model_without_it(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path / "cache"))
+    model, dataset = write_model(tmp_path / "model"), write_dataset(tmp_path / "data")
+    config = tiny_config(objective={"name": "offline_ppo"}, adapter={"enabled": True, "rank": 4}, epochs=4)
+    card = train(config, dataset=dataset, model=str(model), out=tmp_path / "out")
+    assert card.evaluation["last"]["reward_margin"] > 0.05
+    assert card.steps["first_largest_ratio"] < 1e-3
+
+
+def test_what_was_attached_can_be_taken_off() -> None:
+    loaded, critic = drifted()
+    detach_critic(critic)
+    assert not hasattr(loaded.model, "value_head")
