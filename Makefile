@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 BENCH_READY := .venv/.bench-ready
 
-.PHONY: help demo test test-all check bench bench-curate bench-near bench-scale bench-readers bench-audit-power bench-tables clean
+.PHONY: help demo test test-all check bench bench-curate bench-near bench-scale bench-readers bench-audit bench-audit-power bench-tables clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,7 +25,7 @@ check: $(READY) ## format, lint, types, docstrings, spelling
 	$(BIN)/interrogate -q schemas feedback align cli sample_data bench
 	$(BIN)/codespell
 
-bench: bench-curate bench-near bench-scale bench-readers bench-audit-power bench-tables ## measure all parts; writes bench/results/*.json
+bench: bench-curate bench-near bench-scale bench-readers bench-audit bench-audit-power bench-tables ## measure all parts; writes bench/results/*.json
 
 bench-curate: $(BENCH_READY) ## curation beside others: ROWS=300000 ROUNDS=3 SLOW_ROUNDS=1
 	$(BIN)/python -m bench.curate $(if $(ROWS),--rows $(ROWS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SLOW_ROUNDS),--slow-rounds $(SLOW_ROUNDS))
@@ -38,6 +38,9 @@ bench-scale: $(BENCH_READY) ## memory and time as the log grows: SCALE_ROWS="100
 
 bench-readers: $(READY) ## every reader beside a floor: MEGABYTES=60 ROUNDS=3 ONLY="thumbs langfuse:joined"
 	$(BIN)/python -m bench.readers $(if $(MEGABYTES),--megabytes $(MEGABYTES)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY))
+
+bench-audit: $(READY) ## an audit beside a bare read: ROWS=1000000 ROUNDS=3
+	$(BIN)/python -m bench.audit $(if $(ROWS),--rows $(ROWS)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 bench-audit-power: $(READY) ## how often the audit sees planted faults: DRAWS=200
 	$(BIN)/python -m bench.audit_power $(if $(DRAWS),--draws $(DRAWS))

@@ -17,6 +17,7 @@ from bench.runner import results_folder
 __all__ = [
     "PARTS",
     "audit_power_tables",
+    "audit_tables",
     "curate_tables",
     "fill_in",
     "main",
@@ -116,6 +117,21 @@ def reader_tables(result: Result) -> str:
     return _page(head, _table(columns, rows), "\n".join(notes + absent), _targets(result))
 
 
+def audit_tables(result: Result) -> str:
+    """The table of `bench.audit`, as Markdown."""
+    columns = ("", "seconds", "times the read", "peak MiB")
+    rows = [
+        (row["name"], f"{row['seconds']:.1f}", f"{row['times_the_read']:.1f}", f"{row['peak_mib']:,}")
+        for row in result["table"]
+    ]
+    does = "\n".join(f"- {row['name']}: {row['does']}." for row in result["table"])
+    head = (
+        f"{result['rows']:,} votes, {result['bytes'] / 1e6:,.0f} MB of JSONL, medians of {result['rounds']} rounds; "
+        f"{_place(result)}."
+    )
+    return _page(head, _table(columns, rows), does, _targets(result))
+
+
 def audit_power_tables(result: Result) -> str:
     """The table of `bench.audit_power`, as Markdown."""
     columns = ("planted", "gate", "seen", "95%", "false alarms", "95%")
@@ -137,6 +153,7 @@ PARTS: Final[dict[str, Callable[[Result], str]]] = {
     "near": near_tables,
     "scale": scale_tables,
     "readers": reader_tables,
+    "audit": audit_tables,
     "audit_power": audit_power_tables,
 }
 """The parts in the order in which they are shown, each with what makes its tables."""

