@@ -330,7 +330,7 @@ def test_train_refuses_what_it_does_not_know_before_any_model_is_loaded(
     call_train = ["train", dataset, "--model", "nowhere", "-o", "run"]
     code, _, err = call(capsys, *call_train, "--objective", "ppo")
     assert code == 2
-    assert "expected one of kto" in err
+    assert "expected one of cdpo" in err
     code, _, err = call(capsys, *call_train, "--set", "batch.size=8")
     assert code == 2
     assert "batch.batch_size" in err
