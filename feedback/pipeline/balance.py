@@ -64,24 +64,11 @@ def balance_plan(parts: Sequence[Path], config: CurateConfig, before: Sequence[S
         DataGateError: rows of one label only, an empty split, or a ratio that cannot be reached.
     """
     seed = config.seed
-    wanted = ("group_id", *narrow_columns(config.rebalance))
-    columns = dict.fromkeys(name for name in wanted if name not in _MADE)
-    with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
-        rested = list(pool.map(lambda path: _caps_narrow(path, config), parts))
-        caps = caps_plan(pl.concat(rested), config.caps, seed=seed)
-        decided = list(pool.map(lambda narrow: decide_caps(narrow, caps), rested))
-        narrow = [
-            read_rows(path, list(columns)).with_columns(one.capped_rater.alias(CAPPED)).filter(one.reason.is_null())
-            for path, one in zip(parts, decided, strict=True)
-        ]
-    rows = pl.concat(narrow)
-    groups = split_plan(rows.select("group_id", "label"), config.split, seed=seed)
-    is_test = is_held_out(rows["group_id"], groups)
-    left_out = Counter[str]()
+    caps, rows, left_out = _within_caps(parts, config)
     for report in before:
         left_out.update(report.dropped)
-    for one in decided:
-        left_out.update(one.reason.drop_nulls().to_list())
+    groups = split_plan(rows.select("group_id", "label"), config.split, seed=seed)
+    is_test = is_held_out(rows["group_id"], groups)
     refuse_unusable(
         {"train": count_labels(rows.filter(~is_test)), "test": count_labels(rows.filter(is_test))},
         config.split.test_fraction,
@@ -91,6 +78,24 @@ def balance_plan(parts: Sequence[Path], config: CurateConfig, before: Sequence[S
     rows = rows.with_columns(split=pl.when(is_test).then(pl.lit("test")).otherwise(pl.lit("train")))
     ratio = rebalance_plan(rows.select(narrow_columns(config.rebalance)), config.rebalance, seed=seed)
     return BalancePlan(caps, groups, ratio)
+
+
+def _within_caps(parts: Sequence[Path], config: CurateConfig) -> tuple[CapsPlan, pl.DataFrame, Counter[str]]:
+    """The plan of the caps, narrow columns of the rows that it leaves, and how many it leaves out by reason."""
+    wanted = ("group_id", *narrow_columns(config.rebalance))
+    columns = list(dict.fromkeys(name for name in wanted if name not in _MADE))
+    with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
+        rested = list(pool.map(lambda path: _caps_narrow(path, config), parts))
+        caps = caps_plan(pl.concat(rested), config.caps, seed=config.seed)
+        decided = list(pool.map(lambda narrow: decide_caps(narrow, caps), rested))
+    del rested  # it keeps the files mapped that the next rows are read from
+    left_out = Counter[str]()
+    narrow = []
+    for path, one in zip(parts, decided, strict=True):
+        left_out.update(one.reason.drop_nulls().to_list())
+        rows = read_rows(path, columns).with_columns(one.capped_rater.alias(CAPPED))
+        narrow.append(rows.filter(one.reason.is_null()))
+    return caps, pl.concat(narrow), left_out
 
 
 def _caps_narrow(path: Path, config: CurateConfig) -> pl.DataFrame:
