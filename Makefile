@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 BENCH_READY := .venv/.bench-ready
 
-.PHONY: help demo test test-all check bench bench-curate bench-near bench-scale bench-readers bench-audit bench-audit-power bench-tables clean
+.PHONY: help demo test test-all check bench bench-curate bench-near bench-scale bench-readers bench-audit bench-audit-power bench-objectives bench-tables theorem clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,7 +25,7 @@ check: $(READY) ## format, lint, types, docstrings, spelling
 	$(BIN)/interrogate -q schemas feedback align cli sample_data bench
 	$(BIN)/codespell
 
-bench: bench-curate bench-near bench-scale bench-readers bench-audit bench-audit-power bench-tables ## measure all parts; writes bench/results/*.json
+bench: bench-curate bench-near bench-scale bench-readers bench-audit bench-audit-power bench-objectives bench-tables ## measure all parts; writes bench/results/*.json
 
 bench-curate: $(BENCH_READY) ## curation beside others: ROWS=300000 ROUNDS=3 SLOW_ROUNDS=1
 	$(BIN)/python -m bench.curate $(if $(ROWS),--rows $(ROWS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SLOW_ROUNDS),--slow-rounds $(SLOW_ROUNDS))
@@ -45,8 +45,14 @@ bench-audit: $(READY) ## an audit beside a bare read: ROWS=1000000 ROUNDS=3
 bench-audit-power: $(READY) ## how often the audit sees planted faults: DRAWS=200
 	$(BIN)/python -m bench.audit_power $(if $(DRAWS),--draws $(DRAWS))
 
+bench-objectives: $(READY) ## what a step of each objective costs beside SFT: STEPS=3 ROUNDS=2
+	$(BIN)/python -m bench.objectives $(if $(STEPS),--steps $(STEPS)) $(if $(ROUNDS),--rounds $(ROUNDS))
+
 bench-tables: $(READY) ## print the tables of what was measured; README=1 writes them into README.md
 	$(BIN)/python -m bench.tables $(if $(README),--write)
+
+theorem: $(READY) ## draw docs/theorem-4-3.svg anew, by training on a grid
+	$(BIN)/python -m bench.theorem
 
 clean: ## remove what the targets made
 	rm -rf .venv runs build *.egg-info .mypy_cache .pytest_cache .ruff_cache
