@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +58,16 @@ def _mixed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [next(row for row in rows if row["label"] is label) for label in (True, False)]
 
 
+@pytest.fixture
+def runs(tmp_path: Path) -> Iterator[Path]:
+    """A folder for the runs of one objective, removed at the end: pytest would keep gigabytes of each."""
+    yield tmp_path
+    shutil.rmtree(tmp_path)
+
+
 @pytest.mark.parametrize("name", list(OBJECTIVES))
 def test_loss_is_finite_and_falls_and_a_stopped_run_ends_with_the_same_bytes(
-    name: str, datasets: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, datasets: dict[str, Path], runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = OBJECTIVES[name]
     config = tiny_config(
@@ -66,22 +75,20 @@ def test_loss_is_finite_and_falls_and_a_stopped_run_ends_with_the_same_bytes(
         epochs=STEPS,
         batch={"batch_size": 2, "tokens_per_micro_batch": 512},
         optimizer={"learning_rate": 2e-5, "warmup_fraction": 0.0, "schedule": "constant"},
-        checkpoint={"every_steps": 2},
+        checkpoint={"every_steps": 0},  # one checkpoint of this model takes 1.6 GB
     )
     call = {"dataset": datasets[known.data], "model": MODEL}
-    train(config, **call, out=tmp_path / "whole")
-    losses = [line["loss"] for line in read_metrics(tmp_path / "whole") if line["kind"] == "step"]
+    train(config, **call, out=runs / "whole")
+    losses = [line["loss"] for line in read_metrics(runs / "whole") if line["kind"] == "step"]
     assert len(losses) == STEPS
     assert all(math.isfinite(loss) for loss in losses)
-    margins = [line["reward_margin"] for line in read_metrics(tmp_path / "whole") if line["kind"] == "step"]
+    margins = [line["reward_margin"] for line in read_metrics(runs / "whole") if line["kind"] == "step"]
     # The same two rows in every step: what was learned of them shows. Advantages are whitened anew in each step.
     assert losses[-1] < losses[0] or (known.is_of_tokens and margins[-1] > margins[0])
     with monkeypatch.context() as patch:
         patch.setattr("align.trainer._is_stopping", lambda _run, _stop: True)
         with pytest.raises(KeyboardInterrupt):
-            train(config, **call, out=tmp_path / "stopped")
-    train(config, **call, out=tmp_path / "stopped")
-    weights = [
-        load_policy(tmp_path / run / "model", head=known.head).model.state_dict() for run in ("whole", "stopped")
-    ]
+            train(config, **call, out=runs / "stopped")
+    train(config, **call, out=runs / "stopped")
+    weights = [load_policy(runs / run / "model", head=known.head).model.state_dict() for run in ("whole", "stopped")]
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
