@@ -70,11 +70,12 @@ def test_interrupted_run_goes_on_to_the_same_weights(dataset: Path, model: str, 
     """Ctrl-C in step 3 of 6: the step is finished, a checkpoint saved, and the rest done later."""
     train(tiny_config(), dataset=dataset, model=model, out=tmp_path / "whole")
     out = tmp_path / "stopped"
+    handler = signal.getsignal(signal.SIGINT)  # a shell's background job begins with SIGINT ignored
     with _interrupt_after(3) as progress, pytest.raises(KeyboardInterrupt, match="after step 3 of 6"):
         train(tiny_config(), dataset=dataset, model=model, out=out, progress=progress)
     assert (out / "checkpoints" / "step-000003").is_dir()
     assert not (out / "model").exists()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
     with pytest.raises(OutputExistsError, match="unfinished run"):
         train(tiny_config(), dataset=dataset, model=model, out=out, resume=False)
     train(tiny_config(), dataset=dataset, model=model, out=out)
