@@ -43,8 +43,8 @@ def drifted() -> tuple[LoadedModel, Any]:
     return loaded, critic
 
 
-def plain_loss(loaded: LoadedModel, critic: Any, rows: list[Example]) -> torch.Tensor:
-    """LOSSES.md, one row and one token at a time."""
+def plain_loss(loaded: LoadedModel, critic: Any, rows: list[Example]) -> tuple[torch.Tensor, list[float]]:
+    """LOSSES.md, one row and one token at a time: the loss of the step and the log-ratio of each row."""
     head, reference = critic.value_head(), critic.reference.model
     found = []
     for row in rows:
@@ -79,7 +79,7 @@ def plain_loss(loaded: LoadedModel, critic: Any, rows: list[Example]) -> torch.T
         surrogate = torch.maximum(-whitened * ratio, -whitened * ratio.clamp(0.7, 1.3))
         error = 0.25 * (values - (advantages_of + values.detach())) ** 2
         total = total + weight * (surrogate + error + 0.2 * (ours - theirs)).mean()
-    return total / len(rows)
+    return total / len(rows), [float((one[0] - one[1]).sum().detach()) for one in found]
 
 
 def gradients(model: Any) -> dict[str, torch.Tensor]:
@@ -90,7 +90,7 @@ def gradients(model: Any) -> dict[str, torch.Tensor]:
 def test_a_step_equals_the_definition_in_any_micro_batches(tokens: int) -> None:
     rows = examples()
     loaded, critic = drifted()
-    wanted = plain_loss(loaded, critic, rows)
+    wanted, ratios = plain_loss(loaded, critic, rows)
     wanted.backward()
     theirs = gradients(loaded.model)
     loaded, critic = drifted()
@@ -103,7 +103,12 @@ def test_a_step_equals_the_definition_in_any_micro_batches(tokens: int) -> None:
     for name, value in theirs.items():
         torch.testing.assert_close(ours[name], value, atol=2e-5, rtol=1e-3)
     assert outcome.rewards.desirable == 3
-    assert outcome.largest_ratio > 0
+    of_label = {
+        label: sum(r for r, row in zip(ratios, rows, strict=True) if row.label is label) for label in (True, False)
+    }
+    assert outcome.rewards.desirable_reward == pytest.approx(of_label[True], abs=1e-4)
+    assert outcome.rewards.undesirable_reward == pytest.approx(of_label[False], abs=1e-4)
+    assert outcome.largest_ratio == pytest.approx(max(map(abs, ratios)), abs=1e-4)
 
 
 def test_a_row_of_weight_0_teaches_nothing_but_moves_the_mean_of_advantages() -> None:
