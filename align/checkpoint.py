@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,9 +23,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from schemas.errors import CheckpointMismatchError
-from schemas.manifest import write_last
+from schemas.manifest import flush_to_disk, write_last
 
-__all__ = ["Checkpoint", "check_identity", "flush_to_disk", "load_newest_checkpoint", "save_checkpoint"]
+__all__ = ["Checkpoint", "check_identity", "load_newest_checkpoint", "save_checkpoint"]
 
 _STATE: Final = "state.json"
 _WEIGHTS: Final = "weights.safetensors"
@@ -125,15 +124,6 @@ def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
 def _fingerprint(path: Path) -> dict[str, Any]:
     with path.open("rb") as stream:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
-
-
-def flush_to_disk(path: Path) -> None:
-    """Wait until a file or folder is on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _checkpoints(folder: Path) -> list[Path]:

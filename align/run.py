@@ -27,7 +27,7 @@ from torch import nn
 
 from align.actor_critic import ActorCritic, detach_critic
 from align.card import RUN_CARD_NAME, RunCard, find_run_card
-from align.checkpoint import Checkpoint, check_identity, flush_to_disk, load_newest_checkpoint, save_checkpoint
+from align.checkpoint import Checkpoint, check_identity, load_newest_checkpoint, save_checkpoint
 from align.config import TrainConfig, identity_of
 from align.dataset import dataset_digest
 from align.inputs import RunInputs
@@ -36,7 +36,7 @@ from align.models import LoadedModel
 from align.optimizer import build_optimizer, optimizer_tensors, restore_optimizer, trainable_parameters
 from align.scoring import Scorer, TokenPair
 from schemas.errors import CorruptionError, OutputExistsError
-from schemas.manifest import write_last
+from schemas.manifest import flush_to_disk, write_last
 from schemas.settings import load_settings
 
 __all__ = [

@@ -18,6 +18,10 @@
     │   └── StepPlanError                 an optimizer step cannot be built from the rows
     ├── EvaluationGateError           4   the model is not good enough
     ├── CorruptionError               5   bytes on disk are not the bytes that were written
+    ├── NotNowError                  75   nothing was done, and the same call may do it later
+    │   ├── LockedError                   another process is at work in the folder
+    │   ├── NothingToDoError              there is nothing new
+    │   └── RegistryConflictError         somebody else has decided about the champion in the meantime
     ├── ModelError                    1   a model cannot be loaded
     │   └── UnsafeModelError              pickle weights or remote code
     ├── TrainingError                 1   training cannot go on
@@ -48,14 +52,18 @@ __all__ = [
     "FormatMismatchError",
     "InputError",
     "InputNotFoundError",
+    "LockedError",
     "MissingExtraError",
     "ModelError",
     "NonFiniteLossError",
+    "NotNowError",
+    "NothingToDoError",
     "OneLabelError",
     "OutputExistsError",
     "RatioUnreachableError",
     "RecordRejectedError",
     "ReferenceMismatchError",
+    "RegistryConflictError",
     "ShapeError",
     "StepPlanError",
     "ThumblineError",
@@ -210,6 +218,24 @@ class CorruptionError(ThumblineError):
     """Bytes on disk differ from what was recorded when they were written, or a part is missing."""
 
     exit_code = 5
+
+
+class NotNowError(ThumblineError):
+    """Nothing was done and nothing is wrong: the same call may do it later. Schedulers take it as skipped."""
+
+    exit_code = 75
+
+
+class LockedError(NotNowError):
+    """Another process holds the lock of the folder; the message names it."""
+
+
+class NothingToDoError(NotNowError):
+    """There is nothing new to work on."""
+
+
+class RegistryConflictError(NotNowError):
+    """Somebody else has decided about the champion since this process looked."""
 
 
 class ModelError(ThumblineError):

@@ -17,7 +17,7 @@ from typing import Any, Final
 from schemas.errors import CorruptionError, InputNotFoundError
 from schemas.report import StageReport
 
-__all__ = ["MANIFEST_NAME", "Manifest", "Ratio", "Shard", "SourceFile", "file_sha256", "write_last"]
+__all__ = ["MANIFEST_NAME", "Manifest", "Ratio", "Shard", "SourceFile", "file_sha256", "flush_to_disk", "write_last"]
 
 MANIFEST_NAME: Final = "manifest.json"
 FORMAT_VERSION: Final = 1
@@ -191,3 +191,12 @@ def write_last(path: Path, text: str) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     partial.replace(path)
+
+
+def flush_to_disk(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,71 @@
+"""The lock of a folder: one holder, who is named, and who takes it along when killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import LockedError
+from schemas.lock import folder_lock
+
+ROOT = Path(__file__).parents[1]
+HOLD = (
+    "import sys, pathlib; from schemas.lock import folder_lock\n"
+    "with folder_lock(pathlib.Path(sys.argv[1]), purpose='the nightly run'):\n"
+    "    print('held', flush=True); sys.stdin.read()"
+)
+
+
+def hold(path: Path) -> subprocess.Popen[str]:
+    """Another process that holds the lock until it is killed."""
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == "held\n"
+    return other
+
+
+def test_second_process_is_told_who_holds_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "lock"
+    with hold(path) as other:
+        expected = rf"the nightly run \(process {other.pid} on .+\) is at work here\. Wait until"
+        with pytest.raises(LockedError, match=expected) as caught, folder_lock(path, purpose="mine"):
+            pass
+        other.kill()
+    assert caught.value.exit_code == 75
+
+
+def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with hold(path) as other:
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+        with folder_lock(path, purpose="mine"):
+            assert '"purpose": "mine"' in path.read_text()
+
+
+def test_lock_is_free_again_after_its_context_and_its_error(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with pytest.raises(KeyError), folder_lock(path, purpose="first"):
+        raise KeyError("broken off")
+    with folder_lock(path, purpose="second"):
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_holder_that_has_not_said_its_name_is_another_process(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with folder_lock(path, purpose="mine"):
+        path.write_text("")
+        with pytest.raises(LockedError, match="another process is at work here"), folder_lock(path, purpose="yours"):
+            pass
