@@ -176,9 +176,8 @@ def _curate_config(
     overrides: tuple[str, ...],
 ) -> CurateConfig:
     """The config that a file holds, or the default one for files of a named format."""
-    from feedback.formats import FORMATS
+    from feedback.formats.sniffing.unnamed import unnamed_format
     from feedback.pipeline import default_config, load_curate_config
-    from schemas.errors import UsageError
 
     if len(inputs) == 1 and inputs[0].endswith(".toml"):
         return load_curate_config(Path(inputs[0]), overrides)
@@ -187,12 +186,7 @@ def _curate_config(
         return default_config(
             inputs, source_format, map=mapped, ranking=ranking, join=join, sql=sql, overrides=overrides
         )
-    raise UsageError(
-        "the format of the input is not named",
-        where=", ".join(inputs),
-        expected=f"--from with one of {', '.join(FORMATS)}",
-        todo="Name it, or write a config file and name that; `thumbline formats` explains the formats",
-    )
+    raise unnamed_format(inputs, todo="Or write a config file and name that")
 
 
 def _open_engine(config: CurateConfig, name: str | None, address: str | None) -> Engine:

@@ -25,7 +25,7 @@ from feedback.engine import read_rows
 from feedback.pipeline import read_candidates
 from feedback.records.places import input_name
 from feedback.stage import CANDIDATE_TYPES
-from schemas.errors import InputError, UsageError
+from schemas.errors import InputError
 from schemas.manifest import MANIFEST_NAME, Manifest
 from schemas.progress import Progress, silent
 from schemas.redaction import without_passwords
@@ -35,7 +35,6 @@ __all__ = ["RawReading", "Subject", "raw_sources", "read_subject", "subject_of_d
 
 _FROM_STAGES = ("prompt_chars", "cluster_id", "rater_key", "rater_kind", "model_id", "event_ts", "votes")
 """What a dataset's shards do not hold and its stage folder does."""
-_NAME_FORMAT = "Name the format of the raw files with --from, see `thumbline formats`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +107,7 @@ def read_subject(
     *,
     with_examples: bool = False,
     progress: Progress = silent,
-    todo: str = _NAME_FORMAT,
+    todo: str = "",
 ) -> Subject:
     """The one dataset, or the raw files, that the inputs name.
 
@@ -131,7 +130,7 @@ def read_subject(
     return subject_of_files(sources, config, with_examples=with_examples, progress=progress)
 
 
-def raw_sources(inputs: Sequence[str | Path], given: RawReading, *, todo: str = _NAME_FORMAT) -> list[SourceConfig]:
+def raw_sources(inputs: Sequence[str | Path], given: RawReading, *, todo: str = "") -> list[SourceConfig]:
     """The raw files as `feedback.config` names them.
 
     Args:
@@ -143,11 +142,9 @@ def raw_sources(inputs: Sequence[str | Path], given: RawReading, *, todo: str = 
         UsageError: there is no format.
     """
     if given.format is None:
-        raise UsageError(
-            "the input is not a finished dataset and no format is given",
-            where=", ".join(str(item) for item in inputs),
-            todo=todo,
-        )
+        from feedback.formats.sniffing.unnamed import unnamed_format  # it loads every format
+
+        raise unnamed_format(inputs, todo=todo)
     return [
         SourceConfig(
             path=str(item),

@@ -166,11 +166,9 @@ def rebalance_dataset(
     if len(inputs) == 1 and (Path(inputs[0]) / MANIFEST_NAME).is_file():
         return _rebalance_curated(Path(inputs[0]), out, config, export_config, seed, overwrite, progress)
     if format is None:
-        raise UsageError(
-            "the input is not a finished dataset and no format is given",
-            where=", ".join(str(item) for item in inputs),
-            todo="Name the format of the raw files with --from, see `thumbline formats`",
-        )
+        from feedback.formats.sniffing.unnamed import unnamed_format  # it loads every format
+
+        raise unnamed_format(inputs)
     sources = tuple(
         SourceConfig(path=str(item), format=format, map=map, ranking=ranking, join=join, sql=sql) for item in inputs
     )
