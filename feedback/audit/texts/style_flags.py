@@ -7,6 +7,8 @@ from typing import Final
 
 import polars as pl
 
+from schemas.refusal import REFUSAL
+
 __all__ = ["STYLES", "Style", "style_flags"]
 
 
@@ -46,13 +48,6 @@ _APOLOGY: Final = (
     r"|\b(?:i['’]m|i am|we['’]re|we are) (?:so |very |really |truly |deeply |terribly )*sorry\b"
     r"|\bsorry (?:for|about|if)\b|\bmy (?:mistake|bad)\b|\A\s*(?:oh,? )?(?:so )?sorry\b"
 )
-_REFUSAL: Final = (
-    r"\bi(?:['’]m| am) (?:\w+ )?(?:unable|not able|not allowed|not permitted|not comfortable)\b"
-    r"|\bi (?:can(?:no|['’])t|could(?:n['’]t| not)|won['’]t|will not|must decline to|have to decline to|am unable to) "
-    r"(?:\w+ )?(?:help|assist|provide|comply|fulfil|fulfill|create|write|answer|generate|discuss|share|give|do|engage"
-    r"|support|offer)\b|\bas an? (?:ai|artificial intelligence|(?:large )?language model)\b"
-    r"|\bagainst (?:my|our) (?:guidelines|policy|policies)\b"
-)
 _HEADING: Final = r"(?m)^ {0,3}#{1,6} \S"
 _LIST: Final = r"(?m)^[ \t]*(?:[-*+•]|[0-9]{1,3}[.)]) +\S[^\n]*\n+[ \t]*(?:[-*+•]|[0-9]{1,3}[.)]) +\S"
 _CODE: Final = r"```|`[^`\n]+`"
@@ -63,7 +58,7 @@ STYLES: Final = (
     Style("flattery", "flattery", f"(?i){_FLATTERY}", is_english=True),
     Style("agreement", "agreement with the user", f"(?i){_AGREEMENT}", is_english=True),
     Style("apology", "an apology", f"(?i){_APOLOGY}", is_english=True),
-    Style("refusal", "a refusal", f"(?i){_REFUSAL}", is_english=True),
+    Style("refusal", "a refusal", f"(?i){REFUSAL}", is_english=True),
     Style("emoji", "emoji", r"[\p{Emoji_Presentation}\x{FE0F}]"),
     Style("headings", "headings", _HEADING),
     Style("lists", "lists", _LIST),
