@@ -22,11 +22,13 @@ from cli.options import (
     redact_option,
     set_option,
     sql_option,
+    store_option,
 )
 
 if TYPE_CHECKING:  # both load polars
     from feedback.config import CurateConfig
     from feedback.engine import Engine
+    from feedback.pipeline import CurateResult
 
 __all__ = ["convert", "curate", "formats"]
 
@@ -120,12 +122,16 @@ def convert(
 
 
 @click.command(epilog="Example: thumbline curate votes.jsonl --from thumbs -o dataset")
-@inputs_argument()
+@inputs_argument(required=False)
 @from_option()
 @map_option
 @join_option
 @ranking_option
 @sql_option
+@store_option()
+@click.option(
+    "--version", type=click.IntRange(0), metavar="N", help="With --store: which version of it.  [default: the latest]"
+)
 @click.option("-o", "--out", type=FOLDER, required=True, help="Folder of the dataset.")
 @redact_option
 @overwrite_option
@@ -139,6 +145,8 @@ def curate(
     join: str | None,
     ranking: Ranking,
     sql: str | None,
+    store: str | None,
+    version: int | None,
     out: Path,
     redact: bool,
     overwrite: bool,
@@ -149,44 +157,70 @@ def curate(
 ) -> None:
     """Make a dataset: ingest, convert, dedup, conflicts, caps, split, rebalance, export.
 
-    IN... is one config file (.toml), which may name several sources, or raw files with --from. A dataset that is
-    already there, made from the same files with the same config, is left alone.
+    IN... is one config file (.toml), which may name several sources, or raw files with --from. With --store it is
+    what the store holds, and IN may be a config file, whose sources are not read. A dataset that is already there,
+    made from the same files with the same config, is left alone.
     """
     from cli.lean_start import start_lean
 
     start_lean(inputs)
     from cli.progress import shown_progress
     from feedback.pipeline import curate as curate_feedback
+    from feedback.run_config import config_of_inputs
 
     overrides += ("export.redact=true",) if redact else ()
-    config = _curate_config(inputs, source_format, map_path, join, ranking, sql, overrides)
-    with shown_progress() as progress:
-        engine = _open_engine(config, engine_name, ray_address)
-        result = curate_feedback(config, out, overwrite=overwrite, engine=engine, progress=progress)
+    if store is not None:
+        named = {"--from": source_format, "--map": map_path, "--join": join, "--sql": sql}
+        _refuse_sources(inputs, [option for option, value in named.items() if value is not None])
+        result = _curate_store(store, inputs, version, out, overrides, (engine_name, ray_address), overwrite=overwrite)
+    else:
+        if version is not None:
+            raise click.UsageError("--version goes with --store DIR.")
+        if not inputs:
+            raise click.UsageError("Missing argument 'IN...': files with --from, a config file, or --store DIR.")
+        config = config_of_inputs(
+            inputs, source_format, map_path=map_path, ranking=ranking, join=join, sql=sql, overrides=overrides
+        )
+        with shown_progress() as progress:
+            engine = _open_engine(config, engine_name, ray_address)
+            result = curate_feedback(config, out, overwrite=overwrite, engine=engine, progress=progress)
     show_dataset(result, as_json)
 
 
-def _curate_config(
-    inputs: tuple[str, ...],
-    source_format: str | None,
-    map_path: Path | None,
-    join: str | None,
-    ranking: Ranking,
-    sql: str | None,
-    overrides: tuple[str, ...],
-) -> CurateConfig:
-    """The config that a file holds, or the default one for files of a named format."""
-    from feedback.formats.sniffing.unnamed import unnamed_format
-    from feedback.pipeline import default_config, load_curate_config
-
-    if len(inputs) == 1 and inputs[0].endswith(".toml"):
-        return load_curate_config(Path(inputs[0]), overrides)
-    if source_format is not None:
-        mapped = None if map_path is None else str(map_path)
-        return default_config(
-            inputs, source_format, map=mapped, ranking=ranking, join=join, sql=sql, overrides=overrides
+def _refuse_sources(inputs: tuple[str, ...], options: list[str]) -> None:
+    if options or len(inputs) > 1 or not all(name.endswith(".toml") for name in inputs):
+        given = ", ".join([*inputs, *options])
+        raise click.UsageError(
+            f"--store is the input, and {given} would be another one. Take files in first: thumbline ingest IN... "
+            "--from FORMAT --store DIR"
         )
-    raise unnamed_format(inputs, todo="Or write a config file and name that")
+
+
+def _curate_store(
+    store: str,
+    inputs: tuple[str, ...],
+    version: int | None,
+    out: Path,
+    overrides: tuple[str, ...],
+    engine: tuple[str | None, str | None],
+    *,
+    overwrite: bool,
+) -> CurateResult:
+    from cli.progress import shown_progress
+    from feedback.pipeline import curate_store, store_config
+    from feedback.store import Store
+
+    config = store_config(overrides, path=Path(inputs[0]) if inputs else None)
+    with shown_progress() as progress:
+        return curate_store(
+            Store.open(store),
+            config,
+            out,
+            version=version,
+            overwrite=overwrite,
+            engine=_open_engine(config, *engine),
+            progress=progress,
+        )
 
 
 def _open_engine(config: CurateConfig, name: str | None, address: str | None) -> Engine:

@@ -33,6 +33,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "formats": ("cli.curate", "What can be read and written, and how labels are read."),
     "convert": ("cli.curate", "One file format into another."),
     "audit": ("cli.audit", "What is in the data, and what is wrong with it."),
+    "ingest": ("cli.store", "Raw files into a store, each row once."),
     "rebalance": ("cli.rebalance", "Bring the ratio of up to down into a range."),
     "curate": ("cli.curate", "All stages: raw files in, a dataset out."),
     "train": ("cli.train", "A dataset and a model in, an aligned model out."),

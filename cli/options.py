@@ -23,6 +23,7 @@ __all__ = [
     "redact_option",
     "set_option",
     "sql_option",
+    "store_option",
 ]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -95,6 +96,11 @@ def from_option(*, required: bool = False) -> Callable[[Function], Function]:
         required=required,
         help="Format of the input; see `thumbline formats`.",
     )
+
+
+def store_option(*, required: bool = False) -> Callable[[Function], Function]:
+    """The option --store: the folder of a feedback store."""
+    return click.option("--store", metavar="DIR", required=required, help="Folder of a feedback store.")
 
 
 def parse_ratio(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, float] | None:

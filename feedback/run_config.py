@@ -21,7 +21,7 @@ from feedback.records.sources import tally_of
 from schemas.manifest import SourceFile, file_sha256
 from schemas.settings import apply_overrides, load_settings, read_toml, settings_to_dict
 
-__all__ = ["default_config", "is_same_input", "load_curate_config", "plan_key", "resolved_config"]
+__all__ = ["config_of_inputs", "default_config", "is_same_input", "load_curate_config", "plan_key", "resolved_config"]
 
 
 def load_curate_config(path: Path, overrides: Iterable[str] = ()) -> CurateConfig:
@@ -69,6 +69,43 @@ def default_config(
     source = {"format": format, "name": name, "map": map, "ranking": ranking, "join": join, "sql": sql}
     sources = [{"path": str(item), **source} for item in inputs]
     return load_settings(CurateConfig, apply_overrides({"sources": sources}, overrides), where="--set")
+
+
+def config_of_inputs(
+    inputs: Sequence[str],
+    source_format: str | None,
+    *,
+    map_path: Path | None = None,
+    ranking: Ranking = "extremes",
+    join: str | None = None,
+    sql: str | None = None,
+    overrides: Iterable[str] = (),
+) -> CurateConfig:
+    """The config that a file holds, or the default one for files of a named format.
+
+    Args:
+        inputs: one config file (.toml), or files, globs, folders or URLs of one format.
+        source_format: their format.
+        map_path: the TOML map of the format `mapped`.
+        ranking: which ranked answers become pairs, for formats that rank.
+        join: a file, a glob or a folder with what the records lack.
+        sql: the query, where the inputs are databases.
+        overrides: `dotted.key=value` texts.
+
+    Raises:
+        UsageError: there is no format and no config file.
+        ConfigError: a key or value is not right.
+    """
+    if len(inputs) == 1 and inputs[0].endswith(".toml"):
+        return load_curate_config(Path(inputs[0]), overrides)
+    if source_format is not None:
+        mapped = None if map_path is None else str(map_path)
+        return default_config(
+            inputs, source_format, map=mapped, ranking=ranking, join=join, sql=sql, overrides=overrides
+        )
+    from feedback.formats.sniffing.unnamed import unnamed_format  # looks into the files, which no right call needs
+
+    raise unnamed_format(inputs, todo="Or write a config file and name that")
 
 
 def resolved_config(config: CurateConfig) -> dict[str, Any]:

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from feedback.engine import write_arrow, written_whole
+from feedback.engine import written_whole
 from feedback.formats import Format
 from feedback.ingest.arrow_columns import gathered
 from feedback.ingest.block_records import BlockRecords, LineRecords, ListRecords, spoken_lines
@@ -29,12 +28,13 @@ from feedback.ingest.draft_columns import KINDS, DraftKind
 from feedback.ingest.draft_tables import DraftTable
 from feedback.ingest.drafted import Drafted
 from feedback.ingest.format_check import FIRST_RECORDS, FormatCheck, Miss
-from feedback.ingest.keys import SketchSettings, event_keys, outcome_sum, pair_keys
+from feedback.ingest.keys import SketchSettings
 from feedback.ingest.partners import Partners
 from feedback.ingest.plain_records import PlainRows, choose_shape, plain_schema, read_plain
 from feedback.ingest.refused import Refused
 from feedback.ingest.source_format import open_format
-from feedback.near import Sketches, SketchFile, write_sketches
+from feedback.ingest.table_files import write_tables
+from feedback.near import SketchFile
 from feedback.records.json_columns import Lines, split_lines
 from feedback.records.json_lines import decode_lines
 from feedback.records.raw_record import RawRecord
@@ -147,7 +147,6 @@ class _Made:
         self._first_line = 0
         self._unused: set[str] = set()
         self._count = 0
-        self._outcome = 0
 
     def read_text(self, block: TextBlock) -> Drafted:
         """Take the lines of a text: the plain records among them as columns, all others one by one."""
@@ -212,10 +211,7 @@ class _Made:
             self._note_fields(names)
         events, pairs = (self._in_order(drafted, tables[kind.name], kind) for kind in KINDS)
         self._write_quarantine()
-        self._write("events", events)
-        self._write("pairs", pairs)
-        label = events.column("label")
-        sketches = self._write_keys(events, pairs)
+        written = write_tables(self._task.folder, self._task.number, events, pairs, self._task.sketch)
         rejected, ignored = self._refused.counts, drafted.ignored()
         return BlockResult(
             owner=self._task.owner,
@@ -223,16 +219,16 @@ class _Made:
             events=events.num_rows,
             pairs=pairs.num_rows,
             drafts=events.num_rows + pairs.num_rows + rejected.total() + ignored.total() - self._count,
-            ups=int(pl.Series(label).sum() or 0),
-            labelled=len(label) - label.null_count,
+            ups=written.ups,
+            labelled=written.labelled,
             rejected=dict(sorted(rejected.items())),
             ignored=dict(sorted(ignored.items())),
             first_cases=self._refused.first_cases(),
             unused=tuple(sorted(self._unused)),
             is_in_format=self._check.is_decided,
             miss=self._check.miss,
-            sketches=sketches,
-            outcome=self._outcome,
+            sketches=written.sketches,
+            outcome=written.outcome,
             joined=self._partners.found,
             alone=self._partners.alone,
             first_alone=self._partners.first_alone,
@@ -247,39 +243,11 @@ class _Made:
         numbers = np.concatenate([*(self._first_line + rows.places for rows in plain), drafted.line_numbers(others)])
         return gathered(pa.concat_tables(tables), np.argsort(numbers, kind="stable"))
 
-    def _write_keys(self, events: pa.Table, pairs: pa.Table) -> tuple[SketchFile, ...]:
-        made: list[Sketches] = []
-        settings = self._task.sketch
-        if events.num_rows:
-            keys, sketches = event_keys(events, settings)
-            self._outcome += outcome_sum(keys)
-            self._write("event-keys", keys)
-            made += [] if sketches is None else [sketches]
-        if pairs.num_rows:
-            keys, more = pair_keys(pairs, settings)
-            self._outcome += outcome_sum(keys)
-            self._write("pair-keys", keys)
-            made += more
-        if settings is None:
-            return ()
-        name = f"{self._task.number:05d}"
-        (self._task.folder / "sketches").mkdir(parents=True, exist_ok=True)
-        return tuple(
-            write_sketches(sketches, self._task.folder / "sketches", f"{name}-{part}")
-            for part, sketches in enumerate(made)
-        )
-
-    def _write(self, name: str, rows: pl.DataFrame | pa.Table) -> None:
-        if len(rows):
-            write_arrow(rows, self._file(name, "arrow"))
-
     def _write_quarantine(self) -> None:
         """People read it, so it is Parquet, and few records are in it."""
         if self._refused.counts:
-            with written_whole(self._file("quarantine", "parquet")) as partial:
+            path = self._task.folder / f"quarantine-{self._task.number:05d}.parquet"
+            with written_whole(path) as partial:
                 pq.write_table(
                     self._refused.table(), partial, compression="zstd", write_statistics=False, write_page_checksum=True
                 )
-
-    def _file(self, name: str, suffix: str) -> Path:
-        return self._task.folder / f"{name}-{self._task.number:05d}.{suffix}"

@@ -7,14 +7,12 @@ Streaming: memory holds the few blocks that are being read.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +25,7 @@ from feedback.ingest.format_check import format_mismatch
 from feedback.ingest.join_notes import join_notes, refuse_no_partner
 from feedback.ingest.join_table import JoinTable
 from feedback.ingest.keys import SketchSettings
+from feedback.ingest.outcome import outcome_digest
 from feedback.ingest.rater_key import load_rater_key
 from feedback.ingest.source_files import find_source_files, join_tables, smaller_blocks
 from feedback.ingest.source_format import open_format
@@ -41,11 +40,31 @@ from schemas.progress import Advance, Progress, silent
 from schemas.reasons import DropReason, RejectReason
 from schemas.report import LabelCounts, StageReport
 
-__all__ = ["IngestResult", "SketchSettings", "ingest"]
+__all__ = ["FileCounts", "IngestResult", "SketchSettings", "ingest", "table_paths"]
 
 _FIELD_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\- ]{0,39}")
 _SHOWN_FIELDS: Final = 12
 _FIRST_CASES: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class FileCounts:
+    """What became of one file: records + created == events + pairs + quarantined + ignored.
+
+    Args:
+        records: records in it.
+        created: rows beyond one for each record.
+        events: events kept, pairs: pairs kept.
+        quarantined: records in quarantine.
+        ignored: what its format left out on purpose.
+    """
+
+    records: int
+    created: int
+    events: int
+    pairs: int
+    quarantined: int
+    ignored: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +81,8 @@ class IngestResult:
         sketches: files of sketches; none where they were not asked for.
         report: records in, drafts beyond one a record, rows kept, records quarantined.
         rejected: quarantined records by `RejectReason`.
-        source_files: the files that were read.
+        source_files: the files that were read: those with the records, then those that were joined to them.
+        counts: what became of each file with records, in their order.
     """
 
     folder: Path
@@ -75,6 +95,7 @@ class IngestResult:
     report: StageReport
     rejected: dict[str, int]
     source_files: tuple[SourceFile, ...]
+    counts: tuple[FileCounts, ...] = ()
 
 
 def ingest(
@@ -83,6 +104,7 @@ def ingest(
     *,
     max_rejected_share: float = 0.2,
     sketch: SketchSettings | None = None,
+    key: bytes | None = None,
     engine: Engine | None = None,
     progress: Progress = silent,
 ) -> IngestResult:
@@ -93,6 +115,7 @@ def ingest(
         folder: a folder that does not exist yet, or is empty; or a stage's folder of `engine`.
         max_rejected_share: largest share of records that may go to quarantine, in [0, 1].
         sketch: for which near-duplicates texts are sketched; None makes no sketches.
+        key: key for user ids; None takes that of this machine.
         engine: who reads the blocks; None takes all cores of this machine.
         progress: told about the bytes read.
 
@@ -109,24 +132,25 @@ def ingest(
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as undo:
         undo.callback(shutil.rmtree, folder, ignore_errors=True)
-        result = _ingest(opened, folder, max_rejected_share, sketch, engine or LocalEngine(), progress)
+        reader = _Reader(opened, folder, sketch, key or load_rater_key())
+        result = _ingest(reader, folder, max_rejected_share, engine or LocalEngine(), progress)
         undo.pop_all()
     return result
 
 
+def table_paths(folder: Path, name: str) -> tuple[Path, ...]:
+    """The files of one table in the folder of the stage, by their numbers."""
+    return tuple(sorted(folder.glob(f"{name}-[0-9]*.*")))
+
+
 def _ingest(
-    sources: Sequence[_Source],
-    folder: Path,
-    max_rejected_share: float,
-    sketch: SketchSettings | None,
-    engine: Engine,
-    progress: Progress,
+    reader: _Reader, folder: Path, max_rejected_share: float, engine: Engine, progress: Progress
 ) -> IngestResult:
+    sources = reader.sources
     with calm_collector():
         tables, tables_folder = join_tables([(one.format, one.files) for one in sources], folder / "join", engine)
     for source, table in zip(sources, tables, strict=True):
         source.table = table
-    reader = _Reader(sources, folder, sketch, load_rater_key())
     with progress("ingest", _size(sources)) as advance, calm_collector():
         results = engine.run("ingest", ingest_block, reader.tasks(advance))
         files = reader.source_files(results, advance)
@@ -143,15 +167,16 @@ def _ingest(
     _refuse_too_many(rejected, results, records, max_rejected_share)
     return IngestResult(
         folder=folder,
-        events=_tables(folder, "events"),
-        pairs=_tables(folder, "pairs"),
-        quarantine=_tables(folder, "quarantine"),
-        event_keys=_tables(folder, "event-keys"),
-        pair_keys=_tables(folder, "pair-keys"),
+        events=table_paths(folder, "events"),
+        pairs=table_paths(folder, "pairs"),
+        quarantine=table_paths(folder, "quarantine"),
+        event_keys=table_paths(folder, "event-keys"),
+        pair_keys=table_paths(folder, "pair-keys"),
         sketches=tuple(sketches for result in results for sketches in result.sketches),
         report=_report(sources, reader, results, rejected, max_rejected_share),
         rejected=dict(sorted(rejected.items())),
         source_files=tuple(files),
+        counts=reader.counts(results),
     )
 
 
@@ -175,7 +200,7 @@ class _Reader:
     """All blocks of all sources, and which block came from which file."""
 
     def __init__(self, sources: Sequence[_Source], folder: Path, sketch: SketchSettings | None, key: bytes) -> None:
-        self._sources = sources
+        self.sources = sources
         self._folder = folder
         self._sketch = sketch
         self._key = key
@@ -218,16 +243,26 @@ class _Reader:
             SourceFile(place_name(path), source.format.name, tally.sha256, tally.bytes, records[owner])
             for owner, ((source, path), tally) in enumerate(zip(self._files, self._tallies, strict=True))
         ]
-        other = [source.table.files for source in self._sources if source.table is not None and source.files.other]
+        other = [source.table.files for source in self.sources if source.table is not None and source.files.other]
         return [*read, *dict.fromkeys(file for files in other for file in files)]
+
+    def counts(self, results: Sequence[BlockResult]) -> tuple[FileCounts, ...]:
+        """What became of each file."""
+        found = [Counter[str]() for _ in self._files]
+        for one in results:
+            found[one.owner].update(
+                records=one.records,
+                created=one.drafts,
+                events=one.events,
+                pairs=one.pairs,
+                quarantined=sum(one.rejected.values()),
+                ignored=sum(one.ignored.values()),
+            )
+        return tuple(FileCounts(**{field.name: one[field.name] for field in fields(FileCounts)}) for one in found)
 
     def of_source(self, source: _Source, results: Sequence[BlockResult]) -> list[BlockResult]:
         """The results of the blocks of one source."""
         return [result for result in results if self._files[result.owner][0] is source]
-
-
-def _tables(folder: Path, name: str) -> tuple[Path, ...]:
-    return tuple(sorted(folder.glob(f"{name}-[0-9]*.*")))
 
 
 def _size(sources: Sequence[_Source]) -> int | None:
@@ -294,17 +329,11 @@ def _report(
         dropped={reason.value: count for reason, count in left_out.items() if count},
         labels_in=LabelCounts(unlabelled=records),
         labels_kept=LabelCounts(ups, labelled - ups, events - labelled + pairs),
-        digest_out=_digest(results, events, pairs),
+        digest_out=outcome_digest([one.outcome for one in results], events, pairs),
         config=config,
         notes=tuple(_notes(sources, reader, results, records)),
         figures={"events": events, "pairs": pairs, "rejected": dict(sorted(rejected.items())), **_named(ignored)},
     )
-
-
-def _digest(results: Sequence[BlockResult], events: int, pairs: int) -> str:
-    """Digest of what all rows say, in whatever order and files they came."""
-    total = sum(one.outcome for one in results) % 2**64
-    return hashlib.blake2b(json.dumps([events, pairs, total]).encode("utf-8"), digest_size=16).hexdigest()
 
 
 def _notes(sources: Sequence[_Source], reader: _Reader, results: Sequence[BlockResult], records: int) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The only room that knows the order of the stages: from raw files to a dataset, on any engine."""
 
+from feedback.pipeline.from_store import curate_store, store_config
 from feedback.pipeline.run import (
     CurateResult,
     RawCandidates,
@@ -14,8 +15,10 @@ __all__ = [
     "CurateResult",
     "RawCandidates",
     "curate",
+    "curate_store",
     "default_config",
     "load_curate_config",
     "read_candidates",
     "rebalance_dataset",
+    "store_config",
 ]

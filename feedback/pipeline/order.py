@@ -26,7 +26,7 @@ from feedback.engine import Scattered, StagedEngine
 from feedback.engine.local import usable_cores
 from feedback.engine.staging import STAGE_FILE
 from feedback.export import TextTable
-from feedback.ingest import SketchSettings, ingest
+from feedback.ingest import IngestResult, SketchSettings, ingest
 from feedback.pipeline.balance import balance_plan
 from feedback.pipeline.partitions import (
     Clusters,
@@ -49,7 +49,7 @@ from schemas.manifest import write_last
 from schemas.progress import Progress
 from schemas.report import StageReport
 
-__all__ = ["Stages"]
+__all__ = ["Read", "Stages"]
 
 _EVENT_TEXT: Final = ("event_id", {"completion": "completion"})
 _PAIR_TEXT: Final = ("pair_id", {"a": "response_a", "b": "response_b"})
@@ -65,6 +65,9 @@ _PASSES: Final = {
 Notes = Callable[[Mapping[str, Any]], Iterable[str]]
 """What a report says of its figures."""
 
+Read = Callable[..., IngestResult]
+"""Makes the tables: `read(folder=..., sketch=..., engine=...)`, see `feedback.ingest.ingest`."""
+
 
 class Stages:
     """The stages of one run, one after the other, each over all partitions.
@@ -73,14 +76,20 @@ class Stages:
         config: sources and settings.
         engine: who runs the stages and keeps what they made.
         progress: told about every stage.
+        read: makes the tables that all begins with; null reads the sources of `config`.
     """
 
-    def __init__(self, config: CurateConfig, engine: StagedEngine, progress: Progress) -> None:
+    def __init__(
+        self, config: CurateConfig, engine: StagedEngine, progress: Progress, *, read: Read | None = None
+    ) -> None:
         self.reports: list[StageReport] = []
         self.parts: list[Path] = []
         self._config = config
         self._engine = engine
         self._progress = progress
+        self._read = read or partial(
+            ingest, config.sources, max_rejected_share=config.ingest.max_rejected_share, progress=progress
+        )
 
     def through_all(self) -> None:
         """From the raw files to the rows that are exported.
@@ -111,14 +120,7 @@ class Stages:
             notes: what the report of each says of its figures.
         """
         config = self._config
-        self.raw = ingest(
-            config.sources,
-            self._engine.folder("ingest"),
-            max_rejected_share=config.ingest.max_rejected_share,
-            sketch=_sketch(config.dedup),
-            engine=self._engine,
-            progress=self._progress,
-        )
+        self.raw = self._read(folder=self._engine.folder("ingest"), sketch=_sketch(config.dedup), engine=self._engine)
         self.reports = [self.raw.report]
         with self._progress("clusters", None):
             clusters = self._clusters()

@@ -19,7 +19,7 @@ from feedback.curated import read_curated, text_of_curated
 from feedback.engine import Engine, LocalEngine, StagedEngine, open_engine, read_rows
 from feedback.export import ExportResult, TextTable, export
 from feedback.folders import built_folder, finish_dataset, is_whole, refuse_to_replace, same_result
-from feedback.pipeline.order import Stages
+from feedback.pipeline.order import Read, Stages
 from feedback.rebalance import base_weights, ratio_of_report, rebalance
 from feedback.run_config import default_config, is_same_input, load_curate_config, plan_key, resolved_config
 from feedback.stage import sort_rows, write_stage
@@ -32,6 +32,7 @@ from schemas.report import StageReport
 __all__ = [
     "CurateResult",
     "RawCandidates",
+    "build_dataset",
     "curate",
     "default_config",
     "load_curate_config",
@@ -104,9 +105,37 @@ def curate(
     if found is not None and is_whole(found, out):
         return CurateResult(out, found, was_done=True)
     refuse_to_replace(out, overwrite=overwrite or found is not None)
+    manifest = build_dataset(config, out, described, plan_key(config), engine=engine, progress=progress)
+    return CurateResult(out, manifest)
+
+
+def build_dataset(
+    config: CurateConfig,
+    out: Path,
+    described: dict[str, Any],
+    key: str,
+    *,
+    read: Read | None = None,
+    engine: Engine | None = None,
+    progress: Progress = silent,
+) -> Manifest:
+    """Run all stages and put what they made in the place of `out`; the manifest of the dataset.
+
+    Args:
+        config: sources and settings.
+        out: the dataset's folder.
+        described: what the manifest says of the config.
+        key: what an interrupted run is known by.
+        read: makes the tables that all begins with; null reads the sources of `config`.
+        engine: who runs the stages; None opens the one of `config`.
+        progress: told about every stage.
+
+    Raises:
+        DataGateError: too many bad records, one label only, an empty split, or a ratio that cannot be reached.
+    """
     with built_folder(out) as folder:
         chosen = engine or open_engine(config.engine.name, config.engine.ray_address, workers=config.engine.workers)
-        stages = Stages(config, StagedEngine(chosen, folder / "staging", plan_key(config)), progress)
+        stages = Stages(config, StagedEngine(chosen, folder / "staging", key), progress, read=read)
         stages.through_all()
         exported = export(
             stages.parts,
@@ -120,7 +149,7 @@ def curate(
         manifest = _manifest(exported, stages.reports, stages.raw.source_files, described)
         stages.settle(folder / "stages")
         finish_dataset(folder, manifest)
-    return CurateResult(out, manifest)
+    return manifest
 
 
 def rebalance_dataset(

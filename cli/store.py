@@ -1,0 +1,96 @@
+"""Commands of the feedback store. Each parses, calls, shows."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.options import (
+    Ranking,
+    from_option,
+    inputs_argument,
+    join_option,
+    json_option,
+    map_option,
+    ranking_option,
+    set_option,
+    sql_option,
+    store_option,
+)
+
+if TYPE_CHECKING:  # it loads polars and deltalake
+    from feedback.store import IngestSummary
+
+__all__ = ["ingest"]
+
+
+@click.command(epilog="Example: thumbline ingest votes.jsonl --from thumbs --store store")
+@inputs_argument()
+@from_option()
+@store_option(required=True)
+@map_option
+@join_option
+@ranking_option
+@sql_option
+@set_option
+@json_option
+def ingest(
+    inputs: tuple[str, ...],
+    source_format: str | None,
+    store: str,
+    map_path: Path | None,
+    join: str | None,
+    ranking: Ranking,
+    sql: str | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Take raw files into a store, each row once; the store is made if it is not there.
+
+    IN... is raw files with --from, or one config file (.toml), whose sources and table [ingest] are read. What is in
+    the store already, as a file or as a row of another file, is counted and not taken in again. When the command ends,
+    the rows are on the disk.
+    """
+    from cli.lean_start import start_lean
+
+    start_lean()
+    from cli.json_output import print_json
+    from cli.progress import shown_progress
+    from feedback.run_config import config_of_inputs
+    from feedback.store import Store
+
+    config = config_of_inputs(
+        inputs, source_format, map_path=map_path, ranking=ranking, join=join, sql=sql, overrides=overrides
+    )
+    with shown_progress() as progress:
+        summary = Store.open(store, create=True).ingest(
+            config.sources, max_rejected_share=config.ingest.max_rejected_share, progress=progress
+        )
+    if as_json:
+        print_json({"store": store, **summary.to_dict()})
+        return
+    _show_ingest(summary, store)
+
+
+def _show_ingest(summary: IngestSummary, store: str) -> None:
+    from cli.render import print_next, show, table_of
+
+    rows = [
+        ("new", summary.new),
+        ("already there", summary.already_there),
+        ("quarantined", summary.quarantined),
+        ("ignored", summary.ignored),
+        ("of somebody who was forgotten", summary.forgotten),
+        ("rows in", summary.rows_in),
+    ]
+    listed = ", ".join(f"{reason} {count:,}" for reason, count in summary.rejected.items())
+    show(
+        table_of(("what became of them", "rows>"), [row for row in rows if row[1] or row[0] in ("new", "rows in")]),
+        *summary.notes,
+        *([f"Quarantined: {listed}."] if listed else []),
+        f"Store: {store}, version {summary.version}" + ("" if summary.version > summary.before else " as before"),
+    )
+    print_next(f"thumbline curate --store {shlex.quote(store)} -o dataset", "make a dataset of it")

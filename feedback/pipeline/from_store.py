@@ -1,0 +1,91 @@
+"""A dataset of what a store holds: the same stages, and the same dataset as of the same raw files, each row once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from feedback.config import CurateConfig
+from feedback.engine import Engine
+from feedback.folders import is_whole, refuse_to_replace, same_result
+from feedback.hashing import stable_id
+from feedback.ingest import ingest_validated
+from feedback.pipeline.run import CurateResult, build_dataset
+from feedback.run_config import resolved_config
+from schemas.progress import Progress, silent
+from schemas.settings import apply_overrides, load_settings, read_toml
+
+if TYPE_CHECKING:  # it loads deltalake, which nobody needs who has no store
+    from feedback.store import Store
+
+__all__ = ["curate_store", "store_config"]
+
+_SOURCE: Final = {"path": "store", "format": "store"}
+
+
+def store_config(overrides: Iterable[str] = (), *, path: Path | None = None) -> CurateConfig:
+    """The config that curates a store; its one source stands for the store.
+
+    Args:
+        overrides: `dotted.key=value` texts.
+        path: a TOML file with the settings; sources in it are not read. Null takes the default settings.
+
+    Raises:
+        InputNotFoundError: there is no such file.
+        ConfigError: a key or a value is not right.
+    """
+    values = {**({} if path is None else read_toml(path)), "sources": [_SOURCE]}
+    return load_settings(CurateConfig, apply_overrides(values, overrides), where=path or "--set")
+
+
+def curate_store(
+    store: Store,
+    config: CurateConfig,
+    out: Path,
+    *,
+    version: int | None = None,
+    overwrite: bool = False,
+    engine: Engine | None = None,
+    progress: Progress = silent,
+) -> CurateResult:
+    """The curated dataset of a version of a store in the folder `out`, recorded in the store.
+
+    Args:
+        store: the store.
+        config: settings; its sources are not read.
+        out: the dataset's folder. Where it already holds this very dataset, nothing is done.
+        version: the version; null takes the latest. The dataset keeps it from being cleared up.
+        overwrite: replace another dataset that is there.
+        engine: who runs the stages; None opens the one of `config`.
+        progress: told about every stage.
+
+    Raises:
+        InputNotFoundError: the store has no such version.
+        OutputExistsError: `out` holds something else.
+        DataGateError: one label only, an empty split, or a ratio that cannot be reached.
+        CorruptionError: a file of the store is damaged.
+        LockedError: somebody works on the store who must be alone.
+    """
+    with store.locked("curate", exclusive=False):
+        number = store.version if version is None else version
+        described = _described(config, store, number)
+        found = same_result(out, lambda known: known.config == described)
+        if found is not None and is_whole(found, out):
+            store.register_dataset(out, found.digest, number)
+            return CurateResult(out, found, was_done=True)
+        refuse_to_replace(out, overwrite=overwrite or found is not None)
+        files = store.validated(number)
+        key = stable_id(json.dumps(described, sort_keys=True))
+        read = partial(ingest_validated, files)
+        manifest = build_dataset(config, out, described, key, read=read, engine=engine, progress=progress)
+        store.register_dataset(out, manifest.digest, number)
+        return CurateResult(out, manifest)
+
+
+def _described(config: CurateConfig, store: Store, version: int) -> dict[str, Any]:
+    values = resolved_config(config)
+    del values["sources"]
+    return {**values, "store": {"id": store.id, "version": version}}

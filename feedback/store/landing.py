@@ -1,0 +1,241 @@
+"""Raw files, kept as they came: a copy under its sha256, on the disk before anything is made of it.
+
+    raw/ab/abc.../votes.jsonl     the copy
+    landings/ID.json              what was asked: source, format, map, and the copies that belong together
+
+A landing whose rows are in no commit was not acknowledged: the same command takes it up again, and so does the doctor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Literal
+
+from feedback.config import SourceConfig
+from feedback.hashing import stable_id
+from feedback.ingest.source_files import SourceFiles, find_source_files
+from feedback.ingest.source_format import open_format
+from feedback.records.places import Place, place_name
+from feedback.records.queries import Query
+from feedback.records.sources import read_blocks
+from feedback.records.text_blocks import TextBlock
+from feedback.store.durable import flush_folder, move_durably, private_folder, remove_durably, write_durably
+from feedback.store.faults import faultpoint
+from schemas.errors import CorruptionError, InputNotFoundError
+
+__all__ = ["Landing", "Landings", "RawCopy"]
+
+_CHUNK: Final = 1 << 22
+_STDIN: Final = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class RawCopy:
+    """A raw file in the store: sha256 of its bytes as they came, and its name."""
+
+    sha256: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """Raw files that are read together, and how.
+
+    Args:
+        source: name of the source.
+        format: name of its format.
+        ranking: which ranked answers become pairs.
+        map: text of the TOML map, for the format `mapped`.
+        read: the files with the records.
+        other: the files in which they find what they lack.
+    """
+
+    source: str
+    format: str
+    ranking: Literal["extremes", "neighbours", "off"]
+    map: str | None
+    read: tuple[RawCopy, ...]
+    other: tuple[RawCopy, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """The same for the same files read in the same way, whatever they are called."""
+        files = [*(one.sha256 for one in self.read), "", *(one.sha256 for one in self.other)]
+        return stable_id(self.source, self.format, self.ranking, self.map or "", *files)
+
+
+class Landings:
+    """The raw files of a store.
+
+    Args:
+        folder: the store's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._raw = folder / "raw"
+        self._notes = folder / "landings"
+
+    def land(self, config: SourceConfig) -> list[Landing]:
+        """Copy the files of a source into the store, durably.
+
+        Files are landings of their own, so that one that is known is not read again beside one that is new; those that
+        are joined are one landing.
+
+        Raises:
+            InputNotFoundError: a file is not there.
+            ConfigError: the source's settings do not go with its format.
+        """
+        found = open_format(config.format, config.map, config.ranking)
+        files = find_source_files(config, found)
+        map_text = None if config.map is None else Path(config.map).read_text("utf-8")
+        read = [self._copy(place) for place in files.read]
+        other = tuple(self._copy(place) for place in files.other)
+        groups = [tuple(read)] if _is_joined(files) else [(one,) for one in dict.fromkeys(read)]
+        name = config.name or found.name
+        landings = [Landing(name, config.format, config.ranking, map_text, group, other) for group in groups]
+        for landing in landings:
+            path = private_folder(self._notes) / f"{landing.id}.json"
+            if not path.is_file():
+                write_durably(path, json.dumps(asdict(landing), ensure_ascii=False).encode(), point="landing")
+        return landings
+
+    def all(self) -> list[Landing]:
+        """Every landing, by its id.
+
+        Raises:
+            CorruptionError: the note of one cannot be read.
+        """
+        return [_read_note(path) for path in sorted(self._notes.glob("*.json"))]
+
+    def path(self, copy: RawCopy) -> Path:
+        """Where a copy lies; it may have been removed since, see `feedback.store.forget`."""
+        return self._raw / copy.sha256[:2] / copy.sha256 / copy.name
+
+    def config(self, landing: Landing, work: Path) -> list[SourceConfig]:
+        """A landing as sources that read the copies.
+
+        Args:
+            landing: the landing.
+            work: a folder for what must lie together.
+
+        Raises:
+            InputNotFoundError: a copy is not there any more.
+        """
+        paths = [self._present(copy) for copy in landing.read]
+        mapped = None
+        if landing.map is not None:
+            mapped = work / f"{landing.id}.toml"
+            mapped.write_text(landing.map, encoding="utf-8")
+        join = None
+        if landing.other:
+            join = work / f"{landing.id}-other"
+            join.mkdir(exist_ok=True)
+            for number, copy in enumerate(landing.other):
+                (join / f"{number:05d}-{copy.name}").symlink_to(self._present(copy).resolve())
+        return [
+            SourceConfig(
+                path=str(path),
+                format=landing.format,
+                name=landing.source,
+                map=None if mapped is None else str(mapped),
+                ranking=landing.ranking,
+                join=None if join is None else str(join),
+            )
+            for path in paths
+        ]
+
+    def drop(self, landings: Sequence[Landing]) -> None:
+        """Remove landings that were refused, and the copies that no other landing has."""
+        for landing in landings:
+            remove_durably(self._notes / f"{landing.id}.json", point="landing")
+        kept = {copy.sha256 for landing in self.all() for copy in (*landing.read, *landing.other)}
+        for copy in dict.fromkeys(copy for one in landings for copy in (*one.read, *one.other)):
+            if copy.sha256 not in kept:
+                shutil.rmtree(self.path(copy).parent, ignore_errors=True)
+
+    def _present(self, copy: RawCopy) -> Path:
+        path = self.path(copy)
+        if not path.is_file():
+            raise InputNotFoundError("the raw copy is not in the store any more", where=path)
+        return path
+
+    def _copy(self, place: Place) -> RawCopy:
+        """Copy a place, durably, if its bytes are not there already."""
+        name = place_name(place).replace("/", "_")
+        incoming = private_folder(self._raw / f"incoming-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+        try:
+            sha256 = _copy_bytes(place, incoming / name)
+            folder = private_folder(self._raw / sha256[:2]) / sha256
+            known = next(iter(sorted(folder.iterdir())), None) if folder.is_dir() else None
+            if known is not None:
+                return RawCopy(sha256, known.name)
+            flush_folder(incoming)
+            try:
+                move_durably(incoming, folder, point="raw")
+            except OSError:
+                # Of two that bring the same bytes at once, the first one's copy stays.
+                if not folder.is_dir():
+                    raise
+            return RawCopy(sha256, next(iter(sorted(folder.iterdir()))).name)
+        finally:
+            shutil.rmtree(incoming, ignore_errors=True)
+
+
+def _is_joined(files: SourceFiles) -> bool:
+    return bool(files.other) or files.is_itself
+
+
+def _read_note(path: Path) -> Landing:
+    try:
+        values: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        for name in ("read", "other"):
+            values[name] = tuple(RawCopy(**copy) for copy in values[name])
+        return Landing(**values)
+    except (ValueError, TypeError, KeyError) as error:
+        raise CorruptionError(f"the note of a landing cannot be read ({error})", where=path) from error
+
+
+def _copy_bytes(place: Place, path: Path) -> str:
+    """Copy a place to `path`, flushed; sha256 of the bytes."""
+    hashed = hashlib.sha256()
+    faultpoint("raw.write.before", path)
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "wb") as stream:
+        for data in _bytes_of(place):
+            hashed.update(data)
+            stream.write(data)
+        stream.flush()
+        faultpoint("raw.sync.before", path)
+        os.fsync(stream.fileno())
+    return hashed.hexdigest()
+
+
+def _bytes_of(place: Place) -> Iterator[bytes]:
+    if isinstance(place, Query):
+        for block in read_blocks(place):
+            lines = block.lines() if isinstance(block, TextBlock) else [record.raw for record in block]
+            yield b"".join(line + b"\n" for line in lines)
+        return
+    if not isinstance(place, Path):
+        yield from _chunks(place.open())
+    elif str(place) == _STDIN:
+        yield from _chunks(sys.stdin.buffer)
+    else:
+        try:
+            with place.open("rb") as stream:
+                yield from _chunks(stream)
+        except FileNotFoundError as error:
+            raise InputNotFoundError("no such file", where=place) from error
+
+
+def _chunks(stream: BinaryIO) -> Iterator[bytes]:
+    while data := stream.read(_CHUNK):
+        yield data

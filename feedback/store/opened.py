@@ -1,0 +1,147 @@
+"""A store on the disk: its folder, made or opened.
+
+store.json        format and id; written last, so where it is the store is whole
+rater.key         key for user ids, readable by its owner only
+table/            the Delta table, see `tables` and `log`
+raw/, landings/   raw files as they came, see `landing`
+datasets/, runs/  what was made of it, see `registry`
+forgotten/        receipts, see `forget`
+damaged/          what the doctor set aside
+staging/          what is being made
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE, load_rater_key
+from feedback.store.durable import private_folder, write_durably
+from feedback.store.landing import Landings
+from feedback.store.locks import store_lock
+from feedback.store.log import Log
+from schemas.errors import CorruptionError, InputNotFoundError, OutputExistsError, UsageError
+
+__all__ = ["STORE_FILE", "OpenedStore", "is_store", "open_store"]
+
+STORE_FILE: Final = "store.json"
+_FORMAT: Final = 1
+_KEY_FILE: Final = "rater.key"
+_OURS: Final = frozenset({"lock", "holders", "table", _KEY_FILE})
+"""What may lie in a folder whose making was broken off."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedStore:
+    """The parts of a store.
+
+    Args:
+        folder: its folder.
+        id: 32 hex digits, made with it.
+        key: its key for user ids.
+        log: its commits.
+        landings: its raw files.
+    """
+
+    folder: Path
+    id: str
+    key: bytes
+    log: Log
+    landings: Landings
+
+    @property
+    def table(self) -> Path:
+        """The folder of its table."""
+        return self.log.folder
+
+
+def is_store(path: Path) -> bool:
+    """Whether a folder holds a store."""
+    return (path / STORE_FILE).is_file()
+
+
+def open_store(path: str | Path, *, create: bool) -> OpenedStore:
+    """The store in a folder.
+
+    Args:
+        path: the folder.
+        create: make one where there is none.
+
+    Raises:
+        InputNotFoundError: there is none and none is to be made.
+        OutputExistsError: the folder holds other files.
+        UsageError: the place is not a folder of this machine.
+        CorruptionError: its own files cannot be read.
+    """
+    if "://" in str(path):
+        raise UsageError(
+            "a store lies in a folder of this machine",
+            where="--store",
+            received=str(path),
+            expected="a path",
+            todo="Object stores are read as sources (s3://BUCKET/KEY), and a store in one is not supported yet",
+        )
+    folder = Path(path).resolve()
+    if not is_store(folder):
+        if not create:
+            raise InputNotFoundError(
+                f"no store here: there is no {STORE_FILE}",
+                where=folder,
+                todo="Make one with: thumbline ingest IN... --from FORMAT --store DIR",
+            )
+        _create(folder)
+    try:
+        told = json.loads((folder / STORE_FILE).read_text("utf-8"))
+        store_id, form = str(told["id"]), told["format"]
+        key = (folder / _KEY_FILE).read_bytes().strip()
+    except (OSError, ValueError, KeyError) as error:
+        raise CorruptionError(f"the store's own files cannot be read ({error})", where=folder) from error
+    if form != _FORMAT:
+        raise UsageError(
+            "the store was written by another version of thumbline",
+            where=folder / STORE_FILE,
+            received=form,
+            expected=f"format {_FORMAT}",
+        )
+    return OpenedStore(folder, store_id, key, Log(folder / "table"), Landings(folder))
+
+
+def _create(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or not {path.name for path in folder.iterdir()} <= _OURS):
+        raise OutputExistsError(
+            "the folder holds files that are no store", where=folder, expected="an empty folder, or none"
+        )
+    private_folder(folder).chmod(0o700)
+    _refuse_without_links(folder)
+    with store_lock(folder, "making the store", exclusive=True):
+        if is_store(folder):
+            return
+        if not (folder / _KEY_FILE).is_file():
+            # Where the key of this machine is given by hand, it is meant for all that is done here.
+            key = load_rater_key() if os.environ.get(ENVIRONMENT_VARIABLE) else secrets.token_hex(32).encode()
+            write_durably(folder / _KEY_FILE, key + b"\n", point="key")
+        Log(private_folder(folder / "table")).create()
+        told = {"format": _FORMAT, "id": uuid.uuid4().hex}
+        write_durably(folder / STORE_FILE, json.dumps(told, indent=2).encode() + b"\n", point="create")
+
+
+def _refuse_without_links(folder: Path) -> None:
+    """Delta makes a version its own by a hard link; a mount without them would let two writers make the same one."""
+    first, second = folder / f"link-{os.getpid()}", folder / f"link-{os.getpid()}-2"
+    try:
+        first.touch(0o600)
+        second.hardlink_to(first)
+    except OSError as error:
+        raise UsageError(
+            f"the file system has no hard links ({error.strerror}), so a store there could lose rows",
+            where=folder,
+            todo="Put the store on a local disk",
+        ) from error
+    finally:
+        first.unlink(missing_ok=True)
+        second.unlink(missing_ok=True)

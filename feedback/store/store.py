@@ -1,0 +1,227 @@
+"""The feedback store: what was taken in once is there, whole, in every version that held it.
+
+store = Store.open("store", create=True)
+store.ingest([SourceConfig(path="votes.jsonl", format="thumbs")])
+store.events().filter(pl.col("label")).collect()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from feedback.config import SourceConfig
+from feedback.engine import Engine
+from feedback.ingest import ValidatedFiles
+from feedback.stage import counted
+from feedback.store.durable import told_errors
+from feedback.store.locks import store_lock
+from feedback.store.opened import OpenedStore, open_store
+from feedback.store.parquet import checked
+from feedback.store.registry import DatasetRecord, Registry, RunRecord
+from feedback.store.source_rows import read_source_rows
+from feedback.store.summary import IngestSummary
+from feedback.store.tables import EVENT, PAIR, QUARANTINED
+from feedback.store.take_in import take_in
+from feedback.store.views import Revisions, latest_revisions, rows_of_kind, since
+from schemas.manifest import SourceFile
+from schemas.progress import Progress, silent
+
+__all__ = ["Store"]
+
+_CANNOT_WRITE = "the store cannot be written"
+
+
+class Store:
+    """A store of feedback in a folder; `Store.open` gives one.
+
+    Args:
+        opened: its parts.
+    """
+
+    def __init__(self, opened: OpenedStore) -> None:
+        self.opened = opened
+        self._registry = Registry(opened.folder)
+
+    @classmethod
+    def open(cls, path: str | Path, *, create: bool = False) -> Store:
+        """The store in the folder `path`.
+
+        Args:
+            path: the folder.
+            create: make a store where there is none.
+
+        Raises:
+            InputNotFoundError: there is none and none is to be made.
+            OutputExistsError: the folder holds other files.
+            CorruptionError: a commit before the last one is damaged.
+            LockedError: its last commit must be mended, and somebody works on it.
+        """
+        with told_errors(_CANNOT_WRITE, Path(path)):
+            return cls(open_store(path, create=create))
+
+    @property
+    def folder(self) -> Path:
+        """Its folder."""
+        return self.opened.folder
+
+    @property
+    def id(self) -> str:
+        """32 hex digits, made with it."""
+        return self.opened.id
+
+    @property
+    def rater_key(self) -> bytes:
+        """Its key for the hashes of user ids."""
+        return self.opened.key
+
+    @property
+    def version(self) -> int:
+        """The latest version: 0 where nothing was ever taken in, and one more with every commit."""
+        return self.opened.log.version()
+
+    def ingest(
+        self,
+        sources: Sequence[SourceConfig],
+        *,
+        max_rejected_share: float = 0.2,
+        engine: Engine | None = None,
+        progress: Progress = silent,
+    ) -> IngestSummary:
+        """Take raw files in, each row once: when the call returns, the rows are on the disk.
+
+        Args:
+            sources: where raw feedback lies and what it looks like.
+            max_rejected_share: largest share of records that may go to quarantine, in [0, 1].
+            engine: who reads the files; None takes all cores of this machine.
+            progress: told about the bytes read.
+
+        Raises:
+            TooManyRejectedError: more records went to quarantine than allowed; nothing was kept.
+            InputError: a file is missing or not in its format.
+            LockedError: somebody works on the store who must be alone.
+            CorruptionError: a file of the store is damaged.
+            ThumblineError: it cannot be written.
+        """
+        with self.locked("ingest", exclusive=False), told_errors(_CANNOT_WRITE, self.folder):
+            landings = [landing for source in sources for landing in self.opened.landings.land(source)]
+            return take_in(
+                self.opened, landings, max_rejected_share=max_rejected_share, engine=engine, progress=progress
+            )
+
+    def events(self, version: int | None = None, *, revisions: Revisions = "latest") -> pl.LazyFrame:
+        """Feedback events: the columns of `schemas.events.FEEDBACK_EVENT`, and `store_version`, which brought the row.
+
+        Args:
+            version: of which version; null takes the latest.
+            revisions: the `latest` one of each record, without retracted ones, or `all`.
+
+        Raises:
+            InputNotFoundError: there is no such version, or its files were cleared up.
+            CorruptionError: a file is damaged; it is named.
+        """
+        return self._rows(EVENT, version, revisions)
+
+    def pairs(self, version: int | None = None, *, revisions: Revisions = "latest") -> pl.LazyFrame:
+        """Preference pairs: the columns of `schemas.pairs.PREFERENCE_PAIR`, and `store_version`; see `events`."""
+        return self._rows(PAIR, version, revisions)
+
+    def quarantine(self, version: int | None = None) -> pl.LazyFrame:
+        """Records that were not accepted: the columns of `schemas.quarantine.QUARANTINE`, and `store_version`."""
+        return self._rows(QUARANTINED, version, "all")
+
+    def events_since(self, version: int, until: int | None = None) -> pl.LazyFrame:
+        """Every revision of an event that came after `version`, up to `until` (null: up to now)."""
+        return since(self._rows(EVENT, until, "all"), version, until)
+
+    def pairs_since(self, version: int, until: int | None = None) -> pl.LazyFrame:
+        """Every revision of a pair that came after `version`, up to `until` (null: up to now)."""
+        return since(self._rows(PAIR, until, "all"), version, until)
+
+    def source_files(self, version: int | None = None) -> tuple[SourceFile, ...]:
+        """The raw files that a version was made of, in the order in which they were taken in."""
+        log = self.opened.log
+        return tuple(one.file for one in read_source_rows(log.files(version), log.folder))
+
+    def validated(self, version: int | None = None) -> ValidatedFiles:
+        """The files of a version, every revision, for who reads them as the stage `ingest` gives its tables.
+
+        Args:
+            version: which; null takes the latest.
+
+        Raises:
+            InputNotFoundError: there is no such version, or its files were cleared up.
+            CorruptionError: a file is damaged; it is named.
+        """
+        log = self.opened.log
+        files = log.files(version)
+        paths = {
+            kind: tuple(checked([file for file in files if file.kind == kind], log.folder))
+            for kind in (EVENT, PAIR, QUARANTINED)
+        }
+        taken = read_source_rows(files, log.folder)
+        number = self.version if version is None else version
+        return ValidatedFiles(
+            events=paths[EVENT],
+            pairs=paths[PAIR],
+            quarantine=paths[QUARANTINED],
+            sources=tuple(one.file for one in taken),
+            config={"store": {"id": self.id, "version": number}},
+            notes=(
+                f"Version {number} of the store, made of {counted(len(taken), 'raw file')}; each row is in it once.",
+            ),
+        )
+
+    def history(self) -> list[dict[str, Any]]:
+        """What each version is: `version`, `operation`, `time_ms`, and what the operation says of itself."""
+        return self.opened.log.history()
+
+    @contextmanager
+    def locked(self, operation: str, *, exclusive: bool) -> Iterator[None]:
+        """Hold the store's lock while the block runs.
+
+        Args:
+            operation: what is done, which others are told.
+            exclusive: whether nobody else may hold it.
+
+        Raises:
+            LockedError: somebody else holds it; the message names who.
+        """
+        with store_lock(self.folder, operation, exclusive=exclusive):
+            yield
+
+    def register_dataset(self, folder: Path, digest: str, version: int) -> DatasetRecord:
+        """Record that a dataset was made of a version; `curate_store` does.
+
+        Args:
+            folder: the dataset's folder.
+            digest: its digest.
+            version: the version.
+        """
+        return self._registry.add_dataset(folder, digest, version)
+
+    def register_run(self, folder: Path, dataset_digest: str) -> RunRecord:
+        """Record that a model is trained on a dataset; best before the training begins.
+
+        Args:
+            folder: the run's folder.
+            dataset_digest: digest of the dataset.
+        """
+        return self._registry.add_run(folder, dataset_digest)
+
+    def datasets(self) -> tuple[DatasetRecord, ...]:
+        """Every dataset that was made of it, the oldest version first."""
+        return self._registry.datasets()
+
+    def runs(self) -> tuple[RunRecord, ...]:
+        """Every run on one of those, by its folder."""
+        return self._registry.runs()
+
+    def _rows(self, kind: str, version: int | None, revisions: Revisions) -> pl.LazyFrame:
+        log = self.opened.log
+        rows = rows_of_kind(kind, log.files(version), log.folder)
+        return latest_revisions(rows, kind) if revisions == "latest" else rows
