@@ -206,10 +206,15 @@ class SplitConfig:
     """How much is held out.
 
     Args:
-        test_fraction: share of the rows that goes to the split `test`, in [0, 1); 0 makes no test split.
+        test_fraction: share of the rows that goes to the split `test`, in [0, 1); 0 holds out only what `held_out`
+            names.
+        held_out: folder of a curated dataset, in a config file relative to that file. Every group of prompts with one
+            of its prompts goes to the split `test`, whatever `test_fraction` is, so that a frozen evaluation set is
+            never trained on, nor what is nearly the same. Null names none.
     """
 
     test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    held_out: str | None = None
 
 
 @settings

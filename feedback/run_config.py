@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from feedback.config import CurateConfig, Ranking, SourceConfig
+from feedback.config import CurateConfig, Ranking, SourceConfig, SplitConfig
 from feedback.hashing import stable_id
 from feedback.ingest.rater_key import load_rater_key
 from feedback.ingest.source_files import find_source_files
 from feedback.records.places import Place, input_name, place_name, place_state, relative_input
 from feedback.records.sources import tally_of
-from schemas.manifest import SourceFile, file_sha256
+from schemas.manifest import Manifest, SourceFile, file_sha256
 from schemas.settings import apply_overrides, load_settings, read_toml, settings_to_dict
 
 __all__ = ["config_of_inputs", "default_config", "is_same_input", "load_curate_config", "plan_key", "resolved_config"]
@@ -36,7 +36,11 @@ def load_curate_config(path: Path, overrides: Iterable[str] = ()) -> CurateConfi
         ConfigError: it is not TOML, or a key or value is not right.
     """
     config = load_settings(CurateConfig, apply_overrides(read_toml(path), overrides), where=path)
-    return replace(config, sources=tuple(_relative_to(source, path.parent) for source in config.sources))
+    return replace(
+        config,
+        sources=tuple(_relative_to(source, path.parent) for source in config.sources),
+        split=_relative_held_out(config.split, path.parent),
+    )
 
 
 def default_config(
@@ -109,12 +113,14 @@ def config_of_inputs(
 
 
 def resolved_config(config: CurateConfig) -> dict[str, Any]:
-    """`config` as JSON values, with the names of files instead of their paths and the sha256 of maps.
+    """`config` as JSON values, with names of files instead of paths, and digests of maps and of a frozen set.
 
     The engine is not in it: it decides nothing.
     """
     values: dict[str, Any] = settings_to_dict(config)
     del values["engine"]
+    if config.split.held_out is not None:
+        values["split"]["held_out"] = Manifest.read(Path(config.split.held_out)).digest
     values["sources"] = [_without_folder(source) for source in config.sources]
     return values
 
@@ -148,6 +154,11 @@ def _places(sources: Sequence[SourceConfig]) -> list[Place]:
     """Every place of the sources: those with the records, then the other ones that they join, each once."""
     found = [find_source_files(source) for source in sources]
     return [*(path for files in found for path in files.read), *dict.fromkeys(path for f in found for path in f.other)]
+
+
+def _relative_held_out(config: SplitConfig, folder: Path) -> SplitConfig:
+    """The config with the place of its frozen set relative to the folder of the config file."""
+    return config if config.held_out is None else replace(config, held_out=str(folder / config.held_out))
 
 
 def _relative_to(source: SourceConfig, folder: Path) -> SourceConfig:

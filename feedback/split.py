@@ -3,7 +3,8 @@
     all rows: group_id, label ──split_plan──► groups that are held out ──apply_split──► each partition, with its split
 
 Groups of prompts stay whole: a prompt is never on both sides. Which group is held out depends on its id and the seed
-only. Nothing is dropped, and the held-out rows keep the ratio of labels that the feedback has.
+only, beside those that a frozen evaluation set holds out for good. Nothing is dropped, and the rows held out by the
+seed keep the ratio of labels that the feedback has.
 """
 
 from __future__ import annotations
@@ -34,11 +35,19 @@ class SplitPlan:
         test_groups: ids of the groups of the test split, sorted. [N] u64.
         config: how much was wanted.
         seed: what decided.
+        frozen: digest of the frozen evaluation set; empty where there is none.
     """
 
     test_groups: pl.Series
     config: SplitConfig
     seed: int
+    frozen: str = ""
+
+    def described(self) -> dict[str, Any]:
+        """What a report says of the config: the frozen set by its digest, not by its place."""
+        values: dict[str, Any] = settings_to_dict(self.config)
+        del values["held_out"]
+        return {**values, "seed": self.seed, **({"held_out": self.frozen} if self.frozen else {})}
 
 
 def split(candidates: pl.DataFrame, config: SplitConfig, *, seed: int = 0, digest_in: str = "") -> StageResult:
@@ -58,18 +67,34 @@ def split(candidates: pl.DataFrame, config: SplitConfig, *, seed: int = 0, diges
     return apply_split(candidates, plan, digest_in=digest_in)
 
 
-def split_plan(narrow: pl.DataFrame, config: SplitConfig, *, seed: int = 0) -> SplitPlan:
+def split_plan(
+    narrow: pl.DataFrame,
+    config: SplitConfig,
+    *,
+    seed: int = 0,
+    frozen_groups: pl.Series | None = None,
+    frozen: str = "",
+) -> SplitPlan:
     """Which groups are held out, from the keys of all rows.
 
     Args:
         narrow: `group_id` and `label` of every row of every partition, in any order.
         config: how much is held out.
         seed: decides which groups are held out.
+        frozen_groups: groups that are held out in any case; they count towards the share. [N] u64.
+        frozen: digest of the frozen evaluation set that they are of.
     """
-    target = round(config.test_fraction * narrow.height)
     groups = narrow.group_by("group_id").agg(rows=pl.len(), has_up=pl.col("label").any(), has_all=pl.col("label").all())
+    kept_out = groups["group_id"].clear()
+    if frozen_groups is not None:
+        is_frozen = groups["group_id"].is_in(frozen_groups.implode())
+        kept_out, frozen_rows = groups["group_id"].filter(is_frozen), groups["rows"].filter(is_frozen).sum()
+        groups = groups.filter(~is_frozen)
+    else:
+        frozen_rows = 0
+    target = max(0, round(config.test_fraction * narrow.height) - int(frozen_rows))
     fitting = groups.filter(pl.col("rows") <= target)
-    return SplitPlan(_nearest(fitting, target, seed).sort(), config, seed)
+    return SplitPlan(pl.concat([kept_out, _nearest(fitting, target, seed)]).sort(), config, seed, frozen)
 
 
 def apply_split(partition: pl.DataFrame, plan: SplitPlan, *, digest_in: str = "") -> StageResult:
@@ -98,7 +123,7 @@ def apply_split(partition: pl.DataFrame, plan: SplitPlan, *, digest_in: str = ""
         kept.clear().with_columns(drop_reason=pl.lit(None, dtype=pl.String)),
         rows_in=partition.height,
         labels_in=labels,
-        config={**settings_to_dict(plan.config), "seed": plan.seed},
+        config=plan.described(),
         digest_in=digest_in,
         notes=split_notes(figures, plan.config),
         figures=figures,
@@ -122,10 +147,10 @@ def split_notes(figures: Mapping[str, Any], config: SplitConfig) -> list[str]:
         figures: the figures of its report, or those of all partitions summed.
         config: how much was wanted.
     """
-    if not config.test_fraction:
-        return ["Nothing is held out: test_fraction is 0."]
     test, train = figures["test"], figures["train"]
     held_out = sum(test.values())
+    if not config.test_fraction and config.held_out is None:
+        return ["Nothing is held out: test_fraction is 0."]
     note = (
         f"{held_out:,} of {counted(held_out + sum(train.values()), 'row')} held out as the test split, in "
         f"{figures['test_groups']:,} of {counted(figures['groups'], 'group')} of prompts: {test['desirable']:,} "

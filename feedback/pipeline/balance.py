@@ -23,6 +23,7 @@ import polars as pl
 from feedback.caps import CapsPlan, apply_caps, caps_columns, caps_narrow, caps_plan, decide_caps
 from feedback.config import CurateConfig
 from feedback.engine import read_rows
+from feedback.frozen import groups_of_frozen, read_frozen
 from feedback.gates import refuse_unusable
 from feedback.pipeline.partitions import Step
 from feedback.rebalance import CAPPED, RebalancePlan, apply_rebalance, narrow_columns, rebalance_plan
@@ -52,13 +53,16 @@ class BalancePlan:
         )
 
 
-def balance_plan(parts: Sequence[Path], config: CurateConfig, before: Sequence[StageReport]) -> BalancePlan:
+def balance_plan(
+    parts: Sequence[Path], config: CurateConfig, before: Sequence[StageReport], groups: Path
+) -> BalancePlan:
     """The plans for the rows of all partitions.
 
     Args:
         parts: the file of each partition's rows.
         config: settings of the three stages.
         before: reports of the stages that made the rows, for what an error says.
+        groups: file of the prompts that have near-duplicates, with their group.
 
     Raises:
         DataGateError: rows of one label only, an empty split, or a ratio that cannot be reached.
@@ -67,8 +71,8 @@ def balance_plan(parts: Sequence[Path], config: CurateConfig, before: Sequence[S
     caps, rows, left_out = _within_caps(parts, config)
     for report in before:
         left_out.update(report.dropped)
-    groups = split_plan(rows.select("group_id", "label"), config.split, seed=seed)
-    is_test = is_held_out(rows["group_id"], groups)
+    held_out = _split_plan(rows.select("group_id", "label"), config, groups)
+    is_test = is_held_out(rows["group_id"], held_out)
     refuse_unusable(
         {"train": count_labels(rows.filter(~is_test)), "test": count_labels(rows.filter(is_test))},
         config.split.test_fraction,
@@ -77,7 +81,17 @@ def balance_plan(parts: Sequence[Path], config: CurateConfig, before: Sequence[S
     )
     rows = rows.with_columns(split=pl.when(is_test).then(pl.lit("test")).otherwise(pl.lit("train")))
     ratio = rebalance_plan(rows.select(narrow_columns(config.rebalance)), config.rebalance, seed=seed)
-    return BalancePlan(caps, groups, ratio)
+    return BalancePlan(caps, held_out, ratio)
+
+
+def _split_plan(narrow: pl.DataFrame, config: CurateConfig, groups: Path) -> SplitPlan:
+    """What is held out: the groups of a frozen evaluation set, where one is named, and those that the seed decides."""
+    if config.split.held_out is None:
+        return split_plan(narrow, config.split, seed=config.seed)
+    frozen = read_frozen(Path(config.split.held_out))
+    return split_plan(
+        narrow, config.split, seed=config.seed, frozen_groups=groups_of_frozen(frozen, groups), frozen=frozen.digest
+    )
 
 
 def _within_caps(parts: Sequence[Path], config: CurateConfig) -> tuple[CapsPlan, pl.DataFrame, Counter[str]]:

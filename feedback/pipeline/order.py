@@ -100,7 +100,7 @@ class Stages:
         config = self._config
         steps = partial(dedup, config=config.dedup), partial(resolve_conflicts, config=config.conflicts)
         self.to_rows(steps, (dedup_notes, lambda figures: conflict_notes(figures, config.conflicts)))
-        plan = balance_plan(self.parts, config, self.reports)
+        plan = balance_plan(self.parts, config, self.reports, self._groups)
         digest = self.reports[-1].digest_out
         folder = self._engine.folder(_BALANCE)
         tasks = [PartTask(number, path, folder, digest) for number, path in enumerate(self.parts)]
@@ -124,6 +124,7 @@ class Stages:
         self.reports = [self.raw.report]
         with self._progress("clusters", None):
             clusters = self._clusters()
+        self._groups = clusters.groups
         folder = self._engine.folder(_ROWS)
         digest = self.raw.report.digest_out
         scattered = self._scattered(clusters)
