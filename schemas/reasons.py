@@ -96,6 +96,7 @@ class DropReason(_Reason):
     GROUP_CAP = "group_cap", "caps: the cluster of near-duplicate prompts already gives as many rows as allowed."
     DAY_CAP = "day_cap", "caps: the day already gives as many rows as allowed."
     RATER_CAP = "rater_cap", "caps: one rater would be behind a larger share of the label's rows than allowed."
+    OLDER = "older", "mix: an older row beyond the share that is trained on again beside what is new."
     ONE_PER_PROMPT = "one_per_prompt", "rebalance: another row of the train split has the same prompt."
     DESIRABLE_SHARE = "desirable_share", "rebalance: a desirable row beyond the share that is to be kept."
     DOWNSAMPLED = "downsampled", "rebalance: left out to bring the label ratio into its range."

@@ -1,6 +1,7 @@
 """The only room that knows the order of the stages: from raw files to a dataset, on any engine."""
 
 from feedback.pipeline.from_store import curate_store, store_config
+from feedback.pipeline.mixed import mix_dataset
 from feedback.pipeline.run import (
     CurateResult,
     RawCandidates,
@@ -18,6 +19,7 @@ __all__ = [
     "curate_store",
     "default_config",
     "load_curate_config",
+    "mix_dataset",
     "read_candidates",
     "rebalance_dataset",
     "store_config",

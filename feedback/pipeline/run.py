@@ -36,6 +36,7 @@ __all__ = [
     "curate",
     "default_config",
     "load_curate_config",
+    "manifest_of",
     "read_candidates",
     "rebalance_dataset",
 ]
@@ -146,7 +147,7 @@ def build_dataset(
             digest_in=stages.reports[-1].digest_out,
             progress=progress,
         )
-        manifest = _manifest(exported, stages.reports, stages.raw.source_files, described)
+        manifest = manifest_of(exported, stages.reports, stages.raw.source_files, described)
         stages.settle(folder / "stages")
         finish_dataset(folder, manifest)
     return manifest
@@ -286,15 +287,23 @@ def _rebalance_curated(
             digest_in=result.report.digest_out,
             progress=progress,
         )
-        manifest = _manifest(exported, [*parent.stages, result.report], parent.sources, described)
+        manifest = manifest_of(exported, [*parent.stages, result.report], parent.sources, described)
         manifest = replace(manifest, parent_digest=parent.digest)
         finish_dataset(folder, manifest)
     return CurateResult(out, manifest)
 
 
-def _manifest(
+def manifest_of(
     exported: ExportResult, reports: Iterable[StageReport], sources: tuple[SourceFile, ...], config: dict[str, Any]
 ) -> Manifest:
+    """The manifest of what was exported.
+
+    Args:
+        exported: the shards, and the report of the export.
+        reports: those of the stages before it, `rebalance` last.
+        sources: the raw files.
+        config: what it says of the config.
+    """
     stages = (*reports, exported.report)
     return Manifest(
         digest=exported.report.digest_out,

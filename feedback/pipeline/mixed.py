@@ -1,0 +1,83 @@
+"""A dataset for a model that goes on: what is new in another dataset, and a share of what is older.
+
+    dataset of the whole history ─► mix ─► rebalance ─► export
+
+Splits stay as they are. The ratio of labels is brought into its range anew, as the mix has another one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+
+from feedback.config import ExportConfig, RebalanceConfig
+from feedback.curated import read_curated, text_of_curated
+from feedback.export import export
+from feedback.folders import built_folder, finish_dataset, is_whole, refuse_to_replace, same_result
+from feedback.mix import mix
+from feedback.pipeline.run import CurateResult, manifest_of
+from feedback.rebalance import base_weights, rebalance
+from feedback.stage import write_stage
+from schemas.manifest import Manifest
+from schemas.progress import Progress, silent
+from schemas.settings import settings_to_dict
+
+__all__ = ["mix_dataset"]
+
+
+def mix_dataset(
+    parent_folder: Path,
+    out: Path,
+    new_events: pl.Series,
+    *,
+    older_share: float,
+    config: RebalanceConfig,
+    export_config: ExportConfig | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> CurateResult:
+    """The rows of a dataset that rest on new judgements, and a share of the others.
+
+    Args:
+        parent_folder: the dataset of the whole history.
+        out: the new dataset's folder. Where it already holds this very dataset, nothing is done.
+        new_events: ids of the events and pairs that are new. [N] text.
+        older_share: share of the train split that older rows make, in [0, 1).
+        config: the range of R, the weights and the mode.
+        export_config: the shape on disk.
+        seed: decides which rows stay.
+        progress: told about the export.
+
+    Raises:
+        OutputExistsError: `out` holds something else.
+        RatioUnreachableError, OneLabelError: what is left cannot be balanced.
+        CorruptionError: the dataset's shards are not what its manifest says.
+    """
+    parent = Manifest.read(parent_folder)
+    parent.verify(parent_folder)
+    rows = base_weights(read_curated(parent_folder, parent), parent.stages)
+    mixed = mix(rows, new_events, older_share, seed=seed, digest_in=parent.digest)
+    described = {**parent.config, "mix": mixed.report.config, "rebalance": settings_to_dict(config), "seed": seed}
+    found = same_result(out, lambda known: known.config == described and known.parent_digest == parent.digest)
+    if found is not None and is_whole(found, out):
+        return CurateResult(out, found, was_done=True)
+    refuse_to_replace(out, overwrite=found is not None)
+    with built_folder(out) as folder:
+        balanced = rebalance(mixed.kept, config, seed=seed, digest_in=mixed.report.digest_out)
+        for result in (mixed, balanced):
+            write_stage(result, folder / "stages" / result.report.stage)
+        exported = export(
+            balanced.kept,
+            [text_of_curated(parent_folder, parent)],
+            folder,
+            export_config or ExportConfig(),
+            seed=seed,
+            digest_in=balanced.report.digest_out,
+            progress=progress,
+        )
+        reports = [*parent.stages, mixed.report, balanced.report]
+        manifest = replace(manifest_of(exported, reports, parent.sources, described), parent_digest=parent.digest)
+        finish_dataset(folder, manifest)
+    return CurateResult(out, manifest)
