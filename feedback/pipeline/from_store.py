@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,7 +14,7 @@ from feedback.config import CurateConfig
 from feedback.engine import Engine
 from feedback.folders import is_whole, refuse_to_replace, same_result
 from feedback.hashing import stable_id
-from feedback.ingest import ingest_validated
+from feedback.ingest import ValidatedFiles, ingest_validated
 from feedback.pipeline.run import CurateResult, build_dataset
 from feedback.run_config import resolved_config
 from schemas.progress import Progress, silent
@@ -47,6 +49,7 @@ def curate_store(
     out: Path,
     *,
     version: int | None = None,
+    exclude: Sequence[int] = (),
     overwrite: bool = False,
     engine: Engine | None = None,
     progress: Progress = silent,
@@ -58,6 +61,7 @@ def curate_store(
         config: settings; its sources are not read.
         out: the dataset's folder. Where it already holds this very dataset, nothing is done.
         version: the version; null takes the latest. The dataset keeps it from being cleared up.
+        exclude: versions whose rows are left out, of a week that was found to be spoilt for example.
         overwrite: replace another dataset that is there.
         engine: who runs the stages; None opens the one of `config`.
         progress: told about every stage.
@@ -71,21 +75,34 @@ def curate_store(
     """
     with store.locked("curate", exclusive=False):
         number = store.version if version is None else version
-        described = _described(config, store, number)
+        described = _described(config, store, number, exclude)
         found = same_result(out, lambda known: known.config == described)
         if found is not None and is_whole(found, out):
             store.register_dataset(out, found.digest, number)
             return CurateResult(out, found, was_done=True)
         refuse_to_replace(out, overwrite=overwrite or found is not None)
-        files = store.validated(number)
         key = stable_id(json.dumps(described, sort_keys=True))
-        read = partial(ingest_validated, files)
-        manifest = build_dataset(config, out, described, key, read=read, engine=engine, progress=progress)
+        with _files(store, number, exclude) as files:
+            read = partial(ingest_validated, files)
+            manifest = build_dataset(config, out, described, key, read=read, engine=engine, progress=progress)
         store.register_dataset(out, manifest.digest, number)
         return CurateResult(out, manifest)
 
 
-def _described(config: CurateConfig, store: Store, version: int) -> dict[str, Any]:
+@contextmanager
+def _files(store: Store, version: int, exclude: Sequence[int]) -> Iterator[ValidatedFiles]:
+    """The rows of a version: the store's own files, or, where some are left out, copies that are removed again."""
+    if not exclude:
+        yield store.validated(version)
+        return
+    from feedback.store.selection import select_rows
+
+    with tempfile.TemporaryDirectory(prefix="thumbline-") as work:
+        yield select_rows(store, Path(work), until=version, exclude=exclude)
+
+
+def _described(config: CurateConfig, store: Store, version: int, exclude: Sequence[int]) -> dict[str, Any]:
     values = resolved_config(config)
     del values["sources"]
-    return {**values, "store": {"id": store.id, "version": version}}
+    left_out = {"exclude": sorted(set(exclude))} if exclude else {}
+    return {**values, "store": {"id": store.id, "version": version, **left_out}}

@@ -220,16 +220,18 @@ def read_candidates(
     convert_config: ConvertConfig | None = None,
     look: Callable[[Sequence[TextTable]], pl.DataFrame] | None = None,
     show: Callable[[pl.DataFrame, Sequence[TextTable]], Any] | None = None,
+    read: Read | None = None,
     progress: Progress = silent,
 ) -> RawCandidates:
     """Raw files as labelled rows, near-duplicates marked as `curate` marks them; nothing is left on disk.
 
     Args:
-        sources: the raw files.
+        sources: the raw files; at least one, which stands for the rows where `read` makes them.
         ingest_config: how many bad records are allowed.
         convert_config: thresholds and caps for pairs.
         look: makes a table of the texts while they are there; null reads none.
         show: makes anything of the rows and their texts, for example reads a few of them; null reads none.
+        read: makes the tables that all begins with; null reads the sources.
         progress: told about every stage.
 
     Raises:
@@ -240,7 +242,7 @@ def read_candidates(
         sources=tuple(sources), ingest=ingest_config or IngestConfig(), convert=convert_config or ConvertConfig()
     )
     with tempfile.TemporaryDirectory(prefix="thumbline-") as folder:
-        stages = Stages(config, StagedEngine(LocalEngine(), Path(folder), ""), progress)
+        stages = Stages(config, StagedEngine(LocalEngine(), Path(folder), ""), progress, read=read)
         stages.to_rows()
         kept = sort_rows(pl.concat([read_rows(path) for path in stages.parts]))
         dropped = sort_rows(pl.concat([pl.read_parquet(path) for path in stages.dropped("convert")]))
