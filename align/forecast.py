@@ -2,8 +2,9 @@
 
 dataset ─► rows ─► tokens ─► plan ─► passes: forward and backward, mismatched pairs, reference, evaluations
 
-No weight of the model is read. Padding and passes are those of one process on an empty reference cache; more processes
-share the same sequences out, and a filled cache leaves reference passes out.
+No weight of the model is read. Passes are those of one process on an empty reference cache and of a model that is told
+about trees (`align.trees`), as nearly all are; more processes share the same sequences out, and a filled cache leaves
+reference passes out.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from typing import Any
 from align.config import TrainConfig
 from align.inputs import RunInputs, label_ratio, plan_inputs, read_split_for, tokenize_split
 from align.losses import check_objective
-from align.plan import micro_batches
+from align.objectives import find_objective
 from align.ranks import device_type
-from align.scoring import TokenPair, lengths_of, micro_batch_tokens
+from align.scoring import TokenPair, batches_within, lengths_of, micro_batch_tokens, pass_tokens
 from align.tokenize import TokenizedSplit
 from schemas.errors import DataGateError
 from schemas.manifest import Ratio
@@ -34,7 +35,7 @@ class Pass:
     Args:
         sequences: how many, each time they go through it.
         tokens: their tokens.
-        padded_tokens: the same with the padding of the micro batches.
+        padded_tokens: what the model computes on for them: with padding, or fewer where a prompt is computed once.
         flops_per_weight: floating-point operations for each token and weight.
     """
 
@@ -44,12 +45,12 @@ class Pass:
     flops_per_weight: int
 
     def flops(self, parameters: int) -> int:
-        """Floating-point operations on real tokens.
+        """Floating-point operations on what the model computes on.
 
         Args:
             parameters: weights of the model.
         """
-        return self.flops_per_weight * parameters * self.tokens
+        return self.flops_per_weight * parameters * self.padded_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,9 @@ def forward_backward_flops(config: TrainConfig) -> int:
 
 
 def _passes(inputs: RunInputs, config: TrainConfig) -> Passes:
+    objective = find_objective(config.objective.name)
     budget = micro_batch_tokens(config.batch.tokens_per_micro_batch, device_type(config.device))
+    has_trees = objective.head == "logps" and not objective.is_of_tokens
     planned_rows = [[inputs.train.rows[planned.row] for planned in step] for step in inputs.steps]
     matched = [[pair for row in rows for pair in row.sequences] for rows in planned_rows]
     width = len(inputs.train.rows[0].sequences)
@@ -162,31 +165,33 @@ def _passes(inputs: RunInputs, config: TrainConfig) -> Passes:
     held_out = [*inputs.held_out.matched, *inputs.held_out.mismatched]
     times = _evaluations(len(inputs.steps), config) if held_out else 0
     return Passes(
-        policy=_pass(matched, budget, forward_backward_flops(config), width=width),
-        mismatched=_pass(mismatched, budget, 2),
-        reference=_pass([inputs.reference_pairs()], budget, 2),
-        evaluation=_pass([held_out] * times, budget, 2),
+        policy=_pass(matched, budget, forward_backward_flops(config), has_trees=has_trees, width=width),
+        mismatched=_pass(mismatched, budget, 2, has_trees=has_trees),
+        reference=_pass([inputs.reference_pairs()], budget, 2, has_trees=has_trees),
+        evaluation=_pass([held_out] * times, budget, 2, has_trees=has_trees),
         whole_steps=sum(max(lengths_of(step)) * len(step) for step in matched),
     )
 
 
-def _pass(groups: Sequence[Sequence[TokenPair]], budget: int, flops_per_weight: int, *, width: int = 1) -> Pass:
+def _pass(
+    groups: Sequence[Sequence[TokenPair]], budget: int, flops_per_weight: int, *, has_trees: bool, width: int = 1
+) -> Pass:
     """One pass over groups of sequences, each of which makes its own micro batches.
 
     Args:
         groups: the sequences, `width` of them for each row, side by side.
-        budget: tokens of a micro batch, padding included.
+        budget: tokens of a micro batch.
         flops_per_weight: see `Pass`.
+        has_trees: whether prompts are computed once and nothing is padded.
         width: sequences of a row, which stay in one micro batch.
     """
-    sequences, tokens, padded = 0, 0, 0
+    sequences, tokens, computed = 0, 0, 0
     for pairs in groups:
-        each = lengths_of(pairs)
-        rows = [max(each[start : start + width]) for start in range(0, len(each), width)]
-        sequences, tokens = sequences + len(pairs), tokens + sum(each)
-        batches = micro_batches(rows, budget // width)
-        padded += sum(max(rows[at] for at in batch) * len(batch) * width for batch in batches)
-    return Pass(sequences, tokens, padded, flops_per_weight)
+        sequences, tokens = sequences + len(pairs), tokens + sum(lengths_of(pairs))
+        rows = [pairs[start : start + width] for start in range(0, len(pairs), width)]
+        for batch in batches_within(budget, rows, has_trees=has_trees):
+            computed += pass_tokens([pair for at in batch for pair in rows[at]], has_trees=has_trees)
+    return Pass(sequences, tokens, computed, flops_per_weight)
 
 
 def _evaluations(steps: int, config: TrainConfig) -> int:

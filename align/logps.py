@@ -10,24 +10,30 @@ No tensor of more than C rows is ever V wide. Prompt, padding and the last posit
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from align.tree_attention import IMPLEMENTATION, no_mask
+from align.trees import Trees, plant_trees
 from schemas.errors import ModelError, ShapeError
 
 __all__ = ["CompletionLogps", "stream_token_logps"]
 
 _PROBE_TOKENS = 4
+# Two prompts, one with two answers and an answer of one token: what a model must score alike alone and in trees.
+_PROBE_PAIRS = (((1, 2, 3), (4, 5, 6)), ((7, 8), (9, 1, 2)), ((1, 2, 3), (8, 7)), ((7, 8), (3,)))
 
 
 class CompletionLogps(nn.Module):
     """A causal language model as a function from sequences to summed completion log-probabilities.
 
-    All computation is in `forward`, so that a distributed wrapper around this module sees every parameter used.
+    Where the model's attention can be told about trees (`has_trees`), `of_trees` gives the same numbers with each
+    prompt computed once and without padding.
 
     Args:
         model: a Hugging Face causal language model, or a LoRA model of peft around one.
@@ -46,6 +52,7 @@ class CompletionLogps(nn.Module):
         self.head_tokens = head_tokens
         self._finish = _logit_transform(_causal_lm(model).config)
         _check_against_model(_causal_lm(model), self._finish)
+        self.has_trees = _set_tree_attention(_causal_lm(model))
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, completion_mask: Tensor) -> Tensor:
         """Log-probability of each completion, summed over its tokens, in nats.
@@ -96,6 +103,26 @@ class CompletionLogps(nn.Module):
         )
         # masked_scatter, not index_add: the order of the sum is fixed on every device
         return logps.new_zeros(scored.shape).masked_scatter(scored, logps), scored, hidden[:, :-1]
+
+    def of_trees(self, trees: Trees) -> Tensor:
+        """What `forward` gives for the pairs of some trees, where `has_trees`.
+
+        Args:
+            trees: of B pairs.
+
+        Returns:
+            [B] float32, in nats.
+        """
+        hidden = _tree_hidden(_backbone(self.model), trees)
+        logps = stream_token_logps(
+            hidden[trees.predictors],
+            trees.targets,
+            _causal_lm(self.model).get_output_embeddings(),
+            head_tokens=self.head_tokens,
+            finish=self._finish,
+        )
+        mask = trees.completion_mask
+        return logps.new_zeros(mask.shape).masked_scatter(mask, logps).sum(dim=1)
 
 
 def stream_token_logps(
@@ -182,6 +209,62 @@ def _logit_transform(config: Any) -> Callable[[Tensor], Tensor]:
     return finish
 
 
+def _tree_hidden(backbone: nn.Module, trees: Trees) -> Tensor:
+    """Hidden states of all tokens. [N, H]."""
+    hidden: Tensor = backbone(
+        input_ids=trees.input_ids,
+        attention_mask=no_mask(),
+        position_ids=trees.position_ids,
+        use_cache=False,
+        return_dict=True,
+        spans=trees.spans,
+    ).last_hidden_state[0]
+    return hidden
+
+
+@contextmanager
+def _evaluating(lm: nn.Module) -> Iterator[None]:
+    """A context in which nothing is dropped out; modes are as before afterwards."""
+    modes = {module: module.training for module in lm.modules()}
+    lm.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@torch.no_grad()
+def _set_tree_attention(lm: Any) -> bool:
+    """Tell the model's attention about trees; False where it is not one of PyTorch's, or gives other numbers then.
+
+    Layers that mix tokens in other ways than by attention cannot know where a branch ends: their numbers differ.
+    """
+    weight = next(lm.parameters())
+    if weight.is_meta or not lm._supports_attention_backend:
+        return False
+    if lm.config._attn_implementation == "sdpa":
+        lm.set_attn_implementation(IMPLEMENTATION)
+    if lm.config._attn_implementation != IMPLEMENTATION:
+        return False
+    backbone, vocabulary = _backbone(lm), lm.config.get_text_config().vocab_size
+    pairs = [tuple([token % vocabulary for token in part] for part in pair) for pair in _PROBE_PAIRS]
+    trees = plant_trees(pairs, weight.device)  # type: ignore[arg-type]
+    with _evaluating(lm):
+        together = _tree_hidden(backbone, trees)[trees.predictors].float()
+        alone = [
+            backbone(input_ids=torch.tensor([[*prompt, *completion]], device=weight.device), use_cache=False)
+            .last_hidden_state[0, len(prompt) - 1 : -1]
+            .float()
+            for prompt, completion in pairs
+        ]
+    tolerance = 1e-3 if weight.dtype == torch.float32 else 5e-2
+    if torch.allclose(together, torch.cat(alone), rtol=tolerance, atol=tolerance * float(together.abs().max())):
+        return True
+    lm.set_attn_implementation("sdpa")
+    return False
+
+
 @torch.no_grad()
 def _check_against_model(lm: Any, finish: Callable[[Tensor], Tensor]) -> None:
     """Run a few tokens through the model's own forward: an unknown step after the head is an error, not noise."""
@@ -190,15 +273,10 @@ def _check_against_model(lm: Any, finish: Callable[[Tensor], Tensor]) -> None:
     backbone = _backbone(lm)
     if weight.is_meta:
         return
-    modes = {module: module.training for module in lm.modules()}
-    lm.eval()
-    try:
+    with _evaluating(lm):
         ids = torch.arange(_PROBE_TOKENS, device=weight.device)[None] % lm.config.get_text_config().vocab_size
         theirs = lm(input_ids=ids, use_cache=False).logits.float()
         ours = finish(head(backbone(input_ids=ids, use_cache=False, return_dict=True).last_hidden_state).float())
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
     tolerance = 1e-3 if weight.dtype == torch.float32 else 5e-2
     if theirs.shape != ours.shape or not torch.allclose(theirs, ours, rtol=tolerance, atol=tolerance):
         raise ModelError(

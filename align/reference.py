@@ -21,8 +21,6 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from align.collate import Sequences, collate
-from align.plan import micro_batches
 from schemas.errors import CorruptionError, NonFiniteLossError, ShapeError
 from schemas.progress import Progress, silent
 
@@ -114,14 +112,12 @@ class ReferenceCache:
 
 def reference_logps(
     pairs: Sequence[Pair],
-    scorer: Callable[[Sequences], Tensor],
+    scorer: Callable[[Sequence[Pair]], Tensor],
     cache: ReferenceCache,
     *,
     model_digest: str,
     dtype: str,
-    pad_id: int,
-    tokens_per_micro_batch: int,
-    device: torch.device | str = "cpu",
+    arrange: Callable[[Sequence[Sequence[Pair]]], list[list[int]]],
     save_every: int = 50,
     progress: Progress = silent,
 ) -> list[float]:
@@ -129,13 +125,11 @@ def reference_logps(
 
     Args:
         pairs: prompt ids and completion ids; the same pair twice is computed once.
-        scorer: summed completion log-probabilities of a batch, [B]; runs without gradients.
+        scorer: summed completion log-probabilities of B pairs, [B]; runs without gradients.
         cache: filled, and saved as it goes, so that a stopped run loses `save_every` micro batches at most.
         model_digest: of the reference's weights.
         dtype: that the scorer runs in.
-        pad_id: any token id.
-        tokens_per_micro_batch: padded tokens of one call of the scorer.
-        device: that the scorer wants its tensors on.
+        arrange: positions of groups of one pair each, by call of the scorer; see `align.scoring.Scorer.batches`.
         save_every: micro batches between two saves, at least 1.
         progress: told of every pair that is computed.
 
@@ -146,10 +140,9 @@ def reference_logps(
     keys = [reference_key(model_digest, dtype, *pair) for pair in pairs]
     missing = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in cache}
     todo = list(missing.items())
-    lengths = [len(prompt_ids) + len(completion_ids) for _, (prompt_ids, completion_ids) in todo]
     with progress("reference", len(todo)) as advance:
-        for number, batch in enumerate(micro_batches(lengths, tokens_per_micro_batch), start=1):
-            _score(collate([todo[at][1] for at in batch], pad_id, device), [todo[at][0] for at in batch], scorer, cache)
+        for number, batch in enumerate(arrange([[pair] for _, pair in todo]), start=1):
+            _score([todo[at][1] for at in batch], [todo[at][0] for at in batch], scorer, cache)
             if number % save_every == 0:
                 cache.save()
             advance(len(batch))
@@ -158,10 +151,10 @@ def reference_logps(
 
 
 def _score(
-    sequences: Sequences, keys: list[bytes], scorer: Callable[[Sequences], Tensor], cache: ReferenceCache
+    pairs: Sequence[Pair], keys: list[bytes], scorer: Callable[[Sequence[Pair]], Tensor], cache: ReferenceCache
 ) -> None:
     with torch.no_grad():
-        logps = scorer(sequences)
+        logps = scorer(pairs)
     if logps.shape != (len(keys),):
         raise ShapeError("the scorer's values do not fit", received=tuple(logps.shape), expected=f"({len(keys)},)")
     for row, (key, logp) in enumerate(zip(keys, logps.double().tolist(), strict=True)):
@@ -169,7 +162,7 @@ def _score(
             raise NonFiniteLossError(
                 "the reference gives a completion a log-probability that is not finite",
                 received=logp,
-                where=f"tokens {sequences.input_ids[row].tolist()[:8]}...",
+                where=f"tokens {[token for part in pairs[row] for token in part][:8]}...",
             )
         cache.put(key, logp)
 

@@ -15,10 +15,9 @@ from typing import Final
 from accelerate import Accelerator
 
 from align.cache import cache_folder
-from align.plan import micro_batches
 from align.ranks import gather_objects
 from align.reference import ReferenceCache, reference_key, reference_logps
-from align.scoring import Scorer, TokenPair, lengths_of
+from align.scoring import Scorer, TokenPair
 from schemas.errors import CorruptionError
 from schemas.progress import Progress, silent
 
@@ -26,7 +25,8 @@ __all__ = ["known_reference", "reference_file", "score_reference"]
 
 _log = logging.getLogger(__name__)
 
-_FILE_FORMAT: Final = 1  # raise it when `ReferenceCache` writes its files otherwise, so that old ones are not read
+# Raise it when numbers are computed or files written otherwise, so that old ones are not read.
+_FILE_FORMAT: Final = 2
 _SAVE_EVERY: Final = 20  # batches of a rank between two saves of the run's own file
 
 
@@ -58,7 +58,7 @@ def score_reference(
     kept, known = ReferenceCache(own), _open_shared(shared)
     if any(key not in kept for key in keys.values()):
         todo = [pair for pair in pairs if keys[pair] not in known]
-        batches = [[todo[at] for at in batch] for batch in micro_batches(lengths_of(todo), scorer.tokens)]
+        batches = [[todo[at] for at in batch] for batch in scorer.batches([[pair] for pair in todo])]
         waiting = [batch for batch in batches if any(keys[pair] not in kept for pair in batch)]
         _score_batches(waiting, scorer, accelerator, kept, model_digest=model_digest, progress=progress)
         for key in keys.values():
@@ -138,8 +138,6 @@ def _score_batch(batch: Sequence[TokenPair], scorer: Scorer, model_digest: str) 
         ReferenceCache(),
         model_digest=model_digest,
         dtype=scorer.dtype,
-        pad_id=scorer.pad_id,
-        tokens_per_micro_batch=max(scorer.tokens, max(lengths_of(batch)) * len(batch)),
-        device=scorer.device,
+        arrange=lambda groups: [list(range(len(groups)))],
     )
     return [(reference_key(model_digest, scorer.dtype, *pair), logp) for pair, logp in zip(batch, logps, strict=True)]

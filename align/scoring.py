@@ -1,5 +1,6 @@
 """A model as a scorer of token sequences: device, precision and micro batches around `CompletionLogps`.
 
+Sequences are scored as trees, each prompt once and nothing padded, where the model can; else as padded batches.
 Policy and reference are scored by this one path, in training, in evaluation and for the reference cache, so that equal
 weights give equal numbers.
 """
@@ -20,14 +21,17 @@ from align.models import Head, LoadedModel
 from align.plan import micro_batches, split_by_rank
 from align.ranks import gather_objects
 from align.sequence_rewards import SequenceRewards
+from align.trees import plant_trees, tree_batches, tree_tokens
 from schemas.progress import Advance
 
 __all__ = [
     "Scorer",
     "TokenPair",
+    "batches_within",
     "build_scorer",
     "lengths_of",
     "micro_batch_tokens",
+    "pass_tokens",
     "ratio_tolerance",
     "score_on_ranks",
 ]
@@ -48,6 +52,7 @@ class Scorer:
         dtype: `float32`, or `bfloat16` for autocast of matrix products.
         pad_id: token id for padding.
         tokens: budget of one forward pass, padding included.
+        use_trees: whether to score trees where the module can; the numbers are the same without.
     """
 
     module: nn.Module
@@ -55,19 +60,42 @@ class Scorer:
     dtype: str
     pad_id: int
     tokens: int
+    use_trees: bool = True
 
-    def __call__(self, sequences: Sequences) -> Tensor:
+    @property
+    def has_trees(self) -> bool:
+        """Whether prompts are computed once and nothing is padded."""
+        return self.use_trees and getattr(self.module, "has_trees", False)
+
+    def __call__(self, pairs: Sequence[TokenPair]) -> Tensor:
         """Summed log-probability of each completion, in nats, or its reward; with a gradient where it is on.
 
         Args:
-            sequences: [B, T].
+            pairs: B pairs, scored in one forward pass.
 
         Returns:
             [B] float32.
         """
+        scored: Any = self.module
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == "bfloat16"):
-            values: Tensor = self.module(sequences.input_ids, sequences.attention_mask, sequences.completion_mask)
+            if self.has_trees:
+                values: Tensor = scored.of_trees(plant_trees(pairs, self.device))
+            else:
+                sequences = self.collate(pairs)
+                values = scored(sequences.input_ids, sequences.attention_mask, sequences.completion_mask)
         return values.float()
+
+    def batches(self, groups: Sequence[Sequence[TokenPair]]) -> list[list[int]]:
+        """Positions of groups of pairs, arranged into forward passes within the budget.
+
+        Args:
+            groups: pairs that must be scored in one pass, such as both answers of an example; all of one size.
+        """
+        return batches_within(self.tokens, groups, has_trees=self.has_trees)
+
+    def computed_tokens(self, pairs: Sequence[TokenPair]) -> int:
+        """What one forward pass over the pairs computes on: with padding, or with each prompt once."""
+        return pass_tokens(pairs, has_trees=self.has_trees)
 
     def of_tokens(self, sequences: Sequences, module: nn.Module | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probability of each completion token, see `align.logps.CompletionLogps.of_tokens`.
@@ -96,8 +124,8 @@ class Scorer:
             advance: called with the number of pairs done.
         """
         scores = [0.0] * len(pairs)
-        for members in micro_batches(lengths_of(pairs), self.tokens):
-            values = self(self.collate([pairs[member] for member in members])).tolist()
+        for members in self.batches([[pair] for pair in pairs]):
+            values = self([pairs[member] for member in members]).tolist()
             for member, value in zip(members, values, strict=True):
                 scores[member] = value
             if advance is not None:
@@ -118,6 +146,30 @@ def build_scorer(loaded: LoadedModel, *, device: torch.device, dtype: str, token
     model = loaded.model.to(device)
     module = SequenceRewards(model) if head == "rewards" else CompletionLogps(model)
     return Scorer(module, device, dtype, loaded.tokenizer.pad_token_id, micro_batch_tokens(tokens, device.type))
+
+
+def batches_within(tokens: int, groups: Sequence[Sequence[TokenPair]], *, has_trees: bool) -> list[list[int]]:
+    """Positions of groups of pairs, arranged into forward passes of at most `tokens` tokens; a larger group is alone.
+
+    Args:
+        tokens: the budget, padding included.
+        groups: pairs that must be scored in one pass; all of one size.
+        has_trees: whether prompts are computed once and nothing is padded.
+    """
+    if has_trees:
+        return tree_batches(groups, tokens)
+    width = max((len(group) for group in groups), default=1)
+    return micro_batches([max(lengths_of(group)) for group in groups], tokens // width)
+
+
+def pass_tokens(pairs: Sequence[TokenPair], *, has_trees: bool) -> int:
+    """What one forward pass over the pairs computes on: with padding, or with each prompt once.
+
+    Args:
+        pairs: at least one.
+        has_trees: whether prompts are computed once and nothing is padded.
+    """
+    return tree_tokens(pairs) if has_trees else max(lengths_of(pairs)) * len(pairs)
 
 
 def micro_batch_tokens(tokens: int, device: str) -> int:

@@ -22,7 +22,7 @@ from torch import Tensor
 from align.losses import BatchLoss, ScoredBatch
 from align.metrics import RewardSums
 from align.objectives.kto import kl_estimate
-from align.plan import micro_batches, split_by_rank
+from align.plan import split_by_rank
 from align.ranks import gather_floats
 from align.scoring import Scorer, TokenPair, lengths_of, ratio_tolerance
 
@@ -91,8 +91,8 @@ class StepOutcome:
         pair_accuracy: share of pairs whose chosen answer has the larger log-ratio, a tie being half; None of others.
         examples: rows of the step.
         micro_batches: forward and backward passes.
-        tokens: real tokens computed on, mismatched pairs included.
-        padded_tokens: the same with padding.
+        tokens: tokens of all sequences, mismatched pairs included.
+        padded_tokens: what the model computed on for them: with padding, or fewer where a prompt is computed once.
         largest_ratio: largest |r| of a matched or mismatched pair, in nats.
         mismatch: largest |r| as a multiple of what rounding allows where policy and reference are equal.
     """
@@ -157,7 +157,7 @@ def backward_step(
     """
     part = split_by_rank([example.length for example in examples], accelerator.num_processes)
     mine = [examples[position] for position in part[accelerator.process_index]]
-    batches = micro_batches([example.length for example in mine], scorer.tokens // len(examples[0].sequences))
+    batches = scorer.batches([example.sequences for example in mine])
     tally = StepTally()
     ratios = [] if rules.z0_scope == "none" else _mismatched_ratios(mine, scorer, tally)
     z0s = _estimate_z0(ratios, batches, accelerator, rules)
@@ -176,9 +176,9 @@ def _mismatched_ratios(examples: Sequence[Example], scorer: Scorer, tally: StepT
     for policy, reference in zip(scorer.score(pairs), references, strict=True):
         ratios.append(policy - reference)
         tally.compare(policy - reference, reference, scorer.dtype)
-    lengths = lengths_of(pairs)
-    padded = sum(max(lengths[m] for m in batch) * len(batch) for batch in micro_batches(lengths, scorer.tokens))
-    tally.add(kl=sum(ratios), kl_count=len(ratios), tokens=sum(lengths), padded_tokens=padded)
+    batches = scorer.batches([[pair] for pair in pairs])
+    computed = sum(scorer.computed_tokens([pairs[member] for member in batch]) for batch in batches)
+    tally.add(kl=sum(ratios), kl_count=len(ratios), tokens=sum(lengths_of(pairs)), padded_tokens=computed)
     return ratios
 
 
@@ -211,14 +211,14 @@ def _backward(
     examples: Sequence[Example], scorer: Scorer, loss: BatchLoss, z0: float, divisor: int, tally: StepTally
 ) -> None:
     """Forward and backward of one micro batch."""
-    sequences = scorer.collate([pair for example in examples for pair in example.sequences])
+    pairs = [pair for example in examples for pair in example.sequences]
 
     def tensor(values: Sequence[object], dtype: torch.dtype = torch.float32) -> Tensor:
         """Values on the scorer's device."""
         return torch.tensor(values, dtype=dtype, device=scorer.device)
 
     reference = tensor([example.reference_logps for example in examples])
-    policy = scorer(sequences).view(reference.shape)
+    policy = scorer(pairs).view(reference.shape)
     losses = loss(
         ScoredBatch(
             policy_logps=policy,
@@ -235,8 +235,8 @@ def _backward(
     tally.add(
         loss=float(losses.detach().double().sum()),
         micro_batches=1,
-        tokens=sequences.tokens,
-        padded_tokens=sequences.padded_tokens,
+        tokens=sum(lengths_of(pairs)),
+        padded_tokens=scorer.computed_tokens(pairs),
     )
 
 

@@ -111,17 +111,17 @@ def test_step_that_cannot_be_built_fails_with_advice() -> None:
 
 
 def test_cost_and_hours_by_hand(tmp_path: Path, model: str) -> None:
-    """1,000 weights: 6 x 100 + 2 x 100 + 2 x 150 + 2 x 50 = 1,200 thousand operations, 800 of them in steps.
+    """1,000 weights: 6 x 125 + 2 x 100 + 2 x 150 + 2 x 50 = 1,350 thousand operations, 950 of them in steps.
 
-    200 tokens of steps at 2 a second are 100 s; all is 1,200 / 800 of that, 150 s.
+    200 tokens of steps at 2 a second are 100 s; all is 1,350 / 950 of that, 142.1 s.
     """
     real = _forecast_of(votes(tmp_path), model, tmp_path)
     passes = Passes(Pass(9, 100, 125, 6), Pass(9, 100, 100, 2), Pass(18, 150, 150, 2), Pass(5, 50, 50, 2), 200)
     read = len(real.train.rows)
     what = forecast_of_three(rows_read=read, inputs=real.inputs, train=real.train, obstacle="", todo="", passes=passes)
     metrics = by_name(measure_training(what, tokens_per_second=2.0))
-    assert metrics["training_petaflop"].value == pytest.approx(1.2e6 / 1e15)
-    assert metrics["training_hours"].value == pytest.approx(150 / 3600)
+    assert metrics["training_petaflop"].value == pytest.approx(1.35e6 / 1e15)
+    assert metrics["training_hours"].value == pytest.approx(100 * 1350 / 950 / 3600)
     assert metrics["padding_share"].value == pytest.approx(0.2)
     assert metrics["padding_share"].details["whole_steps"] == pytest.approx(0.5)
     assert "training_hours" not in by_name(measure_training(what, tokens_per_second=None))

@@ -41,22 +41,24 @@ FOUR = (("pq", "xyz", True), ("rs", "xy", True), ("tu", "x", False), ("vw", "xyz
 
 
 def test_tokens_padding_and_cost_by_hand(tmp_path: Path) -> None:
-    """One step of lengths 8, 7, 6, 9: 30 tokens; whole, 4 x 9 = 36; at most 18 a batch, 9 8 | 7 6: 18 + 14 = 32.
+    """One step of lengths 8, 7, 6, 9: 30 tokens; padded to the longest, 4 x 9 = 36.
 
-    Mismatched pairs have the same prompts' and completions' tokens in sum, 30. All 8 pairs are different, so the
-    reference reads 60. Of 10 weights: 6 x 10 x 30 + 2 x 10 x 30 + 2 x 10 x 60 = 3,600.
+    The last token of a sequence predicts nothing: 26 are computed. Mismatched pairs have the same prompts' and
+    completions' tokens in sum. All 8 pairs are different, so the reference reads 60; it computes each of 4 prompts of 4
+    tokens once and the completions without their ends twice, 16 + 2 x 10 = 36. Of 10 weights:
+    6 x 10 x 26 + 2 x 10 x 26 + 2 x 10 x 36 = 2,800.
     """
-    config = tiny_config(epochs=1, batch={"batch_size": 4, "tokens_per_micro_batch": 18})
+    config = tiny_config(epochs=1, batch={"batch_size": 4, "tokens_per_micro_batch": 100})
     found = seen(rows_file(tmp_path, *FOUR), config)
     passes = found.passes
     assert passes is not None
-    assert (passes.policy.sequences, passes.policy.tokens, passes.policy.padded_tokens) == (4, 30, 32)
+    assert (passes.policy.sequences, passes.policy.tokens, passes.policy.padded_tokens) == (4, 30, 26)
     assert passes.whole_steps == 36
     assert (passes.mismatched.sequences, passes.mismatched.tokens) == (4, 30)
     assert (passes.reference.sequences, passes.reference.tokens) == (8, 60)
     assert passes.evaluation.tokens == 0
     every = (passes.policy, passes.mismatched, passes.reference, passes.evaluation)
-    assert sum(one.flops(10) for one in every) == 3600
+    assert sum(one.flops(10) for one in every) == 2800
     assert found.obstacle == ""
     assert found.one_label_steps() == 0
     assert found.ratio.value == 1

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from align.collate import Sequences
+from align import scoring
 from align.logps import CompletionLogps
 from align.reference import ReferenceCache, reference_key, reference_logps
+from align.trees import tree_batches
 from schemas.errors import CorruptionError, NonFiniteLossError, ShapeError
 
 PAIRS = [((1, 2, 3), (4, 5)), ((1,), (2, 3, 4, 5)), ((9, 9), (8,)), ((1, 2), (3, 4, 5))]
@@ -24,17 +25,17 @@ class Scorer:
         self.calls = 0
         self.fail_after = fail_after
 
-    def __call__(self, batch: Sequences) -> torch.Tensor:
+    def __call__(self, batch: Any) -> torch.Tensor:
         if self.calls == self.fail_after:
             raise KeyboardInterrupt
         self.calls += 1
-        self.sequences += len(batch.input_ids)
+        self.sequences += len(batch)
         assert not torch.is_grad_enabled()
-        return -(batch.input_ids * (1 + batch.completion_mask.long()) * batch.attention_mask).sum(1).float() / 3
+        return torch.tensor([-(sum(prompt) + 2 * sum(completion)) / 3 for prompt, completion in batch])
 
 
-def compute(scorer: Any, cache: ReferenceCache, pairs: Any = PAIRS, **changes: Any) -> list[float]:
-    options = {"model_digest": "m", "dtype": "float32", "pad_id": 0, "tokens_per_micro_batch": 8}
+def compute(scorer: Any, cache: ReferenceCache, pairs: Any = PAIRS, *, budget: int = 8, **changes: Any) -> list[float]:
+    options = {"model_digest": "m", "dtype": "float32", "arrange": lambda groups: tree_batches(groups, budget)}
     return reference_logps(pairs, scorer, cache, **(options | changes))
 
 
@@ -47,7 +48,7 @@ def test_a_second_run_and_a_reshuffle_compute_nothing(tmp_path: Path) -> None:
     path = tmp_path / "cache" / "reference.parquet"
     first = compute(Scorer(), ReferenceCache(path))
     again = Scorer()
-    assert compute(again, ReferenceCache(path), PAIRS[::-1], tokens_per_micro_batch=100) == first[::-1]
+    assert compute(again, ReferenceCache(path), PAIRS[::-1], budget=100) == first[::-1]
     assert again.calls == 0
 
 
@@ -75,9 +76,9 @@ def test_the_same_pair_twice_is_computed_once() -> None:
 def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path) -> None:
     path = tmp_path / "reference.parquet"
     with pytest.raises(KeyboardInterrupt):
-        compute(Scorer(fail_after=2), ReferenceCache(path), tokens_per_micro_batch=1, save_every=1)
+        compute(Scorer(fail_after=2), ReferenceCache(path), budget=1, save_every=1)
     rest = Scorer()
-    compute(rest, ReferenceCache(path), tokens_per_micro_batch=1, save_every=1)
+    compute(rest, ReferenceCache(path), budget=1, save_every=1)
     assert rest.sequences == len(PAIRS) - 2
     assert [each.name for each in tmp_path.iterdir()] == ["reference.parquet"]
 
@@ -122,7 +123,7 @@ def test_no_changed_byte_changes_a_number(tmp_path: Path) -> None:
 def test_a_number_that_is_not_finite_is_refused_and_not_kept(tmp_path: Path) -> None:
     path = tmp_path / "reference.parquet"
     with pytest.raises(NonFiniteLossError, match=r"tokens \[1, 2.*not finite: got nan"):
-        compute(lambda batch: torch.full((len(batch.input_ids),), torch.nan), ReferenceCache(path))
+        compute(lambda batch: torch.full((len(batch),), torch.nan), ReferenceCache(path))
     assert not path.exists()
 
 
@@ -133,14 +134,7 @@ def test_a_scorer_of_another_length_is_refused() -> None:
 
 def test_policy_and_reference_of_one_model_agree(tiny_model: Any) -> None:
     """The cached number and a gradient pass of the same weights differ by float rounding only."""
-    from align.collate import collate
-
     module = CompletionLogps(tiny_model)
-    batch = collate(PAIRS, 0)
-
-    def scorer(each: Sequences) -> torch.Tensor:
-        logps: torch.Tensor = module(each.input_ids, each.attention_mask, each.completion_mask)
-        return logps
-
+    scorer = scoring.Scorer(module, torch.device("cpu"), "float32", 0, 100)
     cached = torch.tensor(compute(scorer, ReferenceCache()))
-    torch.testing.assert_close(cached, scorer(batch).detach(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(cached, scorer(PAIRS).detach(), atol=1e-5, rtol=0)

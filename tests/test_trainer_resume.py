@@ -172,11 +172,11 @@ def test_reference_pass_goes_on_with_the_batches_it_would_have_had(model: str, t
     shapes: list[tuple[int, ...]] = []
 
     class Stopping(Scorer):
-        def __call__(self, sequences: Any) -> torch.Tensor:
-            shapes.append(tuple(sequences.input_ids.shape))
+        def __call__(self, pairs: Any) -> torch.Tensor:
+            shapes.append(tuple(len(prompt) for prompt, _ in pairs))
             if len(shapes) == 30:
                 raise KeyboardInterrupt
-            return super().__call__(sequences)
+            return super().__call__(pairs)
 
     stopping = Stopping(scorer.module, scorer.device, scorer.dtype, scorer.pad_id, scorer.tokens)
     with pytest.raises(KeyboardInterrupt):

@@ -228,7 +228,8 @@ def _one_label_steps(found: Forecast, steps: int) -> Metric:
 
 def _padding(passes: Passes) -> Metric:
     policy = passes.policy
-    ours, theirs = 1 - policy.tokens / policy.padded_tokens, 1 - policy.tokens / passes.whole_steps
+    ours = max(0.0, 1 - policy.tokens / policy.padded_tokens)
+    theirs = 1 - policy.tokens / passes.whole_steps
     return Metric(
         name="padding_share",
         title="Padding",
@@ -236,7 +237,7 @@ def _padding(passes: Passes) -> Metric:
         kind="share",
         n=policy.padded_tokens,
         severity="info",
-        sentence=f"{percent(ours)} of what the policy computes on is padding, as micro batches are arranged by length; "
+        sentence=f"{percent(ours)} of what the policy computes on is padding, as sequences lie behind one another; "
         f"a trainer that pads each step to its longest row has {percent(theirs)}.",
         details={"padded_tokens": policy.padded_tokens, "whole_steps": theirs, "whole_step_tokens": passes.whole_steps},
     )
@@ -248,21 +249,22 @@ def _all(passes: Passes) -> list[tuple[str, Pass]]:
 
 def _cost(passes: Passes, parameters: int) -> Metric:
     flops = sum(each.flops(parameters) for _, each in _all(passes))
-    forward = sum(each.tokens for _, each in _all(passes)) - passes.policy.tokens
+    computed = passes.policy.padded_tokens
+    forward = sum(each.padded_tokens for _, each in _all(passes)) - computed
     return Metric(
         name="training_petaflop",
         title="Cost of training, 10^15 operations",
         value=flops / _PETA,
         kind="number",
-        n=passes.policy.tokens + forward,
+        n=computed + forward,
         severity="info",
-        sentence=f"{count(passes.policy.tokens)} tokens forward and backward at {passes.policy.flops_per_weight}N "
+        sentence=f"{count(computed)} tokens forward and backward at {passes.policy.flops_per_weight}N "
         f"operations each and {count(forward)} forward only at 2N, N = {count(parameters)} weights: {flops:.2e} in "
-        "all. Padding, attention to earlier tokens and a filled reference cache are not counted.",
+        "all. Attention to earlier tokens and a filled reference cache are not counted.",
         details={
             "flops": flops,
             "parameters": parameters,
-            "forward_backward": passes.policy.tokens,
+            "forward_backward": computed,
             "forward": forward,
         },
     )
@@ -317,8 +319,10 @@ def _cost_by_pass(passes: Passes, parameters: int) -> Table:
         Column("pass", "Pass", "text"),
         Column("sequences", "Sequences", "count"),
         Column("tokens", "Tokens", "count"),
-        Column("padded_tokens", "With padding", "count"),
+        Column("padded_tokens", "Computed on", "count"),
         Column("petaflop", "10^15 operations", "number"),
     )
-    note = "One process, all epochs. Operations are of tokens without padding, for each token and weight 2 forward."
+    note = (
+        "One process, all epochs. A pass computes a prompt once for all of its answers; 2 operations forward a weight."
+    )
     return Table("training_cost", "What goes through the model", columns, lines, note)
