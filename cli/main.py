@@ -38,6 +38,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "curate": ("cli.curate", "All stages: raw files in, a dataset out."),
     "train": ("cli.train", "A dataset and a model in, an aligned model out."),
     "evaluate": ("cli.evaluate", "Rewards and answers on the held-out split."),
+    "doctor": ("cli.store", "Find, heal and explain what is wrong with a store."),
     "demo": ("cli.operate", "Everything on the sample data, in minutes, on a CPU."),
 }
 """Module and one-line help of every command. The command's function has the command's name."""

@@ -24,7 +24,7 @@ from cli.options import (
 if TYPE_CHECKING:  # it loads polars and deltalake
     from feedback.store import IngestSummary
 
-__all__ = ["ingest"]
+__all__ = ["doctor", "ingest"]
 
 
 @click.command(epilog="Example: thumbline ingest votes.jsonl --from thumbs --store store")
@@ -94,3 +94,29 @@ def _show_ingest(summary: IngestSummary, store: str) -> None:
         f"Store: {store}, version {summary.version}" + ("" if summary.version > summary.before else " as before"),
     )
     print_next(f"thumbline curate --store {shlex.quote(store)} -o dataset", "make a dataset of it")
+
+
+@click.command(epilog="Example: thumbline doctor --store store")
+@store_option(required=True)
+@json_option
+@click.pass_context
+def doctor(ctx: click.Context, store: str, as_json: bool) -> None:
+    """Look at all of a store: every commit, every byte of every file; heal what can be healed, and explain the rest.
+
+    The exit code is 5 where something is wrong that cannot be healed.
+    """
+    from cli.json_output import print_json
+    from cli.render import show
+    from feedback.store import Store
+    from schemas.errors import CorruptionError
+
+    report = Store.open(store, is_mended=False).doctor()
+    if as_json:
+        print_json({"store": store, **report.to_dict()})
+    else:
+        for one in report.findings:
+            show(f"{one.where}: {one.what} {one.done}")
+        checked = f"{report.files:,} files with {report.bytes:,} bytes in version {report.version}"
+        show(f"All is well: {checked}." if report.is_well else f"Not all is well: {checked}.")
+    if not report.is_well:
+        ctx.exit(CorruptionError.exit_code)

@@ -58,7 +58,7 @@ def written_durably(path: Path, *, point: str) -> Iterator[BinaryIO]:
         with os.fdopen(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC, _FILE_MODE), "wb") as stream:
             yield stream
             stream.flush()
-            faultpoint(f"{point}.sync.before", partial)
+            faultpoint(f"{point}.sync.before", partial, unflushed=True)
             os.fsync(stream.fileno())
         move_durably(partial, path, point=point)
     except OSError:

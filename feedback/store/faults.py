@@ -6,8 +6,8 @@
     FAULT=NAME@3:KIND     at the third
     FAULT=trace:FILE      nothing breaks; every name that is passed is written down, a line each
 
-A kind is one of `kill` (SIGKILL), `enospc` and `eio` (the error that the system would give), and `torn` (the file that
-was just written loses its second half, and then SIGKILL: what a power cut leaves of a file that was not flushed).
+A kind is one of `kill` (SIGKILL), `enospc` and `eio` (the error that the system would give), and `torn` (a file that
+is not flushed yet loses its second half, and then SIGKILL: what a power cut may leave of it).
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ _ERRORS: Final = {"enospc": errno.ENOSPC, "eio": errno.EIO}
 _PASSED: Final[Counter[str]] = Counter()
 
 
-def faultpoint(name: str, path: Path | None = None) -> None:
+def faultpoint(name: str, path: Path | None = None, *, unflushed: bool = False) -> None:
     """Break here, if the environment asks for it.
 
     Args:
         name: what is about to happen, or has just happened, for example `commit.before`.
         path: the file that it happens to.
+        unflushed: whether a power cut could still tear the file.
 
     Raises:
         OSError: the fault is an error of the system.
@@ -53,7 +54,7 @@ def faultpoint(name: str, path: Path | None = None) -> None:
         return
     wanted, passage, kind = _parsed(asked)
     if name == wanted and _PASSED[name] == passage:
-        _break(kind, path)
+        _break(kind, path, unflushed=unflushed)
 
 
 @lru_cache(maxsize=1)
@@ -70,10 +71,10 @@ def _parsed(asked: str) -> tuple[str, int, str]:
     return name, int(passage or 1), kind
 
 
-def _break(kind: str, path: Path | None) -> None:
+def _break(kind: str, path: Path | None, *, unflushed: bool) -> None:
     if kind in _ERRORS:
         code = _ERRORS[kind]
         raise OSError(code, os.strerror(code), None if path is None else str(path))
-    if kind == "torn" and path is not None and path.is_file():
+    if kind == "torn" and unflushed and path is not None and path.is_file():
         os.truncate(path, path.stat().st_size // 2)
     os.kill(os.getpid(), signal.SIGKILL)

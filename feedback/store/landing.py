@@ -8,6 +8,7 @@ A landing whose rows are in no commit was not acknowledged: the same command tak
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -104,7 +105,7 @@ class Landings:
         landings = [Landing(name, config.format, config.ranking, map_text, group, other) for group in groups]
         for landing in landings:
             path = private_folder(self._notes) / f"{landing.id}.json"
-            if not path.is_file():
+            if not _is_readable(path):
                 write_durably(path, json.dumps(asdict(landing), ensure_ascii=False).encode(), point="landing")
         return landings
 
@@ -181,9 +182,9 @@ class Landings:
             flush_folder(incoming)
             try:
                 move_durably(incoming, folder, point="raw")
-            except OSError:
+            except OSError as error:
                 # Of two that bring the same bytes at once, the first one's copy stays.
-                if not folder.is_dir():
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                     raise
             return RawCopy(sha256, next(iter(sorted(folder.iterdir()))).name)
         finally:
@@ -200,8 +201,16 @@ def _read_note(path: Path) -> Landing:
         for name in ("read", "other"):
             values[name] = tuple(RawCopy(**copy) for copy in values[name])
         return Landing(**values)
-    except (ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise CorruptionError(f"the note of a landing cannot be read ({error})", where=path) from error
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        _read_note(path)
+    except CorruptionError:
+        return False
+    return True
 
 
 def _copy_bytes(place: Place, path: Path) -> str:
@@ -213,7 +222,7 @@ def _copy_bytes(place: Place, path: Path) -> str:
             hashed.update(data)
             stream.write(data)
         stream.flush()
-        faultpoint("raw.sync.before", path)
+        faultpoint("raw.sync.before", path, unflushed=True)
         os.fsync(stream.fileno())
     return hashed.hexdigest()
 

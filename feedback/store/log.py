@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,13 +22,15 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from feedback.store.durable import flush_file, flush_folder, private_folder
 from feedback.store.faults import faultpoint
-from feedback.store.tables import KIND, TABLE_SCHEMA
+from feedback.store.tables import KIND, TABLE_SCHEMA, VERSION
 from schemas.errors import CorruptionError, InputNotFoundError, ThumblineError
 
-__all__ = ["LOG_FOLDER", "CommitConflictError", "DataFile", "Log", "commit_name", "read_commit"]
+__all__ = ["LAST_CHECKPOINT", "LOG_FOLDER", "CommitConflictError", "DataFile", "Log", "commit_name", "read_commit"]
 
 LOG_FOLDER: Final = "_delta_log"
 """Where Delta keeps the commits, in the table's folder."""
+LAST_CHECKPOINT: Final = "_last_checkpoint"
+"""Says which checkpoint is the last one; no more than a hint."""
 
 _APP: Final = "thumbline"
 _OURS: Final = "thumbline"
@@ -55,14 +57,24 @@ class DataFile:
         path: its path below the table's folder.
         rows: rows in it.
         bytes: its size.
-        statistics: what Delta's log says of it; empty where it was read from there.
+        statistics: what Delta's log says of it.
     """
 
     kind: str
     path: str
     rows: int
     bytes: int
-    statistics: Mapping[str, Any]
+    statistics: Mapping[str, Any] = field(repr=False, compare=False)
+
+    @property
+    def first_version(self) -> int:
+        """The least version that brought a row of it."""
+        return int(self.statistics["minValues"][VERSION])
+
+    @property
+    def last_version(self) -> int:
+        """The greatest version that brought a row of it."""
+        return int(self.statistics["maxValues"][VERSION])
 
     @property
     def sha256(self) -> str:
@@ -120,7 +132,7 @@ class Log:
         """
         actions = pa.table(self._table(version).get_add_actions(flatten=True)).to_pylist()
         found = [
-            DataFile(one[f"partition.{KIND}"], one["path"], one["num_records"], one["size_bytes"], {})
+            DataFile(one[f"partition.{KIND}"], one["path"], one["num_records"], one["size_bytes"], _bounds(one))
             for one in actions
         ]
         return sorted(found, key=lambda file: file.path)
@@ -175,16 +187,28 @@ class Log:
                 where=self.log_folder / commit_name(version),
                 todo="Nothing that was acknowledged is lost. Mend the cause and run the same command again",
             ) from error
-        faultpoint("commit.after", self.log_folder / commit_name(version))
+        faultpoint("commit.after", self.log_folder / commit_name(version), unflushed=True)
         self._flush(version)
         faultpoint("commit.done", self.log_folder / commit_name(version))
         if version % _CHECKPOINT_EVERY == 0:
             self._checkpoint()
 
+    def commits(self) -> list[Path]:
+        """The files of all commits, the first one first.
+
+        Raises:
+            CorruptionError: one is missing.
+        """
+        paths = sorted(self.log_folder.glob("*.json"))
+        for version, path in enumerate(paths):
+            if path.name != commit_name(version):
+                raise CorruptionError("a commit of the store is missing", where=self.log_folder / commit_name(version))
+        return paths
+
     def history(self) -> list[dict[str, Any]]:
         """What each commit says of itself, the first one first: `version`, `operation`, `time_ms` and others."""
         told = []
-        for path in sorted(self.log_folder.glob("*.json")):
+        for path in self.commits():
             info: dict[str, Any] = next((one["commitInfo"] for one in read_commit(path) if "commitInfo" in one), {})
             about = json.loads(info[_OURS]) if _OURS in info else {"operation": "create"}
             told.append({"version": int(path.stem), "time_ms": info.get("timestamp"), **about})
@@ -213,7 +237,7 @@ class Log:
         """Sum up all commits in one file, so that the log is read quickly; it can be made again from the commits."""
         faultpoint("checkpoint.before")
         self._table().create_checkpoint()
-        for path in (*self.log_folder.glob("*.checkpoint*.parquet"), self.log_folder / "_last_checkpoint"):
+        for path in (*self.log_folder.glob("*.checkpoint*.parquet"), self.log_folder / LAST_CHECKPOINT):
             if path.is_file():
                 flush_file(path)
         flush_folder(self.log_folder)
@@ -237,6 +261,10 @@ def read_commit(path: Path) -> list[dict[str, Any]]:
     except ValueError as error:
         why = str(error)
     raise CorruptionError(f"a commit of the store cannot be read ({why})", where=path)
+
+
+def _bounds(action: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    return {f"{which}Values": {VERSION: action[f"{which}.{VERSION}"]} for which in ("min", "max")}
 
 
 def _additions(files: Iterable[DataFile], changes_data: bool) -> list[AddAction]:

@@ -12,9 +12,11 @@ staging/          what is being made
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 import secrets
+import shutil
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,8 +101,15 @@ def open_store(path: str | Path, *, create: bool) -> OpenedStore:
         told = json.loads((folder / STORE_FILE).read_text("utf-8"))
         store_id, form = str(told["id"]), told["format"]
         key = (folder / _KEY_FILE).read_bytes().strip()
+        is_own_key = told["key_check"] == _key_check(key)
     except (OSError, ValueError, KeyError) as error:
         raise CorruptionError(f"the store's own files cannot be read ({error})", where=folder) from error
+    if not is_own_key:
+        raise CorruptionError(
+            "the key for user ids is not the one that the store was made with",
+            where=folder / _KEY_FILE,
+            todo="Restore the file; with another key, raters would have other hashes",
+        )
     if form != _FORMAT:
         raise UsageError(
             "the store was written by another version of thumbline",
@@ -125,9 +134,17 @@ def _create(folder: Path) -> None:
             # Where the key of this machine is given by hand, it is meant for all that is done here.
             key = load_rater_key() if os.environ.get(ENVIRONMENT_VARIABLE) else secrets.token_hex(32).encode()
             write_durably(folder / _KEY_FILE, key + b"\n", point="key")
+        # What a crash left of a table that never was one: nothing can be in it yet.
+        shutil.rmtree(folder / "table", ignore_errors=True)
         Log(private_folder(folder / "table")).create()
-        told = {"format": _FORMAT, "id": uuid.uuid4().hex}
+        key = (folder / _KEY_FILE).read_bytes().strip()
+        told = {"format": _FORMAT, "id": uuid.uuid4().hex, "key_check": _key_check(key)}
         write_durably(folder / STORE_FILE, json.dumps(told, indent=2).encode() + b"\n", point="create")
+
+
+def _key_check(key: bytes) -> str:
+    """Tells whether a key is the right one, and nothing else of it."""
+    return hmac.digest(key, b"key-check", "sha256").hex()[:16]
 
 
 def _refuse_without_links(folder: Path) -> None:

@@ -52,7 +52,7 @@ def write_rows(kind: str, tables: Iterable[pa.Table], root: Path, staging: Path,
             for table in tables:
                 writer.write_table(_with_version(table, schema, version), row_group_size=_GROUP_ROWS)
         stream.flush()
-        faultpoint(f"{kind}.sync.before", partial)
+        faultpoint(f"{kind}.sync.before", partial, unflushed=True)
         os.fsync(stream.fileno())
     sha256 = file_sha256(partial)
     path = private_folder(root / f"{KIND}={kind}") / f"{sha256}.parquet"

@@ -18,8 +18,10 @@ from feedback.config import SourceConfig
 from feedback.engine import Engine
 from feedback.ingest import ValidatedFiles
 from feedback.stage import counted
+from feedback.store.doctor import DoctorReport, examine
 from feedback.store.durable import told_errors
 from feedback.store.locks import store_lock
+from feedback.store.mending import mend, needs_mending
 from feedback.store.opened import OpenedStore, open_store
 from feedback.store.parquet import checked
 from feedback.store.registry import DatasetRecord, Registry, RunRecord
@@ -48,12 +50,15 @@ class Store:
         self._registry = Registry(opened.folder)
 
     @classmethod
-    def open(cls, path: str | Path, *, create: bool = False) -> Store:
+    def open(cls, path: str | Path, *, create: bool = False, is_mended: bool = True) -> Store:
         """The store in the folder `path`.
+
+        A last commit that a crash has torn is set aside, and its rows are taken in again from the raw copies.
 
         Args:
             path: the folder.
             create: make a store where there is none.
+            is_mended: whether a torn last commit is mended; the doctor does it too, and says so.
 
         Raises:
             InputNotFoundError: there is none and none is to be made.
@@ -62,7 +67,11 @@ class Store:
             LockedError: its last commit must be mended, and somebody works on it.
         """
         with told_errors(_CANNOT_WRITE, Path(path)):
-            return cls(open_store(path, create=create))
+            opened = open_store(path, create=create)
+            if is_mended and needs_mending(opened):
+                with store_lock(opened.folder, "mending a torn commit", exclusive=True):
+                    mend(opened)
+            return cls(opened)
 
     @property
     def folder(self) -> Path:
@@ -112,6 +121,16 @@ class Store:
             return take_in(
                 self.opened, landings, max_rejected_share=max_rejected_share, engine=engine, progress=progress
             )
+
+    def doctor(self) -> DoctorReport:
+        """Find what is wrong with the store, heal what can be healed, and say what cannot.
+
+        Raises:
+            LockedError: somebody else works on it.
+            CorruptionError: a commit before the last one cannot be read.
+        """
+        with self.locked("doctor", exclusive=True), told_errors(_CANNOT_WRITE, self.folder):
+            return examine(self.opened)
 
     def events(self, version: int | None = None, *, revisions: Revisions = "latest") -> pl.LazyFrame:
         """Feedback events: the columns of `schemas.events.FEEDBACK_EVENT`, and `store_version`, which brought the row.

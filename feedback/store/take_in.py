@@ -32,7 +32,7 @@ from feedback.store.tombstones import read_tombstones
 from schemas.errors import DataGateError, InputError, ThumblineError
 from schemas.progress import Progress
 
-__all__ = ["staging_folder", "take_in"]
+__all__ = ["read_landings", "staging_folder", "take_in"]
 
 _MOST_ATTEMPTS: Final = 100
 """Writers that may come first, one after the other, before this one gives up; each time one of them gets through."""
@@ -70,8 +70,13 @@ def take_in(
     if not new:
         return IngestSummary.of_known(known, before)
     with staging_folder(store.folder) as staging:
-        result = _read(store, new, staging, max_rejected_share, engine, progress)
-        read = _taken_files(new, result)
+        try:
+            result, read = read_landings(
+                store, new, staging, max_rejected_share=max_rejected_share, engine=engine, progress=progress
+            )
+        except (DataGateError, InputError):
+            store.landings.drop(new)
+            raise
         rows = NewRows(result, store.log.folder, staging)
         return _commit(store, rows, read, known, result)
 
@@ -86,33 +91,41 @@ def staging_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _read(
+def read_landings(
     store: OpenedStore,
     landings: Sequence[Landing],
-    staging: Path,
+    work: Path,
+    *,
     max_rejected_share: float,
     engine: Engine | None,
     progress: Progress,
-) -> IngestResult:
-    sources = [config for landing in landings for config in store.landings.config(landing, staging)]
-    try:
-        return ingest(
-            sources,
-            staging / "tables",
-            max_rejected_share=max_rejected_share,
-            key=store.key,
-            engine=engine,
-            progress=progress,
-        )
-    except (DataGateError, InputError):
-        store.landings.drop(landings)
-        raise
+) -> tuple[IngestResult, list[tuple[Landing, TakenFile]]]:
+    """The tables of landings, in a folder, and what became of each of their files.
 
+    Args:
+        store: the store.
+        landings: what to read.
+        work: the folder.
+        max_rejected_share: largest share of records that may go to quarantine, in [0, 1].
+        engine: who reads; None takes all cores of this machine.
+        progress: told about the bytes read.
 
-def _taken_files(landings: Sequence[Landing], result: IngestResult) -> list[tuple[Landing, TakenFile]]:
+    Raises:
+        TooManyRejectedError: more records went to quarantine than allowed.
+        InputError: a file is not in its format, or its copy is not there any more.
+    """
+    sources = [config for landing in landings for config in store.landings.config(landing, work)]
+    result = ingest(
+        sources,
+        work / "tables",
+        max_rejected_share=max_rejected_share,
+        key=store.key,
+        engine=engine,
+        progress=progress,
+    )
     owners = [landing for landing in landings for _ in landing.read]
     files = result.source_files[: len(owners)]
-    return [
+    return result, [
         (landing, TakenFile(landing.id, file, counts))
         for landing, file, counts in zip(owners, files, result.counts, strict=True)
     ]
