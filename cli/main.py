@@ -39,6 +39,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "train": ("cli.train", "A dataset and a model in, an aligned model out."),
     "evaluate": ("cli.evaluate", "Rewards and answers on the held-out split."),
     "doctor": ("cli.store", "Find, heal and explain what is wrong with a store."),
+    "forget": ("cli.store", "Somebody is forgotten: in a store and in what was made of it."),
     "demo": ("cli.operate", "Everything on the sample data, in minutes, on a CPU."),
 }
 """Module and one-line help of every command. The command's function has the command's name."""

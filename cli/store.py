@@ -22,9 +22,9 @@ from cli.options import (
 )
 
 if TYPE_CHECKING:  # it loads polars and deltalake
-    from feedback.store import IngestSummary
+    from feedback.store import IngestSummary, Receipt
 
-__all__ = ["doctor", "ingest"]
+__all__ = ["doctor", "forget", "ingest"]
 
 
 @click.command(epilog="Example: thumbline ingest votes.jsonl --from thumbs --store store")
@@ -120,3 +120,45 @@ def doctor(ctx: click.Context, store: str, as_json: bool) -> None:
         show(f"All is well: {checked}." if report.is_well else f"Not all is well: {checked}.")
     if not report.is_well:
         ctx.exit(CorruptionError.exit_code)
+
+
+@click.command(epilog="Example: thumbline forget --store store --rater user-1017")
+@store_option(required=True)
+@click.option("--rater", metavar="ID", help="Forget this rater, by the id that the source has.")
+@click.option("--conversation", metavar="ID", help="Forget this conversation, likewise.")
+@json_option
+def forget(store: str, rater: str | None, conversation: str | None, as_json: bool) -> None:
+    """Forget somebody: their rows, their raw records, and what datasets and reports quote of them.
+
+    Datasets and runs that saw the rows are marked (needs_retrain.json). A keyed hash stays in the store, so that the
+    rows do not come back with the next export. A call that was broken off is made again with the same id.
+    """
+    from cli.json_output import print_json
+    from feedback.store import Store
+
+    if (rater is None) == (conversation is None):
+        raise click.UsageError("Name one of --rater ID and --conversation ID.")
+    receipt = Store.open(store).forget(rater=rater, conversation=conversation)
+    if as_json:
+        print_json({"store": store, **receipt.to_dict()})
+    else:
+        _show_receipt(receipt, store)
+
+
+def _show_receipt(receipt: Receipt, store: str) -> None:
+    from cli.render import show, table_of
+
+    raw = receipt.raw
+    rows = [
+        *((f"rows of kind {kind}", count) for kind, count in (receipt.rows or {}).items()),
+        ("lines of raw copies", 0 if raw is None else raw.lines),
+        ("raw copies, whole", 0 if raw is None else len(raw.removed)),
+        ("old files of the store", receipt.files),
+        ("rows of datasets", sum(one.rows for one in receipt.datasets)),
+    ]
+    show(table_of(("erased", "count>"), rows))
+    for what, outputs in (("Dataset", receipt.datasets), ("Run", receipt.runs)):
+        for one in outputs:
+            left = f" Not ours, so look yourself: {', '.join(one.left)}." if one.left else ""
+            show(f"{what} {one.folder} saw it and needs to be made anew.{left}")
+    show(f"Store: {store}, version {receipt.version}. Receipt: {store}/forgotten/{receipt.receipt}.json")

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from feedback.store.durable import PARTIAL, flush_folder
 from feedback.store.faults import faultpoint
+from feedback.store.forget import unfinished_receipts
 from feedback.store.log import DataFile, read_commit
 from feedback.store.mending import Mended, mend, needs_mending, pending_landings, refuse_lost_commits
 from feedback.store.opened import OpenedStore
@@ -86,6 +87,7 @@ def examine(store: OpenedStore) -> DoctorReport:
     findings += _unreadable_versions(store)
     findings += _left_behind(store)
     findings += _open_to_others(store)
+    findings += _unfinished(store)
     files = store.log.files()
     return DoctorReport(store.log.version(), len(files), sum(file.bytes for file in files), tuple(findings))
 
@@ -157,6 +159,16 @@ def _left_behind(store: OpenedStore) -> Iterator[Finding]:
             True,
         )
     flush_folder(store.folder)
+
+
+def _unfinished(store: OpenedStore) -> Iterator[Finding]:
+    for receipt in unfinished_receipts(store.folder):
+        yield Finding(
+            "Somebody was to be forgotten, and the call was broken off.",
+            f"forgotten/{receipt}.json",
+            "Make the same call of thumbline forget again; only its caller knows the id.",
+            False,
+        )
 
 
 def _open_to_others(store: OpenedStore) -> Iterator[Finding]:

@@ -68,10 +68,12 @@ class Chosen:
     Args:
         masks: for each file of what was read, which of its rows. By kind.
         counts: how many. By kind.
+        erased: sha256 of the records whose rows were left out because somebody was forgotten.
     """
 
     masks: dict[str, list[pl.Series]] = field(repr=False)
     counts: dict[str, RowCounts]
+    erased: frozenset[str] = field(repr=False)
 
     @property
     def has_any(self) -> bool:
@@ -117,10 +119,18 @@ class NewRows:
         """
         masks: dict[str, list[pl.Series]] = {}
         counts: dict[str, RowCounts] = {}
+        erased: set[str] = set()
         for kind, paths in self._read.items():
-            masks[kind], counts[kind] = self._choose(kind, paths, files, forgotten)
+            if not paths:
+                masks[kind], counts[kind] = [], RowCounts()
+                continue
+            gone = _forgotten_rows(kind, paths, forgotten)
+            masks[kind], counts[kind] = self._choose(kind, paths, files, gone)
+            if gone.any():
+                digests = pl.concat([_columns(path, ["raw_sha256"]) for path in paths]).to_series()
+                erased.update(digests.filter(gone).to_list())
         self._seen |= {file.path for file in files}
-        return Chosen(masks, counts)
+        return Chosen(masks, counts, frozenset(erased))
 
     def write(self, chosen: Chosen, taken: Sequence[tuple[Landing, TakenFile]], version: int) -> list[DataFile]:
         """The files of the chosen rows, and of the notes which raw files they came from, on the disk.
@@ -142,14 +152,11 @@ class NewRows:
         return write_rows(kind, tables, self._root, self._staging, version)
 
     def _choose(
-        self, kind: str, paths: Sequence[Path], files: Sequence[DataFile], forgotten: Forgotten
+        self, kind: str, paths: Sequence[Path], files: Sequence[DataFile], gone: pl.Series
     ) -> tuple[list[pl.Series], RowCounts]:
-        if not paths:
-            return [], RowCounts()
         ids = self._ids[kind]
         unseen = [file for file in files if file.kind == kind and file.path not in self._seen]
         self._there[kind] += _found(ids, kind, unseen, self._root)
-        gone = _forgotten_rows(kind, paths, forgotten)
         there = ids.is_in(pl.concat([pl.Series(_ID, [], dtype=pl.String), *self._there[kind]]).implode())
         is_new = ids.is_first_distinct() & ~there & ~gone
         lengths = [_length(path) for path in paths]

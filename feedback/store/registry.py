@@ -2,7 +2,7 @@
 
 A record is a JSON file of its own, named by folder and digest, and replaced whole:
 
-    datasets/ID.json    {"digest", "folder", "store_version", "forgotten": [receipts]}
+    datasets/ID.json    {"digest", "folder", "store_version", "forgotten": [receipts], "earlier": [digests]}
     runs/ID.json        {"dataset_digest", "folder", "forgotten": [receipts]}
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from feedback.hashing import stable_id
-from feedback.store.durable import private_folder, write_durably
+from feedback.store.durable import private_folder, remove_durably, write_durably
 from schemas.errors import CorruptionError
 
 __all__ = ["DatasetRecord", "Registry", "RunRecord"]
@@ -33,12 +33,14 @@ class DatasetRecord:
         folder: where it was written; another dataset may lie there by now.
         store_version: the version it was made of.
         forgotten: receipts of those who were in it and are forgotten.
+        earlier: digests that it had before rows were taken out of it.
     """
 
     digest: str
     folder: str
     store_version: int
     forgotten: tuple[str, ...] = ()
+    earlier: tuple[str, ...] = ()
 
     @property
     def needs_retrain(self) -> bool:
@@ -81,9 +83,9 @@ class Registry:
 
     def add_dataset(self, folder: Path, digest: str, version: int) -> DatasetRecord:
         """Record a dataset; what is known of it as forgotten stays."""
-        record = DatasetRecord(digest, str(folder.resolve()), version)
-        known = [one for one in self.datasets() if (one.folder, one.digest) == (record.folder, digest)]
-        return self.save(replace(record, forgotten=known[0].forgotten if known else ()))
+        place = str(folder.resolve())
+        known = [one for one in self.datasets() if (one.folder, one.digest) == (place, digest)]
+        return self.save(replace(known[0], store_version=version) if known else DatasetRecord(digest, place, version))
 
     def add_run(self, folder: Path, dataset_digest: str) -> RunRecord:
         """Record a run; what is known of it as forgotten stays, and so does what is of its dataset."""
@@ -91,7 +93,7 @@ class Registry:
         known = [
             one.forgotten for one in self.runs() if (one.folder, one.dataset_digest) == (record.folder, dataset_digest)
         ]
-        known += [one.forgotten for one in self.datasets() if one.digest == dataset_digest]
+        known += [one.forgotten for one in self.datasets() if dataset_digest in (one.digest, *one.earlier)]
         return self.save(replace(record, forgotten=tuple(dict.fromkeys(receipt for one in known for receipt in one))))
 
     def datasets(self) -> tuple[DatasetRecord, ...]:
@@ -112,6 +114,13 @@ class Registry:
         write_durably(path, json.dumps(asdict(record), ensure_ascii=False, indent=2).encode() + b"\n", point="record")
         return record
 
+    def replace_dataset(self, old: DatasetRecord, new: DatasetRecord) -> None:
+        """Put the record of a dataset in the place of the one that it had under another digest."""
+        self.save(new)
+        if new.digest != old.digest:
+            name = f"{stable_id(old.folder, old.digest)}.json"
+            remove_durably(self._folder / _DATASETS / name, point="record")
+
     def pinned(self) -> frozenset[int]:
         """Versions that datasets were made of which are still there."""
         return frozenset(one.store_version for one in self.datasets() if Path(one.folder).is_dir())
@@ -123,6 +132,7 @@ class Registry:
 def _read_record(path: Path, kind: type[Record]) -> Record:
     try:
         values: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        return kind(**{**values, "forgotten": tuple(values["forgotten"])})
+        lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+        return kind(**{**values, **lists})
     except (ValueError, TypeError, KeyError) as error:
         raise CorruptionError(f"a record of the store cannot be read ({error})", where=path) from error

@@ -20,7 +20,9 @@ from feedback.ingest import ValidatedFiles
 from feedback.stage import counted
 from feedback.store.doctor import DoctorReport, examine
 from feedback.store.durable import told_errors
+from feedback.store.forget import Receipt, forget_subject
 from feedback.store.locks import store_lock
+from feedback.store.log import DataFile
 from feedback.store.mending import mend, needs_mending
 from feedback.store.opened import OpenedStore, open_store
 from feedback.store.parquet import checked
@@ -30,6 +32,7 @@ from feedback.store.summary import IngestSummary
 from feedback.store.tables import EVENT, PAIR, QUARANTINED
 from feedback.store.take_in import take_in
 from feedback.store.views import Revisions, latest_revisions, rows_of_kind, since
+from schemas.errors import InputNotFoundError, UsageError
 from schemas.manifest import SourceFile
 from schemas.progress import Progress, silent
 
@@ -132,6 +135,27 @@ class Store:
         with self.locked("doctor", exclusive=True), told_errors(_CANNOT_WRITE, self.folder):
             return examine(self.opened)
 
+    def forget(self, *, rater: str | None = None, conversation: str | None = None) -> Receipt:
+        """Forget a rater or a conversation, in the store and in the datasets and runs that were made of it.
+
+        Args:
+            rater: id of a rater, as the source has it.
+            conversation: id of a conversation; pairs have none, so of a conversation only events are found.
+
+        Returns:
+            What was erased, and which datasets and models must be made anew.
+
+        Raises:
+            UsageError: neither or both are given.
+            LockedError: somebody else works on the store.
+            CorruptionError: a file of the store or of a dataset is damaged.
+        """
+        named = [name for name in (rater, conversation) if name]
+        if len(named) != 1:
+            raise UsageError("one who is to be forgotten must be named", expected="a rater or a conversation")
+        with self.locked("forget", exclusive=True), told_errors(_CANNOT_WRITE, self.folder):
+            return forget_subject(self.opened, "rater" if rater else "conversation", named[0])
+
     def events(self, version: int | None = None, *, revisions: Revisions = "latest") -> pl.LazyFrame:
         """Feedback events: the columns of `schemas.events.FEEDBACK_EVENT`, and `store_version`, which brought the row.
 
@@ -177,7 +201,7 @@ class Store:
             CorruptionError: a file is damaged; it is named.
         """
         log = self.opened.log
-        files = log.files(version)
+        files = self._files(version)
         paths = {
             kind: tuple(checked([file for file in files if file.kind == kind], log.folder))
             for kind in (EVENT, PAIR, QUARANTINED)
@@ -241,6 +265,19 @@ class Store:
         return self._registry.runs()
 
     def _rows(self, kind: str, version: int | None, revisions: Revisions) -> pl.LazyFrame:
-        log = self.opened.log
-        rows = rows_of_kind(kind, log.files(version), log.folder)
+        rows = rows_of_kind(kind, self._files(version), self.opened.table)
         return latest_revisions(rows, kind) if revisions == "latest" else rows
+
+    def _files(self, version: int | None) -> list[DataFile]:
+        """The files of a version; that one of an older version is gone is no damage, but the end of that version."""
+        files = self.opened.log.files(version)
+        if version is not None and version < self.version:
+            for file in files:
+                if not (self.opened.table / file.path).is_file():
+                    raise InputNotFoundError(
+                        "the version cannot be read any more: it was cleared up, or somebody in it was forgotten",
+                        where=self.folder,
+                        received=version,
+                        todo="Name a later version",
+                    )
+        return files

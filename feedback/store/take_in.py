@@ -26,6 +26,7 @@ from feedback.store.landing import Landing
 from feedback.store.log import CommitConflictError, DataFile, Log
 from feedback.store.new_rows import NewRows
 from feedback.store.opened import OpenedStore
+from feedback.store.raw_erasure import erase_raw
 from feedback.store.source_rows import TakenFile, read_source_rows
 from feedback.store.summary import IngestSummary
 from feedback.store.tombstones import read_tombstones
@@ -148,6 +149,9 @@ def _commit(
         chosen = rows.choose(files, forgotten)
         if not still and not chosen.has_any:
             return IngestSummary.of_read(read, known, chosen, result, version, version)
+        if forgotten:
+            # Before the commit, after which nobody would look at the copies again.
+            erase_raw(store.landings, [landing for landing, _ in read], forgotten, raw=chosen.erased)
         added = rows.write(chosen, still, version + 1)
         try:
             log.commit(version + 1, added, operation="ingest", about={"counts": chosen.to_dict()})

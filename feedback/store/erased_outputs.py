@@ -1,0 +1,209 @@
+"""Datasets and runs that saw somebody who is forgotten: marked, and cleaned of their rows and texts.
+
+    dataset   shards without their rows, a new manifest, no stage folder and no reports
+    run       no file that quotes them; the weights stay, and the mark says what they are worth
+
+A mark is the file `needs_retrain.json`, written before anything else is touched.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from feedback.folders import finish_dataset
+from feedback.hashing import stable_id
+from feedback.store.durable import PARTIAL, flush_file, flush_folder, write_durably
+from feedback.store.faults import faultpoint
+from feedback.store.registry import DatasetRecord, Registry, RunRecord
+from schemas.errors import InputNotFoundError
+from schemas.manifest import MANIFEST_NAME, Manifest, Shard, file_sha256
+
+__all__ = ["NEEDS_RETRAIN", "ErasedOutput", "Needles", "erase_dataset", "erase_run"]
+
+NEEDS_RETRAIN: Final = "needs_retrain.json"
+"""Name of the mark."""
+
+_OURS: Final = frozenset({"data", "README.md", MANIFEST_NAME, NEEDS_RETRAIN})
+_REPORTS: Final = frozenset({".csv", ".html", ".json", ".jsonl", ".md", ".txt", ".xml"})
+_PIECE: Final = 40
+_LEAST: Final = 12
+"""Shorter texts stand in many files by chance."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErasedOutput:
+    """What was erased from a dataset or a run.
+
+    Args:
+        folder: its folder.
+        digest: digest of the dataset, as it was.
+        new_digest: as it is now.
+        rows: rows taken out of its shards.
+        removed: files and folders removed, by their paths in it.
+        left: files that are not ours and were not looked into.
+    """
+
+    folder: str
+    digest: str
+    new_digest: str
+    rows: int = 0
+    removed: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+
+
+class Needles:
+    """Texts to look for in reports, as they may stand there: as they are, in JSON or in HTML, and cut short.
+
+    Args:
+        texts: the texts.
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        pieces = {text[:_PIECE] for text in texts if len(text) >= _LEAST}
+        self._found = {form.encode("utf-8", "replace") for piece in pieces for form in _forms(piece)}
+
+    def are_in(self, path: Path) -> bool:
+        """Whether one of them stands in a file."""
+        content = path.read_bytes()
+        return any(needle in content for needle in self._found)
+
+
+def erase_dataset(
+    record: DatasetRecord, registry: Registry, store_id: str, receipt: str, ids: frozenset[str]
+) -> ErasedOutput:
+    """Mark a dataset and take rows out of it.
+
+    Args:
+        record: its record.
+        registry: where the record is.
+        store_id: id of the store, for the mark.
+        receipt: the receipt that the mark names.
+        ids: `event_id` and `pair_id` of the rows; a curated row that any of them voted for goes.
+
+    Raises:
+        CorruptionError: the dataset is not what its manifest says.
+    """
+    marked = replace(record, forgotten=tuple(dict.fromkeys((*record.forgotten, receipt))))
+    registry.save(marked)
+    folder = Path(record.folder)
+    for name in (f"{folder.name}.partial", f"{folder.name}.partial-old"):
+        shutil.rmtree(folder.with_name(name), ignore_errors=True)
+    try:
+        manifest = Manifest.read(folder)
+    except InputNotFoundError:
+        return ErasedOutput(record.folder, record.digest, record.digest)
+    if manifest.digest != record.digest and manifest.parent_digest != record.digest:
+        return ErasedOutput(record.folder, record.digest, record.digest)  # another dataset lies there now
+    _mark(folder, store_id, marked.forgotten)
+    removed, left = _clear(folder)
+    shards = [_without(folder, shard, ids) for shard in manifest.shards]
+    rows = sum(before.rows - after.rows for before, after in zip(manifest.shards, shards, strict=True))
+    digest = record.digest
+    if rows or manifest.digest != record.digest:
+        digest = stable_id(record.digest, receipt)
+        changed = replace(manifest, digest=digest, parent_digest=record.digest, shards=tuple(shards))
+        faultpoint("erase.manifest.before", folder / MANIFEST_NAME)
+        finish_dataset(folder, changed)
+        flush_folder(folder)
+        faultpoint("erase.manifest.after")
+        earlier = tuple(dict.fromkeys((*marked.earlier, record.digest)))
+        registry.replace_dataset(marked, replace(marked, digest=digest, earlier=earlier))
+    return ErasedOutput(record.folder, record.digest, digest, rows, tuple(removed), tuple(left))
+
+
+def erase_run(record: RunRecord, registry: Registry, store_id: str, receipt: str, needles: Needles) -> ErasedOutput:
+    """Mark a run, and remove its files that quote what is forgotten.
+
+    Args:
+        record: its record.
+        registry: where the record is.
+        store_id: id of the store, for the mark.
+        receipt: the receipt that the mark names.
+        needles: what is looked for.
+    """
+    marked = replace(record, forgotten=tuple(dict.fromkeys((*record.forgotten, receipt))))
+    registry.save(marked)
+    folder = Path(record.folder)
+    removed = []
+    if folder.is_dir():
+        _mark(folder, store_id, marked.forgotten)
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path.suffix in _REPORTS and path.name != NEEDS_RETRAIN and needles.are_in(path):
+                faultpoint("erase.report.before", path)
+                path.unlink()
+                removed.append(path.relative_to(folder).as_posix())
+        flush_folder(folder)
+    return ErasedOutput(record.folder, record.dataset_digest, record.dataset_digest, 0, tuple(removed))
+
+
+def _forms(text: str) -> Iterator[str]:
+    yield text
+    yield html.escape(text)
+    yield html.escape(text, quote=False)
+    for is_ascii in (True, False):
+        yield json.dumps(text, ensure_ascii=is_ascii)[1:-1]
+
+
+def _mark(folder: Path, store_id: str, receipts: tuple[str, ...]) -> None:
+    content = json.dumps({"store": store_id, "receipts": list(receipts)}, indent=2) + "\n"
+    write_durably(folder / NEEDS_RETRAIN, content.encode(), point="erase.mark")
+
+
+def _clear(folder: Path) -> tuple[list[str], list[str]]:
+    """Remove what was made beside the shards and can be made again; what is not ours stays, and is told."""
+    removed, left = [], []
+    for path in sorted(folder.iterdir()):
+        if path.name in _OURS:
+            continue
+        if path.name in ("stages", "parts", "staging"):
+            faultpoint("erase.stages.before", path)
+            shutil.rmtree(path)
+        elif path.is_file() and (path.suffix in _REPORTS or path.name.endswith(PARTIAL)):
+            faultpoint("erase.report.before", path)
+            path.unlink()
+        else:
+            left.append(path.name)
+            continue
+        removed.append(path.name)
+    flush_folder(folder)
+    return removed, left
+
+
+def _without(folder: Path, shard: Shard, ids: frozenset[str]) -> Shard:
+    """A shard without the rows that any of the ids voted for, row group by row group."""
+    path = folder / shard.path
+    partial = path.with_name(path.name + PARTIAL)
+    with pq.ParquetFile(path) as opened:
+        masks = [_theirs(opened, group, ids) for group in range(opened.num_row_groups)]
+        if any(mask.any() for mask in masks):
+            faultpoint("erase.shard.before", partial)
+            options = {"compression": "zstd", "write_statistics": False, "write_page_checksum": True}
+            with pq.ParquetWriter(partial, opened.schema_arrow, **options) as writer:
+                for group, mask in enumerate(masks):
+                    writer.write_table(opened.read_row_group(group).filter(pa.array(~mask)))
+            flush_file(partial)
+            partial.replace(path)
+            flush_folder(path.parent)
+            faultpoint("erase.shard.after")
+    label = pl.DataFrame(pq.read_table(path, columns=["label"]))["label"]
+    ups = int(label.sum())
+    size, digest = path.stat().st_size, file_sha256(path)
+    return replace(shard, rows=len(label), desirable=ups, undesirable=len(label) - ups, bytes=size, sha256=digest)
+
+
+def _theirs(opened: pq.ParquetFile, group: int, ids: frozenset[str]) -> NDArray[np.bool_]:
+    """Which rows of a row group any of the ids voted for. [N] bool."""
+    votes = pl.DataFrame(opened.read_row_group(group, columns=["source_event_ids"]))["source_event_ids"]
+    return np.array([not ids.isdisjoint(one) for one in votes.to_list()], dtype=np.bool_)

@@ -1,0 +1,223 @@
+"""Somebody, or a conversation, is forgotten: nothing of them stays in the store and in what was made of it.
+
+    rows of theirs ─► datasets and runs that saw them: marked, cleaned ─► raw copies ─► commit: files without the rows,
+    and a tombstone ─► old files deleted ─► receipt
+
+The rows are in the store until all else is cleaned, so whatever breaks a call off, the next one finds them again and
+does everything once more; what was done already changes nothing. The receipt that ends it is written last.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+
+from feedback.hashing import stable_id
+from feedback.store.durable import flush_folder, private_folder, remove_durably, write_durably
+from feedback.store.erased_outputs import ErasedOutput, Needles, erase_dataset, erase_run
+from feedback.store.log import DataFile
+from feedback.store.mending import DAMAGED
+from feedback.store.opened import OpenedStore
+from feedback.store.parquet import write_rows
+from feedback.store.raw_erasure import ErasedRaw, erase_raw
+from feedback.store.registry import Registry
+from feedback.store.subject_rows import SubjectRows, find_rows, rewrite_without, texts_of
+from feedback.store.tables import TOMBSTONE, VERSION, file_schema
+from feedback.store.take_in import staging_folder
+from feedback.store.tombstones import Forgotten, SubjectKind, read_tombstones, subject_hash
+from schemas.errors import CorruptionError
+
+__all__ = ["Receipt", "forget_subject", "unfinished_receipts"]
+
+_RECEIPTS: Final = "forgotten"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What was forgotten; nothing in it says who it was without the store's key.
+
+    Args:
+        receipt: its id.
+        kind: `rater` or `conversation`.
+        subject: keyed hash of the id.
+        is_done: whether all of it is done; a receipt that is not was begun by a call that was broken off.
+        version: version of the store without the rows; null while it is not done.
+        rows: rows taken out, by kind of row.
+        raw: what was erased from raw copies.
+        datasets: datasets that saw them.
+        runs: runs that saw them.
+        files: old files of the store that were deleted.
+    """
+
+    receipt: str
+    kind: SubjectKind
+    subject: str
+    is_done: bool = False
+    version: int | None = None
+    rows: dict[str, int] | None = None
+    raw: ErasedRaw | None = None
+    datasets: tuple[ErasedOutput, ...] = ()
+    runs: tuple[ErasedOutput, ...] = ()
+    files: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values of this receipt."""
+        return asdict(self)
+
+
+def forget_subject(store: OpenedStore, kind: SubjectKind, name: str) -> Receipt:
+    """Forget a rater or a conversation; nobody else may work on the store meanwhile.
+
+    Args:
+        store: the store.
+        kind: what it is.
+        name: the id as the source has it.
+
+    Raises:
+        CorruptionError: a file of the store or of a dataset is damaged.
+    """
+    subject = Forgotten(frozenset({subject_hash(kind, name, store.key)}), store.key)
+    receipt = _begin(store, kind, next(iter(subject.subjects)))
+    version = store.log.version()
+    files = store.log.files(version)
+    rows = find_rows(files, store.table, subject)
+    datasets, runs = _clean_outputs(store, rows, subject, receipt.receipt, name)
+    _clear_halves(store.folder)
+    raw = erase_raw(store.landings, store.landings.all(), subject, raw=rows.raw, hints=_hints(name, subject))
+    planned = Receipt(receipt.receipt, kind, receipt.subject, rows=rows.counts, raw=raw, datasets=datasets, runs=runs)
+    if not rows.files and receipt.rows is not None:
+        planned = receipt  # the call that was broken off had come further: its numbers stand
+    _write(store, planned)
+    version = _commit(store, files, rows, subject, planned)
+    deleted = _delete_old_files(store, subject)
+    done = replace(planned, is_done=True, version=version, files=deleted)
+    _write(store, done)
+    return done
+
+
+def unfinished_receipts(folder: Path) -> list[str]:
+    """Ids of receipts that were begun and not ended: their calls must be made again.
+
+    Args:
+        folder: the store's folder.
+    """
+    return [one.receipt for one in _read_all(folder) if not one.is_done]
+
+
+def _begin(store: OpenedStore, kind: SubjectKind, subject: str) -> Receipt:
+    for known in _read_all(store.folder):
+        if known.subject == subject and not known.is_done:
+            return known
+    receipt = Receipt(stable_id(subject, str(store.log.version())), kind, subject)
+    _write(store, receipt)
+    return receipt
+
+
+def _clean_outputs(
+    store: OpenedStore, rows: SubjectRows, subject: Forgotten, receipt: str, name: str
+) -> tuple[tuple[ErasedOutput, ...], tuple[ErasedOutput, ...]]:
+    """Mark and clean the datasets whose version held any of the rows, and the runs on them."""
+    if rows.first_version is None:
+        return (), ()
+    registry = Registry(store.folder)
+    saw = [one for one in registry.datasets() if one.store_version >= rows.first_version]
+    digests = {digest for one in saw for digest in (one.digest, *one.earlier)}
+    needles = Needles({name, *texts_of(rows, store.table, subject)})
+    runs = [one for one in registry.runs() if one.dataset_digest in digests]
+    return (
+        tuple(erase_dataset(one, registry, store.id, receipt, rows.ids) for one in saw),
+        tuple(erase_run(one, registry, store.id, receipt, needles) for one in runs),
+    )
+
+
+def _clear_halves(folder: Path) -> None:
+    """Remove what is half made or set aside: it may hold anything, and is of no use to anybody."""
+    for path in (*folder.glob("staging/*"), *folder.glob("raw/incoming-*")):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in folder.glob(f"{DAMAGED}/*.parquet"):
+        remove_durably(path, point="forget.aside")
+
+
+def _hints(name: str, subject: Forgotten) -> tuple[bytes, ...]:
+    forms = {name, *(json.dumps(name, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False)), *subject.subjects}
+    return tuple(form.encode("utf-8", "surrogatepass") for form in forms)
+
+
+def _commit(
+    store: OpenedStore, files: Sequence[DataFile], rows: SubjectRows, subject: Forgotten, receipt: Receipt
+) -> int:
+    version = store.log.version()
+    is_known = subject.subjects <= read_tombstones(files, store.table, store.key).subjects
+    if is_known and not rows.files:
+        return version
+    with staging_folder(store.folder) as staging:
+        added = [
+            made for file in rows.files if (made := rewrite_without(file, store.table, staging, subject)) is not None
+        ]
+        if not is_known:
+            added.append(write_rows(TOMBSTONE, [_tombstone(receipt)], store.table, staging, version + 1))
+        about = {"receipt": receipt.receipt, "counts": rows.counts}
+        store.log.commit(version + 1, added, rows.files, operation="forget", about=about)
+    return version + 1
+
+
+def _tombstone(receipt: Receipt) -> pa.Table:
+    schema = file_schema(TOMBSTONE).remove(file_schema(TOMBSTONE).get_field_index(VERSION))
+    about = json.dumps({"kind": receipt.kind, "receipt": receipt.receipt})
+    return pa.Table.from_pylist([{"subject": receipt.subject, "about": about}], schema=schema)
+
+
+def _delete_old_files(store: OpenedStore, subject: Forgotten) -> int:
+    """Delete the files of earlier versions that hold rows of theirs; those versions cannot be read any more."""
+    used = {file.path for file in store.log.files()}
+    deleted = 0
+    for path in sorted(store.table.glob("kind=*/*")):
+        name = path.relative_to(store.table).as_posix()
+        if name in used:
+            continue
+        old = DataFile(path.parent.name.partition("=")[2], name, 0, 0, {})
+        try:
+            is_theirs = bool(find_rows([old], store.table, subject).files)
+        except CorruptionError:
+            is_theirs = True  # no version needs what cannot be read
+        if is_theirs:
+            remove_durably(path, point="forget.file")
+            deleted += 1
+    flush_folder(store.table)
+    return deleted
+
+
+def _write(store: OpenedStore, receipt: Receipt) -> None:
+    path = private_folder(store.folder / _RECEIPTS) / f"{receipt.receipt}.json"
+    content = json.dumps(receipt.to_dict(), indent=2, ensure_ascii=False) + "\n"
+    write_durably(path, content.encode(), point="receipt")
+
+
+def _read_all(folder: Path) -> list[Receipt]:
+    return [_read(path) for path in sorted((folder / _RECEIPTS).glob("*.json"))]
+
+
+def _read(path: Path) -> Receipt:
+    try:
+        values: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        raw = values["raw"]
+        return Receipt(
+            **{
+                **values,
+                "raw": None if raw is None else ErasedRaw(**{**raw, **_tuples(raw)}),
+                "datasets": tuple(ErasedOutput(**{**one, **_tuples(one)}) for one in values["datasets"]),
+                "runs": tuple(ErasedOutput(**{**one, **_tuples(one)}) for one in values["runs"]),
+            }
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise CorruptionError(f"a receipt cannot be read ({error})", where=path) from error
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
+    return {name: tuple(value) for name, value in values.items() if isinstance(value, list)}

@@ -1,0 +1,281 @@
+"""Who is forgotten is in no byte of the store, nor of what was made of it, and does not come back."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import signal
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from feedback.config import SourceConfig
+from feedback.pipeline import curate_store, store_config
+from feedback.store import Receipt, Store
+from feedback.store.forget import unfinished_receipts
+from schemas.errors import InputNotFoundError, UsageError
+from schemas.manifest import Manifest
+from tests.store_runs import KEY, contents, points, run
+
+CANARY = "zebrafinch"
+"""In every text and id of the one who is forgotten, and nowhere else."""
+USER = f"user-{CANARY}"
+
+
+@pytest.fixture(autouse=True)
+def rater_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THUMBLINE_RATER_KEY", KEY)
+
+
+def vote(number: int, **more: object) -> dict[str, object]:
+    label = "down" if number % 2 else "up"
+    return {
+        "prompt": f"question {number}",
+        "completion": f"answer {number}",
+        "label": label,
+        "user": f"u{number}",
+        **more,
+    }
+
+
+def secret(number: int, **more: object) -> dict[str, object]:
+    return vote(
+        number,
+        prompt=f"what does the {CANARY} number {number} eat & drink?",
+        completion=f'the {CANARY} number {number} eats "seeds"',
+        comment=f"thanks from {CANARY}",
+        id=f"{CANARY}-{number}",
+        conversation=f"talk-{CANARY}",
+        user=USER,
+        **more,
+    )
+
+
+def lines(*rows: dict[str, object]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def write_exports(folder: Path) -> list[Path]:
+    """Lines, packed lines, a table and a list; each holds rows of the one, and of others."""
+    bad = {"prompt": f"no answer, {CANARY}", "label": "up", "user": USER}
+    exports = {
+        "a.jsonl": lines(*map(vote, range(30)), secret(100), bad),
+        "b.jsonl.gz": gzip.compress(lines(*map(vote, range(20, 50)), secret(101)), mtime=0),
+        "c.json": json.dumps([*map(vote, range(50, 60)), secret(102)], indent=1).encode(),
+    }
+    for name, content in exports.items():
+        (folder / name).write_bytes(content)
+    return [folder / name for name in exports]
+
+
+def build(folder: Path) -> Path:
+    """A store with the exports, a dataset of it with a report beside it, and a run on that."""
+    store = Store.open(folder / "store", create=True)
+    for path in write_exports(folder):
+        store.ingest([SourceConfig(path=str(path), format="thumbs")])
+    result = curate_store(store, store_config(["rebalance.mode=off", "split.test_fraction=0.2"]), folder / "dataset")
+    (folder / "dataset" / "audit.html").write_text(f"<p>what does the {CANARY} number 100 eat &amp; drink?</p>")
+    (folder / "dataset" / "thesis.tex").write_text("not ours")
+    (folder / "run").mkdir()
+    (folder / "run" / "answers.jsonl").write_text(json.dumps({"prompt": secret(100)["prompt"]}))
+    (folder / "run" / "run.json").write_text("{}")
+    store.register_run(folder / "run", result.manifest.digest)
+    return folder
+
+
+def said(path: Path) -> bytes:
+    """All that a file says, unpacked where it is packed."""
+    raw = path.read_bytes()
+    if raw.startswith(b"\x1f\x8b"):
+        raw += gzip.decompress(raw)
+    if path.suffix == ".parquet":
+        raw += str(pl.read_parquet(path).to_dicts()).encode()
+    if path.suffix == ".arrow":
+        with pa.memory_map(str(path)) as source:
+            raw += str(pl.DataFrame(pa.ipc.open_file(source).read_all()).to_dicts()).encode()
+    return raw
+
+
+def places_of_canary(folder: Path) -> list[str]:
+    """Files below the store, the dataset and the run that hold it."""
+    made = [folder / name for name in ("store", "dataset", "run")]
+    files = [path for one in made for path in one.rglob("*") if path.is_file()]
+    return [path.relative_to(folder).as_posix() for path in files if CANARY.encode() in said(path)]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("THUMBLINE_RATER_KEY", KEY)
+        return build(tmp_path_factory.mktemp("built"))
+
+
+@pytest.fixture
+def folder(built: Path, tmp_path: Path) -> Path:
+    """A copy of what was built; its records name the folders of the copy."""
+    copy = tmp_path / "copy"
+    shutil.copytree(built, copy)
+    for path in [*copy.glob("store/datasets/*"), *copy.glob("store/runs/*")]:
+        path.unlink()
+    store = Store.open(copy / "store")
+    digest = Manifest.read(copy / "dataset").digest
+    store.register_dataset(copy / "dataset", digest, 3)
+    store.register_run(copy / "run", digest)
+    return copy
+
+
+def test_the_canary_is_everywhere_before(folder: Path) -> None:
+    """Else the other tests would say nothing."""
+    kinds = {Path(name).suffix for name in places_of_canary(folder)}
+    assert {".jsonl", ".gz", ".json", ".parquet", ".arrow", ".html"} <= kinds
+
+
+def test_no_byte_of_a_forgotten_rater_stays(folder: Path) -> None:
+    store = Store.open(folder / "store")
+    before = store.events().collect()
+    receipt = store.forget(rater=USER)
+    assert places_of_canary(folder) == []
+    assert receipt.is_done
+    assert receipt.rows == {"event": 3, "quarantine": 1}
+    assert receipt.raw is not None
+    assert (receipt.raw.lines, receipt.raw.removed) == (3, ("c.json",))
+    after = store.events().collect()
+    assert after.height == before.height - 3
+    kept = before.filter(pl.col("event_id").is_in(after["event_id"].implode()))
+    assert after.sort("event_id").equals(kept.sort("event_id"))
+    assert store.doctor().is_well
+
+
+def test_datasets_and_runs_that_saw_the_rows_are_marked(folder: Path) -> None:
+    store = Store.open(folder / "store")
+    before = Manifest.read(folder / "dataset")
+    receipt = store.forget(rater=USER)
+    (dataset,), (trained,) = store.datasets(), store.runs()
+    assert dataset.needs_retrain
+    assert trained.needs_retrain
+    assert dataset.earlier == (before.digest,)
+    after = Manifest.read(folder / "dataset")
+    after.verify(folder / "dataset")
+    assert (after.digest, after.parent_digest) == (dataset.digest, before.digest)
+    rows = [pl.read_parquet(folder / "dataset" / shard.path).height for shard in after.shards]
+    assert rows == [shard.rows for shard in after.shards]
+    assert sum(one.rows for one in receipt.datasets) == sum(s.rows for s in before.shards) - sum(rows) > 0
+    for name in ("dataset", "run"):
+        mark = json.loads((folder / name / "needs_retrain.json").read_text())
+        assert mark == {"store": store.id, "receipts": [receipt.receipt]}
+    assert receipt.datasets[0].left == ("thesis.tex",)
+    assert (folder / "run" / "run.json").exists()
+    # A run that is recorded later, on the dataset as it was, is marked from the beginning.
+    assert store.register_run(folder / "later", before.digest).needs_retrain
+
+
+def test_a_dataset_made_afterwards_is_not_marked(folder: Path) -> None:
+    store = Store.open(folder / "store")
+    store.forget(rater=USER)
+    result = curate_store(store, store_config(["rebalance.mode=off"]), folder / "new")
+    (new,) = [one for one in store.datasets() if one.digest == result.manifest.digest]
+    assert not new.needs_retrain
+    store.forget(rater="u3")
+    assert {Path(one.folder).name: len(one.forgotten) for one in store.datasets()} == {"dataset": 2, "new": 1}
+
+
+def test_a_forgotten_rater_does_not_come_back(folder: Path) -> None:
+    """Neither with the same file, nor with another one that holds their rows again, nor in its raw copy."""
+    store = Store.open(folder / "store")
+    store.forget(rater=USER)
+    assert store.ingest([SourceConfig(path=str(folder / "a.jsonl"), format="thumbs")]).new == 0
+    bad = {"prompt": f"no answer, {CANARY}", "label": "up", "user": USER}
+    (folder / "d.jsonl").write_bytes(lines(vote(70), secret(100), secret(103), bad, *map(vote, range(10))))
+    summary = store.ingest([SourceConfig(path=str(folder / "d.jsonl"), format="thumbs")])
+    assert (summary.new, summary.forgotten, summary.already_there, summary.quarantined) == (1, 3, 10, 0)
+    assert places_of_canary(folder) == []
+
+
+def test_a_conversation_is_forgotten_by_its_id(folder: Path) -> None:
+    store = Store.open(folder / "store")
+    (folder / "e.jsonl").write_bytes(lines(vote(80, conversation="talk-1", prompt="a very long question of talk one")))
+    store.ingest([SourceConfig(path=str(folder / "e.jsonl"), format="thumbs")])
+    assert store.forget(conversation="talk-1").rows == {"event": 1}
+    assert store.events().filter(pl.col("conversation_id") == "talk-1").collect().is_empty()
+    (folder / "f.jsonl").write_bytes(lines(vote(80, conversation="talk-1"), vote(81)))
+    assert store.ingest([SourceConfig(path=str(folder / "f.jsonl"), format="thumbs")]).forgotten == 1
+    copies = [path.read_bytes() for path in (folder / "store" / "raw").rglob("*.jsonl")]
+    assert not any(b"talk-1" in copy for copy in copies)
+
+
+def test_versions_that_held_the_rows_cannot_be_read_any_more(folder: Path) -> None:
+    store = Store.open(folder / "store")
+    store.forget(rater=USER)
+    with pytest.raises(InputNotFoundError, match="somebody in it was forgotten"):
+        store.events(3)
+    assert store.events(0).collect().is_empty()
+
+
+def test_forgetting_who_is_not_there_is_kept_in_mind(folder: Path) -> None:
+    store = Store.open(folder / "store")
+    receipt = store.forget(rater="nobody")
+    assert (receipt.rows, receipt.datasets, store.version) == ({}, (), 4)
+    assert store.forget(rater="nobody").version == 4
+    with pytest.raises(UsageError, match="a rater or a conversation"):
+        store.forget()
+
+
+def test_nothing_in_the_receipt_says_who_it_was(folder: Path) -> None:
+    store = Store.open(folder / "store")
+    receipt = store.forget(rater=USER)
+    text = (folder / "store" / "forgotten" / f"{receipt.receipt}.json").read_text()
+    assert USER not in text
+    assert json.loads(text) == json.loads(json.dumps(receipt.to_dict()))
+
+
+def forget(store: Path) -> None:
+    """Forget the one."""
+    Store.open(store).forget(rater=USER)
+
+
+def outcome(folder: Path) -> object:
+    receipts = [json.loads(path.read_text())["is_done"] for path in folder.glob("store/forgotten/*.json")]
+    records = [(one.needs_retrain, one.digest) for one in Store.open(folder / "store").datasets()]
+    manifest = Manifest.read(folder / "dataset").to_json()
+    return contents(folder / "store"), receipts, records, manifest, places_of_canary(folder)
+
+
+def check_faults(folder: Path, tmp_path: Path, few: tuple[str, ...] = ()) -> None:
+    """In one place, since the records name it: broken off at a point, and made again."""
+    kept = tmp_path / "kept"
+    shutil.copytree(folder, kept)
+    passed = points(forget, folder / "store", trace=tmp_path / "trace")
+    clean = outcome(folder)
+    assert {"erase.mark.rename.before", "erase.shard.before", "erase.raw.rename.before", "commit.before"} <= set(passed)
+    for point in few or passed:
+        shutil.rmtree(folder)
+        shutil.copytree(kept, folder)
+        assert run(forget, folder / "store", fault=f"{point}:kill") == -signal.SIGKILL, point
+        assert run(forget, folder / "store") == 0, point
+        assert outcome(folder) == clean, point
+        assert unfinished_receipts(folder / "store") == []
+        assert Store.open(folder / "store").doctor().is_well, point
+
+
+def test_forget_killed_on_its_way_is_finished_by_the_next_call(folder: Path, tmp_path: Path) -> None:
+    check_faults(
+        folder, tmp_path, ("erase.shard.after", "erase.raw.rename.after", "commit.after", "forget.file.remove.before")
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_forget_killed_anywhere_is_finished_by_the_next_call(folder: Path, tmp_path: Path) -> None:
+    check_faults(folder, tmp_path)
+
+
+def test_doctor_tells_of_a_forget_that_was_broken_off(folder: Path) -> None:
+    assert run(forget, folder / "store", fault="commit.before:kill") == -signal.SIGKILL
+    report = Store.open(folder / "store").doctor()
+    assert not report.is_well
+    assert any("broken off" in one.what for one in report.findings)
+    assert isinstance(Store.open(folder / "store").forget(rater=USER), Receipt)
+    assert Store.open(folder / "store").doctor().is_well
