@@ -31,6 +31,7 @@ __all__ = ["audit"]
 @join_option
 @ranking_option
 @sql_option
+@click.option("--version", type=click.IntRange(0), metavar="N", help="Where IN is a store: which version of it.")
 @click.option(
     "--against",
     metavar="B",
@@ -81,6 +82,7 @@ def audit(
     join: str | None,
     ranking: Ranking,
     sql: str | None,
+    version: int | None,
     against: str | None,
     model: str | None,
     json_path: str | None,
@@ -92,7 +94,8 @@ def audit(
 ) -> None:
     """Say what is in the feedback, and what is wrong with it; nothing is changed.
 
-    IN... are raw files with --from, or the folder of a curated dataset. The exit code is 3 when a gate fails.
+    IN... are raw files with --from, or the folder of a store or of a curated dataset. The exit code is 3 when a gate
+    fails.
     """
     from cli.progress import shown_progress
     from cli.workflows.training_audit import ask_training, audit_training, split_overrides
@@ -114,6 +117,7 @@ def audit(
             "ranking": ranking,
             "join": join,
             "sql": sql,
+            "version": version,
             "config": config,
             "with_examples": html_path is not None,
             "progress": progress,

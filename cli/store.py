@@ -98,26 +98,40 @@ def _show_ingest(summary: IngestSummary, store: str) -> None:
 
 @click.command(epilog="Example: thumbline doctor --store store")
 @store_option(required=True)
+@click.option("--optimize", is_flag=True, help="Then put the rows of small files together.")
+@click.option(
+    "--vacuum",
+    "vacuum_hours",
+    type=click.FloatRange(0),
+    metavar="HOURS",
+    help="Then delete files that no dataset's version needs, replaced longer ago than this.",
+)
 @json_option
 @click.pass_context
-def doctor(ctx: click.Context, store: str, as_json: bool) -> None:
+def doctor(ctx: click.Context, store: str, optimize: bool, vacuum_hours: float | None, as_json: bool) -> None:
     """Look at all of a store: every commit, every byte of every file; heal what can be healed, and explain the rest.
 
-    The exit code is 5 where something is wrong that cannot be healed.
+    The exit code is 5 where something is wrong that cannot be healed; then nothing is put together or deleted.
     """
     from cli.json_output import print_json
     from cli.render import show
     from feedback.store import Store
     from schemas.errors import CorruptionError
 
-    report = Store.open(store, is_mended=False).doctor()
+    opened = Store.open(store, is_mended=False)
+    report = opened.doctor()
+    fewer = opened.optimize() if optimize and report.is_well else 0
+    vacuumed = opened.vacuum(vacuum_hours) if vacuum_hours is not None and report.is_well else None
+    deleted = 0 if vacuumed is None else vacuumed.files
     if as_json:
-        print_json({"store": store, **report.to_dict()})
+        print_json({"store": store, **report.to_dict(), "files_fewer": fewer, "files_deleted": deleted})
     else:
         for one in report.findings:
             show(f"{one.where}: {one.what} {one.done}")
         checked = f"{report.files:,} files with {report.bytes:,} bytes in version {report.version}"
         show(f"All is well: {checked}." if report.is_well else f"Not all is well: {checked}.")
+        show(*([f"{fewer:,} files fewer, the same rows."] if fewer else []))
+        show(*([f"{deleted:,} files deleted that no version needs."] if deleted else []))
     if not report.is_well:
         ctx.exit(CorruptionError.exit_code)
 

@@ -17,10 +17,26 @@ from schemas import __version__
 from schemas.errors import CorruptionError, OutputExistsError, ThumblineError
 from schemas.manifest import MANIFEST_NAME, Manifest
 
-__all__ = ["built_folder", "finish_dataset", "is_whole", "refuse_to_replace", "same_result"]
+__all__ = [
+    "STORE_FILE",
+    "built_folder",
+    "finish_dataset",
+    "is_store",
+    "is_whole",
+    "refuse_to_replace",
+    "same_result",
+]
+
+STORE_FILE: Final = "store.json"
+"""Name of the file that a feedback store has; see `feedback.store.opened`."""
 
 _STAGING: Final = "staging"
 _OURS: Final = {"data", "parts", "stages", _STAGING, "README.md", MANIFEST_NAME, f"{MANIFEST_NAME}.partial"}
+
+
+def is_store(path: str | Path) -> bool:
+    """Whether a folder holds a feedback store; told without loading what reads one."""
+    return (Path(path) / STORE_FILE).is_file()
 
 
 def refuse_to_replace(out: Path, *, overwrite: bool) -> None:

@@ -1,4 +1,4 @@
-"""An audit of whatever is named, raw files of a known format or a curated dataset, alone or against another one."""
+"""An audit of whatever is named: raw files of a known format, a store or a dataset, alone or against another one."""
 
 from __future__ import annotations
 
@@ -26,19 +26,21 @@ def audit(
     ranking: Ranking = "extremes",
     join: str | None = None,
     sql: str | None = None,
+    version: int | None = None,
     config: AuditConfig | None = None,
     with_examples: bool = False,
     progress: Progress = silent,
 ) -> AuditReport:
-    """The audit of one curated dataset, or of raw files of one format.
+    """The audit of one curated dataset, of a store, or of raw files of one format.
 
     Args:
-        inputs: the folder of a dataset, or raw files, globs, folders and URLs.
+        inputs: the folder of a dataset or of a store, or raw files, globs, folders and URLs.
         source_format: the format of raw files.
         map_path: the TOML map, for the format `mapped`.
         ranking: which ranked answers become pairs, for formats that rank.
         join: a file, a glob or a folder with what the records lack, for formats that join another file.
         sql: the query, where the inputs are databases.
+        version: which version of a store; null takes the latest.
         config: the thresholds; null takes the defaults.
         with_examples: read a few texts of users for the page, redacted and shortened.
         progress: told about every stage.
@@ -48,7 +50,7 @@ def audit(
         InputError: a file is missing or not in its format.
         CorruptionError: a dataset is not what its manifest says.
     """
-    given = RawReading(source_format, None if map_path is None else str(map_path), ranking, join, sql)
+    given = RawReading(source_format, None if map_path is None else str(map_path), ranking, join, sql, version)
     return read_subject(inputs, given, config, with_examples=with_examples, progress=progress).report()
 
 
@@ -61,6 +63,7 @@ def audit_against(
     ranking: Ranking = "extremes",
     join: str | None = None,
     sql: str | None = None,
+    version: int | None = None,
     config: AuditConfig | None = None,
     with_examples: bool = False,
     progress: Progress = silent,
@@ -75,6 +78,7 @@ def audit_against(
         ranking: likewise.
         join: likewise.
         sql: likewise.
+        version: which version of a store `inputs` names; what they are compared with is taken as it is now.
         config: the thresholds; null takes the defaults.
         with_examples: read a few texts of users for the page, redacted and shortened.
         progress: told about every stage.
@@ -84,8 +88,8 @@ def audit_against(
         InputError: a file is missing or not in its format.
         CorruptionError: a dataset is not what its manifest says.
     """
-    given = RawReading(source_format, None if map_path is None else str(map_path), ranking, join, sql)
-    other = _other_subject(against, given, config, progress)
+    given = RawReading(source_format, None if map_path is None else str(map_path), ranking, join, sql, version)
+    other = _other_subject(against, replace(given, version=None), config, progress)
     subject = read_subject(inputs, given, config, with_examples=with_examples, progress=progress)
     report, before = subject.report(), other.report()
     if before.name == report.name:

@@ -22,10 +22,11 @@ from feedback.audit.texts import read_features, with_provenance
 from feedback.config import IngestConfig, Ranking, SourceConfig
 from feedback.curated import read_curated, text_of_curated
 from feedback.engine import read_rows
+from feedback.folders import is_store
 from feedback.pipeline import read_candidates
 from feedback.records.places import input_name
 from feedback.stage import CANDIDATE_TYPES
-from schemas.errors import InputError
+from schemas.errors import InputError, UsageError
 from schemas.manifest import MANIFEST_NAME, Manifest
 from schemas.progress import Progress, silent
 from schemas.redaction import without_passwords
@@ -91,6 +92,7 @@ class RawReading:
         ranking: which ranked answers become pairs, for formats that rank.
         join: a file, a glob or a folder with what the records lack, for formats that join another file.
         sql: the query, where the inputs are databases.
+        version: which version of a store; null takes the latest.
     """
 
     format: str | None = None
@@ -98,6 +100,7 @@ class RawReading:
     ranking: Ranking = "extremes"
     join: str | None = None
     sql: str | None = None
+    version: int | None = None
 
 
 def read_subject(
@@ -109,10 +112,10 @@ def read_subject(
     progress: Progress = silent,
     todo: str = "",
 ) -> Subject:
-    """The one dataset, or the raw files, that the inputs name.
+    """The one dataset or store, or the raw files, that the inputs name.
 
     Args:
-        inputs: the folder of a dataset, or raw files, globs, folders and URLs.
+        inputs: the folder of a dataset or of a store, or raw files, globs, folders and URLs.
         given: how raw files are read.
         config: the thresholds; null takes the defaults.
         with_examples: read a few texts of users for the page.
@@ -120,12 +123,18 @@ def read_subject(
         todo: what an error advises where there is no format.
 
     Raises:
-        UsageError: raw files without a format.
+        UsageError: raw files without a format, or with a version.
         InputError: a file is missing or not in its format.
-        CorruptionError: a dataset is not what its manifest says.
+        CorruptionError: a store is damaged, or a dataset is not what its manifest says.
     """
     if len(inputs) == 1 and (Path(inputs[0]) / MANIFEST_NAME).is_file():
         return subject_of_dataset(Path(inputs[0]), config, with_examples=with_examples)
+    if len(inputs) == 1 and is_store(inputs[0]):
+        from feedback.audit.store_subject import subject_of_store  # loads deltalake
+
+        return subject_of_store(Path(inputs[0]), given.version, config, with_examples=with_examples, progress=progress)
+    if given.version is not None:
+        raise UsageError("only a store has versions", where=", ".join(map(str, inputs)), received=given.version)
     sources = raw_sources(inputs, given, todo=todo)
     return subject_of_files(sources, config, with_examples=with_examples, progress=progress)
 

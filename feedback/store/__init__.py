@@ -9,9 +9,8 @@ made of it.
 """
 
 from feedback.store.forget import Receipt
-from feedback.store.opened import is_store
 from feedback.store.registry import DatasetRecord, RunRecord
 from feedback.store.store import Store
 from feedback.store.summary import IngestSummary
 
-__all__ = ["DatasetRecord", "IngestSummary", "Receipt", "RunRecord", "Store", "is_store"]
+__all__ = ["DatasetRecord", "IngestSummary", "Receipt", "RunRecord", "Store"]

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from feedback.folders import STORE_FILE, is_store
 from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE, load_rater_key
 from feedback.store.durable import private_folder, write_durably
 from feedback.store.landing import Landings
@@ -29,9 +30,8 @@ from feedback.store.locks import store_lock
 from feedback.store.log import Log
 from schemas.errors import CorruptionError, InputNotFoundError, OutputExistsError, UsageError
 
-__all__ = ["STORE_FILE", "OpenedStore", "is_store", "open_store"]
+__all__ = ["OpenedStore", "open_store"]
 
-STORE_FILE: Final = "store.json"
 _FORMAT: Final = 1
 _KEY_FILE: Final = "rater.key"
 _OURS: Final = frozenset({"lock", "holders", "table", _KEY_FILE})
@@ -60,11 +60,6 @@ class OpenedStore:
     def table(self) -> Path:
         """The folder of its table."""
         return self.log.folder
-
-
-def is_store(path: Path) -> bool:
-    """Whether a folder holds a store."""
-    return (path / STORE_FILE).is_file()
 
 
 def open_store(path: str | Path, *, create: bool) -> OpenedStore:

@@ -31,6 +31,7 @@ from feedback.store.source_rows import read_source_rows
 from feedback.store.summary import IngestSummary
 from feedback.store.tables import EVENT, PAIR, QUARANTINED
 from feedback.store.take_in import take_in
+from feedback.store.upkeep import Vacuumed, optimize_store, vacuum_store
 from feedback.store.views import Revisions, latest_revisions, rows_of_kind, since
 from schemas.errors import InputNotFoundError, UsageError
 from schemas.manifest import SourceFile
@@ -155,6 +156,28 @@ class Store:
             raise UsageError("one who is to be forgotten must be named", expected="a rater or a conversation")
         with self.locked("forget", exclusive=True), told_errors(_CANNOT_WRITE, self.folder):
             return forget_subject(self.opened, "rater" if rater else "conversation", named[0])
+
+    def optimize(self) -> int:
+        """Put the rows of small files together, in a version with the same rows; how many files became fewer.
+
+        Raises:
+            LockedError: somebody else works on the store.
+            CorruptionError: a file is damaged.
+        """
+        with self.locked("optimize", exclusive=True), told_errors(_CANNOT_WRITE, self.folder):
+            return optimize_store(self.opened)
+
+    def vacuum(self, retention_hours: float = 168) -> Vacuumed:
+        """Delete files that neither the latest version nor that of a dataset needs; others cannot be read any more.
+
+        Args:
+            retention_hours: files that were replaced less long ago stay, for who reads them still; at least 0.
+
+        Raises:
+            LockedError: somebody else works on the store.
+        """
+        with self.locked("vacuum", exclusive=True), told_errors(_CANNOT_WRITE, self.folder):
+            return vacuum_store(self.opened, retention_hours)
 
     def events(self, version: int | None = None, *, revisions: Revisions = "latest") -> pl.LazyFrame:
         """Feedback events: the columns of `schemas.events.FEEDBACK_EVENT`, and `store_version`, which brought the row.

@@ -1,0 +1,68 @@
+"""A feedback store as what is audited: every revision in a version of it, as raw files of the same rows would be."""
+
+from __future__ import annotations
+
+import shlex
+from functools import partial
+from pathlib import Path
+
+from feedback.audit.config import AuditConfig
+from feedback.audit.examples import read_examples
+from feedback.audit.subjects import Subject
+from feedback.audit.texts import read_features
+from feedback.config import IngestConfig, SourceConfig
+from feedback.ingest import ingest_validated
+from feedback.pipeline import read_candidates
+from feedback.store import Store
+from schemas.progress import Progress, silent
+
+__all__ = ["subject_of_store"]
+
+
+def subject_of_store(
+    folder: Path,
+    version: int | None,
+    config: AuditConfig | None = None,
+    *,
+    with_examples: bool = False,
+    progress: Progress = silent,
+) -> Subject:
+    """A version of a store, before any curation.
+
+    Args:
+        folder: the store's folder.
+        version: the version; null takes the latest.
+        config: the thresholds; null takes the defaults.
+        with_examples: read a few texts of users for the page.
+        progress: told about every stage.
+
+    Raises:
+        InputNotFoundError: there is no such version.
+        CorruptionError: a file of the store is damaged.
+        LockedError: somebody works on the store who must be alone.
+    """
+    config = config or AuditConfig()
+    store = Store.open(folder)
+    with store.locked("audit", exclusive=False):
+        number = store.version if version is None else version
+        read = read_candidates(
+            [SourceConfig(path="store", format="store")],
+            ingest_config=IngestConfig(max_rejected_share=1.0),
+            look=partial(read_features, phone_regions=config.phone_regions),
+            show=partial(read_examples, config=config) if with_examples else None,
+            read=partial(ingest_validated, store.validated(number)),
+            progress=progress,
+        )
+    typed = shlex.quote(str(folder))
+    return Subject(
+        read.frame,
+        read.pairs,
+        read.reports,
+        read.looked,
+        config,
+        name=f"{folder.resolve().name} (version {number})",
+        kind="feedback",
+        source=typed,
+        raw=f"--store {typed}",
+        examples=read.shown,
+    )

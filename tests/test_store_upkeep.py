@@ -1,0 +1,87 @@
+"""Upkeep of a store: fewer files with the same rows, and no version lost that a dataset needs; and its audit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from feedback.audit.sources import audit
+from feedback.config import SourceConfig
+from feedback.pipeline import curate_store, store_config
+from feedback.store import Store
+from schemas.errors import InputNotFoundError, UsageError
+from tests.store_runs import KEY, contents
+
+
+@pytest.fixture(autouse=True)
+def rater_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THUMBLINE_RATER_KEY", KEY)
+
+
+def export(path: Path, first: int, rows: int = 20) -> SourceConfig:
+    votes = [
+        {
+            "prompt": f"question {n}",
+            "completion": f"answer {n}",
+            "label": "down" if n % 2 else "up",
+            "user": f"u{n % 9}",
+        }
+        for n in range(first, first + rows)
+    ]
+    path.write_text("".join(json.dumps(vote) + "\n" for vote in votes), encoding="utf-8")
+    return SourceConfig(path=str(path), format="thumbs")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    made = Store.open(tmp_path / "store", create=True)
+    for number in range(4):
+        made.ingest([export(tmp_path / f"{number}.jsonl", 10 * number)])
+    return made
+
+
+def test_optimize_keeps_every_row_and_the_version_that_brought_it(store: Store) -> None:
+    before = store.events(revisions="all").collect().sort("event_id")
+    rows = contents(store.folder)
+    assert store.optimize() == 6
+    assert store.version == 5
+    assert store.events(revisions="all").collect().sort("event_id").equals(before)
+    assert contents(store.folder) == rows
+    assert store.events_since(3).collect().height == 10
+    assert store.optimize() == 0
+    assert store.doctor().is_well
+
+
+def test_vacuum_keeps_versions_of_datasets(store: Store, tmp_path: Path) -> None:
+    old = curate_store(store, store_config(), tmp_path / "old", version=2)
+    store.optimize()
+    assert store.vacuum().files == 0  # all were replaced a moment ago
+    cleared = store.vacuum(retention_hours=0)
+    assert (cleared.files, cleared.kept_versions) == (4, (2, 5))
+    assert curate_store(store, store_config(), tmp_path / "again", version=2).manifest.digest == old.manifest.digest
+    with pytest.raises(InputNotFoundError, match="cleared up"):
+        store.events(3)
+    assert store.doctor().is_well
+
+
+def test_damage_behind_an_optimized_file_is_repaired_from_several_raw_copies(store: Store) -> None:
+    store.optimize()
+    rows = contents(store.folder)
+    (path,) = [store.folder / "table" / file.path for file in store.opened.log.files() if file.kind == "event"]
+    path.write_bytes(path.read_bytes()[:-100])
+    assert [one.is_healed for one in store.doctor().findings] == [True]
+    assert contents(store.folder) == rows
+    assert store.events_since(3).collect().height == 10
+
+
+def test_audit_of_a_store_is_that_of_its_rows(store: Store, tmp_path: Path) -> None:
+    export(tmp_path / "all.jsonl", 0, 50)
+    of_files = audit([tmp_path / "all.jsonl"], source_format="thumbs")
+    of_store = audit([store.folder])
+    assert of_store.rows == of_files.rows
+    assert [(one.name, one.value) for one in of_store.gates] == [(one.name, one.value) for one in of_files.gates]
+    assert audit([store.folder], version=1).rows != of_store.rows
+    with pytest.raises(UsageError, match="only a store has versions"):
+        audit([tmp_path / "all.jsonl"], source_format="thumbs", version=1)
