@@ -82,6 +82,6 @@ def test_audit_of_a_store_is_that_of_its_rows(store: Store, tmp_path: Path) -> N
     of_store = audit([store.folder])
     assert of_store.rows == of_files.rows
     assert [(one.name, one.value) for one in of_store.gates] == [(one.name, one.value) for one in of_files.gates]
-    assert audit([store.folder], version=1).rows != of_store.rows
+    assert audit([store.folder], version=1).rows["total"] == 20
     with pytest.raises(UsageError, match="only a store has versions"):
         audit([tmp_path / "all.jsonl"], source_format="thumbs", version=1)
