@@ -109,8 +109,8 @@ class BatchConfig:
     Args:
         batch_size: examples of one optimizer step, over all micro batches and ranks.
         tokens_per_micro_batch: tokens, padding included, of one forward and backward pass on one device. Changes speed
-            and memory only; a single longer row is still legal. 0 takes 512 on a CPU, where padding costs more than
-            small matrices do, and 8192 on a GPU.
+            and memory only; a single longer row is still legal, and passes without a gradient have four times as many.
+            0 takes 512 on a CPU and 8192 on a GPU.
     """
 
     batch_size: Annotated[int, Field(ge=2)] = 32

@@ -19,7 +19,7 @@ from align.inputs import RunInputs, label_ratio, plan_inputs, read_split_for, to
 from align.losses import check_objective
 from align.objectives import find_objective
 from align.ranks import device_type
-from align.scoring import TokenPair, batches_within, lengths_of, micro_batch_tokens, pass_tokens
+from align.scoring import FORWARD_FACTOR, TokenPair, batches_within, lengths_of, micro_batch_tokens, pass_tokens
 from align.tokenize import TokenizedSplit
 from schemas.errors import DataGateError
 from schemas.manifest import Ratio
@@ -166,9 +166,9 @@ def _passes(inputs: RunInputs, config: TrainConfig) -> Passes:
     times = _evaluations(len(inputs.steps), config) if held_out else 0
     return Passes(
         policy=_pass(matched, budget, forward_backward_flops(config), has_trees=has_trees, width=width),
-        mismatched=_pass(mismatched, budget, 2, has_trees=has_trees),
-        reference=_pass([inputs.reference_pairs()], budget, 2, has_trees=has_trees),
-        evaluation=_pass([held_out] * times, budget, 2, has_trees=has_trees),
+        mismatched=_pass(mismatched, FORWARD_FACTOR * budget, 2, has_trees=has_trees),
+        reference=_pass([inputs.reference_pairs()], FORWARD_FACTOR * budget, 2, has_trees=has_trees),
+        evaluation=_pass([held_out] * times, FORWARD_FACTOR * budget, 2, has_trees=has_trees),
         whole_steps=sum(max(lengths_of(step)) * len(step) for step in matched),
     )
 

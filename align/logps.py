@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from align.linear_logps import linear_token_logps
 from align.tree_attention import IMPLEMENTATION, no_mask
 from align.trees import Trees, plant_trees
 from schemas.errors import ModelError, ShapeError
@@ -145,12 +146,20 @@ def stream_token_logps(
     Returns:
         [N] float32, in nats.
     """
+    weight = _plain_weight(head)
+    if finish is None and weight is not None:
+        return linear_token_logps(hidden, targets, weight, chunk=head_tokens)
     finish = finish or _unchanged
     chunks = [
         _chunk(hidden[start : start + head_tokens], targets[start : start + head_tokens], head, finish)
         for start in range(0, len(targets), head_tokens)
     ]
     return torch.cat(chunks) if chunks else hidden.new_zeros(0, dtype=torch.float32)
+
+
+def _plain_weight(head: Any) -> Tensor | None:
+    """The weight of a head that is a linear layer and nothing more: a subclass may do more in its forward pass."""
+    return head.weight if type(head) is nn.Linear and head.bias is None else None
 
 
 def _chunk(
@@ -191,8 +200,8 @@ def _backbone(model: nn.Module) -> nn.Module:
     return backbone
 
 
-def _logit_transform(config: Any) -> Callable[[Tensor], Tensor]:
-    """What some families do to their logits after the head, read from the config."""
+def _logit_transform(config: Any) -> Callable[[Tensor], Tensor] | None:
+    """What some families do to their logits after the head, read from the config; None for nothing."""
     text = config.get_text_config()
     scale = 1.0
     for key in ("logit_scale", "lm_head_multiplier"):  # Cohere, Falcon-H1
@@ -200,6 +209,8 @@ def _logit_transform(config: Any) -> Callable[[Tensor], Tensor]:
     scaling = getattr(text, "logits_scaling", None) or 1.0
     scale = scale * scaling if "hyperclovax" in text.model_type else scale / scaling  # Granite divides
     cap = getattr(text, "final_logit_softcapping", None)  # Gemma
+    if scale == 1.0 and cap is None:
+        return None
 
     def finish(logits: Tensor) -> Tensor:
         """The logits as the model gives them, [C, V] to [C, V]."""
@@ -266,7 +277,7 @@ def _set_tree_attention(lm: Any) -> bool:
 
 
 @torch.no_grad()
-def _check_against_model(lm: Any, finish: Callable[[Tensor], Tensor]) -> None:
+def _check_against_model(lm: Any, finish: Callable[[Tensor], Tensor] | None) -> None:
     """Run a few tokens through the model's own forward: an unknown step after the head is an error, not noise."""
     head = lm.get_output_embeddings()
     weight = next(head.parameters()) if head is not None else next(lm.parameters())
@@ -276,7 +287,8 @@ def _check_against_model(lm: Any, finish: Callable[[Tensor], Tensor]) -> None:
     with _evaluating(lm):
         ids = torch.arange(_PROBE_TOKENS, device=weight.device)[None] % lm.config.get_text_config().vocab_size
         theirs = lm(input_ids=ids, use_cache=False).logits.float()
-        ours = finish(head(backbone(input_ids=ids, use_cache=False, return_dict=True).last_hidden_state).float())
+        logits = head(backbone(input_ids=ids, use_cache=False, return_dict=True).last_hidden_state).float()
+        ours = logits if finish is None else finish(logits)
     tolerance = 1e-3 if weight.dtype == torch.float32 else 5e-2
     if theirs.shape != ours.shape or not torch.allclose(theirs, ours, rtol=tolerance, atol=tolerance):
         raise ModelError(

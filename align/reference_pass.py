@@ -58,7 +58,7 @@ def score_reference(
     kept, known = ReferenceCache(own), _open_shared(shared)
     if any(key not in kept for key in keys.values()):
         todo = [pair for pair in pairs if keys[pair] not in known]
-        batches = [[todo[at] for at in batch] for batch in scorer.batches([[pair] for pair in todo])]
+        batches = [[todo[at] for at in batch] for batch in scorer.passes(todo)]
         waiting = [batch for batch in batches if any(keys[pair] not in kept for pair in batch)]
         _score_batches(waiting, scorer, accelerator, kept, model_digest=model_digest, progress=progress)
         for key in keys.values():
@@ -118,7 +118,7 @@ def _score_batches(
 ) -> None:
     """Score whole batches, a round of all ranks at a time; every rank ends up with every number."""
     ranks = accelerator.num_processes
-    with progress("reference", sum(len(batch) for batch in batches)) as advance:
+    with scorer.precision(), progress("reference", sum(len(batch) for batch in batches)) as advance:
         for start in range(0, len(batches), ranks * _SAVE_EVERY):
             part = batches[start : start + ranks * _SAVE_EVERY]
             scored: list[tuple[bytes, float]] = []

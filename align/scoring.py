@@ -8,6 +8,7 @@ weights give equal numbers.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from align.trees import plant_trees, tree_batches, tree_tokens
 from schemas.progress import Advance
 
 __all__ = [
+    "FORWARD_FACTOR",
     "Scorer",
     "TokenPair",
     "batches_within",
@@ -37,6 +39,8 @@ __all__ = [
 ]
 
 _BUDGETS: Final = {"cpu": 512, "cuda": 8192}
+FORWARD_FACTOR: Final = 4
+"""How many times the budget a pass without a gradient has, as it keeps no activations."""
 
 TokenPair = tuple[Sequence[int], Sequence[int]]
 """Prompt ids and completion ids of one sequence."""
@@ -51,7 +55,7 @@ class Scorer:
         device: where it computes.
         dtype: `float32`, or `bfloat16` for autocast of matrix products.
         pad_id: token id for padding.
-        tokens: budget of one forward pass, padding included.
+        tokens: budget of one forward and backward pass, padding included; without a gradient a pass has four times it.
         use_trees: whether to score trees where the module can; the numbers are the same without.
     """
 
@@ -77,7 +81,7 @@ class Scorer:
             [B] float32.
         """
         scored: Any = self.module
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == "bfloat16"):
+        with self.precision():
             if self.has_trees:
                 values: Tensor = scored.of_trees(plant_trees(pairs, self.device))
             else:
@@ -85,8 +89,24 @@ class Scorer:
                 values = scored(sequences.input_ids, sequences.attention_mask, sequences.completion_mask)
         return values.float()
 
+    def precision(self) -> AbstractContextManager[Any]:
+        """The context that products are taken in. Weights are rounded once in the outermost one, not once a pass.
+
+        Passes with and without gradients must not share one: a weight rounded without its gradient would have none.
+        """
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == "bfloat16")
+
+    def passes(self, pairs: Sequence[TokenPair]) -> list[list[int]]:
+        """Positions of pairs, arranged into forward passes without a gradient, which keep no activations.
+
+        Args:
+            pairs: any number of pairs.
+        """
+        groups = [[pair] for pair in pairs]
+        return batches_within(FORWARD_FACTOR * self.tokens, groups, has_trees=self.has_trees)
+
     def batches(self, groups: Sequence[Sequence[TokenPair]]) -> list[list[int]]:
-        """Positions of groups of pairs, arranged into forward passes within the budget.
+        """Positions of groups of pairs, arranged into forward and backward passes within the budget.
 
         Args:
             groups: pairs that must be scored in one pass, such as both answers of an example; all of one size.
@@ -105,7 +125,7 @@ class Scorer:
             module: another `CompletionLogps` than the scorer's own, on its device.
         """
         scored: Any = self.module if module is None else module
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == "bfloat16"):
+        with self.precision():
             logps, mask, hidden = scored.of_tokens(
                 sequences.input_ids, sequences.attention_mask, sequences.completion_mask
             )
@@ -124,12 +144,13 @@ class Scorer:
             advance: called with the number of pairs done.
         """
         scores = [0.0] * len(pairs)
-        for members in self.batches([[pair] for pair in pairs]):
-            values = self([pairs[member] for member in members]).tolist()
-            for member, value in zip(members, values, strict=True):
-                scores[member] = value
-            if advance is not None:
-                advance(len(members))
+        with self.precision():
+            for members in self.passes(pairs):
+                values = self([pairs[member] for member in members]).tolist()
+                for member, value in zip(members, values, strict=True):
+                    scores[member] = value
+                if advance is not None:
+                    advance(len(members))
         return scores
 
 

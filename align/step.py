@@ -162,8 +162,9 @@ def backward_step(
     ratios = [] if rules.z0_scope == "none" else _mismatched_ratios(mine, scorer, tally)
     z0s = _estimate_z0(ratios, batches, accelerator, rules)
     divisor = sum(example.completion_tokens for example in examples) if rules.per_token else len(examples)
-    for members, z0 in zip(batches, z0s, strict=False):
-        _backward([mine[member] for member in members], scorer, rules.loss, z0, divisor, tally)
+    with scorer.precision():
+        for members, z0 in zip(batches, z0s, strict=False):
+            _backward([mine[member] for member in members], scorer, rules.loss, z0, divisor, tally)
     is_micro = rules.z0_scope == "micro"
     return step_outcome(tally, accelerator, examples=len(examples), divisor=divisor, z0s=z0s, is_micro=is_micro)
 
@@ -176,8 +177,7 @@ def _mismatched_ratios(examples: Sequence[Example], scorer: Scorer, tally: StepT
     for policy, reference in zip(scorer.score(pairs), references, strict=True):
         ratios.append(policy - reference)
         tally.compare(policy - reference, reference, scorer.dtype)
-    batches = scorer.batches([[pair] for pair in pairs])
-    computed = sum(scorer.computed_tokens([pairs[member] for member in batch]) for batch in batches)
+    computed = sum(scorer.computed_tokens([pairs[member] for member in one]) for one in scorer.passes(pairs))
     tally.add(kl=sum(ratios), kl_count=len(ratios), tokens=sum(lengths_of(pairs)), padded_tokens=computed)
     return ratios
 
@@ -229,7 +229,8 @@ def _backward(
             z0=tensor(z0),  # type: ignore[arg-type]
         )
     )
-    (losses.sum() / divisor).backward()
+    with torch.autocast(scorer.device.type, enabled=False):
+        (losses.sum() / divisor).backward()
     for example, ratios in zip(examples, (policy.detach() - reference).tolist(), strict=True):
         tally.count(example, ratios, example.reference_logps, scorer.dtype)
     tally.add(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from align.actor_critic import attach_critic
+from align.allocator import keep_memory
 from align.card import RunCard, find_run_card
 from align.config import TrainConfig, identity_of
 from align.control_tokens import add_control_tokens, ask_for_good
@@ -112,6 +113,8 @@ def _prepare(
 ) -> Run:
     """Everything before the first step: policy, tokens, plan, and the reference's numbers."""
     accelerator = start_accelerator(config.device)
+    if accelerator.device.type == "cpu":
+        keep_memory()
     objective = find_objective(config.objective.name)
     loaded = load_policy(model, adapter=config.adapter, seed=config.seed, head=objective.head)
     if objective.has_control_tokens:

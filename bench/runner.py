@@ -22,7 +22,7 @@ _SAMPLE_S: Final = 0.05
 _VERSIONS: Final = (
     *("thumbline", "polars", "pyarrow", "numpy", "datasets", "xxhash", "numba", "ray"),
     *("convmerge", "datasketch", "datatrove", "rensa", "text-dedup", "scipy"),
-    *("torch", "transformers"),
+    *("torch", "transformers", "trl"),
 )
 
 

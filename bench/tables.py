@@ -24,6 +24,7 @@ __all__ = [
     "near_tables",
     "reader_tables",
     "scale_tables",
+    "train_tables",
 ]
 
 Result = Mapping[str, Any]
@@ -117,6 +118,34 @@ def reader_tables(result: Result) -> str:
     return _page(head, _table(columns, rows), "\n".join(notes + absent), _targets(result))
 
 
+def train_tables(result: Result) -> str:
+    """The table of `bench.train`, as Markdown."""
+    columns = (
+        *("", "numbers", "rows", "ours, examples/s", "TRL, examples/s", "times"),
+        *("times, processor time", "ours, peak MiB", "TRL, peak MiB", "of TRL"),
+    )
+    rows = []
+    for row in result["table"]:
+        if "ours" in row and "trl" in row:
+            ours, theirs = row["ours"], row["trl"]
+            ratio = ours["examples_per_cpu_second"] / theirs["examples_per_cpu_second"]
+            rows.append(
+                (
+                    *(row["title"], row["dtype"], f"{row['rows']} of `{row['source']}`"),
+                    *(f"{ours['examples_per_second']:.3f}", f"{theirs['examples_per_second']:.3f}"),
+                    f"{ours['examples_per_second'] / theirs['examples_per_second']:.2f}",
+                    f"{ratio:.2f}",
+                    *(f"{ours['peak_mib']:,}", f"{theirs['peak_mib']:,}"),
+                    f"{ours['peak_mib'] / theirs['peak_mib']:.2f}",
+                )
+            )
+    head = (
+        f"`{result['model']}`, every weight trained; TRL {result['versions'].get('trl', '')} with two rows a micro "
+        f"batch and without recomputed activations. Reference pass and steps, without loading; {_place(result)}."
+    )
+    return _page(head, _table(columns, rows), "", _targets(result))
+
+
 def audit_tables(result: Result) -> str:
     """The table of `bench.audit`, as Markdown."""
     columns = ("", "seconds", "times the read", "peak MiB")
@@ -155,6 +184,7 @@ PARTS: Final[dict[str, Callable[[Result], str]]] = {
     "readers": reader_tables,
     "audit": audit_tables,
     "audit_power": audit_power_tables,
+    "train": train_tables,
 }
 """The parts in the order in which they are shown, each with what makes its tables."""
 

@@ -19,9 +19,12 @@ from bench.near import Found, score
 from bench.near_truth import ExactPairs, exact_pairs, planted_corpus, shingles
 from bench.runner import measure_process
 from bench.tables import PARTS, fill_in
+from bench.train import _targets
+from bench.train_rows import labelled_rows, pair_rows, unpaired, write_rows
 from feedback.audit import audit_candidates
 from feedback.formats import FORMATS
 from schemas.errors import RecordRejectedError
+from tests.conftest import make_tokenizer
 
 ROOT = Path(__file__).parents[1]
 
@@ -240,3 +243,37 @@ def test_a_small_run_gives_a_table(tmp_path: Path) -> None:
     assert all(row["peak_mib"] > 20 for row in result["table"])
     assert [path.name for path in tmp_path.iterdir()] == ["curate.json"]
     assert "| thumbline |" in printed
+
+
+def test_table_of_training_says_what_was_promised_and_reached() -> None:
+    """Twice the examples a second where 2.5 times were promised, and half of the memory where 0.45 was."""
+    ours = {"examples": 8, "examples_per_second": 2.0, "examples_per_cpu_second": 1.1, "peak_mib": 500}
+    theirs = {"examples": 8, "examples_per_second": 1.0, "examples_per_cpu_second": 0.5, "peak_mib": 1000}
+    row = {
+        "case": "kto",
+        "dtype": "float32",
+        "title": "KTO",
+        "rows": 8,
+        "source": "x.json",
+        "ours": ours,
+        "trl": theirs,
+    }
+    targets = _targets(row)
+    assert [(one["value"], one["is_met"]) for one in targets] == [(2.0, False), (0.5, False)]
+    result = {"model": "m", "versions": {"trl": "1.16"}, "machine": "a machine", "table": [row], "targets": targets}
+    text = PARTS["train"](result)
+    assert "| KTO | float32 | 8 of `x.json` | 2.000 | 1.000 | 2.00 | 2.20 | 500 | 1,000 | 0.50 |" in text
+    assert "- NOT reached: KTO, float32: at least 2.5 times TRL's examples a second (measured: 2)." in text
+    assert _targets({**row, "trl": {**theirs, "examples_per_second": 0.8, "peak_mib": 2000}})[0]["is_met"]
+
+
+def test_rows_for_training_fit_and_have_both_labels(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer()
+    rows, _ = labelled_rows(6, tokenizer, 2000)
+    assert [row["label"] for row in rows] == [True, False] * 3
+    pairs, _ = pair_rows(3, tokenizer, 3000)
+    assert [row["label"] for row in unpaired(pairs)] == [True] * 3 + [False] * 3
+    for row in rows:
+        ids = tokenizer.apply_chat_template([*row["prompt"], *row["completion"]], tokenize=True, return_dict=False)
+        assert len(ids) <= 2000
+    assert len(write_rows(tmp_path / "rows.jsonl", pairs).read_text("utf-8").splitlines()) == 3
