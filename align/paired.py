@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -136,7 +136,8 @@ def paired_auc(
     areas = float(old[is_up].mean()), float(new[is_up].mean())
     value, moved = areas[1] - areas[0], new - old
     variance = _clustered_variance(moved, value, is_up, codes, count)
-    return _difference(*areas, value, variance, len(first), count)
+    found = _difference(*areas, value, variance, len(first), count)
+    return replace(found, low=max(-1.0, found.low), high=min(1.0, found.high))  # areas differ by no more
 
 
 def _placements(scores: Floats, is_up: NDArray[np.bool_]) -> Floats:

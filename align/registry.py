@@ -139,7 +139,7 @@ class Registry:
         return {entry.run: entry for entry in entries}
 
     def commit(self, decision: Decision, *, after: int) -> Decision:
-        """Put a decision at the end of the log, point the link to the champion, and return the decision.
+        """Put a decision at the end of the log and return it; `point_to_champion` then moves the link.
 
         Args:
             decision: what was decided; its number is given here.
@@ -152,7 +152,6 @@ class Registry:
         log = self.folder / _DECISIONS
         log.mkdir(parents=True, exist_ok=True, mode=0o700)
         _write_once(log / f"{numbered.number:06d}.json", numbered)
-        self.point_to_champion()
         return numbered
 
     def point_to_champion(self) -> None:
@@ -196,7 +195,9 @@ class Registry:
             reasons=(reason,) if reason else (),
             decided_at=decided_at,
         )
-        return self.commit(back, after=latest.number)
+        committed = self.commit(back, after=latest.number)
+        self.point_to_champion()
+        return committed
 
     def _model(self, run: str) -> ModelEntry:
         known = self.models()

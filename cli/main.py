@@ -40,6 +40,11 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "evaluate": ("cli.evaluate", "Rewards and answers on the held-out split."),
     "doctor": ("cli.store", "Find, heal and explain what is wrong with a store."),
     "forget": ("cli.store", "Somebody is forgotten: in a store and in what was made of it."),
+    "retrain": ("cli.operate", "New feedback into a new champion, if it wins; can run every night."),
+    "rollback": ("cli.operate", "An earlier champion becomes champion again."),
+    "history": ("cli.operate", "Every decision about the champion, and why."),
+    "diff": ("cli.operate", "What differs between two datasets, models or runs."),
+    "dashboard": ("cli.operate", "Store, runs, audits and models over time, as pages."),
     "demo": ("cli.operate", "Everything on the sample data, in minutes, on a CPU."),
 }
 """Module and one-line help of every command. The command's function has the command's name."""

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.options import FOLDER, json_option
+from cli.options import FOLDER, json_option, set_option
 
-__all__ = ["demo"]
+if TYPE_CHECKING:  # it loads pyarrow
+    from align.dataset_diff import DatasetDiff
+
+__all__ = ["dashboard", "demo", "diff", "history", "retrain", "rollback"]
+
+_FOLDER_ARGUMENT = click.argument(
+    "folder", metavar="FOLDER", type=click.Path(path_type=Path, exists=True, file_okay=False)
+)
 
 
 @click.command(epilog="Example: thumbline demo -o demo-run")
@@ -44,3 +52,172 @@ def demo(out: Path, steps: int, model: str | None, data: Path | None, as_json: b
         return
     show(*page(results_sections(results, out)))
     print_next(f"thumbline audit {shlex.quote(str(out / 'dataset'))}", "look at the dataset")
+
+
+@click.command(epilog="Example: thumbline retrain retrain.toml")
+@click.argument("config_path", metavar="CONFIG", type=click.Path(path_type=Path, dir_okay=False))
+@set_option
+@json_option
+def retrain(config_path: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Audit, curate and train on what came into the store, and promote the model where it wins.
+
+    The exit code is 0 when a challenger was promoted, 75 when nothing new came in or somebody else is at work, 3 when a
+    gate stopped the run before training, 4 when the challenger lost. The same call goes on with a run that was broken
+    off. CONFIG is a TOML file, see docs/retrain.md.
+    """
+    from cli.json_output import print_json
+    from cli.progress import shown_progress
+    from cli.render import print_next, show
+    from cli.workflows.retrain import load_retrain_config
+    from cli.workflows.retrain import retrain as run_retrain
+
+    config = load_retrain_config(config_path, overrides)
+    with shown_progress() as progress:
+        result = run_retrain(config, progress=progress, tell=lambda sentence: click.echo(sentence, err=True))
+    if as_json:
+        print_json(result.report)
+        return
+    show(
+        f"Run {result.run} was promoted: {'; '.join(result.decision.reasons)}",
+        f"The champion: {Path(config.folder) / 'champion'}",
+        f"The page: {result.folder / 'report.html'}",
+    )
+    print_next(f"thumbline history {shlex.quote(config.folder)}", "every decision")
+
+
+@click.command(epilog='Example: thumbline rollback models --reason "it is rude"')
+@_FOLDER_ARGUMENT
+@click.option("--to", metavar="RUN", help="Id of the run whose model is wanted.  [default: the champion before]")
+@click.option("--reason", default="", help="Why, for the history.")
+@json_option
+def rollback(folder: Path, to: str | None, reason: str, as_json: bool) -> None:
+    """Make an earlier champion of FOLDER champion again; nothing is deleted, so it can be taken back.
+
+    The feedback that the model taken back was trained on is not new again.
+    """
+    from cli.json_output import print_json
+    from cli.render import show
+    from cli.workflows.rolled_back import roll_back
+
+    decision = roll_back(folder, to, reason=reason)
+    if as_json:
+        print_json(decision.to_dict())
+        return
+    champion = decision.champion
+    show(f"{champion.run if champion else 'Nothing'} is champion again, in place of {decision.run}.")
+
+
+@click.command(epilog="Example: thumbline history models")
+@_FOLDER_ARGUMENT
+@json_option
+def history(folder: Path, as_json: bool) -> None:
+    """Every decision about the champion of FOLDER, the newest one last."""
+    from align.registry import Registry
+    from cli.json_output import print_json
+    from cli.render import show, table_of
+
+    decisions = Registry(folder).history()
+    if as_json:
+        print_json({"decisions": [decision.to_dict() for decision in decisions]})
+        return
+    if not decisions:
+        show("Nothing was decided here yet.")
+        return
+    rows = [
+        (
+            str(one.number),
+            one.decided_at,
+            one.kind,
+            one.run,
+            "–" if one.champion is None else one.champion.run,
+            str(one.watermark),
+            "; ".join(one.reasons),
+        )
+        for one in decisions
+    ]
+    show(table_of(("", "decided", "what", "run", "champion", "up to>", "why"), rows))
+
+
+@click.command(epilog="Example: thumbline diff previous champion --in models")
+@click.argument("before", metavar="BEFORE")
+@click.argument("after", metavar="AFTER")
+@click.option("--in", "folder", type=FOLDER, help="Folder of thumbline retrain, to name its runs by their ids.")
+@click.option(
+    "--rows",
+    "rows_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.parquet",
+    help="Write the ids of all rows that differ into a file.",
+)
+@json_option
+def diff(before: str, after: str, folder: Path | None, rows_path: Path | None, as_json: bool) -> None:
+    """Show which rows came, went or changed from BEFORE to AFTER, and what differs between the models.
+
+    Both are folders of datasets, of training runs or of runs of retrain; with --in, also ids of runs, `champion` and
+    `previous`.
+    """
+    from cli.json_output import print_json
+    from cli.workflows.comparison import compare_named
+
+    if rows_path is not None and rows_path.suffix != ".parquet":
+        raise click.UsageError(f"--rows writes Parquet: name a file that ends in .parquet, not {str(rows_path)!r}.")
+    found = compare_named(before, after, folder)
+    if rows_path is not None:
+        if found.datasets is None:
+            raise click.UsageError("--rows goes with datasets, and these are models.")
+        import pyarrow.parquet as pq
+
+        pq.write_table(found.datasets.rows, rows_path)
+    if as_json:
+        print_json(found.to_dict())
+        return
+    _show_diff(found.datasets, found.models)
+
+
+@click.command(epilog="Example: thumbline dashboard models --store store -o site --serve")
+@_FOLDER_ARGUMENT
+@click.option("-o", "--out", type=FOLDER, required=True, help="Folder of the site.")
+@click.option("--store", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Folder of the store.")
+@click.option("--serve", is_flag=True, help="Show the site on this machine's loopback address until Ctrl-C.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port to serve on.  [default: a free one]")
+@json_option
+def dashboard(folder: Path, out: Path, store: Path | None, serve: bool, port: int, as_json: bool) -> None:
+    """Write a static site of FOLDER, the folder of thumbline retrain: decisions, measures, models, audits, store."""
+    from cli.json_output import print_json
+    from cli.render import show
+    from cli.workflows.dashboard import dashboard_server, write_dashboard
+
+    page = write_dashboard(folder, out, store)
+    if as_json:
+        print_json({"page": str(page)})
+    else:
+        show(f"The site: {page}")
+    if serve:
+        with dashboard_server(out, port) as server:
+            click.echo(f"Serving on http://127.0.0.1:{server.server_port}/ until Ctrl-C", err=True)
+            server.serve_forever()
+
+
+def _show_diff(datasets: DatasetDiff | None, models: dict[str, Any] | None) -> None:
+    from cli.render import show, table_of
+
+    if datasets is not None:
+        titles = {
+            "came": "rows that came",
+            "went": "rows that went",
+            "label": "rows with another label",
+            "split": "rows in the other split",
+            "weight": "rows with another weight",
+            "same": "rows that are the same",
+        }
+        counts = [(title, datasets.counts[key]) for key, title in titles.items()]
+        show(f"From {datasets.rows_before:,} rows to {datasets.rows_after:,}.", table_of(("", "rows>"), counts))
+    if models is not None:
+        weights = models["weights"]
+        moved = "–" if weights["relative"] is None else f"{weights['relative']:.4f}"
+        show(f"The weights lie {moved} apart, relative to the norm of the earlier ones ({weights['tensors']} tensors).")
+        keys = [(key, str(old), str(new)) for key, (old, new) in models["config"].items()]
+        if keys:
+            show(table_of(("config key", "before", "after"), keys))
+        figures = [(key.replace("_", " "), old, new) for key, (old, new) in models["evaluation"].items()]
+        show(table_of(("held-out rows", "before>", "after>"), figures))

@@ -21,7 +21,9 @@ def promote(registry: Registry, run: str, version: int) -> Decision:
     latest = registry.latest()
     previous = None if latest is None else latest.champion
     decision = Decision("promote", run, entry(run, version), previous, version, (f"{run} is better",), {"auc": 0.7})
-    return registry.commit(decision, after=0 if latest is None else latest.number)
+    committed = registry.commit(decision, after=0 if latest is None else latest.number)
+    registry.point_to_champion()
+    return committed
 
 
 @pytest.fixture

@@ -1,0 +1,153 @@
+"""The long parts of a run, each of which is not done again where its result is there.
+
+audit ─► dataset (the whole history) ─► frozen set, once ─► what is trained on ─► training ─► contest
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from align.card import RunCard
+from align.contest import contest
+from align.rows import LabelledRow, labelled_rows
+from align.safety import read_safety_list
+from align.trainer import train
+from cli.workflows.retrain.config import RetrainConfig, curate_config
+from cli.workflows.retrain.plan import RunPlan
+from feedback.audit import AuditReport, render_html
+from feedback.audit.new_feedback import audit_new_feedback
+from feedback.frozen import freeze
+from feedback.pipeline import curate_store, mix_dataset
+from feedback.store import Store
+from feedback.store.durable import write_durably
+from feedback.store.faults import faultpoint
+from schemas.manifest import Manifest
+from schemas.progress import Progress
+
+__all__ = ["audit_step", "contest_step", "dataset_step", "frozen_rows", "train_step"]
+
+
+def audit_step(plan: RunPlan, config: RetrainConfig, store: Store, progress: Progress) -> AuditReport:
+    """The audit of the new feedback, as `audit.json` and as a page; neither holds text of users."""
+    path = plan.folder / "audit.json"
+    if not path.is_file():
+        report = audit_new_feedback(
+            store, plan.since, plan.version, exclude=config.exclude_versions, config=config.audit, progress=progress
+        )
+        write_durably(plan.folder / "audit.html", render_html(report).encode(), point="retrain.audit")
+        write_durably(path, report.to_json().encode(), point="retrain.audit")
+    # Always as it was written, so that a run that was broken off decides by the same numbers.
+    return AuditReport.from_json(path.read_text("utf-8"))
+
+
+def dataset_step(plan: RunPlan, config: RetrainConfig, store: Store, progress: Progress) -> Path:
+    """The dataset that is trained on; the whole history is curated, and the frozen set made where there is none.
+
+    Raises:
+        DataGateError: the feedback cannot be trained on.
+    """
+    frozen = None if plan.makes_frozen else plan.frozen
+    settings = curate_config(config, frozen=frozen)
+    faultpoint("retrain.curate.before", plan.dataset)
+    curate_store(
+        store,
+        settings,
+        plan.dataset,
+        version=plan.version,
+        exclude=config.exclude_versions,
+        overwrite=True,  # what lies in the run's own folder is this run's, of a store that was cleaned since maybe
+        progress=progress,
+    )
+    faultpoint("retrain.curate.after", plan.dataset)
+    if plan.makes_frozen:
+        set_apart = freeze(plan.dataset, plan.frozen)
+        store.register_dataset(plan.frozen, set_apart.digest, plan.version)
+        faultpoint("retrain.freeze.after", plan.frozen)
+    share = _older_share(plan, config)
+    if share >= 1:
+        return plan.dataset
+    mixed = mix_dataset(
+        plan.dataset,
+        plan.mixed,
+        _new_events(plan, store),
+        older_share=share,
+        config=settings.rebalance,
+        export_config=replace(settings.export, redact=False),  # the texts of the whole dataset are redacted already
+        seed=settings.seed,
+        progress=progress,
+    ).manifest
+    store.register_dataset(plan.mixed, mixed.digest, plan.version)
+    faultpoint("retrain.mix.after", plan.mixed)
+    return plan.mixed
+
+
+def train_step(plan: RunPlan, config: RetrainConfig, store: Store, dataset: Path, progress: Progress) -> RunCard:
+    """The challenger, trained or trained on; the store knows of the run before it reads a row."""
+    store.register_run(plan.training, Manifest.read(dataset).digest)
+    faultpoint("retrain.train.before", plan.training)
+    card = train(config.train, dataset=dataset, model=plan.start, out=plan.training, progress=progress)
+    faultpoint("retrain.train.after", plan.training)
+    return card
+
+
+def contest_step(plan: RunPlan, config: RetrainConfig, folder: Path, progress: Progress) -> dict[str, Any]:
+    """Champion against challenger, as `contest.json` has it; where there is no champion, the base model is measured.
+
+    Args:
+        plan: the run.
+        config: the config.
+        folder: the registry's folder.
+        progress: told of every row and answer.
+    """
+    path = plan.folder / "contest.json"
+    if not path.is_file():
+        champion = config.model if plan.champion is None else str(folder / plan.champion.folder)
+        safety = config.contest.probes.safety
+        found = contest(
+            champion,
+            plan.training / "model",
+            base=config.model,
+            rows=frozen_rows(plan.frozen),
+            safety=() if safety is None else read_safety_list(Path(safety)),
+            config=config.contest,
+            training=config.train,
+            progress=progress,
+        )
+        text = json.dumps(found.to_dict(), indent=2, sort_keys=True, allow_nan=False) + "\n"
+        write_durably(path, text.encode(), point="retrain.contest")
+    known: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return known
+
+
+def frozen_rows(folder: Path) -> list[LabelledRow]:
+    """The rows of the frozen evaluation set.
+
+    Raises:
+        CorruptionError: a shard is not what the manifest says.
+    """
+    manifest = Manifest.read(folder)
+    manifest.verify(folder)
+    rows: list[LabelledRow] = []
+    for shard in manifest.shards:
+        rows += labelled_rows(pq.ParquetFile(folder / shard.path).read(), where=str(folder))
+    return rows
+
+
+def _older_share(plan: RunPlan, config: RetrainConfig) -> float:
+    share = config.mix.older_share
+    if plan.trained_until == 0:
+        return 1.0  # nothing is older than a model that has seen nothing
+    return 0.5 if share is None else share
+
+
+def _new_events(plan: RunPlan, store: Store) -> pl.Series:
+    """Ids of the events and pairs that came after the champion's."""
+    events = store.events_since(plan.trained_until, plan.version).select("event_id").collect()["event_id"]
+    pairs = store.pairs_since(plan.trained_until, plan.version).select("pair_id").collect()["pair_id"]
+    return pl.concat([events, pairs.rename("event_id")])
