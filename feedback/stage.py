@@ -14,7 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from feedback.hashing import keys_of_texts, stage_digest
 from schemas.datasets import CANDIDATE
@@ -148,11 +151,29 @@ def sort_rows(frame: pl.DataFrame) -> pl.DataFrame:
     if _is_ascending(frame["row_key"]):
         return frame
     # Keys are quick to sort by; only where two are equal, which a record read twice makes them, must all else decide.
-    ordered = frame[frame["row_key"].arg_sort()]
+    ordered = _taken(frame, frame["row_key"].arg_sort())
     if _is_ascending(ordered["row_key"]):
         return ordered
     more = [name for name in ("text_side", "text_id", "event_ts", "label", "drop_reason") if name in frame.columns]
     return ordered.sort("row_key", "row_id", *more, nulls_last=True)
+
+
+def _taken(frame: pl.DataFrame, rows: pl.Series) -> pl.DataFrame:
+    """Some rows of `frame`. Lists of structs are taken apart first: polars gathers them 10 times as slowly as this."""
+    nested = [name for name, kind in frame.schema.items() if isinstance(kind, pl.List) and not frame[name].null_count()]
+    taken = frame.drop(nested)[rows].with_columns(_taken_lists(frame[name], rows.to_numpy()) for name in nested)
+    return taken.select(frame.columns)
+
+
+def _taken_lists(lists: pl.Series, rows: NDArray[np.uint32]) -> pl.Series:
+    counts = lists.list.len().to_numpy().astype(np.int64)
+    starts = np.cumsum(counts) - counts
+    taken = counts[rows]
+    offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(taken)))
+    places = np.repeat(starts[rows] - offsets[:-1], taken) + np.arange(offsets[-1])
+    values = lists.explode(empty_as_null=False).gather(places).to_arrow(compat_level=pl.CompatLevel.newest())
+    made = pl.Series(lists.name, pa.LargeListArray.from_arrays(pl.Series(offsets).to_arrow(), values))
+    return made.cast(lists.dtype) if made.dtype != lists.dtype else made
 
 
 def _is_ascending(keys: pl.Series) -> bool:

@@ -19,11 +19,12 @@ from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE
 from feedback.pipeline import CurateResult, curate, partitions
 from feedback.rebalance import rebalance
 from feedback.split import split
-from feedback.stage import sort_rows
+from feedback.stage import CANDIDATE_TYPES, sort_rows
 from schemas.errors import DataGateError
 from schemas.reasons import DropReason
 from schemas.report import StageReport
 from tests.feedback_log import log_config, vote, votes
+from tests.feedback_tables import candidate
 
 ROWS = "feedback.pipeline.partitions._ROWS_A_PARTITION"
 BLOCK = "feedback.records.text_blocks.BLOCK_BYTES"
@@ -205,3 +206,15 @@ def test_a_log_of_votes_only_and_one_of_pairs_only_are_cut_alike(
             config = log_config(tmp_path / f"{name}-{size}", overrides=overrides, **rows)
             results.append(curate(config, tmp_path / f"{name}-{size}-out"))
         same_but_digests(results[1], results[0])
+
+
+def test_rows_are_sorted_with_all_their_votes() -> None:
+    """Votes are taken apart and put together again, so each row must find its own, be they none, one or several."""
+    rows = [candidate(completion=f"answer {number}", rater_key="ann") for number in range(30)]
+    for number, row in enumerate(rows):
+        row["votes"] = [{**row["votes"][0], "event_id": f"{number} {vote}"} for vote in range(number % 4)]
+    frame = pl.DataFrame(sorted(rows, key=lambda row: row["completion_key"]), schema=CANDIDATE_TYPES)
+    wanted = pl.DataFrame(sorted(rows, key=lambda row: row["row_key"]), schema=CANDIDATE_TYPES)
+    assert not frame.equals(wanted)
+    assert sort_rows(frame).equals(wanted)
+    assert sort_rows(frame.clear()).equals(wanted.clear())
