@@ -192,6 +192,17 @@ def test_a_private_key_that_was_cut_off_is_found_to_its_last_line() -> None:
     assert found(text + "\n\nWhat is wrong with it?") == [("key", text)]
 
 
+def test_in_a_long_column_the_same_is_found_as_in_each_text_alone() -> None:
+    """Of many texts most are passed by for the digits and signs that they lack."""
+    lone = [f"{before}{value}" for _, value in PLANTED for before in ("", "see ", "1. one 2. two: ")]
+    texts = pl.Series([*lone, None, "", "nothing", "7", "١٢٣", *(["no digit here"] * 1000)])
+    alone = pl.concat(
+        [find_personal(texts[row : row + 1]).with_columns(row=pl.lit(row, pl.UInt32)) for row in range(len(lone) + 5)]
+    )
+    assert len({kind for _, kind, _, _ in alone.iter_rows()}) == len(KINDS) - 1
+    assert find_personal(texts).equals(alone)
+
+
 def test_hostile_texts_take_no_quadratic_time() -> None:
     """Each would take minutes where a pattern goes back over what it has read."""
     long = 40_000

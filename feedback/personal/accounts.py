@@ -96,5 +96,17 @@ def _ends(found: re.Match[str]) -> Iterator[int]:
             yield place
 
 
-CARD: Final = Pattern("card", "payment cards", r"(?-u)[0-9](?:[ -]?[0-9]){12}", card_spans)
-IBAN: Final = Pattern("iban", "bank accounts", r"[A-Za-z]{2}[0-9]{2}(?:[ \-\x{a0}]?[A-Za-z0-9]){11}", iban_spans)
+CARD: Final = Pattern(
+    "card",
+    "payment cards",
+    r"(?-u)[0-9](?:[ -]?[0-9]){12}",
+    card_spans,
+    lambda signs: signs.digits >= 13,
+)
+IBAN: Final = Pattern(
+    "iban",
+    "bank accounts",
+    r"[A-Za-z]{2}[0-9]{2}(?:[ \-\x{a0}]?[A-Za-z0-9]){11}",
+    iban_spans,
+    lambda signs: signs.digits >= 2,
+)

@@ -1,6 +1,6 @@
 """Personal data in a column of texts: a quick look by compiled expressions, then the proof for the few that match.
 
-    texts ──hints, whole column at once──► texts that may hold some ──spans, text by text──► finds ──► one for a place
+    texts ──signs, hints: whole column at once──► texts that may hold some ──spans, one by one──► finds ──► one a place
 
 Texts are looked at one by one: what is split over two turns of a conversation is not found.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+import numpy as np
 import polars as pl
 
 from feedback.config import PHONE_REGIONS
@@ -20,6 +21,7 @@ from feedback.personal.mail import EMAIL
 from feedback.personal.names import NAME, NameFinder
 from feedback.personal.pattern import Pattern, Span
 from feedback.personal.phones import phone_pattern
+from feedback.personal.signs import count_signs
 
 __all__ = ["FINDS", "KINDS", "find_personal", "patterns_of"]
 
@@ -30,6 +32,9 @@ KINDS: Final = {
 
 FINDS: Final = pl.Schema({"row": pl.UInt32(), "kind": pl.String(), "start": pl.Int64(), "end": pl.Int64()})
 """What a find is: the number of its text, its kind, and where it begins and ends, in characters."""
+
+
+_FEW: Final = 1000
 
 
 def patterns_of(phone_regions: Sequence[str] = PHONE_REGIONS) -> tuple[Pattern, ...]:
@@ -61,21 +66,26 @@ def find_personal(
         UnknownChoiceError: a region that there is not.
     """
     patterns = patterns_of(phone_regions)
-    text = pl.col("text")
-    marked = (
-        texts.alias("text")
-        .to_frame()
-        .select(text.str.contains(pattern.hint).fill_null(value=False).alias(pattern.kind) for pattern in patterns)
-    )
     found: dict[int, list[tuple[str, Span]]] = {}
-    for pattern in patterns:
-        rows = marked[pattern.kind].arg_true()
+    for pattern, rows in zip(patterns, _rows_that_may(patterns, texts), strict=True):
         for row, value in zip(rows.to_list(), texts.gather(rows).to_list(), strict=True):
             found.setdefault(row, []).extend((pattern.kind, span) for span in pattern.spans(value))
     if names is not None:
         _add_names(found, texts, names)
     rows_of_finds = [(row, *find) for row in sorted(found) for find in _without_overlaps(found[row])]
     return pl.DataFrame(rows_of_finds, schema=FINDS, orient="row")
+
+
+def _rows_that_may(patterns: Sequence[Pattern], texts: pl.Series) -> Iterator[pl.Series]:
+    """For each pattern, the numbers of the texts that match its hint."""
+    # A few texts are looked through sooner than the compiled loop is loaded.
+    signs = count_signs(texts) if len(texts) > _FEW else None
+    for pattern in patterns:
+        if signs is None or pattern.may_match is None:
+            yield texts.str.contains(pattern.hint).arg_true()
+        else:
+            rows = pl.Series(np.flatnonzero(pattern.may_match(signs)), dtype=pl.UInt32)
+            yield rows.filter(texts.gather(rows).str.contains(pattern.hint))
 
 
 def _add_names(found: dict[int, list[tuple[str, Span]]], texts: pl.Series, names: NameFinder) -> None:

@@ -8,10 +8,13 @@ from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from typing import Final
 
+import numpy as np
 import phonenumbers
+from numpy.typing import NDArray
 
 from feedback.config import PHONE_REGIONS
 from feedback.personal.pattern import Pattern, Span
+from feedback.personal.signs import SignCounts
 from schemas.errors import UnknownChoiceError
 
 __all__ = ["phone_pattern", "phone_spans"]
@@ -50,7 +53,7 @@ def phone_pattern(regions: Sequence[str]) -> Pattern:
             raise UnknownChoiceError("region of telephone numbers", region, sorted(phonenumbers.SUPPORTED_REGIONS))
     wanted = tuple(regions)
     hint = r"\d(?:[^\p{L}\d\n]{0,4}\d){6}"
-    return Pattern("phone", "telephone numbers", hint, lambda text: phone_spans(text, wanted))
+    return Pattern("phone", "telephone numbers", hint, lambda text: phone_spans(text, wanted), _may_match)
 
 
 def phone_spans(text: str, regions: tuple[str, ...] = PHONE_REGIONS) -> Iterator[Span]:
@@ -71,6 +74,10 @@ def phone_spans(text: str, regions: tuple[str, ...] = PHONE_REGIONS) -> Iterator
             yield from _spans_at(text, start, found.end(), None)
         elif any(regions):
             yield from _national_spans(text, start, found.end(), regions)
+
+
+def _may_match(signs: SignCounts) -> NDArray[np.bool_]:
+    return (signs.digits >= _FEWEST) | (signs.wide > 0)
 
 
 def _national_spans(text: str, first: int, last: int, regions: tuple[str, ...]) -> Iterator[Span]:

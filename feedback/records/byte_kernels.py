@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, types
 
-__all__ = ["count_between", "count_bytes", "count_code_points", "find_newlines"]
+__all__ = ["count_between", "count_bytes", "count_code_points", "count_signs", "find_newlines"]
 
 _SIGNS = types.Array(types.uint8, 1, "C", readonly=True)
 _OFFSETS = types.Array(types.int64, 1, "C", readonly=True)
+_COUNTS = types.int64[::1]
 _AT_ONCE = 128
 _NEWLINE = np.uint8(ord("\n"))
 """The bit 0x20 is all that tells `[` from `{`."""
@@ -99,3 +100,35 @@ def count_code_points(text, offsets, chars):
         for part in range(begin, end, 128):
             count -= _count_continuing(text[part : min(part + 128, end)])
         chars[row] = count
+
+
+@njit
+def _count_range(text, first, size):
+    """Number of bytes from `first` on and before `first + size`, of less than 256 bytes: in vector instructions."""
+    count = np.uint8(0)
+    for index in range(len(text)):
+        count = np.uint8(count + np.uint8(np.uint8(text[index] - first) < size))
+    return count
+
+
+@njit(types.void(_SIGNS, _OFFSETS, _COUNTS, _COUNTS, _COUNTS, _COUNTS), nogil=True, cache=True)
+def count_signs(text, offsets, digits, dots, colons, wide):
+    """Write how many digits, dots and colons each text has, and how many bytes that are not ASCII.
+
+    Args:
+        text: the UTF-8 of all texts. [B] uint8.
+        offsets: where each begins, and the end. [N + 1] int64.
+        digits: bytes from 0 to 9, written here. [N] int64.
+        dots: likewise. [N] int64.
+        colons: likewise. [N] int64.
+        wide: bytes from 0x80 on, likewise. [N] int64.
+    """
+    one = np.uint8(1)
+    for row in range(len(offsets) - 1):
+        digits[row] = dots[row] = colons[row] = wide[row] = 0
+        for begin in range(offsets[row], offsets[row + 1], _AT_ONCE):
+            part = text[begin : min(begin + _AT_ONCE, offsets[row + 1])]
+            digits[row] += _count_range(part, np.uint8(ord("0")), np.uint8(10))
+            dots[row] += _count_range(part, np.uint8(ord(".")), one)
+            colons[row] += _count_range(part, np.uint8(ord(":")), one)
+            wide[row] += _count_range(part, np.uint8(0x80), np.uint8(0x80))
