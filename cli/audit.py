@@ -99,16 +99,15 @@ def audit(
     """
     from cli.progress import shown_progress
     from cli.workflows.training_audit import ask_training, audit_training, split_overrides
-    from feedback.audit import AuditConfig
     from feedback.audit.sources import audit as audit_feedback
     from feedback.audit.sources import audit_against
     from feedback.audit.subjects import RawReading
-    from schemas.settings import apply_overrides, load_settings
+    from schemas.settings import apply_overrides
 
     named = inputs if against is None else (*inputs, against)
     _refuse_to_overwrite_input(json_path, html_path, junit_path, named)
     mine, of_training = split_overrides(overrides, has_model=model is not None)
-    config = load_settings(AuditConfig, apply_overrides({}, mine), where="--set") if mine else None
+    config = apply_overrides({}, mine)
     asked = None if model is None else ask_training(model, of_training)
     with shown_progress() as progress:
         reading: dict[str, Any] = {

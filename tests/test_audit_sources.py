@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from cli.main import run
 from feedback.audit import AuditConfig, AuditReport, Metric, check_gates, render_html
 from feedback.audit.sources import audit, audit_dataset, audit_files
 from feedback.config import SourceConfig
@@ -118,6 +119,23 @@ def test_dataset_is_judged_by_the_range_it_was_made_for(tmp_path: Path) -> None:
     folder = curate(config, tmp_path / "dataset").folder
     assert found(audit_dataset(folder), "label_ratio").severity == "ok"
     assert found(audit_dataset(folder, AuditConfig()), "label_ratio").severity == "warn"
+
+
+def test_range_of_a_dataset_stays_where_other_things_are_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of [2, 2.5] only what is named is another: the range with `min_rows` set, its upper end with `low`."""
+    config = default_config([thumbs(tmp_path)], "thumbs", overrides=["rebalance.low=2.0", "rebalance.high=2.5"])
+    folder = curate(config, tmp_path / "dataset").folder
+    metric = found(audit_dataset(folder, {"min_rows": 7}), "label_ratio")
+    assert (metric.severity, metric.threshold) == ("ok", "R in [2, 2.5]")
+    assert run(["audit", str(folder), "--set", "low=1.9", "--json"]) == 0
+    report = AuditReport.from_json(capsys.readouterr().out)
+    assert (report.config["low"], report.config["high"], report.config["min_rows"]) == (1.9, 2.5, 20)
+    assert run(["audit", str(folder), "--set", "low=3"]) == 2
+    assert "low is greater than high" in capsys.readouterr().err
+    assert run(["audit", str(folder), "--set", "lows=3"]) == 2
+    assert "unknown config key" in capsys.readouterr().err
 
 
 def test_raters_models_and_times_come_from_the_stage_folder(dataset: Path) -> None:

@@ -15,16 +15,17 @@ from sklearn.linear_model import LogisticRegression
 from cli.main import run
 from feedback.audit import AuditConfig, AuditReport, Metric, render_html
 from feedback.audit.sources import audit, audit_dataset
-from feedback.audit.texts import FEATURES, read_features
+from feedback.audit.texts import FEATURES, read_features, rows_for_style
 from feedback.audit.texts.integrity_flags import CONTROL_TOKENS, are_roles_out_of_order, integrity_flags
 from feedback.audit.texts.logistic import fit_logistic
 from feedback.audit.texts.style_flags import STYLES, style_flags
 from feedback.export import TextTable
 from feedback.hashing import hex_key
 from feedback.pipeline import curate, default_config
+from feedback.stage import CANDIDATE_TYPES
 from schemas.messages import MESSAGES
 from tests.feedback_log import story
-from tests.feedback_tables import event, pair, turns, write_events, write_pairs
+from tests.feedback_tables import candidate, event, pair, turns, write_events, write_pairs
 from tests.test_personal import PLANTED
 
 LONG = "word " * 50
@@ -248,6 +249,23 @@ def test_features_are_of_each_answer_whatever_files_and_turns_it_lies_in(tmp_pat
     again = [TextTable(tables[0].paths * 2, "event_id", {"completion": "completion"}), tables[1]]
     assert read_features(again).equals(features)
     assert read_features([]).schema == FEATURES
+
+
+def test_style_is_looked_for_in_the_wanted_answers_only(tmp_path: Path) -> None:
+    """Everything else is looked for in all, and the answers whose style is wanted are those that the lift takes."""
+    events = [event(f"e{number}", completion="Great question! a@b.example", minutes=number) for number in range(9)]
+    tables = [TextTable(tuple(write_events(tmp_path, events)), "event_id", {"completion": "completion"})]
+    whole = read_features(tables)
+    rows = [
+        candidate(label=number % 2 == 0, text_id=one["event_id"], row_id=one["event_id"])
+        for number, one in enumerate(events)
+    ]
+    wanted = rows_for_style(pl.DataFrame(rows, schema=CANDIDATE_TYPES), AuditConfig(style_rows=4))
+    assert wanted.height == 4
+    some = read_features(tables, styled=wanted)
+    is_wanted = some["text_key"].is_in(wanted["text_key"].implode())
+    assert some["flattery"].to_list() == [True if one else None for one in is_wanted]
+    assert some.drop(style.name for style in STYLES).equals(whole.drop(style.name for style in STYLES))
 
 
 # --- integrity ----------------------------------------------------------------------------------------------------

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from feedback.config import PHONE_REGIONS
 from schemas.errors import ConfigError
-from schemas.settings import settings
+from schemas.manifest import Ratio
+from schemas.settings import load_settings, settings
 
-__all__ = ["AuditConfig"]
+__all__ = ["AuditConfig", "AuditSettings", "settled"]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -121,3 +123,24 @@ class AuditConfig:
                     received=(getattr(self, low), getattr(self, high)),
                     expected=f"{low} <= {high}",
                 )
+
+
+AuditSettings = AuditConfig | Mapping[str, Any] | None
+"""All thresholds, or some of them by name, or none: what is not named is the input's own, and then the default."""
+
+
+def settled(given: AuditSettings, ratio: Ratio | None = None) -> AuditConfig:
+    """All thresholds of an audit.
+
+    Args:
+        given: what was asked for; an `AuditConfig` is taken as it is.
+        ratio: the ratio of a curated dataset, which is judged by the range that it was made for; null for raw files.
+
+    Raises:
+        UnknownChoiceError: a threshold that there is not.
+        ConfigError: a value out of its range, or a range that is upside down.
+    """
+    if isinstance(given, AuditConfig):
+        return given
+    own = {} if ratio is None else {"low": ratio.low, "high": ratio.high}
+    return load_settings(AuditConfig, {**own, **(given or {})}, where="settings of the audit (--set)")

@@ -95,7 +95,8 @@ def near_clusters_of(frame: pl.DataFrame) -> pl.DataFrame:
     A cluster has `both` labels where one text is up and another down; it `is_torn` where one of its texts is both,
     which is a contradiction already.
     """
-    texts = frame.group_by("cluster_id", *_ANSWER).agg(up=pl.col("label").any(), down=(~pl.col("label")).any())
+    near = frame.filter(pl.col("cluster_id").is_duplicated())
+    texts = near.group_by("cluster_id", *_ANSWER).agg(up=pl.col("label").any(), down=(~pl.col("label")).any())
     clusters = texts.group_by("cluster_id").agg(
         size=pl.len(),
         both=pl.col("up").any() & pl.col("down").any(),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import polars as pl
 
 from feedback.audit.report import Metric
 from feedback.audit.statistics import wilson_interval
 from feedback.audit.wording import count, percent, plural
+from feedback.hashing import answer_id
 
 __all__ = ["measure_duplicates"]
 
@@ -21,10 +20,10 @@ def measure_duplicates(frame: pl.DataFrame) -> list[Metric]:
     if frame.is_empty():
         return []
     n = frame.height
-    records = _distinct(frame, ["row_id"])
-    exact = _distinct(frame, ["prompt_hash", "completion_hash", "label"])
-    normalized = _distinct(frame, ["prompt_key", "completion_key", "label"])
-    clusters = _distinct(frame, ["cluster_id", "label"])
+    records = frame["row_key"].n_unique()
+    exact = _distinct(frame, _answers(frame, "prompt_hash", "completion_hash"))
+    normalized = _distinct(frame, _answers(frame, "prompt_key", "completion_key"))
+    clusters = _distinct(frame, frame["cluster_id"])
     repeated = n - records
     copied = max(0, records - exact)
     alike = max(0, min(records, exact) - normalized)
@@ -55,8 +54,13 @@ def measure_duplicates(frame: pl.DataFrame) -> list[Metric]:
     ]
 
 
-def _distinct(frame: pl.DataFrame, columns: Sequence[str]) -> int:
-    return frame.select(columns).n_unique()
+def _answers(frame: pl.DataFrame, prompt: str, completion: str) -> pl.Series:
+    return pl.Series(answer_id(frame[prompt].to_numpy(), frame[completion].to_numpy()))
+
+
+def _distinct(frame: pl.DataFrame, keys: pl.Series) -> int:
+    """How many different keys there are, each label by itself."""
+    return keys.filter(frame["label"]).n_unique() + keys.filter(~frame["label"]).n_unique()
 
 
 def _metric(name: str, title: str, repeated: int, n: int, meaning: str) -> Metric:

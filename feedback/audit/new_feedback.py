@@ -11,7 +11,7 @@ from feedback.audit.compare import Side, compare, side_of
 from feedback.audit.config import AuditConfig
 from feedback.audit.report import AuditReport
 from feedback.audit.subjects import Subject
-from feedback.audit.texts import read_features, with_language
+from feedback.audit.texts import look_at_texts, with_language
 from feedback.config import IngestConfig, SourceConfig
 from feedback.ingest import ingest_validated
 from feedback.pipeline import read_candidates
@@ -64,7 +64,7 @@ def _subject(
         read = read_candidates(
             [_SOURCE],
             ingest_config=IngestConfig(max_rejected_share=1.0),
-            look=partial(read_features, phone_regions=config.phone_regions),
+            look=partial(look_at_texts, config=config),
             read=partial(ingest_validated, files),
             progress=progress,
         )

@@ -39,7 +39,7 @@ def tabulate_rates(frame: pl.DataFrame, pairs: pl.DataFrame, config: AuditConfig
         "label",
         *(value.alias(name) for name, value in slices.items()),
         is_case=pl.int_range(pl.len()).over(_TEXTS) > 0,
-    )
+    ).with_columns(is_shared=pl.col("answer").is_duplicated())
     longer = pl.col("chosen_completion_chars") - pl.col("rejected_completion_chars")
     lengths = pairs.filter(longer != 0).with_columns(is_case=longer > 0)
     of_pairs = {name: value for name, value in _slices(lengths).items() if name in ("Source", "Week", "Month")}
@@ -70,8 +70,12 @@ def _slices(frame: pl.DataFrame) -> dict[str, pl.Expr]:
 
 
 def _contradicted(rows: pl.DataFrame, name: str) -> pl.DataFrame:
-    answers = rows.group_by(name, "answer").agg(is_case=pl.col("label").min() != pl.col("label").max())
-    return _counted(answers, name)
+    """Answers and contradicted ones by slice; only rows that share their answer with another can contradict any."""
+    several = (
+        rows.filter("is_shared").group_by(name, "answer").agg(is_case=pl.col("label").min() != pl.col("label").max())
+    )
+    lone = rows.filter(~pl.col("is_shared")).select(name, is_case=pl.lit(False))
+    return _counted(pl.concat([several.select(name, "is_case"), lone]), name)
 
 
 def _counted(cases: pl.DataFrame, name: str) -> pl.DataFrame:

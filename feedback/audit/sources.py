@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from feedback.audit.compare import Side, compare, side_of
-from feedback.audit.config import AuditConfig
+from feedback.audit.config import AuditSettings
 from feedback.audit.report import AuditReport
 from feedback.audit.subjects import RawReading, Subject, read_subject, subject_of_dataset, subject_of_files
 from feedback.audit.texts import with_language
@@ -27,7 +27,7 @@ def audit(
     join: str | None = None,
     sql: str | None = None,
     version: int | None = None,
-    config: AuditConfig | None = None,
+    config: AuditSettings = None,
     with_examples: bool = False,
     progress: Progress = silent,
 ) -> AuditReport:
@@ -41,7 +41,7 @@ def audit(
         join: a file, a glob or a folder with what the records lack, for formats that join another file.
         sql: the query, where the inputs are databases.
         version: which version of a store; null takes the latest.
-        config: the thresholds; null takes the defaults.
+        config: the thresholds, or some of them by name; the others are the dataset's own, or the defaults.
         with_examples: read a few texts of users for the page, redacted and shortened.
         progress: told about every stage.
 
@@ -64,7 +64,7 @@ def audit_against(
     join: str | None = None,
     sql: str | None = None,
     version: int | None = None,
-    config: AuditConfig | None = None,
+    config: AuditSettings = None,
     with_examples: bool = False,
     progress: Progress = silent,
 ) -> tuple[AuditReport, AuditReport]:
@@ -79,7 +79,7 @@ def audit_against(
         join: likewise.
         sql: likewise.
         version: which version of a store `inputs` names; what they are compared with is taken as it is now.
-        config: the thresholds; null takes the defaults.
+        config: the thresholds, or some of them by name; the others are the dataset's own, or the defaults.
         with_examples: read a few texts of users for the page, redacted and shortened.
         progress: told about every stage.
 
@@ -98,14 +98,15 @@ def audit_against(
     return compare(report, now, before, then, subject.config), before
 
 
-def audit_dataset(folder: Path, config: AuditConfig | None = None, *, with_examples: bool = False) -> AuditReport:
+def audit_dataset(folder: Path, config: AuditSettings = None, *, with_examples: bool = False) -> AuditReport:
     """The audit of a curated dataset: its shards, and the history in its manifest.
 
     Raters, models and times are not in the shards; they are read from the stage folder where the dataset has one.
 
     Args:
         folder: the dataset's folder.
-        config: the thresholds; null takes the defaults and the range of R that the dataset was made for.
+        config: the thresholds, or some of them by name; the others are the defaults, and R is wanted in the range that
+            the dataset was made for.
         with_examples: read a few texts of users for the page, redacted and shortened.
 
     Raises:
@@ -118,7 +119,7 @@ def audit_dataset(folder: Path, config: AuditConfig | None = None, *, with_examp
 
 def audit_files(
     sources: Sequence[SourceConfig],
-    config: AuditConfig | None = None,
+    config: AuditSettings = None,
     *,
     with_examples: bool = False,
     progress: Progress = silent,
@@ -127,7 +128,7 @@ def audit_files(
 
     Args:
         sources: the raw files and their formats.
-        config: the thresholds; null takes the defaults.
+        config: the thresholds, or some of them by name; the others are the dataset's own, or the defaults.
         with_examples: read a few texts of users for the page, redacted and shortened.
         progress: told about every stage.
 
@@ -137,7 +138,7 @@ def audit_files(
     return subject_of_files(sources, config, with_examples=with_examples, progress=progress).report()
 
 
-def _other_subject(against: str | Path, given: RawReading, config: AuditConfig | None, progress: Progress) -> Subject:
+def _other_subject(against: str | Path, given: RawReading, config: AuditSettings, progress: Progress) -> Subject:
     """What is compared with; raw files of another format must be curated first, as there is one --from."""
     todo = (
         "What --against names is read with --from too, where it is raw; for another format, curate it first and name "

@@ -6,10 +6,10 @@ import shlex
 from functools import partial
 from pathlib import Path
 
-from feedback.audit.config import AuditConfig
+from feedback.audit.config import AuditSettings, settled
 from feedback.audit.examples import read_examples
 from feedback.audit.subjects import Subject
-from feedback.audit.texts import read_features
+from feedback.audit.texts import look_at_texts
 from feedback.config import IngestConfig, SourceConfig
 from feedback.ingest import ingest_validated
 from feedback.pipeline import read_candidates
@@ -22,7 +22,7 @@ __all__ = ["subject_of_store"]
 def subject_of_store(
     folder: Path,
     version: int | None,
-    config: AuditConfig | None = None,
+    config: AuditSettings = None,
     *,
     with_examples: bool = False,
     progress: Progress = silent,
@@ -32,7 +32,7 @@ def subject_of_store(
     Args:
         folder: the store's folder.
         version: the version; null takes the latest.
-        config: the thresholds; null takes the defaults.
+        config: the thresholds, or some of them by name; the others are the defaults.
         with_examples: read a few texts of users for the page.
         progress: told about every stage.
 
@@ -41,14 +41,14 @@ def subject_of_store(
         CorruptionError: a file of the store is damaged.
         LockedError: somebody works on the store who must be alone.
     """
-    config = config or AuditConfig()
+    config = settled(config)
     store = Store.open(folder)
     with store.locked("audit", exclusive=False):
         number = store.version if version is None else version
         read = read_candidates(
             [SourceConfig(path="store", format="store")],
             ingest_config=IngestConfig(max_rejected_share=1.0),
-            look=partial(read_features, phone_regions=config.phone_regions),
+            look=partial(look_at_texts, config=config),
             show=partial(read_examples, config=config) if with_examples else None,
             read=partial(ingest_validated, store.validated(number)),
             progress=progress,

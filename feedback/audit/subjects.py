@@ -15,10 +15,10 @@ from pathlib import Path
 import polars as pl
 
 from feedback.audit.candidates import audit_candidates
-from feedback.audit.config import AuditConfig
+from feedback.audit.config import AuditConfig, AuditSettings, settled
 from feedback.audit.examples import Examples, read_examples
 from feedback.audit.report import AuditReport
-from feedback.audit.texts import read_features, with_provenance
+from feedback.audit.texts import look_at_texts, with_provenance
 from feedback.config import IngestConfig, Ranking, SourceConfig
 from feedback.curated import read_curated, text_of_curated
 from feedback.engine import read_rows
@@ -106,7 +106,7 @@ class RawReading:
 def read_subject(
     inputs: Sequence[str | Path],
     given: RawReading,
-    config: AuditConfig | None = None,
+    config: AuditSettings = None,
     *,
     with_examples: bool = False,
     progress: Progress = silent,
@@ -117,7 +117,7 @@ def read_subject(
     Args:
         inputs: the folder of a dataset or of a store, or raw files, globs, folders and URLs.
         given: how raw files are read.
-        config: the thresholds; null takes the defaults.
+        config: the thresholds, or some of them by name; the others are the dataset's own, or the defaults.
         with_examples: read a few texts of users for the page.
         progress: told about every stage.
         todo: what an error advises where there is no format.
@@ -167,7 +167,7 @@ def raw_sources(inputs: Sequence[str | Path], given: RawReading, *, todo: str = 
     ]
 
 
-def subject_of_dataset(folder: Path, config: AuditConfig | None = None, *, with_examples: bool = False) -> Subject:
+def subject_of_dataset(folder: Path, config: AuditSettings = None, *, with_examples: bool = False) -> Subject:
     """A curated dataset, see `feedback.audit.sources.audit_dataset`."""
     manifest = Manifest.read(folder)
     manifest.verify(folder)
@@ -179,12 +179,10 @@ def subject_of_dataset(folder: Path, config: AuditConfig | None = None, *, with_
             expected="unpaired_preference",
             todo="Audit the raw pairs instead",
         )
-    if config is None and manifest.ratio is not None:
-        config = AuditConfig(low=manifest.ratio.low, high=manifest.ratio.high)
-    config = config or AuditConfig()
+    config = settled(config, manifest.ratio)
     tables = [text_of_curated(folder, manifest)]
-    texts = read_features(tables, phone_regions=config.phone_regions)
     frame = _with_history(read_curated(folder, manifest), folder)
+    texts = look_at_texts(frame, tables, config)
     return Subject(
         frame,
         None,
@@ -201,17 +199,17 @@ def subject_of_dataset(folder: Path, config: AuditConfig | None = None, *, with_
 
 def subject_of_files(
     sources: Sequence[SourceConfig],
-    config: AuditConfig | None = None,
+    config: AuditSettings = None,
     *,
     with_examples: bool = False,
     progress: Progress = silent,
 ) -> Subject:
     """Raw files of one format or several, see `feedback.audit.sources.audit_files`."""
-    config = config or AuditConfig()
+    config = settled(config)
     read = read_candidates(
         sources,
         ingest_config=IngestConfig(max_rejected_share=1.0),
-        look=partial(read_features, phone_regions=config.phone_regions),
+        look=partial(look_at_texts, config=config),
         show=partial(read_examples, config=config) if with_examples else None,
         progress=progress,
     )

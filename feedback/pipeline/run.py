@@ -218,7 +218,7 @@ def read_candidates(
     *,
     ingest_config: IngestConfig | None = None,
     convert_config: ConvertConfig | None = None,
-    look: Callable[[Sequence[TextTable]], pl.DataFrame] | None = None,
+    look: Callable[[pl.DataFrame, Sequence[TextTable]], pl.DataFrame] | None = None,
     show: Callable[[pl.DataFrame, Sequence[TextTable]], Any] | None = None,
     read: Read | None = None,
     progress: Progress = silent,
@@ -229,7 +229,7 @@ def read_candidates(
         sources: the raw files; at least one, which stands for the rows where `read` makes them.
         ingest_config: how many bad records are allowed.
         convert_config: thresholds and caps for pairs.
-        look: makes a table of the texts while they are there; null reads none.
+        look: makes a table of the rows and their texts while these are there; null reads none.
         show: makes anything of the rows and their texts, for example reads a few of them; null reads none.
         read: makes the tables that all begins with; null reads the sources.
         progress: told about every stage.
@@ -248,7 +248,7 @@ def read_candidates(
         dropped = sort_rows(pl.concat([pl.read_parquet(path) for path in stages.dropped("convert")]))
         raw = stages.raw
         pairs = pl.concat([read_rows(path) for path in raw.pair_keys]) if raw.pair_keys else pl.DataFrame()
-        looked = None if look is None else look(stages.texts())
+        looked = None if look is None else look(kept, stages.texts())
         shown = None if show is None else show(kept, stages.texts())
     return RawCandidates(
         kept, dropped, pairs, tuple(stages.reports), dict(raw.rejected), raw.source_files, looked, shown

@@ -7,8 +7,9 @@ Memory holds a few pieces and the narrow table.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -34,42 +35,59 @@ _ORIGIN: Final = {"consent": pl.Boolean(), "ts_quality": pl.String(), "lang": pl
 _CLAIMS: Final = (*_INTEGRITY, *PERSONAL, *(style.name for style in STYLES))
 
 FEATURES: Final = pl.Schema({**_KEYS, **dict.fromkeys(_CLAIMS, pl.Boolean()), **_ORIGIN})
-"""The narrow table. `text_key` is the first 64 bits of `text_id`; `consent`, `ts_quality` and `lang` are null where the
-files do not say."""
+"""The narrow table. `text_key` is the first 64 bits of `text_id`; marks of style are null where nobody asked for them,
+`consent`, `ts_quality` and `lang` where the files do not say."""
+
+_MAY_BE_CONTROL: Final = r"[<\[]"
+"""What every control token begins with: quick to look for, and most texts have none."""
 
 
-def read_features(tables: Sequence[TextTable], *, phone_regions: Sequence[str] = PHONE_REGIONS) -> pl.DataFrame:
+def read_features(
+    tables: Sequence[TextTable],
+    *,
+    styled: pl.DataFrame | None = None,
+    phone_regions: Sequence[str] = PHONE_REGIONS,
+) -> pl.DataFrame:
     """Rows of `FEATURES`, one for each text and side, in the order of the files.
 
     Args:
         tables: where the texts lie.
+        styled: `text_key` and `text_side` of the answers whose style is wanted; null wants that of all. Marks of style
+            take longer to look for than all else together.
         phone_regions: regions whose national telephone numbers are looked for.
 
     Raises:
         UnknownChoiceError: a region that there is not.
     """
     pieces = [(table, piece) for table in tables for piece in text_pieces(table.paths)]
+    wanted = None if styled is None else {side: keys["text_key"] for (side,), keys in styled.group_by("text_side")}
+    reading = partial(_features, styled=wanted, regions=phone_regions)
     parts = [pl.DataFrame(schema=FEATURES)]
     # Expressions let go of the interpreter, so that one piece is proved while another is looked over.
     with ThreadPoolExecutor(2) as pool:
-        for found in pool.map(lambda one: list(_features(one[0], one[1], phone_regions)), pieces):
+        for found in pool.map(lambda one: list(reading(*one)), pieces):
             parts += found
     return pl.concat(parts).unique(["text_key", "text_side"], keep="first", maintain_order=True)
 
 
-def _features(table: TextTable, piece: TextPiece, regions: Sequence[str]) -> Iterator[pl.DataFrame]:
+def _features(
+    table: TextTable, piece: TextPiece, styled: Mapping[str, pl.Series] | None, regions: Sequence[str]
+) -> Iterator[pl.DataFrame]:
     """A table for each side of the piece's rows."""
     columns = (table.id_column, "prompt", *table.completions.values(), "tools", *_ORIGIN)
     batch = read_piece(piece, columns)
     prompt = _claims_of_prompt(batch, regions)
-    frame = pl.DataFrame(batch.select([name for name in (table.id_column, *_ORIGIN) if name in batch.schema.names]))
+    names = [name for name in (table.id_column, *_ORIGIN) if name in batch.schema.names]
+    frame = pl.DataFrame({name: pl.Series(_copied(batch.column(name))) for name in names})
+    keys = frame.select(keys_of_ids(pl.col(table.id_column)).alias("text_key")).to_series()
     for side, column in table.completions.items():
-        answer = _claims_of_answer(batch.column(column), regions)
+        is_styled = None if styled is None else keys.is_in(styled.get(side, keys.clear()).implode())
+        answer = _claims_of_answer(batch.column(column), is_styled, regions)
         merged = {
             name: prompt[name] | answer[name] if name in prompt.columns else answer[name] for name in answer.columns
         }
         yield frame.select(
-            keys_of_ids(pl.col(table.id_column)).alias("text_key"),
+            keys,
             pl.lit(side).alias("text_side"),
             *merged.values(),
             prompt["has_bad_roles"],
@@ -78,6 +96,11 @@ def _features(table: TextTable, piece: TextPiece, regions: Sequence[str]) -> Ite
                 for name, kind in _ORIGIN.items()
             ),
         ).select(FEATURES.names())
+
+
+def _copied(column: pa.Array) -> pa.Array:
+    """The column in memory of its own: one that still lay in the mapped file would keep all of that in memory."""
+    return pa.concat_arrays([column, column.slice(0, 0)])
 
 
 def _claims_of_prompt(batch: pa.RecordBatch, regions: Sequence[str]) -> pl.DataFrame:
@@ -89,26 +112,41 @@ def _claims_of_prompt(batch: pa.RecordBatch, regions: Sequence[str]) -> pl.DataF
     return claims.with_columns(pl.Series("has_bad_roles", are_roles_out_of_order(turns)))
 
 
-def _claims_of_answer(turns: pa.ListArray, regions: Sequence[str]) -> pl.DataFrame:
+def _claims_of_answer(turns: pa.ListArray, is_styled: pl.Series | None, regions: Sequence[str]) -> pl.DataFrame:
     """What the turns hold, and how the last one, which was rated, is written."""
     starts = _starts(turns)
     said = pl.Series("answer", turns.flatten().field("content"))
     answer = said if len(said) == len(turns) else said.gather(pl.Series(np.maximum(starts[1:] - 1, 0)))
     text = pl.col("answer")
-    shape = answer.to_frame().select(
-        text.str.len_chars().alias("answer_chars"), *integrity_flags(text), *style_flags(text)
-    )
-    return pl.concat([shape, _claims_of_turns(turns, regions)], how="horizontal")
+    shape = answer.to_frame().select(text.str.len_chars().alias("answer_chars"), *integrity_flags(text))
+    return pl.concat([shape, _style(answer, is_styled), _claims_of_turns(turns, regions)], how="horizontal")
+
+
+def _style(answer: pl.Series, is_styled: pl.Series | None) -> pl.DataFrame:
+    """The marks of style of some answers, null for the others."""
+    flags = style_flags(pl.col("answer"))
+    if is_styled is None:
+        return answer.to_frame().select(flags)
+    numbered = answer.to_frame().with_row_index("row")
+    found = numbered.filter(is_styled).select("row", *flags)
+    return numbered.select("row").join(found, on="row", how="left", maintain_order="left").drop("row")
 
 
 def _claims_of_turns(turns: pa.ListArray, regions: Sequence[str]) -> pl.DataFrame:
     """What any turn of each row holds: special tokens, and personal data by kind."""
     said = pl.Series("text", turns.flatten().field("content"))
-    claims = _personal(said, regions).with_columns(said.str.contains(CONTROL_TOKENS).alias("has_special_token"))
+    claims = _personal(said, regions).with_columns(_has_control_token(said).alias("has_special_token"))
     if len(said) == len(turns):
         return claims
     starts = _starts(turns)
     return claims.select(_any(claims[name].to_numpy(), starts).alias(name) for name in claims.columns)
+
+
+def _has_control_token(texts: pl.Series) -> pl.Series:
+    flags = np.zeros(len(texts), np.bool_)
+    rows = texts.str.contains(_MAY_BE_CONTROL).arg_true()
+    flags[rows.filter(texts.gather(rows).str.contains(CONTROL_TOKENS)).to_numpy()] = True
+    return pl.Series(flags)
 
 
 def _personal(texts: pl.Series, regions: Sequence[str]) -> pl.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import polars as pl
 
 from feedback.audit.config import AuditConfig
@@ -122,16 +123,12 @@ def is_cut(rows: pl.DataFrame) -> pl.Series:
         .agg(answers=pl.struct("prompt_key", "completion_key").n_unique())
         .sort("answer_chars")
     )
-    many = lengths.filter(pl.col("answers") >= _CUT_ANSWERS)
-    suspicious = [
-        chars for chars, answers in many.iter_rows() if answers > _CUT_TIMES * _answers_around(lengths, chars, answers)
-    ]
-    return is_long & rows["answer_chars"].is_in(suspicious)
-
-
-def _answers_around(lengths: pl.DataFrame, chars: int, own: int) -> float:
-    near = pl.col("answer_chars").cast(pl.Int64).is_between(chars - _AROUND, chars + _AROUND)
-    return (int(lengths.filter(near)["answers"].sum()) - own) / (2 * _AROUND)
+    chars, answers = (lengths[name].to_numpy().astype(np.int64) for name in ("answer_chars", "answers"))
+    before = np.concatenate((np.zeros(1, np.int64), np.cumsum(answers)))
+    first, last = np.searchsorted(chars, chars - _AROUND, "left"), np.searchsorted(chars, chars + _AROUND, "right")
+    around = (before[last] - before[first] - answers) / (2 * _AROUND)
+    is_suspicious = (answers >= _CUT_ANSWERS) & (answers > _CUT_TIMES * around)
+    return is_long & rows["answer_chars"].is_in(lengths["answer_chars"].filter(pl.Series(is_suspicious)).implode())
 
 
 def _times(rows: pl.DataFrame, config: AuditConfig) -> list[Metric]:

@@ -8,14 +8,15 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from feedback.audit.balance import training_rows
 from feedback.audit.config import AuditConfig
 from feedback.audit.report import Column, Metric, Table
 from feedback.audit.texts.logistic import fit_logistic
 from feedback.audit.texts.style_flags import STYLES, Style
 from feedback.audit.wording import number, plural
-from feedback.hashing import order_hash
+from feedback.hashing import keys_of_ids, order_hash
 
-__all__ = ["Lift", "find_lifts", "measure_style", "tabulate_style"]
+__all__ = ["Lift", "find_lifts", "measure_style", "rows_for_style", "tabulate_style"]
 
 _LEAST_CASES: Final = 5
 """Rows with and without a mark, up and down each, below which no lift is said of it."""
@@ -59,10 +60,21 @@ def find_lifts(rows: pl.DataFrame, config: AuditConfig) -> list[Lift]:
         rows: the rows to be trained on with `feedback.audit.texts.features.FEATURES`.
         config: the thresholds, and the most rows that the regression takes; a hash decides which.
     """
-    taken = rows[order_hash(rows["row_key"], "style").arg_sort()[: config.style_rows]] if rows.height else rows
+    taken = _first(rows.filter(pl.col(STYLES[0].name).is_not_null()), config)
     label = taken["label"].to_numpy()
     length = np.log1p(taken["answer_chars"].to_numpy().astype(np.float64))
     return [_lift(style, taken[style.name].to_numpy(), label, length) for style in STYLES]
+
+
+def rows_for_style(frame: pl.DataFrame, config: AuditConfig) -> pl.DataFrame:
+    """`text_key` and `text_side` of the answers whose style `find_lifts` looks at.
+
+    Args:
+        frame: rows of `schemas.datasets.CANDIDATE`.
+        config: the most rows.
+    """
+    taken = _first(training_rows(frame.select("row_key", "text_id", "text_side", "split")), config)
+    return taken.select(keys_of_ids(pl.col("text_id")).alias("text_key"), "text_side")
 
 
 def measure_style(lifts: list[Lift], config: AuditConfig) -> list[Metric]:
@@ -120,6 +132,11 @@ def tabulate_style(lifts: list[Lift]) -> list[Table]:
         "(English) know no other language."
     )
     return [Table("style", "Style of answers and their labels", columns, lines, note)]
+
+
+def _first(rows: pl.DataFrame, config: AuditConfig) -> pl.DataFrame:
+    """The rows that a hash puts first, as many as are wanted."""
+    return rows[order_hash(rows["row_key"], "style").arg_sort()[: config.style_rows]] if rows.height else rows
 
 
 def _lift(style: Style, has: np.ndarray, label: np.ndarray, length: np.ndarray) -> Lift:
