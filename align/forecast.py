@@ -79,7 +79,7 @@ class Forecast:
     Args:
         rows_read: rows of the training split before tokenization.
         train: the training split in tokens.
-        ratio: R of the rows that are left.
+        ratio: R of the rows that are left; of pairs it says nothing.
         inputs: what the run would read; None where its steps cannot be built.
         obstacle: why they cannot; empty where they can.
         todo: what can be done about it; empty where nothing is known.
@@ -95,6 +95,11 @@ class Forecast:
     todo: str
     passes: Passes | None
     parameters: int
+
+    @property
+    def is_of_pairs(self) -> bool:
+        """Whether the rows are pairs, which have no labels."""
+        return any(row.rejected is not None for row in self.train.rows)
 
     def one_label_steps(self) -> int:
         """Steps whose rows all have one label."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from transformers import PreTrainedTokenizerBase
 
@@ -25,6 +26,8 @@ def tokenize_pairs(
 ) -> TokenizedSplit:
     """Token ids of every pair of which both answers fit; a pair that loses one is left out with that one's reason.
 
+    Figures count answers, two of each pair; `rows` alone counts pairs.
+
     Args:
         rows: pairs.
         tokenizer: as in `tokenize_rows`.
@@ -34,28 +37,31 @@ def tokenize_pairs(
     Raises:
         ModelError: the tokenizer cannot be used, or its chat template refuses every answer.
     """
-    answers = [answer for row in rows for answer in _answers(row)]
-    split = tokenize_rows(
-        answers,
-        tokenizer,
+    fit = partial(
+        tokenize_rows,
+        tokenizer=tokenizer,
         max_prompt_tokens=config.max_prompt_tokens,
         max_completion_tokens=config.max_completion_tokens,
         long_completions=config.long_completions,
-        progress=progress,
     )
+    split = fit([answer for row in rows for answer in _answers(row)], progress=progress)
     kept = {row.row_id: row for row in split.rows}
     lost = dict(split.dropped_rows)
-    pairs, dropped = [], []
+    pairs, dropped, lone = [], [], []
     for row in rows:
-        chosen_id, rejected_id = (answer.row_id for answer in _answers(row))
-        if chosen_id in kept and rejected_id in kept:
-            rejected = kept[rejected_id]
-            pair = replace(kept[chosen_id], row_id=row.row_id, rejected=(rejected.prompt_ids, rejected.completion_ids))
+        chosen, rejected = _answers(row)
+        if chosen.row_id in kept and rejected.row_id in kept:
+            other = kept[rejected.row_id]
+            pair = replace(kept[chosen.row_id], row_id=row.row_id, rejected=(other.prompt_ids, other.completion_ids))
             pairs.append(pair)
         else:
-            dropped.append((row.row_id, lost[chosen_id] if chosen_id in lost else lost[rejected_id]))
+            lone += [answer for answer in (chosen, rejected) if answer.row_id in kept]
+            dropped.append((row.row_id, next(lost[one.row_id] for one in (chosen, rejected) if one.row_id in lost)))
     reasons = Counter(reason for _, reason in dropped)
-    return TokenizedSplit(tuple(pairs), dict(reasons), split.figures | {"rows": len(pairs)}, tuple(dropped))
+    # What was counted of an answer whose partner does not fit is taken off again.
+    figures = Counter(split.figures)
+    figures.subtract(fit(lone).figures if lone else {})
+    return TokenizedSplit(tuple(pairs), dict(reasons), dict(figures) | {"rows": len(pairs)}, tuple(dropped))
 
 
 def _answers(row: PreferenceRow) -> tuple[LabelledRow, LabelledRow]:

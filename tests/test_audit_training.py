@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from align.config import TrainConfig
+from align.config import ObjectiveConfig, TrainConfig
 from align.forecast import Forecast, Pass, Passes
 from align.inputs import build_inputs, read_rows
 from align.models import load_policy
@@ -209,6 +209,58 @@ def test_lambdas_of_the_audit_are_those_of_the_training(tmp_path: Path, model: s
     assert found(both, "tokenized_ratio").value == pytest.approx(4)
     own = audit_training(weighted, [path], ask_training(model, ["train.objective.desirable_weight=0.75"]), THUMBS)
     assert found(own, "tokenized_ratio").value == pytest.approx(1)
+
+
+def pairs(folder: Path, count: int = 30) -> Path:
+    """Pairs of prompts of their own; the chosen answers have two letters more than the rejected ones."""
+    path = folder / "pairs.jsonl"
+    rows = [{"prompt": f"question {n}", "chosen": f"good {n:02}", "rejected": f"no {n:02}"} for n in range(count)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_raw_pairs_are_planned_as_pairs_where_the_objective_wants_them(
+    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As many steps as of the same pairs converted and trained on; of labels, which they have not, nothing is said."""
+    path, folder = pairs(tmp_path), tmp_path / "converted"
+    folder.mkdir()
+    command = ["audit", str(path), "--from", "trl", "--model", model, "--json", "--set"]
+    assert run([*command, "train.objective.name=dpo"]) == 0
+    report = AuditReport.from_json(capsys.readouterr().out)
+    assert run(["convert", str(path), "--from", "trl", "--to", "trl", "-o", str(folder / "train.jsonl")]) == 0
+    config = TrainConfig(objective=ObjectiveConfig(name="dpo"))
+    theirs = build_inputs(read_rows(folder, OBJECTIVES["dpo"]), load_policy(model).tokenizer, config, dataset=folder)
+    steps = found(report, "training_steps")
+    assert (steps.value, steps.n, steps.severity) == (len(theirs.steps), 30, "ok")
+    assert report.metric("tokenized_ratio") is None
+    assert report.metric("one_label_steps") is None
+    table = report.table("training_tokens")
+    assert table is not None
+    assert [(row[0], row[1]) for row in table.rows] == [("chosen", 30), ("rejected", 30)]
+    assert table.rows[0][3] - table.rows[1][3] == 2 * 30
+
+
+def test_cut_answers_of_pairs_are_counted_among_answers(tmp_path: Path, model: str) -> None:
+    """Completions of 8 and 6 letters are cut to 5 tokens, both of all 30 pairs: 60 of 60 answers."""
+    set_to = (
+        "train.objective.name=dpo",
+        "train.tokens.max_completion_tokens=5",
+        "train.tokens.long_completions=truncate",
+    )
+    path = pairs(tmp_path)
+    report = audit_training(audit([path], source_format="trl"), [path], ask_training(model, set_to), RawReading("trl"))
+    cut = found(report, "truncated_completions")
+    assert (cut.value, cut.n) == (1, 60)
+
+
+def test_votes_are_paired_or_fail_where_the_objective_wants_pairs(tmp_path: Path, model: str) -> None:
+    """An answer voted up and one voted down to one prompt make a pair; without such a prompt there is no step."""
+    apart = on_raw(votes(tmp_path), model, "train.objective.name=dpo")
+    assert found(apart, "training_steps").severity == "fail"
+    assert "no prompt has an answer voted up and another one voted down" in found(apart, "training_steps").sentence
+    both = on_raw(votes(tmp_path, prompt=lambda n: f"question {n % 35}"), model, "train.objective.name=dpo")
+    assert found(both, "training_steps").n == 30
 
 
 # --- the command line ---------------------------------------------------------------------------------------------

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from align.config import TokenConfig
+from align.rows import PreferenceRow
+from align.tokenize_pairs import tokenize_pairs
 from schemas.errors import ModelError
 from schemas.reasons import DropReason
 from tests.token_rows import one, row, run, turn
@@ -52,6 +55,20 @@ def test_a_row_that_cannot_fit_is_dropped_as_too_long(chat_tokenizer: Any) -> No
     assert split.dropped == {DropReason.TOO_LONG: 2}
     assert [reason for _, reason in split.dropped_rows] == ["too_long"] * 2
     assert split.figures["rows"] == len(split.rows) == 1
+
+
+def test_figures_of_pairs_are_of_answers_whose_partner_fits_too(chat_tokenizer: Any) -> None:
+    """Of two pairs the first loses its rejected answer to the limit, so its chosen one counts nowhere."""
+    asked = [turn("user", "x")]
+    pairs = [
+        PreferenceRow(name, asked, [turn("assistant", chosen)], [turn("assistant", rejected)], 1.0, name, None)
+        for name, chosen, rejected in (("lost", "yes", "y" * 100), ("kept", "yes", "no"))
+    ]
+    split = tokenize_pairs(pairs, chat_tokenizer, TokenConfig(max_completion_tokens=50))
+    assert split.dropped == {DropReason.TOO_LONG: 1}
+    assert split.figures["rows"] == len(split.rows) == 1
+    completions = [completion for _, completion in split.rows[0].sequences]
+    assert split.figures["completion_tokens"] == sum(map(len, completions))
 
 
 def test_a_cut_completion_gets_no_turn_end(chat_tokenizer: Any) -> None:

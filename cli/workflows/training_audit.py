@@ -1,7 +1,7 @@
 """An audit that also says what training on its input would do: the only room of the audit that knows `align`.
 
 dataset ────────────────────────────┐
-raw files ──no stage but the shape──┴─► rows ─► tokens of the model ─► plan ─► metrics beside the others
+raw files ──no stage but the shape──┴─► rows, or pairs ─► tokens of the model ─► plan ─► metrics beside the others
 """
 
 from __future__ import annotations
@@ -112,7 +112,8 @@ def audit_training(
     """The report with what a training run on the inputs would do.
 
     Raw files are read once more, and their rows are taken as they are, but a record that is there twice counts once.
-    R has the audit's range and lambdas where no override says otherwise.
+    Where the objective trains on pairs, they are the pairs that `convert` writes of the raw files. R has the audit's
+    range and lambdas where no override says otherwise.
 
     Args:
         report: the audit of the inputs.
@@ -122,18 +123,53 @@ def audit_training(
         progress: told about every stage and every row that is tokenized.
 
     Raises:
-        InputError: a file is missing or not in its format.
+        InputError: a file is missing or not in its format, or a dataset is not of the objective's type.
         ModelError: the tokenizer cannot be used.
     """
+    from align.objectives import find_objective
+
+    given = _settings_of(report, asked)
     if len(inputs) == 1 and (Path(inputs[0]) / MANIFEST_NAME).is_file():
-        return _with_forecast(report, Path(inputs[0]), asked, progress)
+        return _with_forecast(report, Path(inputs[0]), asked, given, progress)
+    is_pairs = find_objective(given.train.objective.name).data == "preference"
     with tempfile.TemporaryDirectory(prefix="thumbline-") as folder:
         dataset = Path(folder) / "dataset"
         try:
-            _write_as_it_is(inputs, reading, dataset, progress)
+            (_write_pairs if is_pairs else _write_as_it_is)(inputs, reading, dataset, progress)
         except DataGateError as error:
             return _without_steps(report, error)
-        return _with_forecast(report, dataset, asked, progress)
+        return _with_forecast(report, dataset, asked, given, progress)
+
+
+def _settings_of(report: AuditReport, asked: TrainingAsked) -> TrainingSettings:
+    """The settings of the training; what nobody set of R is as the audit has it, if the objective knows it."""
+    from align.objectives import find_objective
+
+    plain = load_settings(TrainingSettings, apply_overrides({}, asked.overrides), where="--set")
+    known = find_objective(plain.train.objective.name).settings
+    names = {"ratio_low": "low", "ratio_high": "high", **{name: name for name in _LAMBDAS}}
+    of_audit = {"objective": {name: report.config[key] for name, key in names.items() if name in known}}
+    return load_settings(TrainingSettings, apply_overrides({"train": of_audit}, asked.overrides), where="--set")
+
+
+def _write_pairs(inputs: Sequence[str | Path], reading: RawReading, out: Path, progress: Progress) -> None:
+    """A folder with the pairs that the raw files give, in the split `train`."""
+    from feedback.transcode import convert_files
+
+    out.mkdir()
+    convert_files(
+        inputs,
+        raw_sources(inputs, reading)[0].format,
+        "trl",
+        out / "train.jsonl",
+        map_path=None if reading.map is None else Path(reading.map),
+        ranking=reading.ranking,
+        join=reading.join,
+        sql=reading.sql,
+        dataset_type="preference",
+        max_rejected_share=1.0,
+        progress=progress,
+    )
 
 
 def _write_as_it_is(inputs: Sequence[str | Path], reading: RawReading, out: Path, progress: Progress) -> None:
@@ -161,13 +197,12 @@ def _write_as_it_is(inputs: Sequence[str | Path], reading: RawReading, out: Path
     curate(config, out, progress=progress)
 
 
-def _with_forecast(report: AuditReport, dataset: Path, asked: TrainingAsked, progress: Progress) -> AuditReport:
+def _with_forecast(
+    report: AuditReport, dataset: Path, asked: TrainingAsked, given: TrainingSettings, progress: Progress
+) -> AuditReport:
     from align.forecast import forecast
     from cli.workflows.training_metrics import advise_on_training, measure_training, tabulate_training
 
-    names = {"ratio_low": "low", "ratio_high": "high", **{name: name for name in _LAMBDAS}}
-    of_audit = {"objective": {name: report.config[key] for name, key in names.items()}}
-    given = load_settings(TrainingSettings, apply_overrides({"train": of_audit}, asked.overrides), where="--set")
     try:
         found = forecast(dataset, asked.tokenizer, given.train, parameters=asked.parameters, progress=progress)
     except DataGateError as error:

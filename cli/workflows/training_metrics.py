@@ -12,6 +12,7 @@ from feedback.audit.wording import count, number, percent, plural
 
 if TYPE_CHECKING:  # it loads torch
     from align.forecast import Forecast, Pass, Passes
+    from align.scoring import TokenPair
     from align.tokenize import TokenizedRow
 
 __all__ = ["TRAINING_METRICS", "advise_on_training", "cannot_train", "measure_training", "tabulate_training"]
@@ -52,14 +53,14 @@ def measure_training(found: Forecast, *, tokens_per_second: float | None) -> lis
     if kept:
         turns = found.train.figures["dropped_turns"]
         metrics += [
-            _ratio(found),
+            *([] if found.is_of_pairs else [_ratio(found)]),
             _cut(found, "truncated_prompts", "Prompts cut", f"lose their oldest turns, {count(turns)} in all"),
             _cut(found, "truncated_completions", "Completions cut", "lose their end, and teach no end of turn"),
             _tokens(found),
         ]
     if found.inputs is not None and found.passes is not None:
-        metrics += [_one_label_steps(found, len(found.inputs.steps)), _padding(found.passes)]
-        metrics += [_cost(found.passes, found.parameters)]
+        metrics += [] if found.is_of_pairs else [_one_label_steps(found, len(found.inputs.steps))]
+        metrics += [_padding(found.passes), _cost(found.passes, found.parameters)]
         if tokens_per_second is not None:
             metrics.append(_hours(found.passes, found.parameters, tokens_per_second))
     return metrics
@@ -85,7 +86,7 @@ def cannot_train(obstacle: str, *, n: int = 0) -> Metric:
 
 
 def tabulate_training(found: Forecast) -> list[Table]:
-    """The tables `training_tokens` (tokens by label) and `training_cost` (what goes through the model).
+    """The tables `training_tokens` (by label, or by side of a pair) and `training_cost` (what goes through the model).
 
     Args:
         found: what the run would do.
@@ -175,7 +176,8 @@ def _ratio(found: Forecast) -> Metric:
 
 
 def _cut(found: Forecast, name: str, title: str, what: str) -> Metric:
-    cut, n = found.train.figures[name], len(found.train.rows)
+    noun = "answer" if found.is_of_pairs else "row"
+    cut, n = found.train.figures[name], sum(len(row.sequences) for row in found.train.rows)
     low, high = wilson_interval(cut, n)
     return Metric(
         name=name,
@@ -184,9 +186,9 @@ def _cut(found: Forecast, name: str, title: str, what: str) -> Metric:
         kind="share",
         n=n,
         severity="info",
-        sentence=f"{percent(cut / n)} of {plural(n, 'row')} that fit ({count(cut)}) {what}."
+        sentence=f"{percent(cut / n)} of {plural(n, noun)} that fit ({count(cut)}) {what}."
         if cut
-        else f"{title}: none of {plural(n, 'row')} that fit.",
+        else f"{title}: none of {plural(n, noun)} that fit.",
         low=low,
         high=high,
     )
@@ -291,13 +293,13 @@ def _hours(passes: Passes, parameters: int, tokens_per_second: float) -> Metric:
 
 def _tokens_by_label(rows: Sequence[TokenizedRow]) -> Table:
     lines = []
-    total = sum(len(row.completion_ids) for row in rows)
-    for name, label in (("up", True), ("down", False)):
-        mine = [row for row in rows if row.label is label]
-        if mine:
-            prompts = sum(len(row.prompt_ids) for row in mine)
-            lengths = [len(row.completion_ids) for row in mine]
-            lines.append((name, len(mine), prompts, sum(lengths), int(median(lengths)), sum(lengths) / total))
+    sides = _sides(rows)
+    total = sum(len(completion) for pairs in sides.values() for _, completion in pairs)
+    for name, pairs in sides.items():
+        if pairs:
+            lengths = [len(completion) for _, completion in pairs]
+            prompts = sum(len(prompt) for prompt, _ in pairs)
+            lines.append((name, len(pairs), prompts, sum(lengths), int(median(lengths)), sum(lengths) / total))
     columns = (
         Column("label", "Label", "text"),
         Column("rows", "Rows", "count"),
@@ -307,6 +309,15 @@ def _tokens_by_label(rows: Sequence[TokenizedRow]) -> Table:
         Column("share", "Share of completion tokens", "share"),
     )
     return Table("training_tokens", "Tokens by label", columns, tuple(lines), "Of the rows that fit into the limits.")
+
+
+def _sides(rows: Sequence[TokenizedRow]) -> dict[str, list[TokenPair]]:
+    """The sequences by the label of their rows, those of pairs by their side."""
+    if any(row.rejected is not None for row in rows):
+        chosen, rejected = zip(*(row.sequences for row in rows), strict=True)
+        return {"chosen": list(chosen), "rejected": list(rejected)}
+    labels = (("up", True), ("down", False))
+    return {name: [row.sequences[0] for row in rows if row.label is label] for name, label in labels}
 
 
 def _cost_by_pass(passes: Passes, parameters: int) -> Table:
