@@ -34,7 +34,7 @@ def write_run(folder: Path, decision: Decision, accuracy: float | None) -> None:
     place.mkdir(parents=True)
     measure: dict[str, Any] = {"name": "reward_accuracy", "title": "Reward accuracy", "outcome": "held"}
     contest = None if accuracy is None else {"measures": [{**measure, "before": 0.5, "after": accuracy}]}
-    came_in = {"since": 0, "until": decision.watermark, "events": 1234, "pairs": 0, "rejected": 5}
+    came_in = {"since": 0, "until": decision.watermark, "events": 1234, "pairs": 0, "quarantine": 5}
     report = {"decision": decision.to_dict(), "came_in": came_in, "contest": contest, "audit": {"gates": []}}
     (place / "report.json").write_text(json.dumps(report))
     (place / "report.html").write_text("<p>report</p>")

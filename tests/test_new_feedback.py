@@ -48,7 +48,7 @@ def store(tmp_path: Path) -> Store:
 def test_counts_are_of_the_versions_between(store: Store) -> None:
     assert store.version == 3
     assert count_since(store, 0, 3)["events"] == 180
-    assert count_since(store, 1, 3) == {"events": 120, "pairs": 0, "rejected": 0}
+    assert count_since(store, 1, 3) == {"events": 120, "pairs": 0, "quarantine": 0}
     assert count_since(store, 1, 3, exclude=[2])["events"] == 60
     assert count_since(store, 3, 3)["events"] == 0
 
@@ -80,3 +80,14 @@ def test_selection_names_its_versions(store: Store, tmp_path: Path) -> None:
     files = select_rows(store, tmp_path, since=1, until=3, exclude=[2])
     assert files.config["store"] == {"id": store.id, "since": 1, "until": 3, "exclude": [2]}
     assert "without 1 version" in files.notes[0]
+
+
+def test_older_feedback_is_read_without_who_was_forgotten_since(store: Store) -> None:
+    """The version before an erasure cannot be read any more; what of it is left can."""
+    store.forget(rater="u3")
+    report = audit_new_feedback(store, 2, store.version)
+    change = report.metric("share_up_change")
+    assert change is not None
+    assert report.rows["total"] == 58
+    assert change.details["n_before"] == 116
+    assert count_since(store, 0, 2, at=store.version)["events"] == 116

@@ -25,7 +25,7 @@ REPORT: dict[str, Any] = {
     "run": "r1",
     "decision": DECISION.to_dict(),
     "exit_code": 0,
-    "came_in": {"since": 3, "until": 7, "events": 120, "pairs": 0, "rejected": 4, "is_forgotten": False},
+    "came_in": {"since": 3, "until": 7, "events": 120, "pairs": 0, "quarantine": 4, "is_forgotten": False},
     "contest": {"measures": [{"name": "reward_accuracy", "before": 0.5, "after": 0.75, "outcome": "held", "low": 0.1}]},
 }
 

@@ -180,7 +180,7 @@ def _decisions(history: Sequence[Decision], reports: dict[str, dict[str, Any]]) 
                 Cell(one.kind, TONES[one.kind]),
                 run,
                 came.get("events"),
-                came.get("rejected"),
+                came.get("quarantine"),
                 one.watermark,
                 audit,
                 "; ".join(one.reasons) or "–",

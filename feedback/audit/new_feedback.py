@@ -47,20 +47,28 @@ def audit_new_feedback(
         CorruptionError: a file of the store is damaged.
     """
     config = config or AuditConfig()
-    subject = _subject(store, since, until, exclude, config, "new feedback", progress)
+    subject = _subject(store, (since, until), until, exclude, config, "new feedback", progress)
     report = subject.report()
-    if not since or not any(count_since(store, 0, since, exclude).values()):
+    if not since or not any(count_since(store, 0, since, exclude, at=until).values()):
         return report
-    older = _subject(store, 0, since, exclude, config, "older feedback", progress)
+    older = _subject(store, (0, since), until, exclude, config, "older feedback", progress)
     before = older.report()
     return compare(report, _side(subject), before, _side(older), config)
 
 
 def _subject(
-    store: Store, since: int, until: int, exclude: Sequence[int], config: AuditConfig, name: str, progress: Progress
+    store: Store,
+    versions: tuple[int, int],
+    at: int,
+    exclude: Sequence[int],
+    config: AuditConfig,
+    name: str,
+    progress: Progress,
 ) -> Subject:
+    """The rows that came after the first of two versions, up to the second, as they are in the version `at`."""
+    since, until = versions
     with tempfile.TemporaryDirectory(prefix="thumbline-") as work:
-        files = select_rows(store, Path(work), since=since, until=until, exclude=exclude)
+        files = select_rows(store, Path(work), since=since, until=until, exclude=exclude, at=at)
         read = read_candidates(
             [_SOURCE],
             ingest_config=IngestConfig(max_rejected_share=1.0),

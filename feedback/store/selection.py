@@ -19,7 +19,13 @@ __all__ = ["count_since", "select_rows"]
 
 
 def select_rows(
-    store: Store, work: Path, *, since: int = 0, until: int | None = None, exclude: Sequence[int] = ()
+    store: Store,
+    work: Path,
+    *,
+    since: int = 0,
+    until: int | None = None,
+    exclude: Sequence[int] = (),
+    at: int | None = None,
 ) -> ValidatedFiles:
     """The rows of some versions, for who reads them as the stage `ingest` gives its tables.
 
@@ -29,23 +35,20 @@ def select_rows(
         since: rows of this version and of those before it are left out.
         until: the last version; null takes the latest.
         exclude: versions that are left out between.
+        at: the version whose rows these are; null takes `until`. A later one knows who was forgotten since.
 
     Raises:
         InputNotFoundError: there is no such version, or its files were cleared up.
         CorruptionError: a file is damaged; it is named.
     """
     last = store.version if until is None else until
-    frames = {
-        "events": store.events_since(since, last),
-        "pairs": store.pairs_since(since, last),
-        "quarantine": store.quarantine(last).filter(pl.col(VERSION) > since),
-    }
+    read = last if at is None else at
     files: dict[str, tuple[Path, ...]] = {}
-    for name, frame in frames.items():
+    for name, frame in _frames(store, since, last, exclude, read).items():
         path = work / f"{name}.parquet"
-        frame.filter(~pl.col(VERSION).is_in(list(exclude))).sink_parquet(path, row_group_size=50_000)
+        frame.sink_parquet(path, row_group_size=50_000)
         files[name] = (path,)
-    whole = store.validated(last)
+    whole = store.validated(read)
     left_out = f", without {counted(len(exclude), 'version')} that you leave out" if exclude else ""
     return ValidatedFiles(
         **files,
@@ -55,19 +58,29 @@ def select_rows(
     )
 
 
-def count_since(store: Store, since: int, until: int, exclude: Sequence[int] = ()) -> dict[str, int]:
-    """How many `events`, `pairs` and rejected records came after a version, every revision counted.
+def count_since(
+    store: Store, since: int, until: int, exclude: Sequence[int] = (), *, at: int | None = None
+) -> dict[str, int]:
+    """How many `events`, `pairs` and records in `quarantine` came after a version, every revision counted.
 
     Args:
         store: the store.
         since: rows of this version and of those before it do not count.
         until: the last version.
         exclude: versions that do not count.
+        at: as in `select_rows`.
     """
+    frames = _frames(store, since, until, exclude, until if at is None else at)
+    return {name: int(frame.select(pl.len()).collect().item()) for name, frame in frames.items()}
+
+
+def _frames(store: Store, since: int, until: int, exclude: Sequence[int], at: int) -> dict[str, pl.LazyFrame]:
+    """The rows of each kind that came in some versions, as they are in the version `at`."""
+    version = pl.col(VERSION)
+    wanted = (version > since) & (version <= until) & ~version.is_in(list(exclude))
     frames = {
-        "events": store.events_since(since, until),
-        "pairs": store.pairs_since(since, until),
-        "rejected": store.quarantine(until).filter(pl.col(VERSION) > since),
+        "events": store.events(at, revisions="all"),
+        "pairs": store.pairs(at, revisions="all"),
+        "quarantine": store.quarantine(at),
     }
-    kept = ~pl.col(VERSION).is_in(list(exclude))
-    return {name: int(frame.filter(kept).select(pl.len()).collect().item()) for name, frame in frames.items()}
+    return {name: frame.filter(wanted) for name, frame in frames.items()}

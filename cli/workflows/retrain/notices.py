@@ -94,7 +94,7 @@ def metrics_text(report: Mapping[str, Any], history: Sequence[Decision]) -> str:
     for kind in _KINDS:
         count = sum(one.kind == kind for one in history)
         gauge("decisions", "Decisions so far, by kind.", count, kind=kind)
-    for name in ("events", "pairs", "rejected"):
+    for name in ("events", "pairs", "quarantine"):
         gauge("new_rows", "What came in for the newest run, by kind.", came[name], kind=name)
     gauge("watermark_version", "Version of the store that was decided about.", decision["watermark"])
     for one in [] if report["contest"] is None else report["contest"]["measures"]:

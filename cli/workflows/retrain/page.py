@@ -58,7 +58,7 @@ def _came_in(came: Mapping[str, Any]) -> Sheet:
     names = {
         "events": "events, every revision",
         "pairs": "pairs",
-        "rejected": "rejected records",
+        "quarantine": "rejected records",
         "desirable": "answers voted up",
         "undesirable": "answers voted down",
     }

@@ -50,7 +50,7 @@ class RunPlan:
         folder: the run's folder.
         version: version of the store that it is made from.
         since: the version up to which feedback was decided about before.
-        counts: events, pairs and rejected records that came since.
+        counts: `events`, `pairs` and records in `quarantine` that came since.
         champion: the champion; null where there is none yet.
         latest: the newest decision; null where there is none.
         start: name or folder of the model that training begins from.
