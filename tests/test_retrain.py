@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -161,6 +162,8 @@ def test_brigade_stops_the_run_before_training_and_again_until_it_is_dealt_with(
     folder = world / "models" / "runs" / latest.run
     assert not (folder / "training").exists()
     assert "Nothing was trained" in (folder / "report.html").read_text()
+    for name in ("audit.json", "audit.html", "report.json"):
+        assert not re.search(r"\b[0-9a-f]{8}…", (folder / name).read_text()), "no rater can be told from another"
     ingest(world, Path(str(write_export(world, 7))))
     result = retrain(config_of(world, f"exclude_versions=[{version}]"))
     assert result.decision.watermark == version + 1

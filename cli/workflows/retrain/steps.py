@@ -34,12 +34,13 @@ __all__ = ["audit_step", "contest_step", "dataset_step", "frozen_rows", "train_s
 
 
 def audit_step(plan: RunPlan, config: RetrainConfig, store: Store, progress: Progress) -> AuditReport:
-    """The audit of the new feedback, as `audit.json` and as a page; neither holds text of users."""
+    """The audit of the new feedback, as `audit.json` and as a page; neither holds text of users or tells raters."""
     path = plan.folder / "audit.json"
     if not path.is_file():
         report = audit_new_feedback(
             store, plan.since, plan.version, exclude=config.exclude_versions, config=config.audit, progress=progress
         )
+        report = _without_raters(report)
         write_durably(plan.folder / "audit.html", render_html(report).encode(), point="retrain.audit")
         write_durably(path, report.to_json().encode(), point="retrain.audit")
     # Always as it was written, so that a run that was broken off decides by the same numbers.
@@ -137,6 +138,13 @@ def frozen_rows(folder: Path) -> list[LabelledRow]:
     for shard in manifest.shards:
         rows += labelled_rows(pq.ParquetFile(folder / shard.path).read(), where=str(folder))
     return rows
+
+
+def _without_raters(report: AuditReport) -> AuditReport:
+    """The report without what tells one rater from another, so that nothing must be taken out of it when one leaves."""
+    metrics = tuple(metric for metric in report.metrics if metric.name != "rater_shift")
+    tables = tuple(table for table in report.tables if table.name not in ("raters", "extreme_raters"))
+    return replace(report, metrics=metrics, tables=tables)
 
 
 def _older_share(plan: RunPlan, config: RetrainConfig) -> float:
