@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 BENCH_READY := .venv/.bench-ready
 
-.PHONY: help demo test test-all check bench bench-curate bench-near bench-scale bench-readers bench-audit bench-audit-power bench-objectives bench-train bench-tables theorem clean
+.PHONY: help demo test test-all test-gpu check bench bench-curate bench-near bench-scale bench-readers bench-audit bench-audit-power bench-objectives bench-train bench-tables theorem clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -17,6 +17,9 @@ test: $(READY) ## the tests, without those marked slow
 
 test-all: $(READY) ## all tests, the slow ones with a real model too
 	$(BIN)/python -m pytest -m ""
+
+test-gpu: $(READY) ## what only a GPU shows; skipped where there is none
+	$(BIN)/python -m pytest tests/test_gpu.py
 
 check: $(READY) ## format, lint, types, docstrings, spelling
 	$(BIN)/ruff format --check .

@@ -21,7 +21,15 @@ from align.library_bars import without_library_bars
 from align.model_files import adapter_base, model_digest, model_folder
 from schemas.errors import MissingExtraError, ModelError, UnknownChoiceError
 
-__all__ = ["DTYPES", "Head", "LoadedModel", "count_parameters", "load_policy", "load_tokenizer"]
+__all__ = [
+    "DTYPES",
+    "Head",
+    "LoadedModel",
+    "count_parameters",
+    "load_model_config",
+    "load_policy",
+    "load_tokenizer",
+]
 
 DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """Number formats of weights, by their name in configs."""
@@ -130,11 +138,24 @@ def count_parameters(name_or_path: str | Path) -> int:
     Raises:
         ModelError: the config is not that of a causal language model.
     """
-    folder = _base_folder(model_folder(name_or_path, needs_weights=False))
-    with _model_errors(folder), torch.device("meta"):
-        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    config = load_model_config(name_or_path)
+    with _model_errors(name_or_path), torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def load_model_config(name_or_path: str | Path) -> Any:
+    """The config of the model of that name, of an adapter that of its base model; no weight is read or downloaded.
+
+    Args:
+        name_or_path: as in `load_policy`.
+
+    Raises:
+        ModelError: there is no config.
+    """
+    folder = _base_folder(model_folder(name_or_path, needs_weights=False))
+    with _model_errors(folder):
+        return transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
 
 
 def _base_folder(folder: Path) -> Path:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from cli.launch import is_main_process
 from schemas.progress import Advance, Progress, silent
 
 __all__ = ["shown_progress"]
@@ -16,8 +17,8 @@ DELAY_S: Final = 2.0
 
 @contextmanager
 def shown_progress() -> Iterator[Progress]:
-    """Progress drawn on stderr, or none where stderr is not a terminal."""
-    if not sys.stderr.isatty():
+    """Progress drawn on stderr; none where stderr is not a terminal, or another process of the run draws it."""
+    if not sys.stderr.isatty() or not is_main_process():
         yield silent
         return
     with _open_bars() as open_bar:

@@ -32,6 +32,16 @@ BUILTIN_MODEL: Final = "builtin:smollm2-135m-instruct"
     multiple=True,
     help="A run for each value of a setting, in folders of their own; several options give every combination.",
 )
+@click.option(
+    "--dry-run", is_flag=True, help="Say what the run would take: steps, tokens, memory, time. Takes no step."
+)
+@click.option(
+    "--processes",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=1,
+    help="Processes of this machine, each with a GPU where there are any.  [default: 1]",
+)
 @click.option("--no-resume", is_flag=True, help="Refuse to go on with an unfinished run.")
 @set_option
 @json_option
@@ -41,10 +51,12 @@ def train(
     out: Path | None,
     objective: str | None,
     sweeps: tuple[str, ...],
+    dry_run: bool,
+    processes: int,
     no_resume: bool,
     overrides: tuple[str, ...],
     as_json: bool,
-) -> None:
+) -> int | None:
     """Train a model on a curated dataset.
 
     A config file may name `dataset`, `model` and `out` besides the settings of the run; paths in it are relative to it.
@@ -52,9 +64,9 @@ def train(
     example beta=0.05,0.1,0.3, one plan and one reference pass serve all runs, and one table compares them.
     """
     from align.config import TrainConfig
-    from align.sweep import sweep
-    from align.trainer import train as train_model
+    from cli.launch import is_main_process, launch
     from cli.progress import shown_progress
+    from cli.train_plan import show_dry_run
     from schemas.settings import apply_overrides, load_settings
 
     values = _read_call(source)
@@ -63,19 +75,66 @@ def train(
     out = out or (Path(values.pop("out")) if "out" in values else None)
     for required in ("model", "out"):
         values.pop(required, None)
+    if dry_run and sweeps:
+        _refuse("--dry-run looks at one run; leave --sweep out.")
+    out = out or (Path() if dry_run else None)  # a dry run writes nothing
     if model is None or out is None:
         _refuse("Name the model with --model and the folder of the run with -o, or in the config file.")
     more = [] if objective is None else [f"objective.name={objective}"]
     values = apply_overrides(values, [*more, *overrides])
+    if dry_run:
+        show_dry_run(load_settings(TrainConfig, values, where=source), dataset, model, as_json=as_json)
+        return None
+    if processes > 1:
+        call = _same_call(
+            source,
+            model,
+            out,
+            objective=objective,
+            sweeps=sweeps,
+            no_resume=no_resume,
+            overrides=overrides,
+            as_json=as_json,
+        )
+        return launch(processes, call)
+    from align.sweep import sweep
+    from align.trainer import train as train_model
+
     if sweeps:
         with shown_progress() as progress:
             runs = sweep(values, sweeps, dataset=dataset, model=model, out=out, resume=not no_resume, progress=progress)
-        _show_sweep(runs, out, as_json)
-        return
+        if is_main_process():
+            _show_sweep(runs, out, as_json)
+        return None
     config = load_settings(TrainConfig, values, where=source)
     with shown_progress() as progress:
         card = train_model(config, dataset=dataset, model=model, out=out, resume=not no_resume, progress=progress)
-    _show_run(card, dataset, out, as_json)
+    if is_main_process():
+        _show_run(card, dataset, out, as_json)
+    return None
+
+
+def _same_call(
+    source: str,
+    model: str,
+    out: Path,
+    *,
+    objective: str | None,
+    sweeps: Sequence[str],
+    no_resume: bool,
+    overrides: Sequence[str],
+    as_json: bool,
+) -> list[str]:
+    """The command line of one of several processes: the call without `--processes`.
+
+    >>> _same_call("d", "m", Path("run"), objective="dpo", sweeps=(), no_resume=True, overrides=["a=1"], as_json=False)
+    ['train', 'd', '--model', 'm', '-o', 'run', '--objective', 'dpo', '--set', 'a=1', '--no-resume']
+    """
+    call = ["train", source, "--model", model, "-o", str(out)]
+    call += ["--objective", objective] if objective is not None else []
+    call += [part for text in sweeps for part in ("--sweep", text)]
+    call += [part for text in overrides for part in ("--set", text)]
+    return call + ["--no-resume"] * no_resume + ["--json"] * as_json
 
 
 def _refuse(message: str) -> NoReturn:
