@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from feedback.store import Store
 from feedback.store.faults import FAULT_KINDS, faultpoint
-from schemas.errors import UsageError
+from schemas.errors import ThumblineError, UsageError
 from tests.store_runs import KEY, contents, ingest, points, run, start
 
 _FEW = ("raw.rename.after", "landing.rename.before", "event.rename.after", "commit.before", "commit.after")
@@ -205,6 +207,37 @@ def test_doctor_clears_up_what_a_crash_left(tmp_path: Path, files: list[Path]) -
         "Others could get at it.",
     }
     assert Store.open(store).doctor().findings == ()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system in memory with room for 16 MB."""
+    mount = tmp_path / "disk"
+    mount.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", mount], capture_output=True, check=False)
+    if made.returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        yield mount
+    finally:
+        subprocess.run(["umount", mount], check=True)
+
+
+def test_a_disk_that_is_really_full_loses_nothing(small_disk: Path, tmp_path: Path) -> None:
+    """An export that does not fit is refused with the file named; when there is room, the same call takes it in."""
+    store = small_disk / "store"
+    ingest(store, [export(tmp_path / "a.jsonl", 100)])
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"0" * (15 << 20))
+    large = export(tmp_path / "b.jsonl", 6_000, first=50)
+    with pytest.raises(ThumblineError, match="No space left") as refused:
+        ingest(store, [large])
+    assert str(small_disk) in str(refused.value.where)
+    assert Store.open(store).events(revisions="all").collect().height == 100
+    ballast.unlink()
+    ingest(store, [large])
+    assert Store.open(store).events(revisions="all").collect().height == 6_050
+    assert Store.open(store).doctor().is_well
 
 
 def race(tmp_path: Path, rows: int, name: str) -> None:
