@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 BENCH_READY := .venv/.bench-ready
 
-.PHONY: help demo test test-all test-gpu check bench bench-curate bench-near bench-scale bench-readers bench-audit bench-audit-power bench-objectives bench-train bench-tables theorem clean
+.PHONY: help demo test test-all test-gpu check bench bench-curate bench-near bench-scale bench-readers bench-audit bench-audit-power bench-store bench-objectives bench-train bench-tables theorem clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,7 +28,7 @@ check: $(READY) ## format, lint, types, docstrings, spelling
 	$(BIN)/interrogate -q schemas feedback align cli sample_data bench
 	$(BIN)/codespell
 
-bench: bench-curate bench-near bench-scale bench-readers bench-audit bench-audit-power bench-objectives bench-train bench-tables ## measure all parts; writes bench/results/*.json
+bench: bench-curate bench-near bench-scale bench-readers bench-audit bench-audit-power bench-store bench-objectives bench-train bench-tables ## measure all parts; writes bench/results/*.json
 
 bench-curate: $(BENCH_READY) ## curation beside others: ROWS=300000 ROUNDS=3 SLOW_ROUNDS=1
 	$(BIN)/python -m bench.curate $(if $(ROWS),--rows $(ROWS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SLOW_ROUNDS),--slow-rounds $(SLOW_ROUNDS))
@@ -47,6 +47,9 @@ bench-audit: $(READY) ## an audit beside a bare read: ROWS=1000000 ROUNDS=3
 
 bench-audit-power: $(READY) ## how often the audit sees planted faults: DRAWS=200
 	$(BIN)/python -m bench.audit_power $(if $(DRAWS),--draws $(DRAWS))
+
+bench-store: $(READY) ## taking feedback into a store: ROWS=1000000 ROUNDS=3 STORED=3000000
+	$(BIN)/python -m bench.store $(if $(ROWS),--rows $(ROWS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(STORED),--stored $(STORED))
 
 bench-objectives: $(READY) ## what a step of each objective costs beside SFT: STEPS=3 ROUNDS=2
 	$(BIN)/python -m bench.objectives $(if $(STEPS),--steps $(STEPS)) $(if $(ROUNDS),--rounds $(ROUNDS))

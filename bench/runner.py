@@ -20,7 +20,7 @@ __all__ = ["Measured", "describe_machine", "measure_process", "results_folder", 
 _PROC: Final = Path("/proc")
 _SAMPLE_S: Final = 0.05
 _VERSIONS: Final = (
-    *("thumbline", "polars", "pyarrow", "numpy", "datasets", "xxhash", "numba", "ray"),
+    *("thumbline", "polars", "pyarrow", "numpy", "datasets", "xxhash", "numba", "ray", "deltalake"),
     *("convmerge", "datasketch", "datatrove", "rensa", "text-dedup", "scipy"),
     *("torch", "transformers", "trl"),
 )

@@ -24,6 +24,7 @@ __all__ = [
     "near_tables",
     "reader_tables",
     "scale_tables",
+    "store_tables",
     "train_tables",
 ]
 
@@ -161,6 +162,26 @@ def audit_tables(result: Result) -> str:
     return _page(head, _table(columns, rows), does, _targets(result))
 
 
+def store_tables(result: Result) -> str:
+    """The table of `bench.store`, as Markdown."""
+    columns = ("", "seconds", "times the floor", "peak MiB")
+    rows = [
+        (
+            row["name"],
+            f"{row['seconds']:.1f}",
+            "" if row["times_the_floor"] is None else f"{row['times_the_floor']:.1f}",
+            f"{row['peak_mib']:,}",
+        )
+        for row in result["table"]
+    ]
+    does = "\n".join(f"- {row['name']}: {row['does']}." for row in result["table"])
+    head = (
+        f"{result['rows']:,} votes, {result['bytes'] / 1e6:,.0f} MB of JSONL, into a new store; {result['nightly']:,} "
+        f"into one of {result['stored']:,}; medians of {result['rounds']} rounds; {_place(result)}."
+    )
+    return _page(head, _table(columns, rows), does, _targets(result))
+
+
 def audit_power_tables(result: Result) -> str:
     """The table of `bench.audit_power`, as Markdown."""
     columns = ("planted", "gate", "seen", "95%", "false alarms", "95%")
@@ -182,6 +203,7 @@ PARTS: Final[dict[str, Callable[[Result], str]]] = {
     "near": near_tables,
     "scale": scale_tables,
     "readers": reader_tables,
+    "store": store_tables,
     "audit": audit_tables,
     "audit_power": audit_power_tables,
     "train": train_tables,

@@ -190,7 +190,7 @@ def test_readme_tables_are_made_from_the_results() -> None:
     assert fill_in(text, results) == text
 
 
-@pytest.mark.parametrize("part", ["curate", "near", "scale", "readers", "audit", "audit_power"])
+@pytest.mark.parametrize("part", ["curate", "near", "scale", "readers", "audit", "store", "audit_power"])
 def test_make_measures_every_part(part: str) -> None:
     plan = subprocess.run(["make", "-n", "bench"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert f"-m bench.{part}" in plan

@@ -63,6 +63,7 @@ class BlockTask:
         is_first: whether it is the first block of its file, which tells whether the file is in the format.
         block: the lines, or records.
         join: the table of the other file, for formats that join one.
+        with_keys: whether the keys of rows are written beside them.
     """
 
     number: int
@@ -77,6 +78,7 @@ class BlockTask:
     is_first: bool
     block: TextBlock | list[RawRecord]
     join: Path | None = None
+    with_keys: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +213,8 @@ class _Made:
             self._note_fields(names)
         events, pairs = (self._in_order(drafted, tables[kind.name], kind) for kind in KINDS)
         self._write_quarantine()
-        written = write_tables(self._task.folder, self._task.number, events, pairs, self._task.sketch)
+        task = self._task
+        written = write_tables(task.folder, task.number, events, pairs, task.sketch, with_keys=task.with_keys)
         rejected, ignored = self._refused.counts, drafted.ignored()
         return BlockResult(
             owner=self._task.owner,

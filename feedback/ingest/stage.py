@@ -105,6 +105,7 @@ def ingest(
     max_rejected_share: float = 0.2,
     sketch: SketchSettings | None = None,
     key: bytes | None = None,
+    with_keys: bool = True,
     engine: Engine | None = None,
     progress: Progress = silent,
 ) -> IngestResult:
@@ -116,6 +117,7 @@ def ingest(
         max_rejected_share: largest share of records that may go to quarantine, in [0, 1].
         sketch: for which near-duplicates texts are sketched; None makes no sketches.
         key: key for user ids; None takes that of this machine.
+        with_keys: whether keys and a digest of all rows are made, which later stages need.
         engine: who reads the blocks; None takes all cores of this machine.
         progress: told about the bytes read.
 
@@ -132,7 +134,7 @@ def ingest(
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as undo:
         undo.callback(shutil.rmtree, folder, ignore_errors=True)
-        reader = _Reader(opened, folder, sketch, key or load_rater_key())
+        reader = _Reader(opened, folder, sketch, key or load_rater_key(), with_keys=with_keys)
         result = _ingest(reader, folder, max_rejected_share, engine or LocalEngine(), progress)
         undo.pop_all()
     return result
@@ -199,11 +201,14 @@ class _Source:
 class _Reader:
     """All blocks of all sources, and which block came from which file."""
 
-    def __init__(self, sources: Sequence[_Source], folder: Path, sketch: SketchSettings | None, key: bytes) -> None:
+    def __init__(
+        self, sources: Sequence[_Source], folder: Path, sketch: SketchSettings | None, key: bytes, *, with_keys: bool
+    ) -> None:
         self.sources = sources
         self._folder = folder
         self._sketch = sketch
         self._key = key
+        self._with_keys = with_keys
         self._files = [(source, path) for source in sources for path in source.files.read]
         self._tallies: list[Tally | RowTally] = []
 
@@ -229,6 +234,7 @@ class _Reader:
                     is_first=place == 0,
                     block=block,
                     join=None if source.table is None else source.table.table,
+                    with_keys=self._with_keys,
                 )
                 number += 1
 

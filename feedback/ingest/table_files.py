@@ -32,7 +32,13 @@ class TableFiles:
 
 
 def write_tables(
-    folder: Path, number: int, events: pa.Table, pairs: pa.Table, settings: SketchSettings | None
+    folder: Path,
+    number: int,
+    events: pa.Table,
+    pairs: pa.Table,
+    settings: SketchSettings | None,
+    *,
+    with_keys: bool = True,
 ) -> TableFiles:
     """Write the tables of a block, each whole or not at all; none for a table without rows.
 
@@ -42,6 +48,7 @@ def write_tables(
         events: rows of `schemas.events.FEEDBACK_EVENT`.
         pairs: rows of `schemas.pairs.PREFERENCE_PAIR`.
         settings: for which near-duplicates texts are sketched; None writes no sketches.
+        with_keys: whether keys are written too, and an outcome is summed up.
     """
     made: list[Sketches] = []
     outcome = 0
@@ -53,12 +60,12 @@ def write_tables(
 
     write("events", events)
     write("pairs", pairs)
-    if events.num_rows:
+    if events.num_rows and with_keys:
         keys, sketches = event_keys(events, settings)
         outcome += outcome_sum(keys)
         write("event-keys", keys)
         made += [] if sketches is None else [sketches]
-    if pairs.num_rows:
+    if pairs.num_rows and with_keys:
         keys, more = pair_keys(pairs, settings)
         outcome += outcome_sum(keys)
         write("pair-keys", keys)

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, Final
 
-__all__ = ["Digest", "begin_digests", "digest_begun"]
+__all__ = ["Digest", "begin_digests", "digest_begun", "give_digest"]
 
 _MOST_BYTES: Final = 1 << 30
 """All files together: what a system keeps in memory between one reader and the next."""
@@ -60,6 +60,11 @@ class Digest:
         finally:
             self._is_done.set()
 
+    def settle(self, sha256: str) -> None:
+        """Take a digest that is known already."""
+        self._sha256 = sha256
+        self._is_done.set()
+
     def of(self, stream: BinaryIO, count: int) -> str | None:
         """sha256 of what was read, 64 hex digits, or None where the digest may be of something else; waits for it.
 
@@ -93,6 +98,19 @@ def begin_digests(paths: Iterable[str | Path]) -> None:
         begun.append(_BEGUN[identity[:2]])
     if begun:
         threading.Thread(target=_take_all, args=(begun,), name="thumbline-digests", daemon=True).start()
+
+
+def give_digest(path: Path, sha256: str) -> None:
+    """Tell the digest of a file that nobody else writes to, so that its next reader in this process hashes nothing.
+
+    Args:
+        path: the file.
+        sha256: of its bytes as they are now, 64 hex digits.
+    """
+    identity = _identity(path.stat())
+    digest = Digest(path, identity)
+    digest.settle(sha256)
+    _BEGUN[identity[:2]] = digest
 
 
 def digest_begun(stream: BinaryIO) -> Digest | None:

@@ -9,28 +9,31 @@ A landing whose rows are in no commit was not acknowledged: the same command tak
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import shutil
 import sys
 import uuid
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal
+from typing import Any, Final, Literal
 
 from feedback.config import SourceConfig
 from feedback.hashing import stable_id
 from feedback.ingest.source_files import SourceFiles, find_source_files
 from feedback.ingest.source_format import open_format
+from feedback.records.digest_ahead import give_digest
+from feedback.records.object_store import StoredObject
 from feedback.records.places import Place, place_name
 from feedback.records.queries import Query
 from feedback.records.sources import read_blocks
 from feedback.records.text_blocks import TextBlock
-from feedback.store.durable import flush_folder, move_durably, private_folder, remove_durably, write_durably
+from feedback.store.durable import flush_file, flush_folder, move_durably, private_folder, remove_durably, write_durably
 from feedback.store.faults import faultpoint
 from schemas.errors import CorruptionError, InputNotFoundError
+from schemas.manifest import file_sha256
 
 __all__ = ["Landing", "Landings", "RawCopy"]
 
@@ -186,7 +189,9 @@ class Landings:
                 # Of two that bring the same bytes at once, the first one's copy stays.
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                     raise
-            return RawCopy(sha256, next(iter(sorted(folder.iterdir()))).name)
+            copy = RawCopy(sha256, next(iter(sorted(folder.iterdir()))).name)
+            give_digest(self.path(copy), sha256)
+            return copy
         finally:
             shutil.rmtree(incoming, ignore_errors=True)
 
@@ -215,36 +220,29 @@ def _is_readable(path: Path) -> bool:
 
 def _copy_bytes(place: Place, path: Path) -> str:
     """Copy a place to `path`, flushed; sha256 of the bytes."""
-    hashed = hashlib.sha256()
     faultpoint("raw.write.before", path)
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "wb") as stream:
-        for data in _bytes_of(place):
-            hashed.update(data)
-            stream.write(data)
-        stream.flush()
-        faultpoint("raw.sync.before", path, unflushed=True)
-        os.fsync(stream.fileno())
-    return hashed.hexdigest()
+    path.touch(0o600)
+    if isinstance(place, Path) and str(place) != _STDIN:
+        try:
+            shutil.copyfile(place, path)  # within the system, where it can
+        except FileNotFoundError as error:
+            raise InputNotFoundError("no such file", where=place) from error
+    else:
+        with path.open("wb") as stream:
+            stream.writelines(_bytes_of(place))
+    faultpoint("raw.sync.before", path, unflushed=True)
+    with ThreadPoolExecutor(1) as pool:
+        digest = pool.submit(file_sha256, path)
+        flush_file(path)
+        return digest.result()
 
 
-def _bytes_of(place: Place) -> Iterator[bytes]:
+def _bytes_of(place: StoredObject | Query | Path) -> Iterator[bytes]:
     if isinstance(place, Query):
         for block in read_blocks(place):
             lines = block.lines() if isinstance(block, TextBlock) else [record.raw for record in block]
             yield b"".join(line + b"\n" for line in lines)
         return
-    if not isinstance(place, Path):
-        yield from _chunks(place.open())
-    elif str(place) == _STDIN:
-        yield from _chunks(sys.stdin.buffer)
-    else:
-        try:
-            with place.open("rb") as stream:
-                yield from _chunks(stream)
-        except FileNotFoundError as error:
-            raise InputNotFoundError("no such file", where=place) from error
-
-
-def _chunks(stream: BinaryIO) -> Iterator[bytes]:
+    stream = sys.stdin.buffer if isinstance(place, Path) else place.open()
     while data := stream.read(_CHUNK):
         yield data

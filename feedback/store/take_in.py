@@ -121,6 +121,7 @@ def read_landings(
         work / "tables",
         max_rejected_share=max_rejected_share,
         key=store.key,
+        with_keys=False,
         engine=engine,
         progress=progress,
     )
