@@ -90,7 +90,7 @@ def test_cronjob_forbids_a_second_run_and_does_not_repeat_what_a_gate_stopped(cr
 def test_cronjob_is_what_the_published_schema_says(cronjob: dict[str, Any]) -> None:
     """That of Kubernetes' own API, of which `kubernetes-validate` carries every version."""
     version = kubernetes_validate.latest_version()
-    assert kubernetes_validate.validate(cronjob, version, strict=True) == version
+    assert version.startswith(kubernetes_validate.validate(cronjob, version, strict=True))
     wrong = {**cronjob, "spec": {**cronjob["spec"], "concurrencyPolicies": "Forbid"}}
     with pytest.raises(kubernetes_validate.ValidationError, match="concurrencyPolicies"):
         kubernetes_validate.validate(wrong, version, strict=True)
