@@ -9,11 +9,9 @@ model, or with an adapter the model itself with the adapter switched off.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import torch
 from accelerate import Accelerator
@@ -21,7 +19,7 @@ from torch import Tensor, nn
 
 from align.collate import Sequences
 from align.config import ObjectiveConfig
-from align.logps import CompletionLogps
+from align.frozen import FrozenReference, freeze_reference
 from align.models import LoadedModel
 from align.objectives.offline_ppo import estimate_advantages, last_token_rewards, offline_ppo_loss, whiten
 from align.plan import micro_batches, split_by_rank
@@ -40,22 +38,16 @@ class ActorCritic:
 
     Args:
         loaded: the policy, with the value head as its `value_head`.
-        reference: the frozen copy; None where an adapter is switched off instead.
+        reference: the model as it began.
     """
 
     loaded: LoadedModel
-    reference: CompletionLogps | None
+    reference: FrozenReference
 
     def value_head(self) -> nn.Linear:
         """The value head, from hidden states to one number."""
         head: nn.Linear = getattr(self.loaded.model, _HEAD)
         return head
-
-    def as_reference(self, policy: nn.Module) -> tuple[Any, AbstractContextManager[Any]]:
-        """What computes the reference's log-probabilities, and the context that it does so in."""
-        if self.reference is None:
-            return policy, self.loaded.as_reference()
-        return self.reference, nullcontext()
 
 
 def attach_critic(loaded: LoadedModel) -> ActorCritic:
@@ -64,9 +56,7 @@ def attach_critic(loaded: LoadedModel) -> ActorCritic:
     Args:
         loaded: the policy, on the device where it will compute.
     """
-    reference = None
-    if loaded.peft_model is None:
-        reference = CompletionLogps(copy.deepcopy(loaded.model)).requires_grad_(requires_grad=False)
+    reference = freeze_reference(loaded)
     weight = next(loaded.model.parameters())
     size = loaded.model.get_output_embeddings().weight.shape[1]
     head = nn.Linear(size, 1, device=weight.device, dtype=weight.dtype)
@@ -121,7 +111,7 @@ class _Estimate:
 @torch.no_grad()
 def _estimate(examples: Sequence[Example], scorer: Scorer, critic: ActorCritic) -> _Estimate:
     sequences = scorer.collate([example.sequences[0] for example in examples])
-    module, context = critic.as_reference(scorer.module)
+    module, context = critic.reference.beside(scorer.module)
     with context:
         reference_logps, mask, _ = scorer.of_tokens(sequences, module)
     _, _, hidden = scorer.of_tokens(sequences)

@@ -159,7 +159,21 @@ def _summary(card: RunCard) -> list[str]:
         f"- Dataset: `{card.dataset['name']}`, digest `{card.dataset['digest']}`",
         f"- Trained: {done}, {card.seconds['training']:.0f} s on {device['device']} (processes: {device['processes']})",
         f"- {_rows_trained_on(card)}",
+        *_sampled(card),
     ]
+
+
+def _sampled(card: RunCard) -> list[str]:
+    """What a run that sampled answers tells of them."""
+    if "first_answer_reward" not in card.steps:
+        return []
+    reward, drift = (
+        tuple(card.steps[f"{end}_answer_{key}"] for end in ("first", "last")) for key in ("reward", "drift")
+    )
+    judge = card.config["objective"]["reward_model"]
+    rewards = f"{reward[0]:.4f} in the first step, {reward[1]:.4f} in the last"
+    drifts = f"drift from the reference {drift[0]:.4f} and {drift[1]:.4f} nats"
+    return [f"- Mean reward of sampled answers, by `{judge}`: {rewards}; {drifts}"]
 
 
 def _rows_trained_on(card: RunCard) -> str:

@@ -43,7 +43,7 @@ class ObjectiveConfig:
 
     Args:
         name: objective, a key of `align.objectives.OBJECTIVES`.
-        beta: kto, dpo, cdpo: pull towards the reference, > 0; larger stays closer. 0.1 is the paper's
+        beta: kto, dpo, cdpo, rlhf: pull towards the reference, > 0; larger stays closer. 0.1 is the paper's
             (arXiv:2402.01306).
         desirable_weight: kto: lambda_D, > 0, multiplies the loss of desirable rows.
         undesirable_weight: kto: lambda_U, > 0, multiplies the loss of undesirable rows.
@@ -64,6 +64,10 @@ class ObjectiveConfig:
         clip: offline_ppo: how far the ratio to the reference moves before its gradient is cut, > 0.
         value_weight: offline_ppo: weight of the value head's error, at least 0; 0.01 is what the study of KTO uses.
         kl_weight: offline_ppo: weight of the drift from the reference, at least 0; 0.1 is what the study uses.
+        reward_model: rlhf: what judges the answers: a run of `reward_model`, or a model with a scalar head, by name or
+            path; required.
+        answers_per_prompt: rlhf: answers that are sampled to each prompt, at least 2.
+        max_answer_tokens: rlhf: longest sampled answer, in tokens.
     """
 
     name: str = "kto"
@@ -84,6 +88,9 @@ class ObjectiveConfig:
     clip: Positive = 0.5
     value_weight: NotNegative = 0.01
     kl_weight: NotNegative = 0.1
+    reward_model: str = ""
+    answers_per_prompt: Annotated[int, Field(ge=2)] = 4
+    max_answer_tokens: Count = 128
 
 
 @settings

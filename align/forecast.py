@@ -4,7 +4,8 @@ dataset ─► rows ─► tokens ─► plan ─► passes: forward and backwar
 
 No weight of the model is read. Passes are those of one process on an empty reference cache and of a model that is told
 about trees (`align.trees`), as nearly all are; more processes share the same sequences out, and a filled cache leaves
-reference passes out.
+reference passes out. Answers that a run samples count with their longest length; what a reward model computes is not
+counted.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from align.config import TrainConfig
+from align.config import ObjectiveConfig, TrainConfig
 from align.inputs import RunInputs, label_ratio, plan_inputs, read_split_for, tokenize_split
 from align.losses import check_objective
 from align.objectives import find_objective
 from align.ranks import device_type
 from align.scoring import FORWARD_FACTOR, TokenPair, batches_within, lengths_of, micro_batch_tokens, pass_tokens
-from align.tokenize import TokenizedSplit
+from align.tokenize import TokenizedRow, TokenizedSplit
 from schemas.errors import DataGateError
 from schemas.manifest import Ratio
 from schemas.progress import Progress, silent
@@ -60,7 +61,7 @@ class Passes:
     Args:
         policy: forward and backward, each planned row.
         mismatched: forward, the pairs that z0 is taken over.
-        reference: forward, every pair that needs the reference's number, once.
+        reference: forward, every pair that needs the reference's number, once; sampled answers in each step.
         evaluation: forward, the held-out pairs at each evaluation.
         whole_steps: tokens with padding, of the policy's pass, where each step is one batch as long as its longest row.
     """
@@ -162,20 +163,34 @@ def _passes(inputs: RunInputs, config: TrainConfig) -> Passes:
     budget = micro_batch_tokens(config.batch.tokens_per_micro_batch, device_type(config.device))
     has_trees = objective.head == "logps" and not objective.is_of_tokens
     planned_rows = [[inputs.train.rows[planned.row] for planned in step] for step in inputs.steps]
-    matched = [[pair for row in rows for pair in row.sequences] for rows in planned_rows]
-    width = len(inputs.train.rows[0].sequences)
+    matched = [[pair for row in rows for pair in _sequences(row, config.objective)] for rows in planned_rows]
+    width = 1 if objective.is_online else len(inputs.train.rows[0].sequences)
+    # Sampled answers are also written, token by token, and scored before they are learned from.
+    learned = forward_backward_flops(config) + (4 if objective.is_online else 0)
+    references = [inputs.reference_pairs(), *(matched if objective.is_online else ())]
     mismatched = [
         [pair for planned in step if (pair := inputs.mismatched(planned)) is not None] for step in inputs.steps
     ]
     held_out = [*inputs.held_out.matched, *inputs.held_out.mismatched]
     times = _evaluations(len(inputs.steps), config) if held_out else 0
     return Passes(
-        policy=_pass(matched, budget, forward_backward_flops(config), has_trees=has_trees, width=width),
+        policy=_pass(matched, budget, learned, has_trees=has_trees, width=width),
         mismatched=_pass(mismatched, FORWARD_FACTOR * budget, 2, has_trees=has_trees),
-        reference=_pass([inputs.reference_pairs()], FORWARD_FACTOR * budget, 2, has_trees=has_trees),
+        reference=_pass(references, FORWARD_FACTOR * budget, 2, has_trees=has_trees),
         evaluation=_pass([held_out] * times, FORWARD_FACTOR * budget, 2, has_trees=has_trees),
         whole_steps=sum(max(lengths_of(step)) * len(step) for step in matched),
     )
+
+
+def _sequences(row: TokenizedRow, objective: ObjectiveConfig) -> Sequence[TokenPair]:
+    """The sequences of a row that are learned from; of sampled answers as many, each as long as it may be."""
+    if not find_objective(objective.name).is_online:
+        return row.sequences
+    # No token of an answer is known yet, and each answer is another one.
+    return [
+        (row.prompt_ids, tuple(range(-1 - number, -1 - number - objective.max_answer_tokens, -1)))
+        for number in range(objective.answers_per_prompt)
+    ]
 
 
 def _pass(

@@ -30,7 +30,7 @@ def mean_loss(
 ) -> float | None:
     """Mean loss of the rows that the objective learns from, of a token where it counts tokens.
 
-    Null without such rows, and for an objective of tokens, whose loss needs more than these numbers.
+    Null without such rows, and for objectives of tokens or of sampled answers, whose loss needs more than this.
 
     Args:
         policy_logps: under the policy. [B, S].
@@ -43,7 +43,7 @@ def mean_loss(
     """
     known = find_objective(objective.name)
     used = [place for place, label in enumerate(labels) if label or not known.only_desirable]
-    if not used or known.is_of_tokens:
+    if not used or known.is_of_tokens or known.is_online:
         return None
 
     def tensor(values: Sequence[Any], dtype: torch.dtype = torch.float64) -> torch.Tensor:

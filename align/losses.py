@@ -62,11 +62,13 @@ def bind_loss(config: ObjectiveConfig) -> BatchLoss:
 
     Raises:
         UnknownChoiceError: there is no such objective.
-        ConfigError: its loss is of single tokens, see `align.actor_critic`.
+        ConfigError: its loss is of single tokens or of sampled answers, see `align.actor_critic` and `align.rlhf`.
     """
     objective = find_objective(config.name)
-    if objective.is_of_tokens:
-        raise ConfigError("the loss of the objective is of single tokens", where="objective.name", received=config.name)
+    if objective.is_of_tokens or objective.is_online:
+        raise ConfigError(
+            "the loss of the objective is not one of given answers", where="objective.name", received=config.name
+        )
     return _BINDINGS[objective.name](config)
 
 
@@ -94,12 +96,21 @@ def check_objective(config: ObjectiveConfig) -> Objective:
                 raise _clash(f"objective.{name}", getattr(config, name), "value = 'kahneman_tversky'")
     if config.reference == "uniform" and config.z0_scope == "none":
         raise _clash("objective.z0_scope", "none", "step or micro: z0 is all that a uniform reference leaves")
+    if objective.is_online and not config.reward_model:
+        raise ConfigError(
+            f"the objective {config.name!r} needs a reward model",
+            where="objective.reward_model",
+            received="",
+            expected="a run of the objective reward_model",
+            todo="Train one on pairs, and set objective.reward_model=RUN",
+        )
     return objective
 
 
 def needs_reference(config: ObjectiveConfig) -> bool:
-    """Whether training reads a reference model's log-probabilities."""
-    return find_objective(config.name).needs_reference and config.reference == "model"
+    """Whether training reads a reference model's log-probabilities of the rows' own answers."""
+    objective = find_objective(config.name)
+    return objective.needs_reference and config.reference == "model" and not objective.is_online
 
 
 def needs_kl(config: ObjectiveConfig) -> bool:

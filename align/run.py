@@ -34,6 +34,7 @@ from align.inputs import RunInputs
 from align.metrics import kept_metrics
 from align.models import LoadedModel
 from align.optimizer import build_optimizer, optimizer_tensors, restore_optimizer, trainable_parameters
+from align.rlhf import Judge
 from align.scoring import Scorer, TokenPair
 from schemas.errors import CorruptionError, OutputExistsError
 from schemas.manifest import flush_to_disk, write_last
@@ -68,6 +69,7 @@ class Run:
         accelerator: this process's place in the run.
         identity: what the run follows from.
         critic: value head and reference of objectives of tokens; None of others.
+        judge: reference and reward model of objectives that sample answers; None of others.
     """
 
     config: TrainConfig
@@ -79,6 +81,7 @@ class Run:
     accelerator: Accelerator
     identity: dict[str, Any]
     critic: ActorCritic | None = None
+    judge: Judge | None = None
 
     @property
     def total_steps(self) -> int:

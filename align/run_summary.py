@@ -51,7 +51,7 @@ def summarize_run(
     return RunCard(
         model={"name": model, "digest": run.loaded.digest},
         dataset=describe_dataset(dataset, run.inputs.digests["dataset"]),
-        digests=run.inputs.digests,
+        digests=run.inputs.digests | _reward_model(run),
         config=settings_to_dict(run.config),
         rows={split: _rows(tokens, rows_read[split]) for split, tokens in splits.items()},
         ratio={
@@ -93,7 +93,20 @@ def _steps(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "first_loss": steps[0]["loss"] if steps else None,
         "last_loss": steps[-1]["loss"] if steps else None,
         "first_largest_ratio": steps[0]["largest_ratio"] if steps else None,
+        **_sampled(steps),
     }
+
+
+def _sampled(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of runs that sampled answers: their mean reward and drift in the first and in the last step."""
+    if not steps or "answer_reward" not in steps[0]:
+        return {}
+    ends = (("first", steps[0]), ("last", steps[-1]))
+    return {f"{end}_{key}": line[key] for key in ("answer_reward", "answer_drift") for end, line in ends}
+
+
+def _reward_model(run: Run) -> dict[str, str]:
+    return {} if run.judge is None else {"reward_model": run.judge.reward_model.loaded.digest}
 
 
 def _rows(tokens: TokenizedSplit, read: int) -> dict[str, Any]:

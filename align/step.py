@@ -26,7 +26,7 @@ from align.plan import split_by_rank
 from align.ranks import gather_floats
 from align.scoring import Scorer, TokenPair, lengths_of, ratio_tolerance
 
-__all__ = ["Example", "StepOutcome", "StepRules", "StepTally", "backward_step", "step_outcome"]
+__all__ = ["Example", "SampledAnswers", "StepOutcome", "StepRules", "StepTally", "backward_step", "step_outcome"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,21 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class SampledAnswers:
+    """What a step found of the answers that it sampled.
+
+    Args:
+        reward: their mean reward, without the penalty.
+        drift: their mean log-ratio to the reference, in nats: an estimate of KL(policy || reference).
+        cut_share: share of them that did not end in time.
+    """
+
+    reward: float
+    drift: float
+    cut_share: float
+
+
+@dataclass(frozen=True, slots=True)
 class StepOutcome:
     """What a step found, over all micro batches and ranks.
 
@@ -95,6 +110,7 @@ class StepOutcome:
         padded_tokens: what the model computed on for them: with padding, or fewer where a prompt is computed once.
         largest_ratio: largest |r| of a matched or mismatched pair, in nats.
         mismatch: largest |r| as a multiple of what rounding allows where policy and reference are equal.
+        sampled: of objectives that sample answers, what they are like.
     """
 
     loss: float
@@ -108,6 +124,7 @@ class StepOutcome:
     padded_tokens: int
     largest_ratio: float
     mismatch: float
+    sampled: SampledAnswers | None = None
 
 
 class StepTally:
@@ -242,7 +259,14 @@ def _backward(
 
 
 def step_outcome(
-    tally: StepTally, accelerator: Accelerator, *, examples: int, divisor: int, z0s: Sequence[float], is_micro: bool
+    tally: StepTally,
+    accelerator: Accelerator,
+    *,
+    examples: int,
+    divisor: int,
+    z0s: Sequence[float],
+    is_micro: bool,
+    sampled: SampledAnswers | None = None,
 ) -> StepOutcome:
     """What all ranks found together.
 
@@ -253,6 +277,7 @@ def step_outcome(
         divisor: what the sum of losses is divided by.
         z0s: z0 of each micro batch; one for all of them but with scope `micro`.
         is_micro: whether it is.
+        sampled: what the step sampled, where it did.
     """
     keys = sorted(tally.sums)
     parts = gather_floats([*(tally.sums[key] for key in keys), tally.largest_ratio, tally.mismatch], accelerator)
@@ -274,4 +299,5 @@ def step_outcome(
         padded_tokens=int(total["padded_tokens"]),
         largest_ratio=max(part[-2] for part in parts),
         mismatch=max(part[-1] for part in parts),
+        sampled=sampled,
     )

@@ -17,6 +17,7 @@ from align.losses import bind_loss, needs_kl, reward_scale
 from align.metrics import RewardSums
 from align.objectives import find_objective
 from align.ranks import sum_gradients
+from align.rlhf import backward_rlhf, step_seed
 from align.run import Run, TrainingState
 from align.schedule import learning_rate_factor
 from align.scoring import TokenPair
@@ -30,8 +31,23 @@ Backward = Callable[[Sequence[Example]], StepOutcome]
 """Adds the gradient of a step to the parameters, and says what it found."""
 
 
-def choose_backward(run: Run) -> Backward:
-    """How the objective of a run makes a step's gradient."""
+def choose_backward(run: Run, state: TrainingState) -> Backward:
+    """How the objective of a run makes a step's gradient.
+
+    Args:
+        run: what stays the same.
+        state: what changes; what is sampled follows from its step.
+    """
+    judge = run.judge
+    if judge is not None:
+        return lambda examples: backward_rlhf(
+            examples,
+            run.scorer,
+            judge,
+            run.config.objective,
+            run.accelerator,
+            seed=step_seed(run.config.seed, state.steps_done),
+        )
     if run.critic is not None:
         return partial(
             backward_actor_critic,
@@ -77,11 +93,9 @@ def take_step(run: Run, state: TrainingState, backward: Backward) -> dict[str, A
     sum_gradients(state.parameters.values(), run.accelerator)
     limit = config.optimizer.max_grad_norm or math.inf
     norm = float(torch.nn.utils.clip_grad_norm_(state.parameters.values(), limit))
-    if step == 0 and run.inputs.has_reference:
+    if step == 0 and (run.inputs.has_reference or run.judge is not None):
         _check_reference(outcome, config.dtype)
-    # Of the value functions only this one is 0 where nothing was learned yet.
-    may_be_zero = config.objective.value == "kahneman_tversky"
-    is_bad = not (math.isfinite(outcome.loss) and math.isfinite(norm) and (outcome.loss or may_be_zero) and norm)
+    is_bad = not (math.isfinite(outcome.loss) and math.isfinite(norm)) or _is_empty(outcome.loss, norm, run)
     if is_bad and not config.skip_bad_steps:
         raise _bad_step(step, outcome.loss, norm, examples)
     rate = _learning_rate(config, step, run.total_steps)
@@ -95,6 +109,15 @@ def take_step(run: Run, state: TrainingState, backward: Backward) -> dict[str, A
     line = _step_line(outcome, config.objective, grad_norm=norm, learning_rate=rate, seconds=seconds)
     lost = sum(run.inputs.train.dropped.values())
     return {"epoch": run.inputs.epochs[step], **line, "rows_lost": lost, "is_skipped": is_bad}
+
+
+def _is_empty(loss: float, norm: float, run: Run) -> bool:
+    """Whether a step taught nothing though it should have."""
+    if run.judge is not None:  # all answers to each prompt may be alike
+        return False
+    # Of the value functions only this one is 0 where nothing was learned yet.
+    may_be_zero = run.config.objective.value == "kahneman_tversky"
+    return not norm or (not loss and not may_be_zero)
 
 
 def _example(run: Run, planned: PlannedRow) -> Example:
@@ -161,6 +184,7 @@ def _step_line(
         "z0_clamped": outcome.mean_kl is not None and outcome.mean_kl < 0,
         **rewards.to_dict(),
         "pair_accuracy": outcome.pair_accuracy,
+        **_of_sampled(outcome),
         "largest_ratio": outcome.largest_ratio,
         "grad_norm": grad_norm,
         "learning_rate": learning_rate,
@@ -170,3 +194,11 @@ def _step_line(
         "padded_tokens": outcome.padded_tokens,
         "seconds": seconds,
     }
+
+
+def _of_sampled(outcome: StepOutcome) -> dict[str, float]:
+    """What is told of answers that the step sampled; nothing of other steps."""
+    found = outcome.sampled
+    if found is None:
+        return {}
+    return {"answer_reward": found.reward, "answer_drift": found.drift, "answers_cut": found.cut_share}

@@ -28,6 +28,7 @@ from align.models import LoadedModel, load_policy
 from align.objectives import find_objective
 from align.ranks import gather_floats, start_accelerator
 from align.reference_pass import reference_file, score_reference
+from align.rlhf import open_judge
 from align.run import Run, TrainingState, check_folder, find_finished, open_folder, save_model, save_state, start_state
 from align.run_summary import summarize_run
 from align.scoring import build_scorer
@@ -120,10 +121,6 @@ def _prepare(
     if objective.has_control_tokens:
         add_control_tokens(loaded.model, loaded.tokenizer)
     inputs = build_inputs(rows, loaded.tokenizer, config, dataset=dataset, progress=progress)
-    identity = {"model": loaded.digest, **inputs.digests, "config": identity_of(config)}
-    open_folder(out, identity, inputs.plan, accelerator)
-    if config.gradient_checkpointing:
-        _checkpoint_activations(loaded)
     scorer = build_scorer(
         loaded,
         device=accelerator.device,
@@ -131,6 +128,12 @@ def _prepare(
         tokens=config.batch.tokens_per_micro_batch,
         head=objective.head,
     )
+    judge = open_judge(loaded, config, accelerator) if objective.is_online else None
+    judged_by = {} if judge is None else {"reward_model": judge.reward_model.loaded.digest}
+    identity = {"model": loaded.digest, **judged_by, **inputs.digests, "config": identity_of(config)}
+    open_folder(out, identity, inputs.plan, accelerator)
+    if config.gradient_checkpointing:
+        _checkpoint_activations(loaded)
     if objective.head == "rewards":  # a reward is no difference to a reference
         zeros = dict.fromkeys(inputs.reference_pairs(), 0.0)
         return Run(config, out, loaded, scorer, inputs, zeros, accelerator, identity)
@@ -146,11 +149,11 @@ def _prepare(
             progress=progress,
         )
     critic = attach_critic(loaded) if objective.is_of_tokens else None
-    return Run(config, out, loaded, scorer, inputs, references, accelerator, identity, critic)
+    return Run(config, out, loaded, scorer, inputs, references, accelerator, identity, critic, judge)
 
 
 def _take_steps(run: Run, state: TrainingState, write: _WriteLine, progress: Progress) -> None:
-    backward = choose_backward(run)
+    backward = choose_backward(run, state)
     every = run.config.checkpoint.every_steps
     with stop_on_signals() as stop, progress("train", run.total_steps - state.steps_done) as advance:
         while state.steps_done < run.total_steps:

@@ -160,6 +160,10 @@ def _read_call(source: str) -> dict[str, Any]:
             values[key] = str(path.parent / values[key])
     if "model" in values and (path.parent / values["model"]).is_dir():
         values["model"] = str(path.parent / values["model"])
+    objective = values["objective"] if isinstance(values.get("objective"), dict) else {}
+    judge = objective.get("reward_model")
+    if isinstance(judge, str) and judge and (path.parent / judge).is_dir():
+        values["objective"] = {**objective, "reward_model": str(path.parent / judge)}
     return values
 
 

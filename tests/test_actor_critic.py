@@ -45,7 +45,7 @@ def drifted() -> tuple[LoadedModel, Any]:
 
 def plain_loss(loaded: LoadedModel, critic: Any, rows: list[Example]) -> tuple[torch.Tensor, list[float]]:
     """LOSSES.md, one row and one token at a time: the loss of the step and the log-ratio of each row."""
-    head, reference = critic.value_head(), critic.reference.model
+    head, reference = critic.value_head(), critic.reference.module.model
     found = []
     for row in rows:
         prompt, answer = row.sequences[0]

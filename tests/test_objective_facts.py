@@ -25,9 +25,10 @@ from align.objectives.values import VALUES, value_loss
 from bench.theorem import BETAS, off_border_grid, predicted_log_odds, train_dpo, train_kto
 
 HALOS = dict.fromkeys(("kto", "dpo", "offline_ppo"), True) | dict.fromkeys(
-    ("cdpo", "orpo", "slic", "sft", "csft", "reward_model"), False
+    ("cdpo", "orpo", "slic", "sft", "csft", "reward_model", "rlhf"), False
 )
-"""What LOSSES.md says; of cDPO it says nothing, and a test below shows why it is none."""
+"""What LOSSES.md says; of cDPO it says nothing, and a test below shows why it is none.
+RLHF learns from no given answers."""
 
 
 def double(*values: float) -> torch.Tensor:
@@ -163,7 +164,9 @@ def test_the_registry_says_of_every_objective_what_the_table_says() -> None:
     assert {name: objective.is_halo for name, objective in OBJECTIVES.items()} == HALOS
 
 
-@pytest.mark.parametrize("name", [name for name in HALOS if not OBJECTIVES[name].is_of_tokens])
+@pytest.mark.parametrize(
+    "name", [name for name, known in OBJECTIVES.items() if not (known.is_of_tokens or known.is_online)]
+)
 def test_a_halo_reads_log_ratios_alone_and_values_more_of_them_more(name: str) -> None:
     """SLiC, ORPO, SFT, CSFT and reward models read more than r; cDPO reads r alone and punishes too much of it."""
     assert reads_ratios_alone(name) == (name in {"kto", "dpo", "cdpo"})

@@ -21,7 +21,7 @@ from schemas.errors import ConfigError, EmptySplitError, InputError
 from tests.tiny_run import tiny_config, write_dataset, write_model
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    **{name: {"name": name} for name in OBJECTIVES},
+    **{name: {"name": name} for name in OBJECTIVES if not OBJECTIVES[name].is_online},  # see tests/test_rlhf.py
     "kto concave": {"name": "kto", "value": "concave"},
     "kto risk-neutral": {"name": "kto", "value": "risk_neutral"},
     "kto kahneman-tversky": {"name": "kto", "value": "kahneman_tversky"},
@@ -97,7 +97,7 @@ def test_an_objective_learns_what_it_is_for(
         assert again[key] == (None if last[key] is None else pytest.approx(last[key], abs=1e-4)), key
 
 
-@pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"kto"}))
+@pytest.mark.parametrize("name", sorted(set(VARIANTS) & set(OBJECTIVES) - {"kto"}))
 def test_an_interrupted_run_goes_on_bit_for_bit(
     name: str, model: str, datasets: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,7 @@ class Objective:
         has_control_tokens: whether each completion begins with a token that tells its label.
         head: what the model ends in: `logps` for a language model, `rewards` for a scalar head.
         is_of_tokens: whether its loss is of single tokens, with a value head, instead of whole completions.
+        is_online: whether it samples answers while it trains; of the rows it reads the prompts.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Objective:
     has_control_tokens: bool = False
     head: Literal["logps", "rewards"] = "logps"
     is_of_tokens: bool = False
+    is_online: bool = False
 
     @property
     def learns_from_both(self) -> bool:
@@ -157,6 +159,17 @@ _KNOWN: Final = (
         source="Bradley and Terry 1952; Ouyang et al. 2022, arXiv:2203.02155",
         settings=frozenset(),
         head="rewards",
+    ),
+    Objective(
+        name="rlhf",
+        summary="Answers sampled while training, judged by a reward model, against a leave-one-out baseline.",
+        data="preference",
+        needs_reference=True,
+        needs_kl=False,
+        is_halo=False,
+        source="Ouyang et al. 2022, arXiv:2203.02155; RLOO by Ahmadian et al. 2024, arXiv:2402.14740",
+        settings=frozenset(("beta", "reward_model", "answers_per_prompt", "max_answer_tokens")),
+        is_online=True,
     ),
 )
 
