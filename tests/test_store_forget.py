@@ -182,6 +182,24 @@ def test_a_dataset_made_afterwards_is_not_marked(folder: Path) -> None:
     assert {Path(one.folder).name: len(one.forgotten) for one in store.datasets()} == {"dataset": 2, "new": 1}
 
 
+def test_a_dataset_whose_maker_was_killed_at_the_very_end_is_found(folder: Path) -> None:
+    """And what a maker that was killed earlier left half made is removed."""
+    store = Store.open(folder / "store")
+    for path in (folder / "store" / "datasets").iterdir():
+        path.unlink()
+    store.begin_dataset(folder / "dataset", 3)
+    half = folder / "new.partial"
+    shutil.copytree(folder / "dataset", half)
+    store.begin_dataset(folder / "new", 3)
+    assert store.datasets() == ()
+    receipt = store.forget(rater=USER)
+    assert [Path(one.folder).name for one in receipt.datasets] == ["dataset"]
+    assert [one.needs_retrain for one in store.datasets()] == [True]
+    assert [one.needs_retrain for one in store.runs()] == [True]
+    assert places_of_canary(folder) == []
+    assert not half.exists()
+
+
 def test_a_forgotten_rater_does_not_come_back(folder: Path) -> None:
     """Neither with the same file, nor with another one that holds their rows again, nor in its raw copy."""
     store = Store.open(folder / "store")

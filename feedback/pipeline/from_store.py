@@ -81,6 +81,7 @@ def curate_store(
             store.register_dataset(out, found.digest, number)
             return CurateResult(out, found, was_done=True)
         refuse_to_replace(out, overwrite=overwrite or found is not None)
+        store.begin_dataset(out, number)
         key = stable_id(json.dumps(described, sort_keys=True))
         with _files(store, number, exclude) as files:
             read = partial(ingest_validated, files)

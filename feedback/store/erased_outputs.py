@@ -26,7 +26,7 @@ from feedback.folders import finish_dataset
 from feedback.hashing import stable_id
 from feedback.store.durable import PARTIAL, flush_file, flush_folder, write_durably
 from feedback.store.faults import faultpoint
-from feedback.store.registry import DatasetRecord, Registry, RunRecord
+from feedback.store.registry import UNFINISHED, DatasetRecord, Registry, RunRecord
 from schemas.errors import InputNotFoundError
 from schemas.manifest import MANIFEST_NAME, Manifest, Shard, file_sha256
 
@@ -82,8 +82,8 @@ class Needles:
 
 def erase_dataset(
     record: DatasetRecord, registry: Registry, store_id: str, receipt: str, ids: frozenset[str]
-) -> ErasedOutput:
-    """Mark a dataset and take rows out of it.
+) -> ErasedOutput | None:
+    """Mark a dataset and take rows out of it; None where one was begun and never came to be.
 
     Args:
         record: its record.
@@ -95,11 +95,16 @@ def erase_dataset(
     Raises:
         CorruptionError: the dataset is not what its manifest says.
     """
-    marked = replace(record, forgotten=tuple(dict.fromkeys((*record.forgotten, receipt))))
-    registry.save(marked)
     folder = Path(record.folder)
     for name in (f"{folder.name}.partial", f"{folder.name}.partial-old"):
         shutil.rmtree(folder.with_name(name), ignore_errors=True)
+    if record.digest == UNFINISHED:
+        found = _finished(record, folder, store_id)
+        if found is None:
+            return None
+        record = registry.add_dataset(folder, found, record.store_version)
+    marked = replace(record, forgotten=tuple(dict.fromkeys((*record.forgotten, receipt))))
+    registry.save(marked)
     try:
         manifest = Manifest.read(folder)
     except InputNotFoundError:
@@ -146,6 +151,17 @@ def erase_run(record: RunRecord, registry: Registry, store_id: str, receipt: str
                 removed.append(path.relative_to(folder).as_posix())
         flush_folder(folder)
     return ErasedOutput(record.folder, record.dataset_digest, record.dataset_digest, 0, tuple(removed))
+
+
+def _finished(record: DatasetRecord, folder: Path, store_id: str) -> str | None:
+    """The digest of a dataset that was finished, and whose maker was killed before it could say so."""
+    try:
+        manifest = Manifest.read(folder)
+    except InputNotFoundError:
+        return None
+    made_of = manifest.config.get("store", {})
+    is_it = made_of.get("id") == store_id and made_of.get("version") == record.store_version
+    return manifest.digest if is_it else None
 
 
 def _forms(text: str) -> Iterator[str]:

@@ -126,14 +126,13 @@ def _clean_outputs(
     if rows.first_version is None:
         return (), ()
     registry = Registry(store.folder)
-    saw = [one for one in registry.datasets() if one.store_version >= rows.first_version]
-    digests = {digest for one in saw for digest in (one.digest, *one.earlier)}
+    saw = [one for one in registry.datasets(with_unfinished=True) if one.store_version >= rows.first_version]
     needles = Needles({name, *texts_of(rows, store.table, subject)})
+    erased = [erase_dataset(one, registry, store.id, receipt, rows.ids) for one in saw]
+    datasets = tuple(one for one in erased if one is not None)
+    digests = {digest for one in saw for digest in one.earlier} | {one.digest for one in datasets}
     runs = [one for one in registry.runs() if one.dataset_digest in digests]
-    return (
-        tuple(erase_dataset(one, registry, store.id, receipt, rows.ids) for one in saw),
-        tuple(erase_run(one, registry, store.id, receipt, needles) for one in runs),
-    )
+    return datasets, tuple(erase_run(one, registry, store.id, receipt, needles) for one in runs)
 
 
 def _clear_halves(folder: Path) -> None:

@@ -18,7 +18,10 @@ from feedback.hashing import stable_id
 from feedback.store.durable import private_folder, remove_durably, write_durably
 from schemas.errors import CorruptionError
 
-__all__ = ["DatasetRecord", "Registry", "RunRecord"]
+__all__ = ["UNFINISHED", "DatasetRecord", "Registry", "RunRecord"]
+
+UNFINISHED: Final = ""
+"""Stands for the digest of a dataset that is being made."""
 
 _DATASETS: Final = "datasets"
 _RUNS: Final = "runs"
@@ -81,11 +84,17 @@ class Registry:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    def begin_dataset(self, folder: Path, version: int) -> None:
+        """Record that a dataset is being made, so that it is found also where its maker is killed at the very end."""
+        self.save(DatasetRecord(UNFINISHED, str(folder.resolve()), version))
+
     def add_dataset(self, folder: Path, digest: str, version: int) -> DatasetRecord:
         """Record a dataset; what is known of it as forgotten stays."""
         place = str(folder.resolve())
         known = [one for one in self.datasets() if (one.folder, one.digest) == (place, digest)]
-        return self.save(replace(known[0], store_version=version) if known else DatasetRecord(digest, place, version))
+        record = self.save(replace(known[0], store_version=version) if known else DatasetRecord(digest, place, version))
+        self._remove(DatasetRecord(UNFINISHED, place, version))
+        return record
 
     def add_run(self, folder: Path, dataset_digest: str) -> RunRecord:
         """Record a run; what is known of it as forgotten stays, and so does what is of its dataset."""
@@ -96,9 +105,13 @@ class Registry:
         known += [one.forgotten for one in self.datasets() if dataset_digest in (one.digest, *one.earlier)]
         return self.save(replace(record, forgotten=tuple(dict.fromkeys(receipt for one in known for receipt in one))))
 
-    def datasets(self) -> tuple[DatasetRecord, ...]:
-        """Every dataset, the oldest version first."""
-        found = self._read(_DATASETS, DatasetRecord)
+    def datasets(self, *, with_unfinished: bool = False) -> tuple[DatasetRecord, ...]:
+        """Every dataset, the oldest version first.
+
+        Args:
+            with_unfinished: also those of which only the beginning is recorded; their digest is `UNFINISHED`.
+        """
+        found = [one for one in self._read(_DATASETS, DatasetRecord) if with_unfinished or one.digest != UNFINISHED]
         return tuple(sorted(found, key=lambda one: (one.store_version, one.folder, one.digest)))
 
     def runs(self) -> tuple[RunRecord, ...]:
@@ -118,12 +131,17 @@ class Registry:
         """Put the record of a dataset in the place of the one that it had under another digest."""
         self.save(new)
         if new.digest != old.digest:
-            name = f"{stable_id(old.folder, old.digest)}.json"
-            remove_durably(self._folder / _DATASETS / name, point="record")
+            self._remove(old)
 
     def pinned(self) -> frozenset[int]:
         """Versions that datasets were made of which are still there."""
-        return frozenset(one.store_version for one in self.datasets() if Path(one.folder).is_dir())
+        found = self.datasets(with_unfinished=True)
+        return frozenset(one.store_version for one in found if Path(one.folder).is_dir())
+
+    def _remove(self, record: DatasetRecord) -> None:
+        path = self._folder / _DATASETS / f"{stable_id(record.folder, record.digest)}.json"
+        if path.is_file():
+            remove_durably(path, point="record")
 
     def _read(self, name: str, kind: type[Record]) -> Sequence[Record]:
         return [_read_record(path, kind) for path in sorted((self._folder / name).glob("*.json"))]

@@ -260,6 +260,15 @@ class Store:
         with store_lock(self.folder, operation, exclusive=exclusive):
             yield
 
+    def begin_dataset(self, folder: Path, version: int) -> None:
+        """Record that a dataset of a version is being made; `register_dataset` follows when it is there.
+
+        Args:
+            folder: the dataset's folder.
+            version: the version.
+        """
+        self._registry.begin_dataset(folder, version)
+
     def register_dataset(self, folder: Path, digest: str, version: int) -> DatasetRecord:
         """Record that a dataset was made of a version; `curate_store` does.
 
