@@ -38,7 +38,6 @@ __all__ = [
     "side_ids",
     "stable_id",
     "stage_digest",
-    "turns_hash",
     "wide_keys",
 ]
 
@@ -128,14 +127,9 @@ def messages_hash(messages: Sequence[Message]) -> str:
     >>> messages_hash([windows]) == messages_hash([unix])
     True
     """
-    return turns_hash((message["role"], message["content"]) for message in messages)
-
-
-def turns_hash(turns: Iterable[tuple[str, str]]) -> str:
-    """`messages_hash` of turns as pairs of role and content."""
     digest = 0
-    for role, content in turns:
-        text = exact_text(content).encode("utf-8")
+    for message in messages:
+        role, text = message["role"], exact_text(message["content"]).encode("utf-8")
         digest = xxh3_128_intdigest(text, seed=_role_seed(role, digest) if digest else _first_seed(role))
     return f"{digest:032x}"
 

@@ -21,7 +21,6 @@ import numpy as np
 import pyarrow as pa
 
 from feedback.formats.drafts import EventDraft, PairDraft
-from feedback.hashing import messages_hash
 from feedback.ingest.arrow_columns import as_field, indices, repeated
 from schemas.events import FEEDBACK_EVENT
 from schemas.messages import MESSAGES, Message
@@ -143,7 +142,7 @@ class DraftColumns:
         self._waiting = []
 
     def table(self) -> pa.Table:
-        """The columns of all drafts: those that are copied, turns with hashes where they are several, ids as they came.
+        """The columns of all drafts: those that are copied, turns, and ids as they came.
 
         There is at least one draft.
         """
@@ -172,7 +171,6 @@ class DraftColumns:
         arrays = {field.name: _array(given[field.name], field.type) for field in (*copied, *_OWN)}
         for name in self.kind.turns:
             arrays[name] = _turns(given[name])
-            arrays[f"{name}_hash"] = _array(_hashes(given[name]), pa.string())
         return pa.table(arrays)
 
 
@@ -196,22 +194,6 @@ def _turns(lists: Sequence[list[Message]]) -> pa.Array:
     columns = [_array(list(map(part, turns)), pa.string()) if turns else pa.nulls(0, pa.string()) for part in _PARTS]
     said = pa.StructArray.from_arrays(columns, fields=list(MESSAGES.value_type))
     return pa.ListArray.from_arrays(indices(offsets), said, type=MESSAGES)
-
-
-def _hashes(lists: Sequence[list[Message]]) -> list[str | None]:
-    """The hash of each list that is not of one turn; those of one turn are worked out for all at once."""
-    hashes: list[str | None] = []
-    before: list[Message] = []
-    made = messages_hash(before)
-    for turns in lists:
-        if len(turns) == 1:
-            hashes.append(None)
-            continue
-        if turns is not before:
-            # Several drafts of a record share their prompt.
-            before, made = turns, messages_hash(turns)
-        hashes.append(made)
-    return hashes
 
 
 def _json_texts(values: Sequence[Any]) -> list[str]:

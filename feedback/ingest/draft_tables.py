@@ -20,7 +20,7 @@ from feedback.ingest.draft_columns import DraftColumns, DraftKind
 from feedback.ingest.event_time import read_time
 from feedback.ingest.plain_times import Times, read_any_times
 from feedback.ingest.rater_key import rater_keys
-from feedback.ingest.turn_hashes import turn_hashes
+from feedback.ingest.turn_hashes import list_hashes
 from schemas.errors import RecordRejectedError
 from schemas.reasons import RejectReason
 
@@ -106,8 +106,8 @@ def told_table(
 
     Args:
         kind: events or pairs.
-        told: the columns that are copied, one that is not there being null; the turns, and their hashes: of all
-            as a series, as an array of those of several turns only; `record_id` and `rater` as they came. [N].
+        told: the columns that are copied, one that is not there being null; the turns, and their hashes where
+            they are known already; `record_id` and `rater` as they came. [N].
         times: what the fields with times say; one that is not there is missing.
         digests: what the record of each is known by, a sha256 in hex digits. [N] string.
         source: name of the source.
@@ -117,8 +117,8 @@ def told_table(
     rows = len(digests)
     made = dict(told)
     for name in kind.turns:
-        if not isinstance(made[f"{name}_hash"], pl.Series):
-            made[f"{name}_hash"] = _all_hashes(made[name], made[f"{name}_hash"])
+        if f"{name}_hash" not in made:
+            made[f"{name}_hash"] = list_hashes(made[name])
     made |= _ids(kind, repeats or {}, made.pop("record_id", None), digests, source)
     made |= _moments(times, rows)
     made["group_id"] = made["prompt_hash"]
@@ -165,30 +165,11 @@ def _ids(
     }
 
 
-def _all_hashes(turns: pa.ListArray, hashes: pa.Array) -> pa.Array | pl.Series:
-    """`messages_hash` of each list; those that are null in `hashes` are of one turn."""
-    if not hashes.null_count:
-        return hashes
-    said = turns.values
-    roles = pl.Series(said.field("role"))
-    if hashes.null_count == len(said) == len(turns) and roles.n_unique() == 1:
-        return turn_hashes(roles[0], said.field("content"))
-    firsts = pl.Series(np.frombuffer(turns.offsets.buffers()[1], dtype=np.int32)[: len(turns)])
-    roles = roles.gather(firsts.clip(upper_bound=len(said) - 1))
-    known = pl.Series(hashes).cast(pl.String)
-    is_one = known.is_null()
-    for role in roles.filter(is_one).unique().to_list():
-        # All turns are hashed, also those that nobody asks for, since taking out the others would copy their texts.
-        ids = turn_hashes(role, said.field("content")).gather(firsts.clip(upper_bound=len(said) - 1))
-        known = known.zip_with(~(is_one & (roles == role)), ids)
-    return known
-
-
 def _moments(times: Mapping[str, Times], rows: int) -> dict[str, pa.Array | pl.Series]:
     """When it was judged and changed, and how far that can be trusted: as far as the worse of both."""
     given, changed = times.get("event_time"), times.get("updated_time")
     if given is None:
-        return {"ts_quality": repeated("missing", rows)}
+        return _changed(changed, rows)
     if changed is None:
         return {"event_ts": given.when, "ts_quality": given.quality}
     first, second = given.quality, changed.quality
@@ -203,6 +184,13 @@ def _moments(times: Mapping[str, Times], rows: int) -> dict[str, pa.Array | pl.S
         "updated_ts": changed.when,
         "ts_quality": frame.select(worse.alias("quality")).to_series(),
     }
+
+
+def _changed(changed: Times | None, rows: int) -> dict[str, pa.Array | pl.Series]:
+    """The same where no field says when it was judged."""
+    if changed is None:
+        return {"ts_quality": repeated("missing", rows)}
+    return {"updated_ts": changed.when, "ts_quality": changed.quality}
 
 
 def _find_broken(columns: DraftColumns, margins: Any, times: dict[str, Times]) -> Iterator[Broken]:

@@ -30,11 +30,10 @@ from feedback.ingest.plain_turns import (
     are_messages,
     are_said,
     as_messages,
-    hashes_of_several,
     said_in,
     value_at,
 )
-from feedback.ingest.turn_hashes import turn_hashes
+from feedback.ingest.turn_hashes import list_hashes, turn_hashes
 from feedback.records.json_columns import Lines, read_columns
 from schemas.rules import violations
 
@@ -199,7 +198,7 @@ def _rows(found: _Found, lines: Lines, places: Places, shape: PlainRecords, sour
             told[name], told[f"{name}_hash"] = one_turn_each(turns.role, said), turn_hashes(turns.role, said)
         else:
             told[name] = as_messages(said)
-            told[f"{name}_hash"] = hashes_of_several(told[name])
+            told[f"{name}_hash"] = list_hashes(told[name])
     records = bytes_between(lines.data, lines.starts[places], lines.ends[places])
     digests = records.to_frame(_RECORD).select(sha256_of(pl.col(_RECORD))).to_series()
     if shape.kind == "events":

@@ -13,11 +13,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from feedback.formats.plain import MESSAGE_LIST, Turns
-from feedback.hashing import turns_hash
 from feedback.ingest.arrow_columns import indices, one_chunk, text_offsets
 from schemas.messages import MESSAGES, ROLES
 
-__all__ = ["are_empty", "are_messages", "are_said", "as_messages", "hashes_of_several", "said_in", "value_at"]
+__all__ = ["are_empty", "are_messages", "are_said", "as_messages", "said_in", "value_at"]
 
 _MESSAGE_LIST: Final = MESSAGE_LIST[0]
 _MAY_BEGIN_BLANK: Final = np.isin(np.arange(256), [*range(9, 14), *range(28, 33), 0xC2, 0xE1, 0xE2, 0xE3])
@@ -106,19 +105,3 @@ def as_messages(lists: pa.ListArray) -> pa.ListArray:
     lengths = pl.Series(lists).list.len().cast(pl.Int32).to_numpy()
     offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
     return pa.ListArray.from_arrays(indices(offsets), said, type=MESSAGES)
-
-
-def hashes_of_several(turns: pa.ListArray) -> pa.Array:
-    """The hash of each list of several turns; null for those of one, which are worked out for all at once."""
-    lengths = pl.Series(turns).list.len().to_numpy()
-    if (lengths == 1).all():
-        return pa.nulls(len(turns), pa.string())
-    said = turns.values
-    roles, texts = (pl.Series(said.field(name)).to_list() for name in ("role", "content"))
-    hashes: list[str | None] = []
-    start = 0
-    for count in lengths.tolist():
-        end = start + count
-        hashes.append(None if count == 1 else turns_hash(zip(roles[start:end], texts[start:end], strict=True)))
-        start = end
-    return pl.Series(hashes, dtype=pl.String).to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
