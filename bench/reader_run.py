@@ -3,7 +3,8 @@
     python -m bench.reader_run floor | ours SMALL LARGE OUT      SMALL and LARGE: a `Written` as JSON
 
 The process reads the small file first, so that imports, compiled kernels and threads are there, and then the large one
-against the clock. It prints a `Reading` as JSON.
+against the clock. It prints a `Reading` as JSON. Pandas is imported too, which Arrow wants for the first record that is
+read one by one: a small file may have none.
 """
 
 from __future__ import annotations
@@ -99,6 +100,9 @@ def read_ours(written: Written, out: Path) -> Reading:
 
 def main(contestant: str, small: str, large: str, out: str) -> None:
     """Read both files and print what the large one took."""
+    import pyarrow as pa
+
+    pa.array([""])
     read: Callable[[Written, Path], Reading] = {"floor": read_floor, "ours": read_ours}[contestant]
     for name, described in (("small", small), ("large", large)):
         folder = Path(out) / name

@@ -25,9 +25,11 @@ from feedback.records.json_columns import split_lines
 from feedback.records.text_blocks import TextBlock
 from schemas.errors import FormatMismatchError
 
-ONE_BY_ONE = {"ultrafeedback:raw"}
+ONE_BY_ONE = {"ultrafeedback:raw", "librechat:export"}
 """Shapes without plain records of formats that have some in another shape."""
-NAMES = [name for name in READER_LOGS if FORMATS[name.partition(":")[0]].plain and name not in ONE_BY_ONE]
+JOINED = {"librechat"}
+"""What is joined with its own file, see tests/test_plain_threads.py."""
+NAMES = [name for name in READER_LOGS if FORMATS[name.partition(":")[0]].plain and name not in ONE_BY_ONE | JOINED]
 SIZE = 150_000
 ROUNDS = 25
 ODD: list[Any] = [

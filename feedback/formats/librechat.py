@@ -18,10 +18,14 @@ api/server/routes/messages.js, useExportConversation.ts and useBuildMessageTree.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any, Final
 
+import polars as pl
+
 from feedback.formats.drafts import Draft, EventDraft, Format, Join
+from feedback.formats.parts.field_columns import is_id, json_of, text_of
 from feedback.formats.parts.fields import (
     need,
     need_list,
@@ -36,19 +40,21 @@ from feedback.formats.parts.joined import joined_records, unjudged
 from feedback.formats.parts.mongo_json import mongo_rater, mongo_time
 from feedback.formats.parts.threads import read_thread, split_rated
 from feedback.formats.parts.turns import read_messages
+from feedback.formats.plain import ANSWER_TURNS, BOOLEAN, PROMPT_TURNS, TEXT, PlainRecords, Threads, Turns
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 
 __all__ = ["LIBRECHAT"]
 
 _LABELS: Final = {"thumbsUp": True, "thumbsDown": False}
+_UNJUDGED: Final = "the message has no feedback"
 _ROOT: Final = "00000000-0000-0000-0000-000000000000"
 
 
 def _parse(record: dict[str, Any]) -> Iterator[Draft]:
     if record.get("messageId") is not None:
         if not _is_judged(record):
-            yield from unjudged("the message has no feedback")
+            yield from unjudged(_UNJUDGED)
             return
         yield _event(record, [*joined_records(record, _JOIN), record], record)
         return
@@ -175,6 +181,61 @@ def _flags(thread: list[dict[str, Any]]) -> tuple[str, ...]:
     return (*(("attachment",) if has_more else ()), *(("unfinished",) if is_cut else ()))
 
 
+_THREADS: Final = Threads(
+    id="messageId",
+    parent="parentMessageId",
+    roots=(_ROOT,),
+    text="text",
+    is_user="isCreatedByUser",
+    judgement="feedback",
+    # A key may be written with escapes, though nobody does it for letters.
+    signs=(b'"feedback"', rb"\u006", rb"\u007"),
+    empty=("content", "files", "quotes"),
+    alone=("messages",),
+    what=_UNJUDGED,
+)
+
+
+def _plain(time: str) -> PlainRecords:
+    """Votes on messages of text, with the time of their last change at a path."""
+    rating, tag = pl.col("feedback.rating"), text_of("feedback.tag")
+    return PlainRecords(
+        kind="events",
+        turns={"prompt": Turns(PROMPT_TURNS), "completion": Turns(ANSWER_TURNS, starts="assistant")},
+        types={
+            **dict.fromkeys(("messageId", "conversationId", "parentMessageId", "text", "model"), TEXT),
+            **dict.fromkeys(("feedback.rating", "feedback.tag", "feedback.text"), TEXT),
+            **dict.fromkeys(("isCreatedByUser", "error", "unfinished"), BOOLEAN),
+            "user": TEXT,
+            time: TEXT,
+        },
+        fields={
+            "signal": pl.lit("thumb"),
+            "raw_value": json_of("feedback.rating", {name: json.dumps(name) for name in _LABELS}),
+            "label": rating.replace_strict(_LABELS, default=None, return_dtype=pl.Boolean),
+            "record_id": pl.col("messageId"),
+            "rater": pl.col("user"),
+            "rater_kind": pl.lit("end_user"),
+            "updated_time": pl.col(time),
+            "model_id": text_of("model"),
+            "conversation_id": pl.col("conversationId"),
+            "message_id": pl.col("messageId"),
+            "reason_codes": pl.when(tag.is_null()).then(pl.lit([], pl.List(pl.String))).otherwise(pl.concat_list(tag)),
+            "comment": text_of("feedback.text"),
+        },
+        where=pl.all_horizontal(
+            rating.is_in(list(_LABELS)),
+            is_id("user"),
+            pl.col(time).is_not_null(),
+            ~pl.col("error").fill_null(value=False),
+            ~pl.col("unfinished").fill_null(value=False),
+        ),
+        needs=("messageId", "conversationId", "isCreatedByUser", time),
+        unread=frozenset({"title", "endpoint", "sender", "createdAt"}),
+        threads=_THREADS,
+    )
+
+
 LIBRECHAT: Final = Format(
     name="librechat",
     kind="events",
@@ -191,6 +252,7 @@ LIBRECHAT: Final = Format(
         }
     ),
     parse=_parse,
+    plain=(_plain("updatedAt.$date"), _plain("updatedAt")),
     join=_JOIN,
     user_keys=frozenset({"user"}),
 )

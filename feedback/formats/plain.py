@@ -15,17 +15,20 @@ import polars as pl
 import pyarrow as pa
 
 __all__ = [
+    "ANSWER_TURNS",
     "BOOLEAN",
     "FLOAT",
     "ID",
     "MESSAGE_LIST",
     "NUMBER",
+    "PROMPT_TURNS",
     "SHAREGPT_LIST",
     "TEXT",
     "TIME",
     "WHOLE",
     "WORDS",
     "PlainRecords",
+    "Threads",
     "Turns",
     "Types",
 ]
@@ -45,6 +48,10 @@ MESSAGE_LIST: Final[Types] = (pa.list_(pa.struct([("role", pa.string()), ("conte
 """Chat turns with nothing beside role and content."""
 SHAREGPT_LIST: Final[Types] = (pa.list_(pa.struct([("from", pa.string()), ("value", pa.string())])),)
 """Chat turns as ShareGPT writes them, with nothing else."""
+
+PROMPT_TURNS: Final = "prompt turns"
+ANSWER_TURNS: Final = "answer turns"
+"""The fields that `Threads` make."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,38 @@ class Turns:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Threads:
+    """Messages of chats, each a record, in files that are joined with themselves; the judged ones are the records.
+
+    A judged message becomes a record with two fields more, `PROMPT_TURNS` and `ANSWER_TURNS`: its thread, parted before
+    all that the assistant said last. A message is left out where nothing in it could be a judgement.
+
+    Args:
+        id: field with the id of a message.
+        parent: field with the id of the one before it.
+        roots: ids that mean that there is none.
+        text: field with what it says.
+        is_user: field that is true where the user says it, and false where the assistant does.
+        judgement: field that holds the judgement.
+        signs: bytes of which one stands in every line with the key of that field, whatever its value is.
+        empty: fields that are null, or an empty list, in messages of plain threads.
+        alone: fields that are null in every message.
+        what: what messages without a judgement are counted as.
+    """
+
+    id: str
+    parent: str
+    roots: tuple[str, ...]
+    text: str
+    is_user: str
+    judgement: str
+    signs: tuple[bytes, ...]
+    empty: tuple[str, ...]
+    alone: tuple[str, ...]
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlainRecords:
     """What the plain records of a format look like, and the draft that each becomes.
 
@@ -82,6 +121,7 @@ class PlainRecords:
         nulls: paths inside of objects whose value must be null, or an empty list, where there is one.
         unread: keys that the format knows and does not read in such records; every other one must be null.
         absent: keys of those others of which an empty list says something too.
+        threads: how the turns are found, where each message is a record; `types` then has its fields too.
     """
 
     kind: Literal["events", "pairs"]
@@ -95,3 +135,4 @@ class PlainRecords:
     nulls: tuple[str, ...] = ()
     unread: frozenset[str] = frozenset()
     absent: frozenset[str] = frozenset()
+    threads: Threads | None = None

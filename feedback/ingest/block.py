@@ -9,6 +9,7 @@ A record is accepted whole or quarantined whole, also where it gave several draf
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ from feedback.ingest.drafted import Drafted
 from feedback.ingest.format_check import FIRST_RECORDS, FormatCheck, Miss
 from feedback.ingest.keys import SketchSettings
 from feedback.ingest.partners import Partners
-from feedback.ingest.plain_records import PlainRows, choose_shape, plain_schema, read_plain
+from feedback.ingest.plain_records import LeftOut, PlainRows, choose_shape, plain_schema, read_plain
 from feedback.ingest.refused import Refused
 from feedback.ingest.source_format import open_format
 from feedback.ingest.table_files import write_tables
@@ -64,6 +65,7 @@ class BlockTask:
         block: the lines, or records.
         join: the table of the other file, for formats that join one.
         with_keys: whether the keys of rows are written beside them.
+        is_joined_itself: whether the other file is the block's own.
     """
 
     number: int
@@ -79,6 +81,7 @@ class BlockTask:
     block: TextBlock | list[RawRecord]
     join: Path | None = None
     with_keys: bool = True
+    is_joined_itself: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,7 @@ class _Made:
         self._check = FormatCheck(source_format, first_records=FIRST_RECORDS if task.is_first else None)
         self._refused = Refused(task.source, source_format, task.key)
         self._plain: list[PlainRows] = []
+        self._left_out: Counter[str] = Counter()
         self._first_line = 0
         self._unused: set[str] = set()
         self._count = 0
@@ -173,7 +177,7 @@ class _Made:
         drafted = Drafted(records, self._format, self._partners, self._check, self._refused)
         drafted.read(0, len(records) if before is None else before)
         if before is not None:
-            if self._plain:
+            if self._plain or self._left_out:
                 self._check.accepted()
             drafted.read(before, len(records))
         return drafted
@@ -193,9 +197,15 @@ class _Made:
         if shape is None:
             return first
         schema = plain_schema(shape, records)
-        for rows in read_plain(lines, shape, schema, keys, self._task.source, self._task.key):
+        partners = self._partners if self._task.is_joined_itself else None
+        for rows in read_plain(lines, shape, schema, keys, self._task.source, self._task.key, partners):
             self._count += len(rows.places)
-            self._plain.append(rows)
+            if shape.threads is not None:
+                self._partners.found += len(rows.places)
+            if isinstance(rows, LeftOut):
+                self._left_out[rows.what] += len(rows.places)
+            else:
+                self._plain.append(rows)
             self._note_fields(rows.names)
             first = min(first, int(rows.places[0]))
             is_left[rows.places] = False
@@ -215,7 +225,7 @@ class _Made:
         self._write_quarantine()
         task = self._task
         written = write_tables(task.folder, task.number, events, pairs, task.sketch, with_keys=task.with_keys)
-        rejected, ignored = self._refused.counts, drafted.ignored()
+        rejected, ignored = self._refused.counts, drafted.ignored() + self._left_out
         return BlockResult(
             owner=self._task.owner,
             records=self._count,

@@ -59,6 +59,20 @@ class Partners:
         """Whether the other file has nothing for the last record."""
         return self._lookup is not None and self._is_lacking
 
+    @property
+    def key(self) -> str:
+        """The path of the id by which records look; empty where they look for nothing, or nothing was named."""
+        return "" if self._join is None or self._lookup is None else self._join.key
+
+    @property
+    def most(self) -> int:
+        """How many records with one id are read."""
+        return _MOST_PARTNERS
+
+    def spans(self, names: Sequence[str]) -> list[tuple[int, int]]:
+        """Where the records with each id are: the first, and the one behind the last. There is a `key`."""
+        return [] if self._lookup is None else self._lookup.spans(names)
+
     def expect(self, records: Sequence[dict[str, Any] | None]) -> None:
         """Look up together what `place` will ask for one by one."""
         if self._lookup is not None:
@@ -122,6 +136,10 @@ class _Lookup:
     def id_of(self, record: dict[str, Any]) -> str | None:
         """The id that a record of the format looks for."""
         return id_text(record.get(self._only) if self._only is not None else find_value(record, self._key))
+
+    def spans(self, names: Sequence[str]) -> list[_Span]:
+        """Where the records with each id are, see `JoinedFile.spans`."""
+        return self._file.spans(names)
 
     def expect(self, records: Iterable[dict[str, Any]]) -> None:
         """Look up the ids of records that lack the other file's."""

@@ -9,8 +9,9 @@ drafts, which says what is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -19,11 +20,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from feedback.formats import Format
-from feedback.formats.plain import MESSAGE_LIST, PlainRecords
+from feedback.formats.plain import ANSWER_TURNS, MESSAGE_LIST, PROMPT_TURNS, PlainRecords
 from feedback.hashing import sha256_of
 from feedback.ingest.arrow_columns import bytes_between, gathered, one_turn_each, repeated
 from feedback.ingest.draft_columns import EVENTS, PAIRS, DraftKind
 from feedback.ingest.draft_tables import told_table
+from feedback.ingest.partners import Partners
+from feedback.ingest.plain_threads import Threaded, read_threads
 from feedback.ingest.plain_times import Times, read_times
 from feedback.ingest.plain_turns import (
     are_empty,
@@ -37,10 +40,11 @@ from feedback.ingest.turn_hashes import list_hashes, turn_hashes
 from feedback.records.json_columns import Lines, read_columns
 from schemas.rules import violations
 
-__all__ = ["PlainRows", "choose_shape", "plain_schema", "read_plain"]
+__all__ = ["LeftOut", "PlainRows", "choose_shape", "plain_schema", "read_plain"]
 
 Record = dict[str, Any]
 Places = NDArray[np.int64]
+Known = Callable[[Places, pl.Series], pl.Series]
 
 _KINDS: Final = {"events": EVENTS, "pairs": PAIRS}
 _TIMES: Final = ("event_time", "updated_time")
@@ -68,6 +72,21 @@ class PlainRows:
     names: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Plain records without a judgement, which are left out and counted.
+
+    Args:
+        places: the lines that they are on. [N].
+        what: what they are counted as.
+        names: fields of the records that hold something, and that the format does not read.
+    """
+
+    places: Places
+    what: str
+    names: tuple[str, ...]
+
+
 def choose_shape(source_format: Format, sample: Sequence[Record]) -> PlainRecords | None:
     """The shape that most records of a sample could have, with the names that these have, or None where none could."""
     if source_format.keys is None:
@@ -86,15 +105,21 @@ def plain_schema(shape: PlainRecords, sample: Sequence[Record]) -> pa.Schema:
     """
     types = {path: _type_of(path, choice, sample) for path, choice in shape.types.items()}
     for turns in shape.turns.values():
-        if turns.made is None:
+        if turns.made is None and shape.threads is None:
             types[turns.path] = pa.string() if turns.role else _MESSAGE_LIST
     return pa.schema(_nested({tuple(path.split(".")): kind for path, kind in types.items()}))
 
 
 def read_plain(
-    lines: Lines, shape: PlainRecords, schema: pa.Schema, read: frozenset[str], source: str, key: bytes
-) -> Iterator[PlainRows]:
-    """The rows of the plain records on some lines.
+    lines: Lines,
+    shape: PlainRecords,
+    schema: pa.Schema,
+    read: frozenset[str],
+    source: str,
+    key: bytes,
+    partners: Partners | None = None,
+) -> Iterator[PlainRows | LeftOut]:
+    """The rows of the plain records on some lines, and those that are left out.
 
     Args:
         lines: the lines.
@@ -103,22 +128,58 @@ def read_plain(
         read: all fields that the format reads.
         source: name of the source.
         key: key for user ids.
+        partners: what the records find in other lines of their file, for shapes with threads.
     """
     for places, table in read_columns(lines, schema):
-        found = _found(table, shape, read)
-        if found is None:
+        if shape.threads is None:
+            yield from _plain_rows(table, lines, places, shape, read, source, key)
             continue
-        places = places[found.rows]
-        made = _rows(found, lines, places, shape, source, key)
-        kept = np.flatnonzero(~_are_broken(made, shape))
-        if not len(kept):
+        if partners is None or {PROMPT_TURNS, ANSWER_TURNS} & set(table.column_names):
             continue
-        records = found.table
-        if len(kept) < len(places):
-            places, made, records = places[kept], gathered(made, kept), gathered(records, kept)
-        columns = zip(records.column_names, records.columns, strict=True)
-        names = tuple(name for name, one in columns if one.null_count < len(places))
-        yield PlainRows(_KINDS[shape.kind], places, made, names)
+        found = read_threads(table, places, lines, shape.threads, partners)
+        if len(found.left_out):
+            yield LeftOut(places[found.left_out], shape.threads.what, _held(table, found.left_out, read))
+        known = partial(_known, found, lines)
+        yield from _plain_rows(found.table, lines, places[found.rows], shape, read, source, key, known)
+
+
+def _plain_rows(
+    table: pa.Table,
+    lines: Lines,
+    places: Places,
+    shape: PlainRecords,
+    read: frozenset[str],
+    source: str,
+    key: bytes,
+    known: Known | None = None,
+) -> Iterator[PlainRows]:
+    """The rows of a table of records; `known` says what they are known by, if not by their own bytes."""
+    found = _found(table, shape, read) if table.num_rows else None
+    if found is None:
+        return
+    places = places[found.rows]
+    digests = _digests(lines, places)
+    made = _rows(found, digests if known is None else known(found.rows, digests), shape, source, key)
+    kept = np.flatnonzero(~_are_broken(made, shape))
+    if not len(kept):
+        return
+    records = found.table
+    if len(kept) < len(places):
+        places, made, records = places[kept], gathered(made, kept), gathered(records, kept)
+    columns = zip(records.column_names, records.columns, strict=True)
+    made_here = {PROMPT_TURNS, ANSWER_TURNS} if shape.threads is not None else ()
+    names = tuple(name for name, one in columns if one.null_count < len(places) and name not in made_here)
+    yield PlainRows(_KINDS[shape.kind], places, made, names)
+
+
+def _known(found: Threaded, lines: Lines, rows: Places, digests: pl.Series) -> pl.Series:
+    return found.digests(rows, digests, lines)
+
+
+def _held(table: pa.Table, rows: Places, read: frozenset[str]) -> tuple[str, ...]:
+    """The fields beyond those that are read in which some rows hold something."""
+    others = [name for name in table.column_names if name not in read]
+    return tuple(name for name in others if pl.Series(table.column(name).is_valid()).gather(pl.Series(rows)).any())
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +251,13 @@ def _to_be_null(
     yield from ((column, True) for path in shape.nulls if (column := value_at(table, path)) is not None)
 
 
-def _rows(found: _Found, lines: Lines, places: Places, shape: PlainRecords, source: str, key: bytes) -> pa.Table:
+def _digests(lines: Lines, places: Places) -> pl.Series:
+    """The sha256 of the bytes of each record, hex digits."""
+    records = bytes_between(lines.data, lines.starts[places], lines.ends[places])
+    return records.to_frame(_RECORD).select(sha256_of(pl.col(_RECORD))).to_series()
+
+
+def _rows(found: _Found, digests: pl.Series, shape: PlainRecords, source: str, key: bytes) -> pa.Table:
     told: dict[str, pa.Array | pl.Series] = {name: found.fields[name] for name in shape.fields if name not in _TIMES}
     for name, turns in shape.turns.items():
         said = found.said[name]
@@ -199,10 +266,8 @@ def _rows(found: _Found, lines: Lines, places: Places, shape: PlainRecords, sour
         else:
             told[name] = as_messages(said)
             told[f"{name}_hash"] = list_hashes(told[name])
-    records = bytes_between(lines.data, lines.starts[places], lines.ends[places])
-    digests = records.to_frame(_RECORD).select(sha256_of(pl.col(_RECORD))).to_series()
     if shape.kind == "events":
-        told.setdefault("op", repeated("create", len(places)))
+        told.setdefault("op", repeated("create", len(digests)))
     return told_table(_KINDS[shape.kind], told, found.times, digests, source, key)
 
 
@@ -255,7 +320,7 @@ def _named(shape: PlainRecords, sample: Sequence[Record]) -> PlainRecords:
 
 def _may_be(record: Record, shape: PlainRecords) -> bool:
     """Whether a record has all that a shape needs."""
-    for turns in shape.turns.values():
+    for turns in shape.turns.values() if shape.threads is None else ():
         names = shape.names.get(turns.path, (turns.path,))
         value = next((found for name in names if (found := _value_at(record, name)) is not None), None)
         if value is None or (turns.made is None and not isinstance(value, str if turns.role else list)):

@@ -23,6 +23,8 @@ __all__ = ["SourceFiles", "find_source_files", "join_tables", "smaller_blocks"]
 
 _STDIN: Final = "-"
 _NEWLINE: Final = ord("\n")
+_SPARSE: Final = 8
+"""Of so many messages of a chat one is judged; where all are, a block holds so many times its size."""
 _LEAST_RECORDS: Final = 64
 """More than `feedback.ingest.format_check` looks at to tell whether a file is in its format."""
 
@@ -111,7 +113,7 @@ def join_tables(
 
 
 def smaller_blocks(
-    blocks: Iterable[TextBlock | list[RawRecord]], table: JoinTable
+    blocks: Iterable[TextBlock | list[RawRecord]], table: JoinTable, *, is_itself: bool = False
 ) -> Iterator[TextBlock | list[RawRecord]]:
     """Blocks of as many records as, with what each finds in the other file, are about the size of a usual block.
 
@@ -120,8 +122,10 @@ def smaller_blocks(
     Args:
         blocks: the blocks of a file.
         table: the other file.
+        is_itself: whether it is the same file, few records of which find anything.
     """
     records = max(_LEAST_RECORDS, BLOCK_BYTES * max(table.ids, 1) // max(table.bytes, 1))
+    records *= _SPARSE if is_itself else 1
     for block in blocks:
         if isinstance(block, TextBlock):
             yield from _cut(block, records)
@@ -130,6 +134,11 @@ def smaller_blocks(
 
 
 def _cut(block: TextBlock, lines: int) -> Iterator[TextBlock]:
+    from feedback.records.byte_kernels import count_bytes
+
+    if count_bytes(np.frombuffer(block.data, dtype=np.uint8), 0, _NEWLINE) <= lines:
+        yield block
+        return
     start, first_line = 0, block.first_line
     ends = np.flatnonzero(np.frombuffer(block.data, dtype=np.uint8) == _NEWLINE)[lines - 1 :: lines] + 1
     for end in [*ends.tolist(), len(block.data)]:

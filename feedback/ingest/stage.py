@@ -219,7 +219,7 @@ class _Reader:
             self._tallies.append(new_tally(path, advance))
             blocks = read_blocks(path, tally=self._tallies[owner])
             if source.table is not None:
-                blocks = smaller_blocks(blocks, source.table)
+                blocks = smaller_blocks(blocks, source.table, is_itself=source.files.is_itself)
             for place, block in enumerate(blocks):
                 yield BlockTask(
                     number=number,
@@ -235,6 +235,7 @@ class _Reader:
                     block=block,
                     join=None if source.table is None else source.table.table,
                     with_keys=self._with_keys,
+                    is_joined_itself=source.files.is_itself,
                 )
                 number += 1
 

@@ -1,0 +1,83 @@
+"""Compiled loops over the lines of a block: which hold some bytes, and what records that find others are known by.
+
+Bytes are looked at 128 at a time, which compiles into vector instructions. Imported only by functions that are about to
+use it, as loading numba takes a fifth of a second.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, types
+
+__all__ = ["mark_lines", "write_known"]
+
+_SIGNS = types.Array(types.uint8, 1, "C", readonly=True)
+_OFFSETS = types.Array(types.int64, 1, "C", readonly=True)
+_AT_ONCE = 128
+
+
+@njit
+def _may_begin(signs, first, second):
+    """Whether two bytes stand behind each other among some: in vector instructions."""
+    found = np.uint8(0)
+    for place in range(len(signs) - 1):
+        found |= np.uint8(signs[place] == first) & np.uint8(signs[place + 1] == second)
+    return found
+
+
+@njit(types.void(_SIGNS, _OFFSETS, _SIGNS, types.boolean[::1]), nogil=True, cache=True)
+def mark_lines(signs, ends, sought, found):
+    """Write True for every line in which some bytes stand, and leave the others as they are.
+
+    Args:
+        signs: bytes. [B] uint8.
+        ends: byte behind each line. [N] int64.
+        sought: what is looked for, at least two bytes, no line end among them. uint8.
+        found: written here. [N] bool.
+    """
+    first, second, size, line = sought[0], sought[1], len(sought), 0
+    for begin in range(0, len(signs), _AT_ONCE):
+        if not _may_begin(signs[begin : min(begin + _AT_ONCE + 1, len(signs))], first, second):
+            continue
+        for place in range(begin, min(begin + _AT_ONCE, len(signs) - size + 1)):
+            same = 0
+            while same < size and signs[place + same] == sought[same]:
+                same += 1
+            if same == size:
+                while line < len(ends) and ends[line] <= place:
+                    line += 1
+                if line < len(ends):
+                    found[line] = True
+
+
+@njit(types.void(_SIGNS, _OFFSETS, _OFFSETS, _SIGNS, _OFFSETS, _OFFSETS, types.uint8[::1]), nogil=True, cache=True)
+def write_known(signs, starts, ends, own, firsts, lines, out):
+    """Write what records are known by that find others: their own digest, and each of the others behind its size.
+
+    Args:
+        signs: bytes. [B] uint8.
+        starts: first byte of each line. [L] int64.
+        ends: byte behind each line. [L] int64.
+        own: the digests of the records, of one size. uint8.
+        firsts: the first of the others of each record in `lines`, and the end. [N + 1] int64.
+        lines: the lines of the others. int64.
+        out: written here; as long as all of it.
+    """
+    place, width = 0, len(own) // max(len(firsts) - 1, 1)
+    for row in range(len(firsts) - 1):
+        for byte in range(width):
+            out[place] = own[row * width + byte]
+            place += 1
+        for line in lines[firsts[row] : firsts[row + 1]]:
+            size = ends[line] - starts[line]
+            power = 1
+            while power * 10 <= size:
+                power *= 10
+            while power:
+                out[place] = 48 + size // power % 10
+                power //= 10
+                place += 1
+            out[place] = 58
+            place += 1
+            out[place : place + size] = signs[starts[line] : ends[line]]
+            place += size
