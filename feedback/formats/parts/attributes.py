@@ -68,22 +68,47 @@ def find_attributes(attributes: Mapping[str, Any], names: tuple[str, ...]) -> di
     >>> find_attributes({"a.b": 1, "a.c.0": "x"}, ("a.b", "a.c", "a.d"))
     {'a.b': 1, 'a.c': ['x'], 'a.d': None}
     """
-    heads, places = _sought(names)
-    if not heads.isdisjoint(attributes):
+    plan = _plan(tuple(attributes), names)
+    if plan is None:
         return {name: find_attribute(attributes, name) for name in names}
-    found = {name: attributes.get(name) for name in names}
-    below: dict[str, list[tuple[str, _Parts, Any]]] = {}
-    for key, value in attributes.items():
-        for name, rest, parts in places[key]:
-            below.setdefault(name, []).append((rest, parts, value))
-    for name, values in below.items():
-        if found[name] is None:
-            found[name] = _rows(values) or _nested({rest: value for rest, _, value in values})
+    found: dict[str, Any] = {}
+    for name, below, rows in plan:
+        value = attributes.get(name)
+        if value is None and rows is not None:
+            value = [
+                {outer: {inner: attributes[key] for inner, key in inners} for outer, inners in row} for row in rows
+            ]
+        elif value is None and below:
+            value = _nested({rest: attributes[key] for rest, key in below})
+        found[name] = value
     return found
 
 
 _Parts = tuple[str, str, str] | None
 """A key of the form `0.word.word`, as those of messages are, parted; None of any other."""
+
+
+_Pairs = tuple[tuple[str, str], ...]
+_Plan = tuple[tuple[str, _Pairs, tuple[tuple[tuple[str, _Pairs], ...], ...] | None], ...]
+"""For each name the keys below it, behind what is left of them, and the messages that these make, if they make some."""
+
+
+@lru_cache(maxsize=1024)
+def _plan(keys: tuple[str, ...], names: tuple[str, ...]) -> _Plan | None:
+    """Where attributes with such keys have their values: many spans have the same. None where some lie in objects."""
+    heads, places = _sought(names)
+    if not heads.isdisjoint(keys):
+        return None
+    below: dict[str, list[tuple[str, _Parts, Any]]] = {name: [] for name in names}
+    for key in keys:
+        for name, rest, parts in places[key]:
+            below[name].append((rest, parts, key))
+    plan = []
+    for name, found in below.items():
+        rows = _rows(found) if found else None
+        told = tuple(tuple((outer, tuple(inners.items())) for outer, inners in row.items()) for row in rows or ())
+        plan.append((name, tuple((rest, key) for rest, _, key in found), None if rows is None else told))
+    return tuple(plan)
 
 
 class _Places(dict[str, tuple[tuple[str, str, _Parts], ...]]):
