@@ -9,10 +9,12 @@ from typing import Final
 __all__ = ["load_loops", "preload"]
 
 _LOOPS: Final = (
+    "feedback.hash_kernels",
     "feedback.near.kernels",
     "feedback.near.pair_kernels",
     "feedback.records.byte_kernels",
     "feedback.records.json_scan",
+    "feedback.records.line_kernels",
 )
 
 
