@@ -114,11 +114,27 @@ def test_auc_over_folds_by_hand() -> None:
     """In both folds x means up in 3 of 4, y in 1 of 4: of 16 comparisons 9 are won, 6 tied and 1 is lost, 0.75."""
     cells = pl.DataFrame(
         [(fold, kind, label, rows) for fold in (0, 1) for kind, label, rows in _CELLS],
-        schema=["fold", "length", "label", "rows"],
+        schema=["fold", "model", "label", "rows"],
         orient="row",
     )
-    assert shortcut_auc(cells, ["length"]) == pytest.approx(0.75)
+    assert shortcut_auc(cells, ["model"]) == pytest.approx(0.75)
+    assert shortcut_auc(
+        cells.with_columns(length=pl.when(pl.col("model") == "x").then(9).otherwise(0)), ["length"]
+    ) == (pytest.approx(0.75))
     assert shortcut_auc(cells, []) == 0.5
+
+
+def test_length_that_rises_with_the_label_is_told_by_few_rows() -> None:
+    """The share of up rises by 8% from each bin of length to the next: the trend tells more than ten bins apart."""
+    chance = np.random.default_rng(1)
+    length = chance.integers(0, 10, 300)
+    up = chance.random(300) < 0.14 + 0.08 * length
+    cells = pl.DataFrame({"fold": np.arange(300) % 5, "length": length, "label": up, "rows": np.ones(300)})
+    apart = cells.with_columns(model=pl.format("bin {}", "length"))
+    together, alone = shortcut_auc(cells, ["length"]), shortcut_auc(apart, ["model"])
+    assert together is not None
+    assert alone is not None
+    assert together > alone > 0.6
 
 
 _CELLS = (("x", True, 3), ("x", False, 1), ("y", True, 1), ("y", False, 3))

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 import polars as pl
 
 from feedback.audit.config import AuditConfig
 from feedback.audit.report import Metric
-from feedback.audit.severity import warn_if
+from feedback.audit.severity import MAX_P, warn_if
 from feedback.audit.statistics import wilson_interval
 from feedback.audit.wording import count, number, percent, plural
 
 __all__ = ["measure_model_confound", "measure_one_model_prompts"]
-
-_MAX_P: Final = 0.01
 
 
 def measure_model_confound(frame: pl.DataFrame, config: AuditConfig) -> list[Metric]:
@@ -41,7 +37,7 @@ def measure_model_confound(frame: pl.DataFrame, config: AuditConfig) -> list[Met
         return []
     value = float(mutual_info_score(None, None, contingency=table) / entropy(labels))
     p = float(chi2_contingency(table, lambda_="log-likelihood", correction=False).pvalue)
-    is_broken = value > config.max_model_confound and p < _MAX_P
+    is_broken = value > config.max_model_confound and p < MAX_P
     n = int(labels.sum())
     return [
         Metric(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from feedback.audit.config import AuditConfig
 from feedback.audit.report import Column, Metric, Table
-from feedback.audit.severity import warn_if
+from feedback.audit.severity import MAX_P, warn_if
 from feedback.audit.slices import MOST_PERIODS, period_of
 from feedback.audit.wording import number, plural
 
@@ -26,7 +26,6 @@ __all__ = ["measure_drift", "stability_index"]
 Counts = NDArray[np.int64]
 
 _TOP_CLUSTERS: Final = 10
-_MAX_P: Final = 0.01
 _COUNTED: Final = 0.5
 """Added to every count, so that nothing is divided by 0."""
 
@@ -47,7 +46,7 @@ class _Drift:
     def shifted(self, most: float) -> list[str]:
         """Periods that shifted by more than `most` and by more than chance."""
         found = zip(self.periods, self.psi, self.p, strict=True)
-        return [period for period, psi, p in found if psi > most and p < _MAX_P]
+        return [period for period, psi, p in found if psi > most and p < MAX_P]
 
 
 def stability_index(counts: Counts, others: Counts) -> tuple[float, float]:

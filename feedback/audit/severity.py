@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from feedback.audit.config import AuditConfig
 from feedback.audit.report import Severity
+from feedback.audit.statistics import p_of_interval
 
-__all__ = ["warn_if", "warn_outside"]
+__all__ = ["MAX_P", "warn_if", "warn_outside"]
+
+MAX_P: Final = 0.01
+"""Least sure p at which a gate still warns of an effect."""
 
 
 def warn_if(is_broken: bool, cases: int, config: AuditConfig) -> Severity:
@@ -30,9 +36,10 @@ def warn_outside(
     *,
     none: float = 0.5,
 ) -> Severity:
-    """`warn` where `value` lies outside of the wanted range and its interval does not hold the value of no effect.
+    """`warn` where `value` lies outside of the wanted range and is no chance: the p of no effect is below 0.01.
 
-    A large value of few cases alone would warn of chance, and a tiny effect of many cases of nothing that matters.
+    A large value of few cases alone would warn of chance, and a tiny effect of many cases of nothing that matters. An
+    interval of 95% that does not hold the value of no effect is not enough: of twenty sound inputs one has that.
 
     Args:
         value: what was measured.
@@ -43,5 +50,5 @@ def warn_outside(
         none: the value where there is no effect.
     """
     is_outside = not wanted[0] <= value <= wanted[1]
-    is_chance = interval[0] <= none <= interval[1]
+    is_chance = p_of_interval(value - none, (interval[0] - none, interval[1] - none)) >= MAX_P
     return warn_if(is_outside and not is_chance, cases, config)
