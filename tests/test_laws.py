@@ -141,7 +141,7 @@ def test_a_run_loads_nothing_that_it_does_not_need(tmp_path: Path) -> None:
             for n in range(60)
         )
     )
-    unwanted = ["altair", "datasets", "jinja2", "pandas", "pandera", "phonenumbers", "ray"]
+    unwanted = ["altair", "datasets", "deltalake", "jinja2", "pandas", "pandera", "phonenumbers", "ray"]
     unwanted += [
         "rensa",
         "sklearn",

@@ -204,12 +204,16 @@ def test_a_forgotten_rater_does_not_come_back(folder: Path) -> None:
     """Neither with the same file, nor with another one that holds their rows again, nor in its raw copy."""
     store = Store.open(folder / "store")
     store.forget(rater=USER)
-    assert store.ingest([SourceConfig(path=str(folder / "a.jsonl"), format="thumbs")]).new == 0
+    for name in ("a.jsonl", "b.jsonl.gz", "c.json"):
+        assert store.ingest([SourceConfig(path=str(folder / name), format="thumbs")]).new == 0
+    assert places_of_canary(folder) == []
     bad = {"prompt": f"no answer, {CANARY}", "label": "up", "user": USER}
     (folder / "d.jsonl").write_bytes(lines(vote(70), secret(100), secret(103), bad, *map(vote, range(10))))
     summary = store.ingest([SourceConfig(path=str(folder / "d.jsonl"), format="thumbs")])
     assert (summary.new, summary.forgotten, summary.already_there, summary.quarantined) == (1, 3, 10, 0)
     assert places_of_canary(folder) == []
+    with pytest.raises(InputNotFoundError, match="somebody in it was forgotten"):
+        store.ingest([SourceConfig(path=str(folder / "c.json"), format="thumbs", name="other")])
 
 
 def test_a_conversation_is_forgotten_by_its_id(folder: Path) -> None:

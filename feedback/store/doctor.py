@@ -8,6 +8,7 @@ rows as are missing: never are there fewer rows than before without an error.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -27,6 +28,7 @@ from schemas.errors import CorruptionError, ThumblineError
 
 __all__ = ["DoctorReport", "Finding", "examine"]
 
+_OF_LOG: Final = re.compile(r"[0-9]{20}\.(json|checkpoint.*\.parquet)|_last_checkpoint")
 _FILE_MODE: Final = 0o600
 _FOLDER_MODE: Final = 0o700
 
@@ -142,7 +144,13 @@ def _left_behind(store: OpenedStore) -> Iterator[Finding]:
     """What a crash left: files that no commit names, things half made, landings that nobody was told of."""
     named = {action["add"]["path"] for path in store.log.commits() for action in read_commit(path) if "add" in action}
     orphans = [path for path in store.table.glob("kind=*/*") if path.relative_to(store.table).as_posix() not in named]
-    halves = [*store.folder.glob("staging/*"), *store.folder.glob("raw/incoming-*"), *store.folder.rglob(f"*{PARTIAL}")]
+    strays = [path for path in store.log.log_folder.iterdir() if not _OF_LOG.fullmatch(path.name)]
+    halves = [
+        *strays,
+        *store.folder.glob("staging/*"),
+        *store.folder.glob("raw/incoming-*"),
+        *store.folder.rglob(f"*{PARTIAL}"),
+    ]
     for path, what in [
         *((path, "A file belongs to no commit.") for path in orphans),
         *((path, "Something half made was left behind.") for path in halves),

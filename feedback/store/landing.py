@@ -30,12 +30,23 @@ from feedback.records.places import Place, place_name
 from feedback.records.queries import Query
 from feedback.records.sources import read_blocks
 from feedback.records.text_blocks import TextBlock
-from feedback.store.durable import flush_file, flush_folder, move_durably, private_folder, remove_durably, write_durably
+from feedback.store.durable import (
+    PARTIAL,
+    flush_file,
+    flush_folder,
+    move_durably,
+    private_folder,
+    remove_durably,
+    write_durably,
+)
 from feedback.store.faults import faultpoint
 from schemas.errors import CorruptionError, InputNotFoundError
 from schemas.manifest import file_sha256
 
-__all__ = ["Landing", "Landings", "RawCopy"]
+__all__ = ["ERASED", "Landing", "Landings", "RawCopy"]
+
+ERASED: Final = "erased.json"
+"""Stands in the place of a copy that was erased, so that it is not brought back; it holds the copy's name."""
 
 _CHUNK: Final = 1 << 22
 _STDIN: Final = "-"
@@ -121,7 +132,7 @@ class Landings:
         return [_read_note(path) for path in sorted(self._notes.glob("*.json"))]
 
     def path(self, copy: RawCopy) -> Path:
-        """Where a copy lies; it may have been removed since, see `feedback.store.forget`."""
+        """Where a copy lies; it may have been erased since, see `feedback.store.raw_erasure`."""
         return self._raw / copy.sha256[:2] / copy.sha256 / copy.name
 
     def config(self, landing: Landing, work: Path) -> list[SourceConfig]:
@@ -169,7 +180,11 @@ class Landings:
     def _present(self, copy: RawCopy) -> Path:
         path = self.path(copy)
         if not path.is_file():
-            raise InputNotFoundError("the raw copy is not in the store any more", where=path)
+            raise InputNotFoundError(
+                "the raw copy is not in the store any more: it was erased, as somebody in it was forgotten",
+                where=path,
+                todo="Take in an export without them",
+            )
         return path
 
     def _copy(self, place: Place) -> RawCopy:
@@ -179,9 +194,9 @@ class Landings:
         try:
             sha256 = _copy_bytes(place, incoming / name)
             folder = private_folder(self._raw / sha256[:2]) / sha256
-            known = next(iter(sorted(folder.iterdir())), None) if folder.is_dir() else None
+            known = _name_in(folder)
             if known is not None:
-                return RawCopy(sha256, known.name)
+                return RawCopy(sha256, known)
             flush_folder(incoming)
             try:
                 move_durably(incoming, folder, point="raw")
@@ -189,11 +204,19 @@ class Landings:
                 # Of two that bring the same bytes at once, the first one's copy stays.
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                     raise
-            copy = RawCopy(sha256, next(iter(sorted(folder.iterdir()))).name)
+            copy = RawCopy(sha256, _name_in(folder) or name)
             give_digest(self.path(copy), sha256)
             return copy
         finally:
             shutil.rmtree(incoming, ignore_errors=True)
+
+
+def _name_in(folder: Path) -> str | None:
+    """The name of the copy in a folder, also of one that was erased; None where there never was one."""
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if names == [ERASED]:
+        return str(json.loads((folder / ERASED).read_text("utf-8"))["name"])
+    return next((name for name in names if not name.endswith(PARTIAL) and name != ERASED), None)
 
 
 def _is_joined(files: SourceFiles) -> bool:

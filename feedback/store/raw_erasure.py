@@ -2,7 +2,7 @@
 
 A line that is cut out leaves an empty one, so the places of all others stay what quarantine says they are. A file whose
 records are not lines (a table, an array, a file that another one is joined to) cannot be cut byte for byte; its rows
-stay in the tables, and only the possibility to make them again from it is lost.
+stay in the tables, and only the possibility to make them again from it is lost. A note in its place keeps it away.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import shutil
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,8 @@ from feedback.records.byte_stream import Tally, open_bytes
 from feedback.records.data_names import plain_suffix
 from feedback.records.file_kinds import kind_of_bytes, kind_of_text
 from feedback.records.sources import read_records
-from feedback.store.durable import flush_folder, written_durably
-from feedback.store.faults import faultpoint
-from feedback.store.landing import Landing, Landings
+from feedback.store.durable import remove_durably, write_durably, written_durably
+from feedback.store.landing import ERASED, Landing, Landings
 from feedback.store.tombstones import Forgotten
 from schemas.errors import CorruptionError, InputError
 
@@ -152,7 +151,6 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def _remove(path: Path) -> None:
-    faultpoint("erase.copy.before", path)
-    shutil.rmtree(path.parent)
-    flush_folder(path.parent.parent)
-    faultpoint("erase.copy.after")
+    """Remove a copy for good: what is left in its place keeps the same bytes from being copied again."""
+    write_durably(path.with_name(ERASED), json.dumps({"name": path.name}).encode(), point="erase.copy")
+    remove_durably(path, point="erase.copy")
