@@ -240,6 +240,16 @@ def test_a_disk_that_is_really_full_loses_nothing(small_disk: Path, tmp_path: Pa
     assert Store.open(store).doctor().is_well
 
 
+def test_a_disk_that_cannot_be_written_to_can_still_be_read(small_disk: Path, tmp_path: Path) -> None:
+    store = small_disk / "store"
+    ingest(store, [export(tmp_path / "a.jsonl", 100)])
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    with pytest.raises(ThumblineError, match="Read-only file system") as refused:
+        ingest(store, [export(tmp_path / "b.jsonl", 10, first=200)])
+    assert str(small_disk) in str(refused.value.where)
+    assert Store.open(store).events().collect().height == 100
+
+
 def race(tmp_path: Path, rows: int, name: str) -> None:
     path = export(tmp_path / f"{name}.jsonl", rows)
     store = tmp_path / name

@@ -120,7 +120,7 @@ class Store:
             CorruptionError: a file of the store is damaged.
             ThumblineError: it cannot be written.
         """
-        with self.locked("ingest", exclusive=False), told_errors(_CANNOT_WRITE, self.folder):
+        with told_errors(_CANNOT_WRITE, self.folder), self.locked("ingest", exclusive=False):
             landings = [landing for source in sources for landing in self.opened.landings.land(source)]
             return take_in(
                 self.opened, landings, max_rejected_share=max_rejected_share, engine=engine, progress=progress
@@ -133,7 +133,7 @@ class Store:
             LockedError: somebody else works on it.
             CorruptionError: a commit before the last one cannot be read.
         """
-        with self.locked("doctor", exclusive=True), told_errors(_CANNOT_WRITE, self.folder):
+        with told_errors(_CANNOT_WRITE, self.folder), self.locked("doctor", exclusive=True):
             return examine(self.opened)
 
     def forget(self, *, rater: str | None = None, conversation: str | None = None) -> Receipt:
@@ -154,7 +154,7 @@ class Store:
         named = [name for name in (rater, conversation) if name]
         if len(named) != 1:
             raise UsageError("one who is to be forgotten must be named", expected="a rater or a conversation")
-        with self.locked("forget", exclusive=True), told_errors(_CANNOT_WRITE, self.folder):
+        with told_errors(_CANNOT_WRITE, self.folder), self.locked("forget", exclusive=True):
             return forget_subject(self.opened, "rater" if rater else "conversation", named[0])
 
     def optimize(self) -> int:
@@ -164,7 +164,7 @@ class Store:
             LockedError: somebody else works on the store.
             CorruptionError: a file is damaged.
         """
-        with self.locked("optimize", exclusive=True), told_errors(_CANNOT_WRITE, self.folder):
+        with told_errors(_CANNOT_WRITE, self.folder), self.locked("optimize", exclusive=True):
             return optimize_store(self.opened)
 
     def vacuum(self, retention_hours: float = 168) -> Vacuumed:
@@ -176,7 +176,7 @@ class Store:
         Raises:
             LockedError: somebody else works on the store.
         """
-        with self.locked("vacuum", exclusive=True), told_errors(_CANNOT_WRITE, self.folder):
+        with told_errors(_CANNOT_WRITE, self.folder), self.locked("vacuum", exclusive=True):
             return vacuum_store(self.opened, retention_hours)
 
     def events(self, version: int | None = None, *, revisions: Revisions = "latest") -> pl.LazyFrame:

@@ -76,7 +76,9 @@ def take_in(
                 store, new, staging, max_rejected_share=max_rejected_share, engine=engine, progress=progress
             )
         except (DataGateError, InputError):
-            store.landings.drop(new)
+            # Another call, which allowed more, may have taken the same file in meanwhile.
+            here = {one.landing for one in read_source_rows(store.log.files(), store.log.folder)}
+            store.landings.drop([landing for landing in new if landing.id not in here])
             raise
         rows = NewRows(result, store.log.folder, staging)
         return _commit(store, rows, read, known, result)
