@@ -159,10 +159,14 @@ def sort_rows(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _taken(frame: pl.DataFrame, rows: pl.Series) -> pl.DataFrame:
-    """Some rows of `frame`. Lists of structs are taken apart first: polars gathers them 10 times as slowly as this."""
+    """Some rows of `frame`, in memory of their own.
+
+    Lists of structs are taken apart first: polars gathers them 10 times as slowly as this. Texts are copied, since what
+    polars gathers still points into the files that `frame` was read from, and would keep them in memory.
+    """
     nested = [name for name, kind in frame.schema.items() if isinstance(kind, pl.List) and not frame[name].null_count()]
-    taken = frame.drop(nested)[rows].with_columns(_taken_lists(frame[name], rows.to_numpy()) for name in nested)
-    return taken.select(frame.columns)
+    taken = _copied_texts(frame.drop(nested)[rows])
+    return taken.with_columns(_taken_lists(frame[name], rows.to_numpy()) for name in nested).select(frame.columns)
 
 
 def _taken_lists(lists: pl.Series, rows: NDArray[np.uint32]) -> pl.Series:
@@ -171,9 +175,17 @@ def _taken_lists(lists: pl.Series, rows: NDArray[np.uint32]) -> pl.Series:
     taken = counts[rows]
     offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(taken)))
     places = np.repeat(starts[rows] - offsets[:-1], taken) + np.arange(offsets[-1])
-    values = lists.explode(empty_as_null=False).gather(places).to_arrow(compat_level=pl.CompatLevel.newest())
-    made = pl.Series(lists.name, pa.LargeListArray.from_arrays(pl.Series(offsets).to_arrow(), values))
-    return made.cast(lists.dtype) if made.dtype != lists.dtype else made
+    values = lists.explode(empty_as_null=False).gather(places)
+    if isinstance(values.dtype, pl.Struct):
+        values = _copied_texts(values.struct.unnest()).to_struct(lists.name)
+    places_of = pl.Series(offsets).to_arrow()
+    made = pa.LargeListArray.from_arrays(places_of, values.to_arrow(compat_level=pl.CompatLevel.newest()))
+    return pl.Series(lists.name, made, dtype=lists.dtype)
+
+
+def _copied_texts(frame: pl.DataFrame) -> pl.DataFrame:
+    texts = [name for name, kind in frame.schema.items() if kind == pl.String]
+    return frame.with_columns(pl.concat_str(pl.col(name), pl.lit("")).alias(name) for name in texts)
 
 
 def _is_ascending(keys: pl.Series) -> bool:
