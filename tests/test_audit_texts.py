@@ -1,219 +1,26 @@
-"""What the audit finds in texts: broken ones, style that moves the label, personal data, consent; and shows of none."""
+"""What the audit finds in the texts of a log: broken ones, personal data, consent; and shows of none."""
 
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 
-import numpy as np
 import polars as pl
-import pyarrow as pa
 import pytest
-from sklearn.linear_model import LogisticRegression
 
 from cli.main import run
-from feedback.audit import AuditConfig, AuditReport, Metric, render_html
+from feedback.audit import AuditConfig, AuditReport, render_html
 from feedback.audit.sources import audit, audit_dataset
 from feedback.audit.texts import FEATURES, read_features, rows_for_style
-from feedback.audit.texts.integrity_flags import CONTROL_TOKENS, are_roles_out_of_order, integrity_flags
-from feedback.audit.texts.logistic import fit_logistic
-from feedback.audit.texts.style_flags import STYLES, style_flags
+from feedback.audit.texts.style_flags import STYLES
 from feedback.export import TextTable
 from feedback.hashing import hex_key
 from feedback.pipeline import curate, default_config
 from feedback.stage import CANDIDATE_TYPES
-from schemas.messages import MESSAGES
+from tests.audited_log import audited, found, sycophantic, vote, write_log
 from tests.feedback_log import story
 from tests.feedback_tables import candidate, event, pair, turns, write_events, write_pairs
 from tests.test_personal import PLANTED
-
-LONG = "word " * 50
-
-
-def write_log(folder: Path, rows: list[dict[str, object]]) -> Path:
-    path = folder / "thumbs.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def vote(number: int, label: bool | None = None, **changes: object) -> dict[str, object]:
-    """A vote about texts of its own; every third is down."""
-    is_up = number % 3 > 0 if label is None else label
-    made = {"prompt": f"{story(f'q{number}', 9)}?", "completion": f"{story(f'a{number}', 30)}."}
-    return made | {"label": "up" if is_up else "down", "time": f"2026-01-{1 + number % 28:02d}T10:00:00Z"} | changes
-
-
-def found(report: AuditReport, name: str) -> Metric:
-    metric = report.metric(name)
-    assert metric is not None, name
-    return metric
-
-
-def audited(folder: Path, rows: list[dict[str, object]], **options: float) -> AuditReport:
-    return audit([write_log(folder, rows)], source_format="thumbs", config=AuditConfig(**options))
-
-
-def flags(text: str) -> set[str]:
-    frame = pl.DataFrame({"answer": [text]})
-    row = frame.select(*integrity_flags(pl.col("answer")), *style_flags(pl.col("answer"))).row(0, named=True)
-    return {name for name, value in row.items() if value and name != "is_mid_word"}
-
-
-# --- claims about one text ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("text", ["", " \n\t", "\u200b\ufeff", "\u00a0\u3000", "\u2800", "\u3164"])
-def test_white_space_and_invisible_signs_are_empty(text: str) -> None:
-    assert "is_empty" in flags(text)
-
-
-@pytest.mark.parametrize("text", ["0", ".", "🙂", "はい", "-"])
-def test_short_answers_are_not_empty(text: str) -> None:
-    assert "is_empty" not in flags(text)
-
-
-@pytest.mark.parametrize(
-    "text", ["So:\n```python\nx = 1", "a\n```\nb\n```\nc\n  ```js\nlet", f"{LONG}first,", f"{LONG}f(", f"{LONG}{{ "]
-)
-def test_open_code_and_open_ends_are_cut_off(text: str) -> None:
-    assert "is_open" in flags(text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "```python\nx = 1\n```",
-        "Type ``` and a name, such as ```python, then Enter.",
-        "Dear Ann,",
-        "f(",
-        f"{LONG}end",
-        "x",
-    ],
-)
-def test_closed_code_and_short_ends_are_whole(text: str) -> None:
-    assert "is_open" not in flags(text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "[object Object]",
-        "undefined",
-        "Traceback (most recent call last):\n  File",
-        '{"error": {"message": "x"}}',
-        "Error code: 429 - {'error': 1}",
-        "503 Service Unavailable",
-        "Internal Server Error",
-        "An error occurred while generating a response.",
-        "Rate limit exceeded, try again later",
-        "This model's maximum context length is 4096 tokens.",
-        "openai.RateLimitError: too many",
-        "JSONDecodeError: Expecting value",
-        "<!DOCTYPE html>\n<html><head><title>502 Bad Gateway</title>",
-        "<html>\r\n<head><title>Attention Required! | Cloudflare</title>",
-    ],
-)
-def test_messages_of_broken_services_are_errors(text: str) -> None:
-    assert "is_error" in flags(text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "A 404 error means that a page is not found.",
-        "The traceback says: Traceback (most recent call last): ...",
-        "Use `undefined` to say that nothing is there.",
-        "Null hypotheses are rejected when p is small.",
-        "500 people came.",
-        "Error handling in Python is done with try.",
-        "<!DOCTYPE html>\n<html><head><title>My holidays</title></head><body><h1>Beach</h1>",
-        "An errand occurred to me.",
-    ],
-)
-def test_answers_about_errors_are_none(text: str) -> None:
-    assert "is_error" not in flags(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "is_there"),
-    [
-        ("<|im_start|>user\nhi<|im_end|>", True),
-        ("a <|endoftext|> b", True),
-        ("<|eot_id|>", True),
-        ("[INST] hi [/INST]", True),
-        ("<s>[INST] x", True),
-        ("<s> begins", True),
-        ("ends</s>", True),
-        ("<<SYS>>", True),
-        ("<start_of_turn>model", True),
-        ("<｜User｜>", True),
-        ("a <s>line</s> through it", False),
-        ("a | b <|> c", False),
-        ("[INSTALL]", False),
-        ("x <b> y </b>", False),
-        ("if (a <| b |> c)", False),
-    ],
-)
-def test_control_tokens_are_known_and_mark_up_is_none(text: str, is_there: bool) -> None:
-    assert pl.Series([text]).str.contains(CONTROL_TOKENS)[0] is is_there
-
-
-@pytest.mark.parametrize(
-    ("roles", "is_wrong"),
-    [
-        ("u", False),
-        ("su", False),
-        ("suau", False),
-        ("uatu", False),
-        ("uaat", True),
-        ("uu", True),
-        ("us", True),
-        ("usu", True),
-        ("au", True),
-        ("sau", True),
-        ("tu", True),
-        ("ssu", True),
-    ],
-)
-def test_turns_that_templates_refuse_are_out_of_order(roles: str, is_wrong: bool) -> None:
-    names = {"s": "system", "u": "user", "a": "assistant", "t": "tool"}
-    said = [{"role": names[role], "content": "x"} for role in roles]
-    prompts = pa.array([turns("user", "x"), said, turns("user", "x")], MESSAGES)
-    assert are_roles_out_of_order(prompts).tolist() == [False, is_wrong, False]
-    assert are_roles_out_of_order(prompts[1:]).tolist() == [is_wrong, False]
-
-
-@pytest.mark.parametrize(
-    ("text", "names"),
-    [
-        ("What a great question! Let me see.", {"flattery"}),
-        ("You're so smart.", {"flattery"}),
-        ("You are absolutely right.", {"agreement"}),
-        ("Absolutely! Here it is.", {"agreement"}),
-        ("I apologize for that.", {"apology"}),
-        ("I’m so sorry to hear it.", {"apology"}),
-        ("I'm sorry, but I can't help with that.", {"apology", "refusal"}),
-        ("As an AI language model, I have no taste.", {"refusal"}),
-        ("Done 🎉", {"emoji"}),
-        ("## Steps\ntext", {"headings", "markdown"}),
-        ("- one\n- two", {"lists", "markdown"}),
-        ("1. one\n2. two", {"lists", "markdown"}),
-        ("Use `x`.", {"code", "markdown"}),
-        ("It is **bold**.", {"markdown"}),
-        ("| a | b |\n|---|---|\n| 1 | 2 |", {"markdown"}),
-        ("The right angle is 90 degrees; the question is a good one to ask in 2026, no. 1 © 5 * 3 # x", set()),
-        ("- a dash alone", set()),
-        ("He is sorry. Turn right. They cannot help.", set()),
-    ],
-)
-def test_marks_of_style_are_found_where_they_are(text: str, names: set[str]) -> None:
-    assert flags(text) == names
-
-
-def test_only_patterns_of_words_are_said_to_be_english() -> None:
-    assert {style.name for style in STYLES if style.is_english} == {"flattery", "agreement", "apology", "refusal"}
-
 
 # --- the narrow table ---------------------------------------------------------------------------------------------
 
@@ -340,109 +147,6 @@ def test_where_nothing_has_a_time_nobody_is_warned_of_it(tmp_path: Path) -> None
     report = audited(tmp_path, rows)
     assert report.metric("missing_times") is None
     assert report.metric("naive_times") is None
-
-
-# --- style --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_fit_is_that_of_scikit_learn_and_its_errors_those_of_the_information(seed: int) -> None:
-    """Two columns, 400 rows; errors by hand from the inverse of X' W X at scikit-learn's coefficients."""
-    chance = np.random.default_rng(seed)
-    columns = np.column_stack((chance.random(400) < 0.3, chance.normal(size=400))).astype(float)
-    label = chance.random(400) < 1 / (1 + np.exp(-(0.5 + columns @ [1.0, -0.7])))
-    fit = fit_logistic(columns, label)
-    assert fit is not None
-    model = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(columns, label)
-    theirs = np.concatenate((model.intercept_, model.coef_[0]))
-    np.testing.assert_allclose(fit.coefficients, theirs, atol=1e-5)
-    design = np.column_stack((np.ones(400), columns))
-    p = model.predict_proba(columns)[:, 1]
-    errors = np.sqrt(np.diag(np.linalg.inv(design.T @ np.diag(p * (1 - p)) @ design)))
-    np.testing.assert_allclose(fit.errors, errors, rtol=1e-4)
-    low, high = fit.interval(0)
-    assert (low + high) / 2 == pytest.approx(fit.coefficients[1])
-    assert high - low == pytest.approx(2 * 1.959963984540054 * errors[1], rel=1e-4)
-
-
-def test_a_column_that_parts_the_labels_has_no_fit() -> None:
-    label = np.arange(40) < 20
-    assert fit_logistic(label[:, None].astype(float), label) is None
-    assert fit_logistic(np.ones((40, 1)), label) is None
-
-
-def sycophantic(count: int, odds_with: float, seed: int = 0) -> list[dict[str, object]]:
-    """Half of the answers flatter; those are up with this chance, the others with 0.5. Flattery makes none longer."""
-    chance = random.Random(seed)
-    rows = []
-    for number in range(count):
-        flatters = number % 2 == 0
-        up = chance.random() < (odds_with if flatters else 0.5)
-        opening = "What a great question! " if flatters else "Here is what I know of it. "[:23]
-        rows.append(vote(number, up, completion=opening + story(f"s{number}", 10 + number % 30) + "."))
-    return rows
-
-
-def test_planted_sycophancy_is_caught(tmp_path: Path) -> None:
-    """Up in 0.85 against 0.5 of cases: log-odds 1.73."""
-    report = audited(tmp_path, sycophantic(600, 0.85))
-    lift = found(report, "style_lift")
-    assert lift.severity == "warn"
-    assert lift.low is not None
-    assert lift.high is not None
-    assert 0.5 < lift.low < 1.73 < lift.high
-    assert "flattery (odds times" in lift.sentence
-    assert "pleasing the user pays, so the model learns to flatter" in lift.sentence
-    table = report.table("style")
-    assert table is not None
-    line = next(row for row in table.rows if row[0] == "flattery (English)")
-    assert line[1] == 300
-    assert line[2] == pytest.approx(0.85, abs=0.05)
-    assert "Wald intervals from the information matrix" in table.note
-
-
-@pytest.mark.parametrize("seed", [0, 1, 2, 3])
-def test_flattery_that_moves_nothing_is_not_caught(tmp_path: Path, seed: int) -> None:
-    lift = found(audited(tmp_path, sycophantic(600, 0.5, seed)), "style_lift")
-    assert lift.severity == "ok"
-    assert "no mark of style moves the label far" in lift.sentence
-
-
-def test_what_length_explains_is_no_lift(tmp_path: Path) -> None:
-    """Long answers are up and have lists more often; at equal length lists change nothing."""
-    chance = random.Random(5)
-    rows = []
-    for number in range(1500):
-        words = int(10 * 30 ** chance.random())
-        has_list = chance.random() < (0.8 if words > 55 else 0.2)
-        up = chance.random() < 1 / (1 + 55 / words)
-        text = story(f"l{number}", words)
-        rows.append(vote(number, up, completion=f"- {text[:5]}\n- {text}" if has_list else f"xx{text[:5]}\nxx{text}"))
-    report = audited(tmp_path, rows)
-    table = report.table("style")
-    assert table is not None
-    line = next(row for row in table.rows if row[0] == "lists")
-    assert line[2] - line[3] > 0.1
-    assert line[5] < 0 < line[6]
-    assert found(report, "style_lift").severity == "ok"
-
-
-def test_the_regression_takes_no_more_rows_than_asked_and_the_same_ones_each_time(tmp_path: Path) -> None:
-    path = write_log(tmp_path, sycophantic(300, 0.9))
-    reports = [audit([path], source_format="thumbs", config=AuditConfig(style_rows=200)) for _ in range(2)]
-    assert found(reports[0], "style_lift").n == 200
-    assert reports[0].to_json() == reports[1].to_json()
-
-
-def test_marks_that_few_answers_have_have_no_lift(tmp_path: Path) -> None:
-    rows = [vote(number) for number in range(60)]
-    for number in range(4):
-        rows[number]["completion"] = f"Great question! {story(str(number), 9)}."
-    report = audited(tmp_path, rows)
-    table = report.table("style")
-    assert table is not None
-    assert next(row for row in table.rows if row[0].startswith("flattery"))[4] is None
-    assert report.metric("style_lift") is None
 
 
 # --- privacy ------------------------------------------------------------------------------------------------------

@@ -9,11 +9,8 @@ from typing import Any
 import pytest
 
 from cli.main import run
-from feedback.audit import Metric
-from feedback.audit.remedies import REMEDIES
-from feedback.audit.sources import audit
 from feedback.formats import FORMATS
-from schemas.manifest import Manifest
+from tests.command_files import write_votes
 
 SAMPLE = Path(__file__).parents[1] / "sample_data"
 THUMBS = str(SAMPLE / "thumbs.jsonl")
@@ -52,21 +49,6 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, s
     code = run([str(argument) for argument in arguments])
     captured = capsys.readouterr()
     return code, captured.out, captured.err
-
-
-def write_pairs(path: Path, count: int) -> Path:
-    lines = [{"prompt": f"q{n}", "chosen": f"good {n}", "rejected": f"bad {n}"} for n in range(count)]
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    return path
-
-
-def write_votes(path: Path, *labels: str) -> Path:
-    lines = [
-        json.dumps({"prompt": f"question {n}", "completion": f"answer {n}", "label": label, "user": f"u{n}"})
-        for n, label in enumerate(labels)
-    ]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
 
 
 def test_formats_lists_each_with_its_label_rule(capsys: pytest.CaptureFixture[str]) -> None:
@@ -252,10 +234,10 @@ def test_curate_reads_a_config_of_several_sources(capsys: pytest.CaptureFixture[
     assert manifest["config"]["rebalance"]["mode"] == "off"
 
 
-def test_curate_without_a_format_lists_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+def test_curate_without_a_format_says_which_one_it_looks_like(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = call(capsys, "curate", THUMBS, "-o", "d")
     assert code == 2
-    assert "--from with one of thumbs, mapped" in err
+    assert "thumbs.jsonl looks like thumbs: add --from thumbs" in err
 
 
 def test_curate_refuses_too_many_bad_records_and_writes_nothing(
@@ -368,41 +350,3 @@ def test_evaluate_refuses_questions_that_cannot_be_read(
         code, _, err = call(capsys, *arguments)
         assert code == 1
         assert message in err
-
-
-# --- what the audit advises ---------------------------------------------------------------------------------------
-
-
-def _metric(name: str) -> Metric:
-    details = {
-        **dict.fromkeys(("judgements", "contradicted", "reversals", "first", "to_first", "to_last", "pairs"), 3),
-        "alone": {"length": 0.7, "model": None},
-        "period": "2026-W02",
-        "against": "before.jsonl",
-        "objective": "dpo",
-    }
-    return Metric(name, name, 0.7, "share", 30, "warn", "A sentence.", threshold="t", details=details)
-
-
-@pytest.mark.parametrize("name", sorted(REMEDIES))
-def test_command_that_the_audit_advises_runs(tmp_path: Path, name: str) -> None:
-    """As it is pasted, on a file of votes, or of pairs where it is about pairs."""
-    is_about_pairs = name == "objective"
-    path = write_pairs(tmp_path / "in.jsonl", 30) if is_about_pairs else write_votes(tmp_path / "in.jsonl", *"ud" * 15)
-    raw = f"{path} --from {'trl' if is_about_pairs else 'thumbs'}"
-    path.write_text(path.read_text().replace('"u"', '"up"').replace('"d"', '"down"'))
-    advice = REMEDIES[name](_metric(name), raw)
-    assert advice.metric == name
-    if advice.command:
-        # One vote an answer: asking for two raters leaves nothing, which is a data gate and no misuse.
-        assert run(advice.command.split()[1:]) in (0, 3), advice.command
-
-
-def test_command_for_a_tenth_of_the_desirable_rows_brings_r_into_range(tmp_path: Path) -> None:
-    path = write_votes(tmp_path / "in.jsonl", *["up"] * 80, *["down"] * 20)
-    report = audit([path], source_format="thumbs")
-    command = next(item.command for item in report.advice if item.metric == "discardable_desirables")
-    assert run(command.replace("OUT", str(tmp_path / "out")).split()[1:]) == 0
-    ratio = Manifest.read(tmp_path / "out").ratio
-    assert ratio is not None
-    assert (ratio.desirable, ratio.undesirable, ratio.is_in_range) == (8, 20, True)

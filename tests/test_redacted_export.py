@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from cli.main import run
 from feedback.config import ExportConfig
-from feedback.export import export
+from feedback.export import TextTable, export
 from feedback.personal import find_personal
 from feedback.pipeline import curate, default_config
 from feedback.transcode import convert_files
 from schemas.errors import UnknownChoiceError
 from schemas.manifest import Manifest
+from tests.exported_rows import exported, read_back, some_events
 from tests.feedback_tables import candidate, event, table, turns, write_events
-from tests.test_export import TextTable, exported, read_back, some_events
 from tests.test_personal import PLANTED, around
 
 TOOLS = json.dumps([{"type": "function", "owner": "ann@site.example", "line": 4111111111111111}])
