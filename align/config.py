@@ -1,8 +1,8 @@
 """Settings of a training run: what is trained, on which tokens, with which numbers, and what is left behind.
 
 Each key can be set in a TOML file or with `--set key=value`. Keys under `batch.tokens_per_micro_batch`,
-`gradient_checkpointing`, `device`, `evaluation` and `checkpoint` change speed, memory or reports but not the model
-beyond float rounding, so a run may be resumed with other values of them; all others must stay the same.
+`gradient_checkpointing`, `device`, `evaluation`, `checkpoint` and `trackers` change speed, memory or reports but not
+the model beyond float rounding, so a run may be resumed with other values of them; all others must stay the same.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Momentum = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 CountOrNone = Annotated[int, Field(ge=0)]
 
-_EXECUTION_KEYS: Final = ("gradient_checkpointing", "device", "evaluation", "checkpoint")
+_EXECUTION_KEYS: Final = ("gradient_checkpointing", "device", "evaluation", "checkpoint", "trackers")
 
 
 @settings
@@ -218,6 +218,7 @@ class TrainConfig:
         gradient_checkpointing: recompute activations in the backward pass: less memory, about a third more time.
         skip_bad_steps: leave out the update of a step whose loss or gradient is NaN, infinite or 0, and count it,
             instead of ending the run.
+        trackers: where each line of the metrics also goes: any of `wandb`, `mlflow` and `trackio` (extra `trackers`).
     """
 
     objective: ObjectiveConfig = ObjectiveConfig()
@@ -234,6 +235,7 @@ class TrainConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     gradient_checkpointing: bool = False
     skip_bad_steps: bool = False
+    trackers: tuple[Literal["wandb", "mlflow", "trackio"], ...] = ()
 
 
 def identity_of(config: TrainConfig) -> dict[str, Any]:

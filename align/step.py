@@ -11,6 +11,7 @@ the step (for objectives of tokens, by its completion tokens), never a mean of m
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -111,6 +112,7 @@ class StepOutcome:
         largest_ratio: largest |r| of a matched or mismatched pair, in nats.
         mismatch: largest |r| as a multiple of what rounding allows where policy and reference are equal.
         sampled: of objectives that sample answers, what they are like.
+        seconds_mismatched: what this rank spent on mismatched pairs.
     """
 
     loss: float
@@ -125,6 +127,7 @@ class StepOutcome:
     largest_ratio: float
     mismatch: float
     sampled: SampledAnswers | None = None
+    seconds_mismatched: float = 0.0
 
 
 class StepTally:
@@ -136,6 +139,7 @@ class StepTally:
         ) | dict.fromkeys(("kl", "kl_count", "micro_batches", "tokens", "padded_tokens", "pairs", "pairs_won"), 0.0)
         self.largest_ratio = 0.0
         self.mismatch = 0.0
+        self.seconds_mismatched = 0.0
 
     def add(self, **values: float) -> None:
         """Add to sums, by name."""
@@ -176,7 +180,9 @@ def backward_step(
     mine = [examples[position] for position in part[accelerator.process_index]]
     batches = scorer.batches([example.sequences for example in mine])
     tally = StepTally()
+    began = time.perf_counter()
     ratios = [] if rules.z0_scope == "none" else _mismatched_ratios(mine, scorer, tally)
+    tally.seconds_mismatched = time.perf_counter() - began
     z0s = _estimate_z0(ratios, batches, accelerator, rules)
     divisor = sum(example.completion_tokens for example in examples) if rules.per_token else len(examples)
     with scorer.precision():
@@ -300,4 +306,5 @@ def step_outcome(
         largest_ratio=max(part[-2] for part in parts),
         mismatch=max(part[-1] for part in parts),
         sampled=sampled,
+        seconds_mismatched=tally.seconds_mismatched,
     )

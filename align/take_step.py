@@ -22,6 +22,7 @@ from align.run import Run, TrainingState
 from align.schedule import learning_rate_factor
 from align.scoring import TokenPair
 from align.step import Example, StepOutcome, StepRules, backward_step
+from align.step_cost import step_cost
 from schemas.errors import NonFiniteLossError, ReferenceMismatchError
 
 __all__ = ["Backward", "choose_backward", "step_rules", "take_step"]
@@ -90,6 +91,7 @@ def take_step(run: Run, state: TrainingState, backward: Backward) -> dict[str, A
     examples = [_example(run, planned) for planned in run.inputs.steps[step]]
     state.optimizer.zero_grad(set_to_none=True)
     outcome = backward(examples)
+    seconds_backward = time.perf_counter() - began
     sum_gradients(state.parameters.values(), run.accelerator)
     limit = config.optimizer.max_grad_norm or math.inf
     norm = float(torch.nn.utils.clip_grad_norm_(state.parameters.values(), limit))
@@ -106,9 +108,10 @@ def take_step(run: Run, state: TrainingState, backward: Backward) -> dict[str, A
     state.steps_done += 1
     seconds = time.perf_counter() - began
     state.seconds += seconds
-    line = _step_line(outcome, config.objective, grad_norm=norm, learning_rate=rate, seconds=seconds)
+    line = _step_line(outcome, config.objective, grad_norm=norm, learning_rate=rate)
     lost = sum(run.inputs.train.dropped.values())
-    return {"epoch": run.inputs.epochs[step], **line, "rows_lost": lost, "is_skipped": is_bad}
+    cost = step_cost(outcome, seconds, seconds_backward, run.accelerator.device)
+    return {"epoch": run.inputs.epochs[step], **line, **cost, "rows_lost": lost, "is_skipped": is_bad}
 
 
 def _is_empty(loss: float, norm: float, run: Run) -> bool:
@@ -168,7 +171,7 @@ def _bad_step(step: int, loss: float, norm: float, examples: list[Example]) -> N
 
 
 def _step_line(
-    outcome: StepOutcome, objective: ObjectiveConfig, *, grad_norm: float, learning_rate: float, seconds: float
+    outcome: StepOutcome, objective: ObjectiveConfig, *, grad_norm: float, learning_rate: float
 ) -> dict[str, Any]:
     ratios, beta = outcome.rewards, reward_scale(objective)
     rewards = RewardSums(
@@ -190,9 +193,6 @@ def _step_line(
         "learning_rate": learning_rate,
         "examples": outcome.examples,
         "micro_batches": outcome.micro_batches,
-        "tokens": outcome.tokens,
-        "padded_tokens": outcome.padded_tokens,
-        "seconds": seconds,
     }
 
 

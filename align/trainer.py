@@ -33,8 +33,10 @@ from align.run import Run, TrainingState, check_folder, find_finished, open_fold
 from align.run_summary import summarize_run
 from align.scoring import build_scorer
 from align.take_step import choose_backward, take_step
+from align.trackers import Trackers
 from schemas.errors import ConfigError, TrainingError
 from schemas.progress import Progress, silent
+from schemas.settings import settings_to_dict
 
 __all__ = ["train"]
 
@@ -188,9 +190,18 @@ def _evaluate_if_due(
 
 
 def _open_log(run: Run, state: TrainingState, stack: ExitStack) -> _WriteLine:
-    """Where lines go: into the run's metrics in the main process, nowhere in the others."""
+    """Where lines go: into the run's metrics and trackers in the main process, nowhere in the others."""
     if run.accelerator.is_main_process:
-        return stack.enter_context(MetricsLog(run.out, steps_done=state.steps_done)).write
+        log = stack.enter_context(MetricsLog(run.out, steps_done=state.steps_done))
+        trackers = Trackers(run.config.trackers, settings_to_dict(run.config))
+        stack.callback(trackers.close)
+
+        def write(kind: str, step: int, values: dict[str, Any]) -> None:
+            """Into the run's own files first."""
+            log.write(kind, step, values)
+            trackers.write(kind, step, values)
+
+        return write
     return lambda kind, step, values: None  # noqa: ARG005
 
 

@@ -83,7 +83,14 @@ def test_metrics_line_holds_what_a_step_found(dataset: Path, model: str, tmp_pat
         *("reward_desirable", "reward_undesirable", "reward_margin", "largest_ratio", "grad_norm", "learning_rate"),
         "pair_accuracy",
         *("examples", "micro_batches", "tokens", "padded_tokens", "seconds", "rows_lost", "is_skipped"),
+        *("seconds_mismatched", "seconds_gradient", "seconds_update", "peak_memory_mib"),
+        *("tokens_per_second", "padded_tokens_per_second"),
     }
+    phases = [line[f"seconds_{phase}"] for phase in ("mismatched", "gradient", "update")]
+    assert min(phases) > 0
+    assert sum(phases) == pytest.approx(line["seconds"])
+    assert line["tokens_per_second"] == pytest.approx(line["tokens"] / line["seconds"])
+    assert 50 < line["peak_memory_mib"] < 100_000
     assert line["n_desirable"] + line["n_undesirable"] == line["examples"] == 6
     assert line["learning_rate"] == 0.01
 
