@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import polars as pl
 import pytest
+from deltalake import DeltaTable
 
 from feedback.audit.sources import audit
 from feedback.config import SourceConfig
@@ -85,3 +87,14 @@ def test_audit_of_a_store_is_that_of_its_rows(store: Store, tmp_path: Path) -> N
     assert audit([store.folder], version=1).rows["total"] == 20
     with pytest.raises(UsageError, match="only a store has versions"):
         audit([tmp_path / "all.jsonl"], source_format="thumbs", version=1)
+
+
+def test_other_readers_of_delta_lake_see_the_same_rows(store: Store) -> None:
+    """Polars and deltalake's own reader, which know nothing of us, also behind a compaction."""
+    store.optimize()
+    ours = store.events(revisions="all").collect().sort("event_id")
+    table = str(store.folder / "table")
+    theirs = pl.scan_delta(table).filter(pl.col("kind") == "event").select(ours.columns).collect().sort("event_id")
+    assert theirs.equals(ours)
+    rows = DeltaTable(table, version=2).to_pyarrow_table(columns=["event_id"], filters=[("kind", "=", "event")])
+    assert sorted(rows.column("event_id").to_pylist()) == sorted(store.events(2).collect()["event_id"].to_list())
