@@ -102,8 +102,11 @@ def audit(
     from feedback.audit.sources import audit as audit_feedback
     from feedback.audit.sources import audit_against
     from feedback.audit.subjects import RawReading
+    from feedback.folders import is_store
     from schemas.settings import apply_overrides
 
+    if model is not None and is_store(inputs[0]):
+        raise click.UsageError("--model looks at raw files or at a dataset. Make one: thumbline curate --store DIR.")
     named = inputs if against is None else (*inputs, against)
     _refuse_to_overwrite_input(json_path, html_path, junit_path, named)
     mine, of_training = split_overrides(overrides, has_model=model is not None)

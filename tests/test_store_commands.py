@@ -81,6 +81,15 @@ def test_audit_reads_a_store(capsys: pytest.CaptureFixture[str]) -> None:
     assert code in (0, 3)
     assert "Audit of store (version 1): 40 rows" in out
     assert call(capsys, "audit votes.jsonl --from thumbs --version 1")[0] == 2
+    code, _, err = call(capsys, "audit store --model tiny")
+    assert (code, "--model looks at raw files" in err) == (2, True)
+
+
+def test_a_store_is_not_read_as_a_folder_of_files(capsys: pytest.CaptureFixture[str]) -> None:
+    call(capsys, "ingest votes.jsonl --from thumbs --store store")
+    code, _, err = call(capsys, "convert store --from thumbs --to trl -o out.jsonl")
+    assert code == 1
+    assert "the folder is a feedback store" in err
 
 
 def test_a_locked_store_ends_with_75_and_the_holder(capsys: pytest.CaptureFixture[str]) -> None:

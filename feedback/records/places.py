@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
+from feedback.folders import is_store
 from feedback.records.data_names import SUFFIXES, data_names
 from feedback.records.database_url import DATABASES, MEMORY, parse_database_url
 from feedback.records.hub_files import find_hub_files
 from feedback.records.object_store import StoredObject, find_objects
 from feedback.records.queries import Query, open_query
-from schemas.errors import InputNotFoundError, UnknownChoiceError, UsageError
+from schemas.errors import InputError, InputNotFoundError, UnknownChoiceError, UsageError
 
 __all__ = ["Place", "find_files", "input_name", "place_name", "place_size", "place_state", "relative_input"]
 
@@ -42,6 +43,7 @@ def find_files(inputs: Sequence[str | Path], *, sql: str | None = None) -> list[
 
     Raises:
         InputNotFoundError: a path that does not exist, a glob that matches nothing, or a folder without data files.
+        InputError: a folder that is a feedback store.
         UsageError: a URL that is not right, a query without a database or a database without a query.
     """
     found: dict[Place, Place] = {}
@@ -134,6 +136,12 @@ def _files_at(item: str) -> list[Path]:
     path = Path(item)
     if item == STDIN or path.is_file():
         return [path]
+    if is_store(path):
+        raise InputError(
+            "the folder is a feedback store, and its raw copies are not read as files",
+            where=path,
+            todo="Read what it holds: thumbline audit STORE, or make a dataset with thumbline curate --store STORE",
+        )
     if path.is_dir():
         inside = [one.relative_to(path).as_posix() for one in path.rglob("*") if one.is_file()]
         files = [path / name for name in data_names(inside)]
