@@ -26,7 +26,7 @@ def run(target: Callable[..., None], *arguments: Any, fault: str | None = None) 
     """Run `target` in a process of its own; its exit code, negative where a signal ended it."""
     process = _CONTEXT.Process(target=_guarded, args=(fault, target, *arguments))
     process.start()
-    process.join(120)
+    process.join(500)
     assert process.exitcode is not None
     return process.exitcode
 

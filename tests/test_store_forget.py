@@ -81,6 +81,7 @@ def build(folder: Path) -> Path:
     (folder / "dataset" / "thesis.tex").write_text("not ours")
     (folder / "run").mkdir()
     (folder / "run" / "answers.jsonl").write_text(json.dumps({"prompt": secret(100)["prompt"]}))
+    (folder / "run" / "page.html").write_text(f"<p>what does the <mark>{CANARY}</mark> number 101 eat &amp; dr...</p>")
     (folder / "run" / "run.json").write_text("{}")
     store.register_run(folder / "run", result.manifest.digest)
     return folder
@@ -167,6 +168,7 @@ def test_datasets_and_runs_that_saw_the_rows_are_marked(folder: Path) -> None:
         mark = json.loads((folder / name / "needs_retrain.json").read_text())
         assert mark == {"store": store.id, "receipts": [receipt.receipt]}
     assert receipt.datasets[0].left == ("thesis.tex",)
+    assert receipt.runs[0].removed == ("answers.jsonl", "page.html")
     assert (folder / "run" / "run.json").exists()
     # A run that is recorded later, on the dataset as it was, is marked from the beginning.
     assert store.register_run(folder / "later", before.digest).needs_retrain

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -37,7 +38,9 @@ NEEDS_RETRAIN: Final = "needs_retrain.json"
 
 _OURS: Final = frozenset({"data", "README.md", MANIFEST_NAME, NEEDS_RETRAIN})
 _REPORTS: Final = frozenset({".csv", ".html", ".json", ".jsonl", ".md", ".txt", ".xml"})
+_TAG: Final = re.compile(r"<[^>]*>")
 _PIECE: Final = 40
+_MOST: Final = 400
 _LEAST: Final = 12
 """Shorter texts stand in many files by chance."""
 
@@ -64,20 +67,26 @@ class ErasedOutput:
 
 
 class Needles:
-    """Texts to look for in reports, as they may stand there: as they are, in JSON or in HTML, and cut short.
+    """Texts to look for in reports, as they may stand there: as they are, in JSON or in HTML, marked up and cut short.
 
     Args:
-        texts: the texts.
+        texts: the texts; of a long one its beginning is looked for, piece by piece.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
-        pieces = {text[:_PIECE] for text in texts if len(text) >= _LEAST}
-        self._found = {form.encode("utf-8", "replace") for piece in pieces for form in _forms(piece)}
+        pieces = {text[at : at + _PIECE] for text in texts for at in range(0, min(len(text), _MOST), _PIECE)}
+        self._pieces = [piece for piece in pieces if len(piece) >= _LEAST]
+        self._found = {form.encode("utf-8", "replace") for piece in self._pieces for form in _forms(piece)}
 
     def are_in(self, path: Path) -> bool:
         """Whether one of them stands in a file."""
         content = path.read_bytes()
-        return any(needle in content for needle in self._found)
+        if any(needle in content for needle in self._found):
+            return True
+        if path.suffix != ".html":
+            return False
+        shown = html.unescape(_TAG.sub("", content.decode("utf-8", "replace")))
+        return any(piece in shown for piece in self._pieces)
 
 
 def erase_dataset(
