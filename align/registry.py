@@ -21,9 +21,12 @@ from typing import Any, Final, Literal
 from schemas.errors import CorruptionError, RegistryConflictError, UnknownChoiceError, UsageError
 from schemas.manifest import flush_to_disk
 
-__all__ = ["CHAMPION_LINK", "Decision", "DecisionKind", "ModelEntry", "Registry"]
+__all__ = ["CHAMPION_LINK", "LOCK_NAME", "Decision", "DecisionKind", "ModelEntry", "Registry"]
 
 CHAMPION_LINK: Final = "champion"
+LOCK_NAME: Final = "retrain.lock"
+"""The file whose lock is held by whoever is about to decide, see `schemas.lock`."""
+
 DecisionKind = Literal["promote", "keep", "stop", "rollback"]
 """`promote`: the run's model is champion; `keep`: it was measured and is not; `stop`: it was not trained, since the
 data broke a gate; `rollback`: an earlier champion is champion again."""

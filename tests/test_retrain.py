@@ -7,12 +7,13 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from align.registry import Registry
+from align.registry import LOCK_NAME, Registry
 from cli.main import run
 from cli.workflows.retrain import load_retrain_config, retrain
 from feedback.config import SourceConfig
@@ -191,6 +192,19 @@ def test_challenger_that_loses_leaves_the_champion(world: Path) -> None:
     assert "The champion stays" in (world / "models" / "runs" / latest.run / "report.html").read_text()
 
 
+def test_frozen_set_that_erasures_used_up_stops_the_run_before_training(world: Path) -> None:
+    """What is left of it has one label, as after the erasure of those who gave the other one."""
+    frozen = world / "models" / "evaluation"
+    manifest = Manifest.read(frozen)
+    replace(manifest, shards=tuple(replace(shard, undesirable=0) for shard in manifest.shards)).write(frozen)
+    ingest(world, Path(str(write_export(world, 6))))
+    with pytest.raises(DataGateError, match="the frozen evaluation set has no rows of both labels any more"):
+        retrain(config_of(world))
+    latest = Registry(world / "models").latest()
+    assert latest is not None
+    assert not (world / "models" / "runs" / latest.run / "training").exists()
+
+
 def test_report_that_a_crash_took_is_made_up_for(world: Path) -> None:
     ingest(world, Path(str(write_export(world, 6))))
     result = retrain(config_of(world))
@@ -206,7 +220,7 @@ def test_report_that_a_crash_took_is_made_up_for(world: Path) -> None:
 
 def test_second_process_is_refused_with_the_holder_named(world: Path) -> None:
     with (
-        folder_lock(world / "models" / "retrain.lock", purpose="thumbline retrain"),
+        folder_lock(world / "models" / LOCK_NAME, purpose="thumbline retrain"),
         pytest.raises(LockedError, match=r"thumbline retrain \(process \d+ on"),
     ):
         retrain(config_of(world))

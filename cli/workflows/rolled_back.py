@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from align.registry import Decision, Registry
+from align.registry import LOCK_NAME, Decision, Registry
 from schemas.errors import InputNotFoundError
 from schemas.lock import folder_lock
 
@@ -26,7 +26,7 @@ def roll_back(folder: Path, to: str | None = None, *, reason: str = "") -> Decis
         UnknownChoiceError: no champion was of that run.
         InputNotFoundError: the wanted model is not there any more.
     """
-    with folder_lock(folder / "retrain.lock", purpose="thumbline rollback"):
+    with folder_lock(folder / LOCK_NAME, purpose="thumbline rollback"):
         registry = Registry(folder)
         latest = registry.latest()
         wanted = None if latest is None else latest.previous if to is None else registry.models().get(to)

@@ -143,8 +143,14 @@ def plan_run(config: RetrainConfig, store: Store, registry: Registry) -> RunPlan
 
 
 def begin_run(plan: RunPlan) -> None:
-    """Write down what the run is made from, where that was not done before it was broken off."""
+    """Write down what the run is made from, where that was not done before it was broken off.
+
+    What a call that was killed had begun to write is removed: whoever holds the lock is the only writer.
+    """
     path = private_folder(plan.folder) / _RUN
+    for partial in plan.folder.glob("*.partial"):
+        if partial.is_file():
+            partial.unlink()
     if not path.is_file():
         values = {
             **plan.identity,

@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from align.model_files import model_digest
-from align.registry import Decision, DecisionKind, ModelEntry, Registry
+from align.registry import LOCK_NAME, Decision, DecisionKind, ModelEntry, Registry
 from cli.workflows.retrain.config import RetrainConfig
 from cli.workflows.retrain.gates import stopping_reasons
 from cli.workflows.retrain.notices import send_notices
@@ -33,9 +33,7 @@ from schemas.errors import DataGateError, EvaluationGateError, NothingToDoError,
 from schemas.lock import folder_lock
 from schemas.progress import Progress, silent
 
-__all__ = ["LOCK_NAME", "RetrainResult", "retrain"]
-
-LOCK_NAME: Final = "retrain.lock"
+__all__ = ["RetrainResult", "retrain"]
 
 Tell = Callable[[str], None]
 

@@ -27,6 +27,7 @@ from feedback.pipeline import curate_store, mix_dataset
 from feedback.store import Store
 from feedback.store.durable import write_durably
 from feedback.store.faults import faultpoint
+from schemas.errors import EmptySplitError
 from schemas.manifest import Manifest
 from schemas.progress import Progress
 
@@ -70,6 +71,7 @@ def dataset_step(plan: RunPlan, config: RetrainConfig, store: Store, progress: P
         set_apart = freeze(plan.dataset, plan.frozen)
         store.register_dataset(plan.frozen, set_apart.digest, plan.version)
         faultpoint("retrain.freeze.after", plan.frozen)
+    _refuse_spent(plan.frozen)
     share = _older_share(plan, config)
     if share >= 1:
         return plan.dataset
@@ -138,6 +140,17 @@ def frozen_rows(folder: Path) -> list[LabelledRow]:
     for shard in manifest.shards:
         rows += labelled_rows(pq.ParquetFile(folder / shard.path).read(), where=str(folder))
     return rows
+
+
+def _refuse_spent(frozen: Path) -> None:
+    """Refuse a frozen set on which no models can be compared, before one is trained."""
+    shards = Manifest.read(frozen).shards
+    if not all(sum(getattr(shard, label) for shard in shards) for label in ("desirable", "undesirable")):
+        raise EmptySplitError(
+            "the frozen evaluation set has no rows of both labels any more",
+            where=frozen,
+            todo="Begin anew in another folder, where the next run freezes a new set",
+        )
 
 
 def _without_raters(report: AuditReport) -> AuditReport:
