@@ -154,7 +154,7 @@ max_rows = 8
 max_share_up_change = 0.1
 
 [contest]
-margin = 1.0
+margin = 0.5
 
 [contest.probes]
 prompts = 1

@@ -111,6 +111,14 @@ def test_same_inputs_again_are_nothing_to_do(world: Path) -> None:
     assert Registry(world / "models").history() == before
 
 
+def test_first_run_waits_for_enough_to_freeze(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    ingest(tmp_path, Path(str(write_export(tmp_path, 0))))
+    with pytest.raises(NothingToDoError, match=r"44 new events and pairs .* expected at least 200"):
+        retrain(config_of(tmp_path))
+    assert not (tmp_path / "models" / "runs").exists()
+
+
 def test_second_week_goes_on_from_the_champion_on_new_and_some_older_rows(world: Path) -> None:
     ingest(world, Path(str(write_export(world, 6))))
     result = retrain(config_of(world))

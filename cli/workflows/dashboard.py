@@ -95,7 +95,11 @@ def _page(
     latest = history[-1] if history else None
     champion = None if latest is None else latest.champion
     headline = "There is no champion yet" if champion is None else f"Run {champion.run} is champion"
-    sentences = [] if latest is None else [f"The newest decision, {latest.decided_at}: {latest.kind}.", *latest.reasons]
+    sentences = (
+        []
+        if latest is None
+        else [f"The newest decision, {latest.decided_at}: {latest.kind}.", *map(_sentence, latest.reasons)]
+    )
     return Page(
         title="Models over time",
         subject=f"{len(history)} decisions in {folder.resolve().name}",
@@ -104,6 +108,10 @@ def _page(
         headline=headline,
         sentences=tuple(sentences),
     )
+
+
+def _sentence(reason: str) -> str:
+    return reason[:1].upper() + reason[1:]
 
 
 def _sections(
@@ -142,7 +150,7 @@ def _measures(measured: Sequence[tuple[Decision, dict[str, Any]]]) -> Sheet:
     drawing = Drawing(
         _accuracy_chart(points),
         f"Reward accuracy of champion and challenger in {len(measured)} contests",
-        "Reward accuracy on the frozen set, of the champion (bright) and of the challenger (dark), by decision.",
+        "Reward accuracy on the frozen set, of the champion (orange) and of the challenger (blue), by decision.",
     )
     headings = ("decision", "run", "measure", "champion", "challenger", "outcome")
     return Sheet("Measures", "Of the five newest contests.", headings, rows, (drawing,))

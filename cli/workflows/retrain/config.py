@@ -70,6 +70,7 @@ class GatesConfig:
 
     Args:
         min_new: new events and pairs below which there is nothing to do yet, at least 1.
+        min_first: the same for the first run, which freezes the evaluation set of all later ones, at least 1.
         stop_at: names of gates of the audit whose warning stops a run too, see docs/audit.md: accounts that vote as
             nobody else does, unless others are named.
         max_share_up_change: how far the share of up of the new feedback may surely lie from that of the older one, in
@@ -79,6 +80,7 @@ class GatesConfig:
     """
 
     min_new: Annotated[int, Field(ge=1)] = 1
+    min_first: Annotated[int, Field(ge=1)] = 200
     stop_at: tuple[str, ...] = ("extreme_raters",)
     max_share_up_change: Share = 0.2
     max_rejected_share: Share = 0.2

@@ -33,7 +33,7 @@ def render_report(report: Mapping[str, Any]) -> str:
             sections=tuple(_sections(report)),
             tone=TONES[decision["kind"]],
             headline=_HEADLINES[decision["kind"]],
-            sentences=tuple(decision["reasons"]),
+            sentences=tuple(reason[:1].upper() + reason[1:] for reason in decision["reasons"]),
             links=tuple(links),
         )
     )

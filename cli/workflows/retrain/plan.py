@@ -105,7 +105,8 @@ def plan_run(config: RetrainConfig, store: Store, registry: Registry) -> RunPlan
         registry: the decisions so far.
 
     Raises:
-        NothingToDoError: less has come in than `gates.min_new`, and nobody is forgotten whom the champion knows.
+        NothingToDoError: less has come in than `gates.min_new`, or `gates.min_first` where there is no frozen set yet,
+            and nobody is forgotten whom the champion knows.
         ModelError: the base model cannot be found.
     """
     latest = registry.latest()
@@ -113,18 +114,20 @@ def plan_run(config: RetrainConfig, store: Store, registry: Registry) -> RunPlan
     version, since = store.version, 0 if latest is None else latest.watermark
     counts = count_since(store, since, version, config.exclude_versions)
     is_forgotten = champion is not None and _is_forgotten(store, registry.folder, champion)
-    if counts["events"] + counts["pairs"] < config.gates.min_new and not is_forgotten:
+    frozen = registry.folder / EVALUATION
+    wanted = config.gates.min_new if (frozen / MANIFEST_NAME).is_file() else config.gates.min_first
+    if counts["events"] + counts["pairs"] < wanted and not is_forgotten:
         raise NothingToDoError(
             f"{counts['events'] + counts['pairs']:,} new events and pairs have come in since version {since}",
             where=store.folder,
-            expected=f"at least {config.gates.min_new:,}",
+            expected=f"at least {wanted:,}",
             todo="Take feedback in with: thumbline ingest",
         )
     goes_on = champion is not None and config.start == "champion" and not is_forgotten
     start = str(registry.folder / champion.folder) if champion is not None and goes_on else config.model
     identity = _identity(config, store, version, start)
     run = stable_id(json.dumps(identity, sort_keys=True))[:_ID_DIGITS]
-    folder, frozen = registry.folder / "runs" / run, registry.folder / EVALUATION
+    folder = registry.folder / "runs" / run
     return RunPlan(
         id=run,
         folder=folder,
