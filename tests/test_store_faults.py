@@ -193,6 +193,34 @@ def test_a_damaged_file_without_raw_copies_is_named_and_nothing_is_lost_silently
     assert Store.open(store).events().collect().height == 20
 
 
+def test_a_damaged_raw_copy_is_found_and_comes_back_with_the_same_file(
+    tmp_path: Path, files: list[Path], clean: dict[str, object]
+) -> None:
+    store = tmp_path / "store"
+    ingest(store, files[:1])
+    ingest(store, files[1:])
+    (path,) = (store / "raw").rglob("a.jsonl")
+    path.write_bytes(path.read_bytes().replace(b"answer 3", b"answer 4"))
+    assert [one.where for one in Store.open(store).doctor().findings] == [str(path)]
+    assert Store.open(store).doctor().findings[0].what.startswith("A raw copy is missing")
+    ingest(store, files[:1])
+    assert path.read_bytes() == files[0].read_bytes()
+    assert Store.open(store).doctor().findings == ()
+    check(store, clean)
+
+
+def test_nothing_is_made_again_from_a_raw_copy_that_changed(tmp_path: Path, files: list[Path]) -> None:
+    """It would give as many rows, and others."""
+    store = tmp_path / "store"
+    ingest(store, files[:1])
+    (copy,) = (store / "raw").rglob("a.jsonl")
+    copy.write_bytes(copy.read_bytes().replace(b"answer 3", b"answer 4"))
+    (path,) = (store / "table" / "kind=event").iterdir()
+    path.unlink()
+    report = Store.open(store).doctor()
+    assert [one.is_healed for one in report.findings] == [True, False]
+
+
 def test_doctor_clears_up_what_a_crash_left(tmp_path: Path, files: list[Path]) -> None:
     store = tmp_path / "store"
     ingest(store, files[:1])

@@ -147,7 +147,9 @@ def test_no_byte_of_a_forgotten_rater_stays(folder: Path) -> None:
     assert after.height == before.height - 3
     kept = before.filter(pl.col("event_id").is_in(after["event_id"].implode()))
     assert after.sort("event_id").equals(kept.sort("event_id"))
-    assert store.doctor().is_well
+    report = store.doctor()
+    assert report.is_well
+    assert [one.what[:9] for one in report.findings] == ["Version 3"]  # of the dataset, which is marked
 
 
 def test_datasets_and_runs_that_saw_the_rows_are_marked(folder: Path) -> None:

@@ -15,16 +15,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from feedback.store.durable import PARTIAL, flush_folder
+from feedback.store.durable import PARTIAL, flush_folder, move_durably, private_folder
 from feedback.store.faults import faultpoint
 from feedback.store.forget import unfinished_receipts
 from feedback.store.log import DataFile, read_commit
-from feedback.store.mending import Mended, mend, needs_mending, pending_landings, refuse_lost_commits
+from feedback.store.mending import DAMAGED, Mended, mend, needs_mending, pending_landings, refuse_lost_commits
 from feedback.store.opened import OpenedStore
 from feedback.store.parquet import checked
 from feedback.store.registry import Registry
 from feedback.store.repair import repair_files
 from schemas.errors import CorruptionError, ThumblineError
+from schemas.manifest import file_sha256
 
 __all__ = ["DoctorReport", "Finding", "examine"]
 
@@ -84,6 +85,7 @@ def examine(store: OpenedStore) -> DoctorReport:
     """
     refuse_lost_commits(store.log)
     findings = list(_mended(mend(store))) if needs_mending(store) else []
+    findings += _damaged_copies(store)  # before anything is made again from them
     files = store.log.files()
     findings += _damaged(store, files)
     findings += _unreadable_versions(store)
@@ -123,6 +125,23 @@ def _problem(file: DataFile, root: Path) -> str | None:
     except CorruptionError as error:
         return f"{error.what[:1].upper()}{error.what[1:]}."
     return None
+
+
+def _damaged_copies(store: OpenedStore) -> Iterator[Finding]:
+    """Raw copies that are not what came: no row is lost by it, but none could be made again from them."""
+    copies = dict.fromkeys(copy for one in store.landings.all() for copy in (*one.read, *one.other))
+    for copy in copies:
+        path, wanted = store.landings.path(copy), store.landings.kept_sha256(copy)
+        if wanted is None or (path.is_file() and file_sha256(path) == wanted):
+            continue
+        if path.is_file():
+            move_durably(path, private_folder(store.folder / DAMAGED) / f"raw-{copy.sha256}", point="aside")
+        yield Finding(
+            "A raw copy is missing, or holds other bytes than came.",
+            str(path),
+            "No row is lost. To have a copy again, take the same file in once more.",
+            True,
+        )
 
 
 def _unreadable_versions(store: OpenedStore) -> Iterator[Finding]:

@@ -139,8 +139,9 @@ def _clear_halves(folder: Path) -> None:
     """Remove what is half made or set aside: it may hold anything, and is of no use to anybody."""
     for path in (*folder.glob("staging/*"), *folder.glob("raw/incoming-*")):
         shutil.rmtree(path, ignore_errors=True)
-    for path in folder.glob(f"{DAMAGED}/*.parquet"):
-        remove_durably(path, point="forget.aside")
+    for path in folder.glob(f"{DAMAGED}/*"):
+        if not path.name.startswith("commit-"):
+            remove_durably(path, point="forget.aside")
 
 
 def _hints(name: str, subject: Forgotten) -> tuple[bytes, ...]:

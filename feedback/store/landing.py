@@ -46,7 +46,8 @@ from schemas.manifest import file_sha256
 __all__ = ["ERASED", "Landing", "Landings", "RawCopy"]
 
 ERASED: Final = "erased.json"
-"""Stands in the place of a copy that was erased, so that it is not brought back; it holds the copy's name."""
+"""Stands beside or in the place of a copy that was erased from, so that it is not brought back as it was: the copy's
+name, and the sha256 of what is left of it, null where nothing is."""
 
 _CHUNK: Final = 1 << 22
 _STDIN: Final = "-"
@@ -134,6 +135,14 @@ class Landings:
     def path(self, copy: RawCopy) -> Path:
         """Where a copy lies; it may have been erased since, see `feedback.store.raw_erasure`."""
         return self._raw / copy.sha256[:2] / copy.sha256 / copy.name
+
+    def kept_sha256(self, copy: RawCopy) -> str | None:
+        """sha256 of what a copy must hold now; null where all of it was erased."""
+        note = self.path(copy).with_name(ERASED)
+        if not note.is_file():
+            return copy.sha256
+        kept: str | None = json.loads(note.read_text("utf-8"))["sha256"]
+        return kept
 
     def config(self, landing: Landing, work: Path) -> list[SourceConfig]:
         """A landing as sources that read the copies.

@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,6 +143,10 @@ def _cut_lines(path: Path, wanted: _Wanted) -> int:
             stream.write(line)
         if stream is not sink:
             stream.close()
+        sink.flush()
+        with os.fdopen(os.dup(sink.fileno()), "rb") as written:
+            written.seek(0)
+            _note(path, hashlib.file_digest(written, "sha256").hexdigest())
     return cut
 
 
@@ -152,5 +157,11 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 def _remove(path: Path) -> None:
     """Remove a copy for good: what is left in its place keeps the same bytes from being copied again."""
-    write_durably(path.with_name(ERASED), json.dumps({"name": path.name}).encode(), point="erase.copy")
+    _note(path, None)
     remove_durably(path, point="erase.copy")
+
+
+def _note(path: Path, kept: str | None) -> None:
+    """Say what is left of a copy, before the copy is changed: until it is, the doctor takes it for damaged."""
+    content = json.dumps({"name": path.name, "sha256": kept}).encode()
+    write_durably(path.with_name(ERASED), content, point="erase.note")
