@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
-import polars as pl
 import pyarrow as pa
+from numpy.typing import NDArray
 
 __all__ = ["flat_text"]
-
-_TURN: Final = "\x1e"
-_ROLE: Final = "\x1f"
 
 
 def flat_text(turns: pa.ListArray) -> pa.Array:
@@ -28,19 +23,28 @@ def flat_text(turns: pa.ListArray) -> pa.Array:
     content = turns.flatten().field("content")
     if len(content) == len(turns) and _has_one_each(turns):
         return content
-    turn = pl.element().struct
-    whole = pl.concat_str(turn.field("role"), pl.lit(_ROLE), turn.field("content"))
-    texts = (
-        pl.Series("turns", turns)
-        .to_frame()
-        .select(
-            pl.when(pl.col("turns").list.len() == 1)
-            .then(pl.col("turns").list.first().struct.field("content"))
-            .otherwise(pl.col("turns").list.eval(whole).list.join(_TURN))
-        )
-    )
-    return texts.to_series().to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.large_string())
+    from feedback.turn_kernels import join_turns  # loads numba
+
+    roles = turns.flatten().field("role")
+    firsts = _offsets(turns.offsets, len(turns))
+    bytes_of, places = zip(*(_bytes_and_offsets(one) for one in (roles, content)), strict=True)
+    size = sum(int(one[-1] - one[0]) for one in places) + 2 * len(content)
+    ends, out = np.zeros(len(turns) + 1, dtype=np.int64), np.empty(size, dtype=np.uint8)
+    join_turns(bytes_of[0], places[0], bytes_of[1], places[1], firsts - firsts[0], ends[1:], out)
+    return pa.LargeStringArray.from_buffers(len(turns), pa.py_buffer(ends), pa.py_buffer(out[: ends[-1]]))
+
+
+def _bytes_and_offsets(texts: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    texts = texts if texts.type == pa.string() else texts.cast(pa.string())
+    signs = np.frombuffer(texts.buffers()[2] or b"", dtype=np.uint8)
+    if not len(texts):
+        return signs, np.zeros(1, dtype=np.int32)
+    return signs, np.frombuffer(texts.buffers()[1], dtype=np.int32)[texts.offset : texts.offset + len(texts) + 1]
+
+
+def _offsets(offsets: pa.Array, rows: int) -> NDArray[np.int32]:
+    return np.frombuffer(offsets.buffers()[1], dtype=np.int32)[offsets.offset : offsets.offset + rows + 1]
 
 
 def _has_one_each(turns: pa.ListArray) -> bool:
-    return bool((np.diff(np.frombuffer(turns.offsets.buffers()[1], dtype=np.int32)[: len(turns) + 1]) == 1).all())
+    return bool((np.diff(_offsets(turns.offsets, len(turns))) == 1).all())
