@@ -1,4 +1,4 @@
-"""Conversations as one text: the words of one turn, several turns behind their roles, whatever part of a table it is."""
+"""Conversations as one text: the words of one turn, or several turns behind their roles, in any part of a table."""
 
 from __future__ import annotations
 

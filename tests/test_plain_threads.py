@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from collections.abc import Iterable
@@ -17,7 +18,7 @@ from feedback.config import SourceConfig
 from feedback.engine import read_rows
 from feedback.formats import FORMATS
 from feedback.ingest import block, ingest
-from feedback.ingest.known_by import known_digests
+from feedback.ingest.known_by import KnownDigests, known_digests
 from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE
 from feedback.records.json_columns import split_lines
 from feedback.records.line_kernels import mark_lines
@@ -164,6 +165,25 @@ def test_what_messages_are_known_by_does_not_depend_on_what_is_put_together_at_o
     whole = known_digests(own, lines, found)
     monkeypatch.setattr("feedback.ingest.known_by._MOST_BYTES", 1)
     assert known_digests(own, lines, found).to_list() == whole.to_list()
+
+
+def test_what_records_are_known_by_is_a_hash_of_all_that_they_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """sha256 of the own digest and of each text behind its size; of the own bytes alone where nothing was found."""
+    own = ["0f" * 32, "a1" * 32, "00" * 32]
+    found = {0: [b"ab", b""], 2: [b"x" * 3000]}
+    expected = list(own)
+    for number, texts in found.items():
+        parts = [bytes.fromhex(own[number]), *(b"%d:%b" % (len(text), text) for text in texts)]
+        expected[number] = hashlib.sha256(b"".join(parts)).hexdigest()
+    for most in (1, 1 << 20):
+        monkeypatch.setattr("feedback.ingest.known_by._MOST_BYTES", most)
+        known = KnownDigests(pl.Series(own))
+        for number, texts in found.items():
+            known.add(number, [memoryview(text) for text in texts])
+        assert known.digests().to_list() == expected
+    lines = split_lines(b"ab\n\n" + b"x" * 3000)
+    chosen = known_digests(pl.Series([own[0], own[2]]), lines, [np.array([0, 1]), np.array([2])])
+    assert chosen.to_list() == [expected[0], expected[2]]
 
 
 @pytest.mark.parametrize("before", [0, 1, 126, 127, 128, 129, 300])

@@ -23,6 +23,7 @@ from feedback.ingest.block_records import BlockRecords, Piece
 from feedback.ingest.draft_columns import EVENTS, KINDS, PAIRS, DraftColumns
 from feedback.ingest.draft_tables import Broken, DraftTable, draft_table
 from feedback.ingest.format_check import FormatCheck
+from feedback.ingest.known_by import KnownDigests
 from feedback.ingest.partners import Partners
 from feedback.ingest.refused import Refused
 from schemas.errors import RecordRejectedError
@@ -59,7 +60,7 @@ class Drafted:
         self._columns = {kind.name: DraftColumns(kind) for kind in KINDS}
         self._left_out: list[tuple[int, str]] = []
         self._unread: dict[tuple[str, ...], list[int]] = {}
-        self._known = None if source_format.join is None else self._digests.to_list()
+        self._known = None if source_format.join is None else KnownDigests(self._digests)
         self._gone: set[int] = set()
         self._unreadable: frozenset[int] = frozenset()
 
@@ -73,6 +74,8 @@ class Drafted:
             self._read_piece(piece)
             for columns in self._columns.values():
                 columns.settle(_AT_ONCE)
+            if self._known is not None:
+                self._known.settle()
 
     def tables(self, source: str, key: bytes) -> dict[str, DraftTable]:
         """The tables of events and of pairs, in the order of the records; those that break a rule are refused.
@@ -81,7 +84,7 @@ class Drafted:
             source: name of the source.
             key: key for user ids.
         """
-        digests = self._digests if self._known is None else pl.Series(self._known, dtype=pl.String)
+        digests = self._digests if self._known is None else self._known.digests()
         tables = {name: draft_table(columns, source, digests, key) for name, columns in self._columns.items()}
         first: dict[int, Broken] = {}
         for one in sorted(one for table in tables.values() for one in table.broken):
@@ -141,9 +144,10 @@ class Drafted:
             self._check.accepted()
         self._note_unread(piece, accepted)
 
-    def _read_joined(self, number: int, value: dict[str, Any], known: list[str]) -> list[Draft]:
+    def _read_joined(self, number: int, value: dict[str, Any], known: KnownDigests) -> list[Draft]:
         """The drafts of a record with what its other file has for it."""
-        known[number] = self._partners.place(value, known[number])
+        if found := self._partners.place(value):
+            known.add(number, found)
         try:
             return list(self._format.parse(value))
         finally:

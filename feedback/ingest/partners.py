@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -84,41 +83,36 @@ class Partners:
             del record[self._join.into]
             self._is_placed = False
 
-    def place(self, record: dict[str, Any], digest: str) -> str:
+    def place(self, record: dict[str, Any]) -> list[memoryview]:
         """Put the other file's record, or records, into `record`; where there is none, it stays as it is.
 
         Args:
             record: a record of the format.
-            digest: sha256 of its bytes.
 
         Returns:
-            What the record is known by: `digest`, and what was put into it where something was. A record without a
-            judgement is known by `digest` alone, as no row comes of it.
+            What was put into it, as JSON; it is part of what the record is known by, see `feedback.ingest.known_by`.
+            Nothing for a record without a judgement, as no row comes of it.
 
         Raises:
             RecordRejectedError: several different records have the id and one is wanted, or there are too many.
         """
         self._is_lacking = self._join is not None and record.get(self._join.into) is None
         if self._join is None or self._lookup is None or not self._is_lacking:
-            return digest
+            return []
         name = self._lookup.id_of(record)
         span = None if name is None else self._lookup.span(name)
         if span is None:
             self.alone += 1
             self.first_alone = self.first_alone or name or ""
-            return digest
+            return []
         self.found += 1
         self._is_lacking = False
         if self._is_judged is not None and not self._is_judged(record):
-            return digest
+            return []
         self._is_placed = True
         texts, values = self._lookup.read(span)
         record[self._join.into] = values if self._join.is_many else values[0]
-        known = hashlib.sha256(bytes.fromhex(digest))
-        for text in texts:
-            known.update(b"%d:" % len(text))
-            known.update(text)
-        return known.hexdigest()
+        return texts
 
 
 class _Lookup:
