@@ -183,7 +183,13 @@ def test_a_number_that_is_not_one_reaches_the_outcome() -> None:
 
 @pytest.mark.parametrize(
     ("logp", "dtype", "tolerance"),
-    [(-10.0, "float32", 1e-4), (-1000.0, "float32", 1e-3), (-10.0, "bfloat16", 0.5), (-1000.0, "bfloat16", 10.0)],
+    [
+        (-10.0, "float32", 1e-4),
+        (-1000.0, "float32", 1e-3),
+        (-1.0, "bfloat16", 0.5),
+        (-144.0, "bfloat16", 3.0),
+        (-1000.0, "bfloat16", 10.0),
+    ],
 )
 def test_tolerance_grows_with_the_rounding_of_the_sum(logp: float, dtype: str, tolerance: float) -> None:
     assert ratio_tolerance(logp, dtype) == pytest.approx(tolerance)
