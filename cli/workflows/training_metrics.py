@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
+from feedback.audit.counted import counted_share
 from feedback.audit.report import Advice, Column, Metric, Severity, Table
-from feedback.audit.statistics import wilson_interval
 from feedback.audit.wording import count, number, percent, plural
 
 if TYPE_CHECKING:  # it loads torch
@@ -139,20 +139,15 @@ def _steps(found: Forecast) -> Metric:
 
 def _rows_lost(found: Forecast) -> Metric:
     lost, n = found.rows_read - len(found.train.rows), found.rows_read
-    low, high = wilson_interval(lost, n)
     reasons = ", ".join(f"{count(rows)} {reason}" for reason, rows in sorted(found.train.dropped.items()))
-    return Metric(
+    return counted_share(
         name="rows_lost",
         title="Rows lost to tokenization",
-        value=lost / n,
-        kind="share",
+        cases=lost,
         n=n,
-        severity="info",
         sentence=f"{percent(lost / n)} of {plural(n, 'row')} ({count(lost)}) would not be trained on: {reasons}."
         if lost
         else f"All {plural(n, 'row')} fit into the limits.",
-        low=low,
-        high=high,
         details={"reasons": dict(sorted(found.train.dropped.items()))},
     )
 
@@ -178,19 +173,14 @@ def _ratio(found: Forecast) -> Metric:
 def _cut(found: Forecast, name: str, title: str, what: str) -> Metric:
     noun = "answer" if found.is_of_pairs else "row"
     cut, n = found.train.figures[name], sum(len(row.sequences) for row in found.train.rows)
-    low, high = wilson_interval(cut, n)
-    return Metric(
+    return counted_share(
         name=name,
         title=title,
-        value=cut / n,
-        kind="share",
+        cases=cut,
         n=n,
-        severity="info",
         sentence=f"{percent(cut / n)} of {plural(n, noun)} that fit ({count(cut)}) {what}."
         if cut
         else f"{title}: none of {plural(n, noun)} that fit.",
-        low=low,
-        high=high,
     )
 
 
@@ -211,20 +201,15 @@ def _tokens(found: Forecast) -> Metric:
 
 def _one_label_steps(found: Forecast, steps: int) -> Metric:
     alone = found.one_label_steps()
-    low, high = wilson_interval(alone, steps)
-    return Metric(
+    return counted_share(
         name="one_label_steps",
         title="Steps of one label",
-        value=alone / steps,
-        kind="share",
+        cases=alone,
         n=steps,
-        severity="info",
         sentence=f"{percent(alone / steps)} of {plural(steps, 'step')} ({count(alone)}) have rows of one label only: "
         "larger steps, or a label that is less rare, would mix them."
         if alone
         else f"All {plural(steps, 'step')} have both labels.",
-        low=low,
-        high=high,
     )
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 
 from feedback.audit.config import AuditConfig
+from feedback.audit.counted import counted_share
 from feedback.audit.report import Metric
 from feedback.audit.severity import MAX_P, warn_if
-from feedback.audit.statistics import wilson_interval
 from feedback.audit.wording import count, number, percent, plural
 
 __all__ = ["measure_model_confound", "measure_one_model_prompts"]
@@ -62,19 +62,14 @@ def measure_one_model_prompts(frame: pl.DataFrame) -> list[Metric]:
     if not n:
         return []
     one, alone = prompts.filter(pl.col("models") == 1).height, prompts.filter(pl.col("answers") == 1).height
-    low, high = wilson_interval(one, n)
     return [
-        Metric(
+        counted_share(
             name="one_model_prompts",
             title="Prompts with one model",
-            value=one / n,
-            kind="share",
+            cases=one,
             n=n,
-            severity="info",
             sentence=f"{percent(one / n)} of {plural(n, 'prompt')} ({count(one)}) have answers of one model only, "
             f"{count(alone)} of them a single answer: there, a better model and an easier prompt look the same.",
-            low=low,
-            high=high,
             details={"single_answer": alone},
         )
     ]

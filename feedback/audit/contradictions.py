@@ -11,9 +11,9 @@ from typing import Final
 import polars as pl
 
 from feedback.audit.config import AuditConfig
+from feedback.audit.counted import counted_share
 from feedback.audit.report import Metric
 from feedback.audit.severity import warn_if
-from feedback.audit.statistics import wilson_interval
 from feedback.audit.wording import count, percent, plural
 
 __all__ = [
@@ -112,17 +112,13 @@ def _parts(frame: pl.DataFrame, judged: pl.DataFrame, contested: pl.DataFrame) -
 
 
 def _contradictions(n: int, both: int, parts: dict[str, int], config: AuditConfig) -> Metric:
-    low, high = wilson_interval(both, n)
-    return Metric(
+    return counted_share(
         name="contradictions",
         title="Contradictions",
-        value=both / n,
-        kind="share",
+        cases=both,
         n=n,
         severity=warn_if(both / n > config.max_contradictions, n, config),
         sentence=_sentence(n, both, parts),
-        low=low,
-        high=high,
         threshold=f"at most {percent(config.max_contradictions)} of answers",
         details={"answers": n, "contradicted": both, **parts},
     )
@@ -151,10 +147,9 @@ def _measure_parts(n: int, parts: dict[str, int], *, has_pairs: bool) -> list[Me
         )
     metrics = []
     for name, title, part, why in known:
-        low, high = wilson_interval(parts[part], n)
         counted = f"{percent(parts[part] / n)} of {plural(n, 'answer')} ({count(parts[part])})"
         sentence = f"{counted} carry both labels {why}."
-        metrics.append(Metric(name, title, parts[part] / n, "share", n, "info", sentence, low, high))
+        metrics.append(counted_share(name=name, title=title, cases=parts[part], n=n, sentence=sentence))
     return metrics
 
 
@@ -163,17 +158,13 @@ def _near_contradictions(frame: pl.DataFrame, config: AuditConfig) -> Metric:
     clusters = near_clusters_of(frame)
     several, both = clusters.height, int(clusters["both"].sum())
     n = frame["cluster_id"].n_unique()
-    low, high = wilson_interval(both, n)
-    return Metric(
+    return counted_share(
         name="near_contradictions",
         title="Near duplicates across labels",
-        value=both / n,
-        kind="share",
+        cases=both,
         n=n,
         severity=warn_if(both / n > config.max_near_contradictions, n, config) if several else "info",
         sentence=_near_sentence(n, both, several),
-        low=low,
-        high=high,
         threshold=f"at most {percent(config.max_near_contradictions)} of answers" if several else "",
         details={"clusters": several, "contradicted": both},
     )

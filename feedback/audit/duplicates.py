@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from feedback.audit.counted import counted_share
 from feedback.audit.report import Metric
-from feedback.audit.statistics import wilson_interval
 from feedback.audit.wording import count, percent, plural
 from feedback.hashing import answer_id
 
@@ -64,19 +64,14 @@ def _distinct(frame: pl.DataFrame, keys: pl.Series) -> int:
 
 
 def _metric(name: str, title: str, repeated: int, n: int, meaning: str) -> Metric:
-    low, high = wilson_interval(repeated, n)
     counted = f"{percent(repeated / n)} of {plural(n, 'row')} ({count(repeated)})" if repeated else "No row"
     verbs = {"are": "is", "repeat": "repeats", "differ": "differs", "share": "shares"}
     verb, rest = meaning.split(" ", 1)
-    return Metric(
+    return counted_share(
         name=name,
         title=title,
-        value=repeated / n,
-        kind="share",
+        cases=repeated,
         n=n,
-        severity="info",
         sentence=f"{counted} {verb if repeated else verbs[verb]} {rest}",
-        low=low,
-        high=high,
         details={"rows": repeated},
     )

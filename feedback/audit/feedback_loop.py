@@ -5,9 +5,9 @@ from __future__ import annotations
 import polars as pl
 
 from feedback.audit.config import AuditConfig
+from feedback.audit.counted import counted_share
 from feedback.audit.report import Metric
 from feedback.audit.slices import period_of
-from feedback.audit.statistics import wilson_interval
 from feedback.audit.wording import count, percent, plural, safe_name
 
 __all__ = ["measure_feedback_loop"]
@@ -25,7 +25,6 @@ def measure_feedback_loop(frame: pl.DataFrame, config: AuditConfig) -> list[Metr
         return []
     is_own = known["model_id"] == config.previous_model
     own, n = int(is_own.sum()), known.height
-    low, high = wilson_interval(own, n)
     newest, share = _newest(known, config.previous_model)
     name = safe_name(config.previous_model)
     told = f"{percent(own / n)} of {plural(n, 'answer')} whose model is known ({count(own)}) are of {name}"
@@ -37,16 +36,12 @@ def measure_feedback_loop(frame: pl.DataFrame, config: AuditConfig) -> list[Metr
         else "nothing of what it does is judged here"
     )
     return [
-        Metric(
+        counted_share(
             name="previous_model_share",
             title="Answers of the previous model",
-            value=own / n,
-            kind="share",
+            cases=own,
             n=n,
-            severity="info",
             sentence=f"{told}: {meaning}.",
-            low=low,
-            high=high,
             details={"model": name, "answers": own, "newest": newest, "newest_share": share if newest else None},
         )
     ]

@@ -17,8 +17,8 @@ import polars as pl
 
 from feedback.audit.balance import Balance
 from feedback.audit.config import AuditConfig
+from feedback.audit.counted import counted_share
 from feedback.audit.report import Metric
-from feedback.audit.statistics import wilson_interval
 from feedback.audit.wording import count, number, percent, plural
 from feedback.config import RebalanceConfig
 from feedback.rebalance.ratio import RatioPlan, exact_fraction, plan_ratio
@@ -54,18 +54,13 @@ def measure_objective(
     opposed, twice = _opposed(pairs)
     cycles = known.get("preference_cycles")
     objective, why = _choose(n, pairs.height, opposed, twice, cycles, config)
-    low, high = wilson_interval(pairs.height, n)
     return [
-        Metric(
+        counted_share(
             name="objective",
             title="KTO or DPO",
-            value=pairs.height / n,
-            kind="share",
+            cases=pairs.height,
             n=n,
-            severity="info",
             sentence=f"{objective.upper()}: {why} ({_PAPER}).{_on_balance(known.get('label_ratio'), objective)}",
-            low=low,
-            high=high,
             details={"objective": objective, "pairs": pairs.height, "opposed": opposed, "compared_twice": twice},
         )
     ]

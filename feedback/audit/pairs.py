@@ -11,6 +11,7 @@ from typing import Final
 import polars as pl
 
 from feedback.audit.config import AuditConfig
+from feedback.audit.counted import counted_share
 from feedback.audit.report import Metric
 from feedback.audit.severity import warn_if, warn_outside
 from feedback.audit.statistics import wilson_interval
@@ -106,18 +107,15 @@ def measure_cycles(pairs: pl.DataFrame, config: AuditConfig) -> list[Metric]:
     cycles = find_cycles(named)
     table = cycles.table
     prompts, reversals = table["prompt"].n_unique(), int(table["reversals"].sum())
-    share, (low, high) = prompts / n, wilson_interval(prompts, n)
+    share = prompts / n
     return [
-        Metric(
+        counted_share(
             name="preference_cycles",
             title="Preferences in a circle",
-            value=share,
-            kind="share",
+            cases=prompts,
             n=n,
             severity=warn_if(share > config.max_cycles, n, config),
             sentence=_cycles_sentence(prompts, n, reversals, table),
-            low=low,
-            high=high,
             threshold=f"at most {percent(config.max_cycles)} of prompts with three answers",
             details={
                 "prompts": prompts,

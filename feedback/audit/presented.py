@@ -10,6 +10,7 @@ from typing import Final
 import polars as pl
 
 from feedback.audit.config import AuditConfig
+from feedback.audit.counted import counted_share
 from feedback.audit.report import Metric
 from feedback.audit.severity import warn_if, warn_outside
 from feedback.audit.statistics import wilson_interval
@@ -120,20 +121,16 @@ def _flips(shown: pl.DataFrame, config: AuditConfig) -> list[Metric]:
     to_first = couples.filter(pl.col("when_first") > 0.5, pl.col("when_last") < 0.5).height
     to_last = couples.filter(pl.col("when_first") < 0.5, pl.col("when_last") > 0.5).height
     flips = to_first + to_last
-    low, high = wilson_interval(flips, n)
     return [
-        Metric(
+        counted_share(
             name="swap_flips",
             title="Flips when swapped",
-            value=flips / n,
-            kind="share",
+            cases=flips,
             n=n,
             severity=warn_if(flips / n > config.max_flips, n, config),
             sentence=f"Of {plural(n, 'couple')} of answers shown in both orders, "
             f"{percent(flips / n)} ({count(flips)}) have another winner when swapped: {count(to_first)} times "
             f"whichever was first won, {count(to_last)} times whichever was last.",
-            low=low,
-            high=high,
             threshold=f"at most {percent(config.max_flips)}",
             details={"to_first": to_first, "to_last": to_last},
         )
@@ -141,17 +138,12 @@ def _flips(shown: pl.DataFrame, config: AuditConfig) -> list[Metric]:
 
 
 def _score_metric(name: str, title: str, cases: int, n: int, good: float, what: str) -> Metric:
-    low, high = wilson_interval(cases, n)
-    return Metric(
+    return counted_share(
         name=name,
         title=title,
-        value=cases / n,
-        kind="share",
+        cases=cases,
         n=n,
-        severity="info",
         sentence=f"{percent(cases / n)} of {plural(n, 'pair')} with scores ({count(cases)}) have {what}: "
         "as a pair they are right, as a row with one label they mislead.",
-        low=low,
-        high=high,
         details={"good_score": good},
     )

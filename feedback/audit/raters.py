@@ -7,7 +7,9 @@ from typing import Final
 import polars as pl
 
 from feedback.audit.config import AuditConfig
+from feedback.audit.counted import counted_share
 from feedback.audit.report import Column, Metric, Table
+from feedback.audit.severity import warn_if
 from feedback.audit.statistics import gini, wilson_interval
 from feedback.audit.wording import count, number, percent, plural
 
@@ -138,22 +140,17 @@ def _unknown(total: int) -> Metric:
 def _top_rater(counts: list[int], total: int, config: AuditConfig) -> Metric:
     known = sum(counts)
     share = counts[0] / known
-    low, high = wilson_interval(counts[0], known)
     partly = (
         "" if known == total else f" A rater is known for {percent(known / total)} of {plural(total, 'judgement')}."
     )
-    is_judged = known >= config.min_rows
-    return Metric(
+    return counted_share(
         name="top_rater",
         title="Most active rater",
-        value=share,
-        kind="share",
+        cases=counts[0],
         n=known,
-        severity=("warn" if share > config.max_top_rater else "ok") if is_judged else "info",
+        severity=warn_if(share > config.max_top_rater, known, config),
         sentence=f"One rater of {count(len(counts))} gave {percent(share)} of {plural(known, 'judgement')} "
         f"({count(counts[0])}): the model learns that much from one person's taste.{partly}",
-        low=low,
-        high=high,
         threshold=f"at most {percent(config.max_top_rater)}",
         details={"raters": len(counts), "judgements": counts[0], "known": known, "total": total},
     )
@@ -161,18 +158,13 @@ def _top_rater(counts: list[int], total: int, config: AuditConfig) -> Metric:
 
 def _top_raters(counts: list[int]) -> Metric:
     known, top = sum(counts), sum(counts[:10])
-    low, high = wilson_interval(top, known)
-    return Metric(
+    return counted_share(
         name="top_10_raters",
         title="Ten most active raters",
-        value=top / known,
-        kind="share",
+        cases=top,
         n=known,
-        severity="info",
         sentence=f"The {min(10, len(counts))} most active of {plural(len(counts), 'rater')} gave "
         f"{percent(top / known)} of {plural(known, 'judgement')}.",
-        low=low,
-        high=high,
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from feedback.audit.config import AuditConfig
+from feedback.audit.counted import counted_share
 from feedback.audit.report import Column, Metric, Table
-from feedback.audit.statistics import wilson_interval
 from feedback.audit.wording import count, percent, plural
 from schemas.reasons import RejectReason
 from schemas.report import StageReport
@@ -31,21 +31,18 @@ def measure_rejects(reports: Sequence[StageReport], config: AuditConfig) -> list
     else:
         unjudged = 0
     records, rejected = read.rows_in - unjudged, sum(reasons.values())
-    share, (low, high) = rejected / records, wilson_interval(rejected, records)
+    share = rejected / records
     listed = ", ".join(f"{count(number)} {reason}" for reason, number in reasons.items())
     return [
-        Metric(
+        counted_share(
             name="rejected",
             title="Rejected records",
-            value=share,
-            kind="share",
+            cases=rejected,
             n=records,
             severity="fail" if share > config.max_rejected else "ok",
             sentence=f"{percent(share)} of {plural(records, 'record')} could not be accepted: {listed}."
             if rejected
             else f"All {plural(records, 'record')} could be accepted.",
-            low=low,
-            high=high,
             threshold=f"at most {percent(config.max_rejected)} of records",
             details={"reasons": reasons},
         )

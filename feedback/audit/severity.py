@@ -8,7 +8,7 @@ from feedback.audit.config import AuditConfig
 from feedback.audit.report import Severity
 from feedback.audit.statistics import p_of_interval
 
-__all__ = ["MAX_P", "warn_if", "warn_outside"]
+__all__ = ["MAX_P", "judged", "warn_if", "warn_outside"]
 
 MAX_P: Final = 0.01
 """Least sure p at which a gate still warns of an effect."""
@@ -22,7 +22,18 @@ def warn_if(is_broken: bool, cases: int, config: AuditConfig) -> Severity:
         cases: what the number rests on; for two groups, the smaller one.
         config: `min_rows`.
     """
-    if cases < config.min_rows:
+    return judged(is_broken, cases, config.min_rows)
+
+
+def judged(is_broken: bool, cases: int, least: int) -> Severity:
+    """As `warn_if`, where another number of cases is enough.
+
+    Args:
+        is_broken: whether the threshold is passed.
+        cases: what the number rests on.
+        least: cases below which nothing is said.
+    """
+    if cases < least:
         return "info"
     return "warn" if is_broken else "ok"
 

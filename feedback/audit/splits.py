@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from feedback.audit.counted import counted_share
 from feedback.audit.report import Metric
-from feedback.audit.statistics import wilson_interval
 from feedback.audit.wording import count, percent, plural
 
 __all__ = ["measure_leakage"]
@@ -20,21 +20,17 @@ def measure_leakage(frame: pl.DataFrame) -> list[Metric]:
         train["prompt_key"].unique().implode()
     )
     n, leaked = test.height, test.filter(seen).height
-    low, high = wilson_interval(leaked, n)
     return [
-        Metric(
+        counted_share(
             name="leakage",
             title="Leakage",
-            value=leaked / n,
-            kind="share",
+            cases=leaked,
             n=n,
             severity="fail" if leaked else "ok",
             sentence=f"{percent(leaked / n)} of {plural(n, 'held-out row')} ({count(leaked)}) share their prompt "
             "with the training split, so the evaluation measures memory."
             if leaked
             else f"None of {plural(n, 'held-out row')} shares its prompt with the training split.",
-            low=low,
-            high=high,
             threshold="none",
             details={"rows": leaked},
         )

@@ -7,8 +7,8 @@ from typing import Final
 import polars as pl
 
 from feedback.audit.compare.sides import Side
+from feedback.audit.counted import counted_share
 from feedback.audit.report import Metric
-from feedback.audit.statistics import wilson_interval
 from feedback.audit.wording import count, percent, plural
 
 __all__ = ["measure_overlap"]
@@ -41,23 +41,18 @@ def measure_overlap(now: Side, before: Side) -> list[Metric]:
 def _common(both: pl.DataFrame, now: Side, before: Side) -> Metric:
     rows, n = int(both["rows"].sum()), now.rows.height
     rows_before, n_before = int(both["rows_before"].sum()), before.rows.height
-    low, high = wilson_interval(rows, n)
     meaning = (
         "Tests take the two as independent, so shared rows hide some of what changed."
         if rows
         else "The two are of different answers."
     )
-    return Metric(
+    return counted_share(
         name="common_rows",
         title="Rows in both",
-        value=rows / n,
-        kind="share",
+        cases=rows,
         n=n,
-        severity="info",
         sentence=f"{percent(rows / n)} of {plural(n, 'row')} ({count(rows)}) have a prompt and answer that "
         f"{before.name} has too; of its {plural(n_before, 'row')} that is {percent(rows_before / n_before)}. {meaning}",
-        low=low,
-        high=high,
         details={"against": before.name, "answers": both.height, "rows": rows, "rows_before": rows_before},
     )
 
@@ -65,7 +60,6 @@ def _common(both: pl.DataFrame, now: Side, before: Side) -> Metric:
 def _flipped(one_label: pl.DataFrame, answers: int, before: Side) -> Metric:
     flips = one_label.filter(pl.col("least") != pl.col("least_before"))
     flipped, n, to_up = flips.height, one_label.height, int(flips["least"].sum())
-    low, high = wilson_interval(flipped, n)
     told = (
         f"{percent(flipped / n)} of {plural(n, 'answer')} with one label in each ({count(flipped)}) have the other "
         f"label in {before.name}: {count(to_up)} are up now, {count(flipped - to_up)} down."
@@ -78,15 +72,11 @@ def _flipped(one_label: pl.DataFrame, answers: int, before: Side) -> Metric:
         if torn
         else ""
     )
-    return Metric(
+    return counted_share(
         name="flipped_labels",
         title="Labels that flipped",
-        value=flipped / n,
-        kind="share",
+        cases=flipped,
         n=n,
-        severity="info",
         sentence=told + more,
-        low=low,
-        high=high,
         details={"against": before.name, "flipped": flipped, "to_up": to_up, "to_down": flipped - to_up, "torn": torn},
     )

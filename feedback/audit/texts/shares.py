@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from feedback.audit.counted import counted_share
 from feedback.audit.report import Metric
-from feedback.audit.statistics import wilson_interval
+from feedback.audit.severity import judged
 from feedback.audit.wording import percent, plural
 
 __all__ = ["share_metric"]
@@ -39,20 +40,16 @@ def share_metric(
         noun: what a row is called.
         details: further numbers.
     """
-    share, (low, high) = count / n, wilson_interval(count, n)
-    is_judged = n >= least_rows
-    return Metric(
+    share = count / n
+    return counted_share(
         name=name,
         title=title,
-        value=share,
-        kind="share",
+        cases=count,
         n=n,
-        severity=("warn" if share > most else "ok") if is_judged else "info",
+        severity=judged(share > most, n, least_rows),
         sentence=f"{percent(share)} of {plural(n, noun)} ({count:,}) {claim}. {why}"
         if count
         else f"None of {plural(n, noun)} {claim}.",
-        low=low,
-        high=high,
         threshold=f"at most {percent(most)} of {noun}s" if most else "none",
         details={"rows": count, **(details or {})},
     )

@@ -11,6 +11,7 @@ import polars as pl
 from feedback.audit.balance import training_rows
 from feedback.audit.config import AuditConfig
 from feedback.audit.report import Column, Metric, Table
+from feedback.audit.severity import warn_if
 from feedback.audit.texts.logistic import fit_logistic
 from feedback.audit.texts.style_flags import STYLES, Style
 from feedback.audit.wording import number, plural
@@ -91,7 +92,7 @@ def measure_style(lifts: list[Lift], config: AuditConfig) -> list[Metric]:
             value=worst.value,
             kind="number",
             n=worst.rows,
-            severity=("warn" if beyond else "ok") if worst.rows >= config.min_rows else "info",
+            severity=warn_if(bool(beyond), worst.rows, config),
             sentence=_sentence(worst, beyond),
             low=worst.low,
             high=worst.high,
