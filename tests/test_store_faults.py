@@ -105,7 +105,16 @@ def test_ingest_with_a_full_or_broken_disk_goes_on_too(
     check_faults(tmp_path, files, clean, ("enospc", "eio", "torn"))
 
 
+def test_a_store_whose_making_was_killed_early_is_no_foreign_folder(tmp_path: Path, files: list[Path]) -> None:
+    for point in ("key.sync.before", "create.commit.after"):
+        store = tmp_path / point
+        assert run(ingest, store, files[:1], fault=f"{point}:kill") == -signal.SIGKILL
+        assert run(ingest, store, files[:1]) == 0
+        assert not list(store.glob("*.partial"))
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_store_whose_making_was_killed_is_made_by_the_next_call(
     tmp_path: Path, files: list[Path], clean: dict[str, object]
 ) -> None:

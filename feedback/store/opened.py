@@ -15,6 +15,7 @@ from __future__ import annotations
 import hmac
 import json
 import os
+import re
 import secrets
 import shutil
 import uuid
@@ -24,7 +25,7 @@ from typing import Final
 
 from feedback.folders import STORE_FILE, is_store
 from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE, load_rater_key
-from feedback.store.durable import private_folder, write_durably
+from feedback.store.durable import PARTIAL, private_folder, write_durably
 from feedback.store.landing import Landings
 from feedback.store.locks import store_lock
 from feedback.store.log import Log
@@ -34,7 +35,7 @@ __all__ = ["OpenedStore", "open_store"]
 
 _FORMAT: Final = 1
 _KEY_FILE: Final = "rater.key"
-_OURS: Final = frozenset({"lock", "holders", "table", _KEY_FILE})
+_OURS: Final = re.compile(r"lock|holders|table|rater\.key|(rater\.key|store\.json)\.[0-9]+\.partial|link-[0-9]+(-2)?")
 """What may lie in a folder whose making was broken off."""
 
 
@@ -116,15 +117,17 @@ def open_store(path: str | Path, *, create: bool) -> OpenedStore:
 
 
 def _create(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or not {path.name for path in folder.iterdir()} <= _OURS):
+    if folder.exists() and not (folder.is_dir() and all(_OURS.fullmatch(path.name) for path in folder.iterdir())):
         raise OutputExistsError(
             "the folder holds files that are no store", where=folder, expected="an empty folder, or none"
         )
     private_folder(folder).chmod(0o700)
-    _refuse_without_links(folder)
     with store_lock(folder, "making the store", exclusive=True):
         if is_store(folder):
             return
+        for path in (*folder.glob(f"*{PARTIAL}"), *folder.glob("link-*")):
+            path.unlink()
+        _refuse_without_links(folder)
         if not (folder / _KEY_FILE).is_file():
             # Where the key of this machine is given by hand, it is meant for all that is done here.
             key = load_rater_key() if os.environ.get(ENVIRONMENT_VARIABLE) else secrets.token_hex(32).encode()
