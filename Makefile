@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 BENCH_READY := .venv/.bench-ready
 
-.PHONY: help demo test test-all test-gpu check bench bench-curate bench-near bench-scale bench-readers bench-audit bench-audit-power bench-store bench-objectives bench-train bench-tables theorem clean
+.PHONY: help demo test test-all test-gpu check bench bench-curate bench-near bench-scale bench-readers bench-audit bench-audit-power bench-store bench-objectives bench-train bench-tables theorem study clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,6 +62,9 @@ bench-tables: $(READY) ## print the tables of what was measured; README=1 writes
 
 theorem: $(READY) ## draw docs/theorem-4-3.svg anew, by training on a grid
 	$(BIN)/python -m bench.theorem
+
+study: $(READY) ## every objective on a task with exact answers: SEEDS=3 CONDITIONS="clean circles" OBJECTIVES="kto dpo"
+	$(BIN)/python -m bench.study $(if $(SEEDS),--seeds $(SEEDS)) $(if $(CONDITIONS),--conditions $(CONDITIONS)) $(if $(OBJECTIVES),--objectives $(OBJECTIVES)) $(if $(SCRATCH),--scratch $(SCRATCH))
 
 clean: ## remove what the targets made
 	rm -rf .venv runs build *.egg-info .mypy_cache .pytest_cache .ruff_cache

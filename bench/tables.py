@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.runner import results_folder
+from bench.study_page import study_tables
 
 __all__ = [
     "PARTS",
@@ -207,6 +208,7 @@ PARTS: Final[dict[str, Callable[[Result], str]]] = {
     "audit": audit_tables,
     "audit_power": audit_power_tables,
     "train": train_tables,
+    "study": study_tables,
 }
 """The parts in the order in which they are shown, each with what makes its tables."""
 
