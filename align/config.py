@@ -22,6 +22,7 @@ __all__ = [
     "OptimizerConfig",
     "TokenConfig",
     "TrainConfig",
+    "WeightRule",
     "identity_of",
 ]
 
@@ -198,6 +199,23 @@ class CheckpointConfig:
 
 
 @settings
+class WeightRule:
+    """Whose rows weigh how much; see `align.weights`.
+
+    Args:
+        column: a column of the dataset, such as a segment, a rater or `source`.
+        value: the rows that have this value there, compared as text.
+        label: rows of which label: `both`, `desirable` or `undesirable`; of pairs `both`.
+        weight: multiplies the loss of these rows, at least 0.
+    """
+
+    column: str
+    value: str
+    label: Literal["both", "desirable", "undesirable"] = "both"
+    weight: NotNegative
+
+
+@settings
 class TrainConfig:
     """Everything a run needs besides its dataset, its model and its folder.
 
@@ -207,6 +225,7 @@ class TrainConfig:
         batch: rows of a step and of a forward pass.
         optimizer: AdamW, its schedule and its clipping.
         adapter: LoRA instead of full fine-tuning.
+        weights: rules that multiply the weights of rows, by segment, rater or another column, and by label.
         evaluation: when rewards on the held-out split are measured.
         checkpoint: when the run saves what it needs to go on.
         epochs: passes over the training split.
@@ -226,6 +245,7 @@ class TrainConfig:
     batch: BatchConfig = BatchConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     adapter: AdapterConfig = AdapterConfig()
+    weights: tuple[WeightRule, ...] = ()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     epochs: Count = 1

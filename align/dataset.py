@@ -10,14 +10,17 @@ from __future__ import annotations
 import hashlib
 import shlex
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from align.config import WeightRule
 from align.library_bars import without_library_bars
 from align.rows import LabelledRow, PreferenceRow, labelled_rows, preference_rows
+from align.weights import weigh_rows
 from schemas.errors import CorruptionError, EmptySplitError, InputError, InputNotFoundError
 from schemas.manifest import MANIFEST_NAME, Manifest, file_sha256
 
@@ -32,12 +35,13 @@ _OF_TYPE: Final = {"unpaired_preference": "labelled answers", "preference": "pai
 _READERS: Final = {".parquet": "parquet", ".jsonl": "json", ".ndjson": "json", ".json": "json"}
 
 
-def read_split(folder: Path, split: str) -> list[LabelledRow]:
+def read_split(folder: Path, split: str, weights: Sequence[WeightRule] = ()) -> list[LabelledRow]:
     """The rows of a split, in the order in which they lie on disk.
 
     Args:
         folder: a curated dataset, a folder that `datasets` can open, or one Parquet or JSON file.
         split: `train` or `test`. A single file is the split `train`.
+        weights: rules that multiply the weights of rows; in the split `train` each must fit one.
 
     Returns:
         The rows; none where the dataset has no such split, except for `train`.
@@ -45,16 +49,16 @@ def read_split(folder: Path, split: str) -> list[LabelledRow]:
     Raises:
         InputNotFoundError: there is nothing at `folder`.
         CorruptionError: a shard is not what the manifest says.
-        InputError: it is no dataset of labelled answers, or a row is not one.
+        InputError: it is no dataset of labelled answers, a row is not one, or a rule of weights does not fit.
         EmptySplitError: there is no row in the split `train`.
     """
-    table = _read_table(folder, split, "unpaired_preference")
+    table = _read_table(folder, split, "unpaired_preference", weights)
     return [] if table is None else labelled_rows(table, where=f"{folder.name}, split {split!r}")
 
 
-def read_pairs(folder: Path, split: str) -> list[PreferenceRow]:
+def read_pairs(folder: Path, split: str, weights: Sequence[WeightRule] = ()) -> list[PreferenceRow]:
     """The pairs of a split, as `read_split` reads labelled rows; errors are the same."""
-    table = _read_table(folder, split, "preference")
+    table = _read_table(folder, split, "preference", weights)
     return [] if table is None else preference_rows(table, where=f"{folder.name}, split {split!r}")
 
 
@@ -90,7 +94,7 @@ def dataset_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _read_table(folder: Path, split: str, kind: DatasetType) -> pa.Table | None:
+def _read_table(folder: Path, split: str, kind: DatasetType, weights: Sequence[WeightRule]) -> pa.Table | None:
     if not folder.exists():
         raise InputNotFoundError("no such dataset", where=folder)
     is_curated = (folder / MANIFEST_NAME).is_file()
@@ -100,7 +104,7 @@ def _read_table(folder: Path, split: str, kind: DatasetType) -> pa.Table | None:
             raise EmptySplitError("the dataset has no rows in the split 'train'", where=folder)
         return None
     _check_columns(table, folder, kind)
-    return table
+    return weigh_rows(table, weights, where=f"{folder.name}, split {split!r}", must_fit=split == "train")
 
 
 def _read_curated(folder: Path, split: str, kind: DatasetType) -> pa.Table | None:

@@ -192,7 +192,7 @@ def evaluate(
     config = config or _config_of(card)
     base = reference or _base_of(card, model)
     objective = check_objective(config.objective)
-    rows = read_split_for(objective, dataset, split)
+    rows = read_split_for(objective, dataset, split, config.weights)
     policy = load_policy(model if card is None else Path(model) / "model", head=objective.head)
     tokens = tokenize_split(rows, policy.tokenizer, config.tokens, progress=progress)
     if not tokens.rows:

@@ -129,7 +129,7 @@ def forecast(
         ModelError: the tokenizer cannot be used.
     """
     objective = check_objective(config.objective)
-    rows = {split: read_split_for(objective, dataset, split) for split in ("train", "test")}
+    rows = {split: read_split_for(objective, dataset, split, config.weights) for split in ("train", "test")}
     train = tokenize_split(rows["train"], tokenizer, config.tokens, progress=progress)
     test = tokenize_split(rows["test"], tokenizer, config.tokens, progress=progress)
     inputs, passes, obstacle, todo = None, None, "", ""

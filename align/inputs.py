@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from align.config import TokenConfig, TrainConfig
+from align.config import TokenConfig, TrainConfig, WeightRule
 from align.control_tokens import asked_for_good, with_control_tokens
 from align.dataset import dataset_digest, read_pairs, read_split
 from align.held_out import HeldOut, held_out_pairs
@@ -110,31 +110,33 @@ class RunInputs:
         return list(pairs)
 
 
-def read_rows(dataset: Path, objective: Objective) -> dict[str, Rows]:
+def read_rows(dataset: Path, objective: Objective, weights: Sequence[WeightRule] = ()) -> dict[str, Rows]:
     """The splits `train` and `test`, refused where nothing can be learned from them.
 
     Args:
         dataset: the dataset.
         objective: what it is read for: labelled answers or pairs.
+        weights: rules that multiply the weights of rows.
 
     Raises:
         EmptySplitError: no row to train on.
         OneLabelError: all rows to train on have the same label.
         InputError: the dataset cannot be read, or is of the other type.
     """
-    rows = {split: read_split_for(objective, dataset, split) for split in ("train", "test")}
+    rows = {split: read_split_for(objective, dataset, split, weights) for split in ("train", "test")}
     _check_rows(rows["train"], objective, where=dataset, after="")
     return rows
 
 
-def read_split_for(objective: Objective, dataset: Path, split: str) -> Rows:
+def read_split_for(objective: Objective, dataset: Path, split: str, weights: Sequence[WeightRule] = ()) -> Rows:
     """The rows of a split that an objective trains on or is measured on.
 
     Raises:
         InputError: the dataset cannot be read, or is of the other type.
         EmptySplitError: there is no row in the split `train`.
     """
-    return read_pairs(dataset, split) if objective.data == "preference" else read_split(dataset, split)
+    read = read_pairs if objective.data == "preference" else read_split
+    return read(dataset, split, weights)
 
 
 def build_inputs(

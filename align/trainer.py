@@ -88,7 +88,7 @@ def train(
     if finished is not None:
         return finished
     check_folder(out, resume=resume)
-    rows = read_rows(dataset, objective)
+    rows = read_rows(dataset, objective, config.weights)
     started = time.perf_counter()
     run = _prepare(config, rows, dataset=dataset, model=model, out=out, progress=progress)
     prepared = time.perf_counter() - started
