@@ -34,7 +34,7 @@ from schemas import __version__
 from schemas.errors import NothingToDoError
 from schemas.manifest import MANIFEST_NAME, file_sha256
 
-__all__ = ["EVALUATION", "RunPlan", "begin_run", "plan_run"]
+__all__ = ["EVALUATION", "RunPlan", "begin_run", "clear_partials", "plan_run"]
 
 EVALUATION: Final = "evaluation"
 _RUN: Final = "run.json"
@@ -146,14 +146,9 @@ def plan_run(config: RetrainConfig, store: Store, registry: Registry) -> RunPlan
 
 
 def begin_run(plan: RunPlan) -> None:
-    """Write down what the run is made from, where that was not done before it was broken off.
-
-    What a call that was killed had begun to write is removed: whoever holds the lock is the only writer.
-    """
+    """Write down what the run is made from, where that was not done before it was broken off."""
     path = private_folder(plan.folder) / _RUN
-    for partial in plan.folder.glob("*.partial"):
-        if partial.is_file():
-            partial.unlink()
+    clear_partials(plan.folder)
     if not path.is_file():
         values = {
             **plan.identity,
@@ -165,6 +160,13 @@ def begin_run(plan: RunPlan) -> None:
             "makes_frozen": plan.makes_frozen,
         }
         write_durably(path, (json.dumps(values, indent=2, sort_keys=True) + "\n").encode(), point="retrain.run")
+
+
+def clear_partials(folder: Path) -> None:
+    """Remove what a call that was killed had begun to write; whoever holds the lock is the only writer."""
+    for partial in folder.glob("*.partial"):
+        if partial.is_file():
+            partial.unlink()
 
 
 def _identity(config: RetrainConfig, store: Store, version: int, start: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from cli.workflows.retrain.config import RetrainConfig
 from cli.workflows.retrain.gates import stopping_reasons
 from cli.workflows.retrain.notices import send_notices
 from cli.workflows.retrain.page import render_report
-from cli.workflows.retrain.plan import RunPlan, begin_run, plan_run
+from cli.workflows.retrain.plan import RunPlan, begin_run, clear_partials, plan_run
 from cli.workflows.retrain.report import REPORT_NAME, run_report
 from cli.workflows.retrain.steps import audit_step, contest_step, dataset_step, train_step
 from feedback.store import Store
@@ -152,6 +152,7 @@ def _entry(plan: RunPlan, registry: Registry) -> ModelEntry:
 
 def _finish(plan: RunPlan, config: RetrainConfig, registry: Registry, decision: Decision) -> dict[str, Any]:
     """Write the run's report and page, and tell who is to be told; the JSON is written last."""
+    clear_partials(plan.folder)
     report = run_report(plan, registry, decision)
     faultpoint("retrain.report.before", plan.folder)
     write_durably(plan.folder / "report.html", render_report(report).encode(), point="retrain.page")
