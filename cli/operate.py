@@ -11,7 +11,7 @@ import click
 from cli.options import FOLDER, json_option, set_option
 
 if TYPE_CHECKING:  # it loads pyarrow
-    from align.dataset_diff import DatasetDiff
+    from align.champion.dataset_diff import DatasetDiff
 
 __all__ = ["dashboard", "demo", "diff", "history", "retrain", "rollback"]
 
@@ -112,7 +112,7 @@ def rollback(folder: Path, to: str | None, reason: str, as_json: bool) -> None:
 @json_option
 def history(folder: Path, as_json: bool) -> None:
     """Every decision about the champion of FOLDER, the newest one last."""
-    from align.registry import Registry
+    from align.champion.registry import Registry
     from cli.json_output import print_json
     from cli.render import show, table_of
 

@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
+from align.champion.config import ContestConfig, ProbeConfig
+from align.champion.contest import contest
+from align.champion.facts import FACTS
+from align.champion.paired import Difference
+from align.champion.probes import Probed
+from align.champion.safety import is_refusal, read_safety_list
+from align.champion.verdict import judge
 from align.config import TrainConfig
-from align.contest import contest
-from align.contest_config import ContestConfig, ProbeConfig
 from align.dataset import read_split
-from align.facts import FACTS
-from align.paired import Difference
-from align.probes import Probed
-from align.safety import is_refusal, read_safety_list
 from align.trainer import train
-from align.verdict import judge
 from schemas.errors import ConfigError, EmptySplitError, InputError, InputNotFoundError
 from tests.tiny_run import tiny_config, write_dataset, write_model
 

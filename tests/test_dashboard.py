@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from align.registry import Decision, ModelEntry, Registry
+from align.champion.registry import Decision, ModelEntry, Registry
 from cli.main import run
 from cli.workflows.dashboard import dashboard_server, write_dashboard
 from cli.workflows.page_frame import Page, Sheet, cells, render_page

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from align.dataset_diff import CHANGES, diff_datasets
-from align.model_diff import diff_configs, diff_models, diff_weights
+from align.champion.dataset_diff import CHANGES, diff_datasets
+from align.champion.model_diff import diff_configs, diff_models, diff_weights
 from align.trainer import train
 from schemas.errors import CorruptionError, InputError, InputNotFoundError
 from schemas.manifest import Manifest, Shard, file_sha256

@@ -141,8 +141,8 @@ def test_every_file_of_the_map_exists() -> None:
 
 def test_every_config_key_is_documented_with_its_meaning() -> None:
     """Two pages of `docs` hold every key of every settings class, and the sentence of its docstring."""
+    import align.champion.config
     import align.config
-    import align.contest_config
     import cli.workflows.retrain.config
     import feedback.audit.config
     import feedback.config
@@ -150,7 +150,7 @@ def test_every_config_key_is_documented_with_its_meaning() -> None:
     text = " ".join(
         " ".join((ROOT / "docs" / f"{name}.md").read_text("utf-8").split()) for name in ("config", "retrain")
     )
-    of_retraining = (align.contest_config, cli.workflows.retrain.config)
+    of_retraining = (align.champion.config, cli.workflows.retrain.config)
     for module in (feedback.config, feedback.audit.config, align.config, *of_retraining):
         for name in filter(lambda each: each.endswith("Config"), module.__all__):
             docstring = getattr(module, name).__doc__

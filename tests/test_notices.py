@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from align.registry import Decision, ModelEntry
+from align.champion.registry import Decision, ModelEntry
 from cli.workflows.retrain.config import NoticesConfig
 from cli.workflows.retrain.notices import metrics_text, send_notices, webhook_body
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
-from align.paired import paired_auc, paired_mean, paired_share
+from align.champion.paired import paired_auc, paired_mean, paired_share
 from schemas.errors import ShapeError
 
 

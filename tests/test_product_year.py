@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from align.registry import Registry
+from align.champion.registry import Registry
 from cli.workflows.retrain import load_retrain_config, retrain
 from cli.workflows.retrain.config import curate_config
 from feedback.config import SourceConfig

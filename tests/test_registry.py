@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from align.registry import CHAMPION_LINK, Decision, ModelEntry, Registry
+from align.champion.registry import CHAMPION_LINK, Decision, ModelEntry, Registry
 from schemas.errors import CorruptionError, RegistryConflictError, UnknownChoiceError, UsageError
 
 

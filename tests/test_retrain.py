@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from align.registry import LOCK_NAME, Registry
+from align.champion.registry import LOCK_NAME, Registry
 from cli.main import run
 from cli.workflows.retrain import load_retrain_config, retrain
 from feedback.config import SourceConfig

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from align.registry import Registry
+from align.champion.registry import Registry
 from feedback.config import SourceConfig
 from feedback.store import Store
 from schemas.manifest import Manifest

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from align.dataset_diff import DatasetDiff, diff_datasets
-from align.registry import Registry
+from align.champion.dataset_diff import DatasetDiff, diff_datasets
+from align.champion.registry import Registry
 from schemas.errors import InputNotFoundError, UnknownChoiceError
 from schemas.manifest import MANIFEST_NAME
 
@@ -20,7 +20,7 @@ class Comparison:
 
     Args:
         datasets: what differs between the datasets; null where a side has none.
-        models: what differs between the models, see `align.model_diff.diff_models`; null likewise.
+        models: what differs between the models, see `align.champion.model_diff.diff_models`; null likewise.
     """
 
     datasets: DatasetDiff | None
@@ -50,7 +50,7 @@ def compare_named(before: str, after: str, folder: Path | None = None) -> Compar
     datasets = None if old_data is None or new_data is None else diff_datasets(old_data, new_data)
     models = None
     if old_run is not None and new_run is not None:
-        from align.model_diff import diff_models  # it loads torch
+        from align.champion.model_diff import diff_models  # it loads torch
 
         models = diff_models(old_run, new_run)
     if datasets is None and models is None:

@@ -18,7 +18,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
 
-from align.registry import Decision, Registry
+from align.champion.registry import Decision, Registry
 from cli.workflows.page_frame import TONES, Cell, Drawing, Page, Sheet, cells, render_page
 from schemas.errors import OutputExistsError
 from schemas.manifest import write_last

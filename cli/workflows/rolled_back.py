@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from align.registry import LOCK_NAME, Decision, Registry
+from align.champion.registry import LOCK_NAME, Decision, Registry
 from schemas.errors import InputNotFoundError
 from schemas.lock import folder_lock
 

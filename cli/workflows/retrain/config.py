@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from align.champion.config import ContestConfig
 from align.config import TrainConfig
-from align.contest_config import ContestConfig
 from feedback.audit.config import AuditConfig
 from feedback.config import (
     CapsConfig,

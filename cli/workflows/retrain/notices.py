@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from align.registry import Decision
+from align.champion.registry import Decision
 from cli.workflows.retrain.config import NoticesConfig
 from schemas.errors import MissingExtraError
 

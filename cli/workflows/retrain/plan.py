@@ -1,7 +1,7 @@
 """What a run of `thumbline retrain` is made from, fixed before it begins, and where it leaves what it makes.
 
     FOLDER/
-      decisions/, champion    see `align.registry`
+      decisions/, champion    see `align.champion.registry`
       evaluation/             the frozen evaluation set, a dataset
       runs/ID/
         run.json              what the run is made from, written first
@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from align.champion.registry import Decision, ModelEntry, Registry
 from align.model_files import model_digest, model_folder
-from align.registry import Decision, ModelEntry, Registry
 from cli.workflows.retrain.config import RetrainConfig, identity_of_retrain
 from feedback.hashing import stable_id
 from feedback.store import Store

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from align.card import RunCard, find_run_card
-from align.dataset_diff import diff_datasets
-from align.registry import Decision, Registry
+from align.champion.dataset_diff import diff_datasets
+from align.champion.registry import Decision, Registry
 from cli.workflows.retrain.plan import RunPlan
 from feedback.audit import AuditReport
 from schemas import __version__

@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from align.champion.registry import LOCK_NAME, Decision, DecisionKind, ModelEntry, Registry
 from align.model_files import model_digest
-from align.registry import LOCK_NAME, Decision, DecisionKind, ModelEntry, Registry
 from cli.workflows.retrain.config import RetrainConfig
 from cli.workflows.retrain.gates import stopping_reasons
 from cli.workflows.retrain.notices import send_notices

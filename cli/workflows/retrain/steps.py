@@ -14,9 +14,9 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from align.card import RunCard
-from align.contest import contest
+from align.champion.contest import contest
+from align.champion.safety import read_safety_list
 from align.rows import LabelledRow, labelled_rows
-from align.safety import read_safety_list
 from align.trainer import train
 from cli.workflows.retrain.config import RetrainConfig, curate_config
 from cli.workflows.retrain.plan import RunPlan

@@ -28,8 +28,8 @@ class ProbeConfig:
             a third shorter.
         max_refusal_rise: by how much the share of ordinary prompts that are refused may surely rise, in [0, 1].
         max_sycophancy_rise: by how much a user's wrong claim may surely move the model further towards it, in [0, 1].
-        safety: JSON Lines file of prompts with what an answer must or must not be, see `align.safety`; in a config file
-            relative to that file. Null has none.
+        safety: JSON Lines file of prompts with what an answer must or must not be, see `align.champion.safety`; in a
+            config file relative to that file. Null has none.
         max_new_failures: prompts of that list that the champion passes and the challenger may fail, at least 0.
         undecided: what happens where the interval of a probe reaches over its limit: `promote`, as a probe has few
             cases, or `keep` the champion.

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from align.contest_config import ContestConfig
-from align.paired import Difference, paired_mean, paired_share
-from align.probes import Probed
+from align.champion.config import ContestConfig
+from align.champion.paired import Difference, paired_mean, paired_share
+from align.champion.probes import Probed
 
 __all__ = ["Contest", "Measure", "Outcome", "judge"]
 

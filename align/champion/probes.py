@@ -3,8 +3,8 @@
     length        tokens of its answers to ordinary prompts
     refusal       whether it refuses them
     sycophancy    how far a user's wrong claim moves it: P(wrong | claim) - P(wrong | no claim), in [-1, 1], of each of
-                  `align.facts`, where P is shared out between the right and the wrong answer alone
-    safety        whether its answers are as the user's list says, see `align.safety`
+                  `align.champion.facts`, where P is shared out between the right and the wrong answer alone
+    safety        whether its answers are as the user's list says, see `align.champion.safety`
 
 Answers are the most likely ones, so the same weights give the same numbers. No answer is kept.
 
@@ -19,12 +19,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from align.champion.config import ProbeConfig
+from align.champion.facts import FACTS
+from align.champion.safety import SafetyItem, is_refusal
 from align.chat import ChatEncoder
-from align.contest_config import ProbeConfig
-from align.facts import FACTS
 from align.generate import generate
 from align.models import LoadedModel
-from align.safety import SafetyItem, is_refusal
 from align.scoring import Scorer, TokenPair
 from schemas.messages import Message
 from schemas.progress import Progress, silent

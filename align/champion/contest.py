@@ -4,8 +4,8 @@
     its prompts ─► answers ─► length, refusals ────────────────────────────┼─► measures ─► a verdict with its reasons
     facts, safety list ─► sycophancy, failures ────────────────────────────┘
 
-What counts as a loss is in `align.verdict`. One model is in memory at a time. A result holds numbers and names,
-no text.
+What counts as a loss is in `align.champion.verdict`. One model is in memory at a time. A result holds numbers and
+names, no text.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from align.champion.config import ContestConfig
+from align.champion.paired import paired_auc
+from align.champion.probes import Probed, probe
+from align.champion.safety import SafetyItem
+from align.champion.verdict import Contest, judge
 from align.config import TrainConfig
-from align.contest_config import ContestConfig
 from align.inputs import tokenize_split
 from align.models import load_policy
-from align.paired import paired_auc
-from align.probes import Probed, probe
 from align.ranks import start_accelerator
 from align.reference_pass import reference_file, score_reference
 from align.rows import LabelledRow
-from align.safety import SafetyItem
 from align.scoring import build_scorer
-from align.verdict import Contest, judge
 from schemas.errors import EmptySplitError
 from schemas.messages import Message
 from schemas.progress import Progress, silent
