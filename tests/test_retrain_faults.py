@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +54,16 @@ def outcome(folder: Path) -> dict[str, Any]:
     }
 
 
+TURN = threading.Lock()
+"""To start a process looks after all others too; if two threads look at once, one of them reads no exit code."""
+
+
 def night(folder: Path, fault: str | None = None) -> int:
-    process = start_night(nights(), folder, fault)
-    process.join()
+    with TURN:
+        process = start_night(nights(), folder, fault)
+    wait([process.sentinel])
+    with TURN:
+        process.join()
     assert process.exitcode is not None
     return process.exitcode
 
