@@ -140,8 +140,8 @@ class RetrainConfig:
             the config file where it begins with a dot.
         start: what training begins from: the `champion`, where there is one, or the `base` model each time. Where
             somebody is forgotten whom the champion was trained on, it begins from the base model once.
-        exclude_versions: versions of the store; what first came in with them is left out for good, of a week that a gate
-            stopped for example.
+        exclude_versions: versions of the store; what first came in with them is left out for good, of a week that a
+            gate stopped for example.
         curate: curation of the whole history.
         train: training.
         audit: thresholds of the audit.
