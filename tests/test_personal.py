@@ -118,6 +118,12 @@ def test_every_kind_is_found_whole_and_alone(kind: str, value: str) -> None:
     assert found(f"Write to ({value}), please.\nThanks") == [(kind, value)]
 
 
+@pytest.mark.parametrize("before", ["v", "V", "the next version", "numpy==", ">"])
+def test_a_line_that_ends_as_before_a_version_hides_no_address(before: str) -> None:
+    assert found(f"{before}\n203.0.113.9") == [("ip", "203.0.113.9")]
+    assert found(f"{before}203.0.113.9" if before != "the next version" else f"{before} 203.0.113.9") == []
+
+
 @pytest.mark.parametrize("text", ALIKE)
 def test_what_only_looks_alike_is_left(text: str) -> None:
     assert found(text) == []

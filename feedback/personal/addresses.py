@@ -18,11 +18,11 @@ _V6: Final = re.compile(
 )
 _BEFORE_VERSION: Final = re.compile(
     r"(?:(?<![A-Za-z])(?:versions?|release|build|firmware|driver|update|upgrade|section|chapter|clause|paragraph|rev|ver)"
-    r"[ .:]*|(?<![A-Za-z])v\.?|§ ?|(?:==|[<>~^]=?) ?)$",
+    r"[ .:]*|(?<![A-Za-z])v\.?|§ ?|(?:==|[<>~^]=?) ?)\Z",
     re.IGNORECASE,
 )
 _BEFORE_ADDRESS: Final = re.compile(
-    r"(?:(?<![A-Za-z])(?:ipv?4?|addr|address|host|server|from|client|gateway|ping|ssh)|@|//)\W*(?:is\W*)?$",
+    r"(?:(?<![A-Za-z])(?:ipv?4?|addr|address|host|server|from|client|gateway|ping|ssh)|@|//)\W*(?:is\W*)?\Z",
     re.IGNORECASE,
 )
 _SMALL: Final = 20
