@@ -41,7 +41,7 @@ DATASET_TYPES: Final = ("unpaired_preference", "preference")
     "--map-out",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE.toml",
-    help="With --sniff: write a map to begin with, for the format 'mapped'.",
+    help="With --sniff: write a map to begin with, for the format that it is in or for 'mapped'.",
 )
 @json_option
 def formats(sniffed: str | None, map_out: Path | None, as_json: bool) -> None:

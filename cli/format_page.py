@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -50,15 +51,21 @@ def show_sniffed(path: str, map_out: Path | None, as_json: bool) -> None:
     show(*_verdict(found))
     if map_out is not None:
         show("", f"A map to begin with: {map_out}. Every label in it is to be decided by you.")
-    best = found.candidates[0] if found.candidates else None
-    if best is not None and best.is_likely:
-        join = " --join FILE" if best.needs else ""
-        print_next(f"thumbline audit {shlex.quote(path)} --from {best.format}{join}", "see what is in it")
-    elif map_out is None:
-        print_next(f"thumbline formats --sniff {shlex.quote(path)} --map-out map.toml", "begin a map for it")
-    else:
-        read = f"thumbline audit {shlex.quote(path)} --from mapped --map {shlex.quote(str(map_out))}"
-        print_next(read, "read it by the map, when that is decided")
+    print_next(*_next(found, shlex.quote(path), None if map_out is None else shlex.quote(str(map_out))))
+
+
+def _next(found: Sniffed, path: str, map_out: str | None) -> tuple[str, str]:
+    """The command that comes next, and what for."""
+    best = found.best
+    if map_out is None and (best is None or best.needs_map):
+        return f"thumbline formats --sniff {path} --map-out map.toml", "begin a map for it"
+    if best is None:
+        return f"thumbline audit {path} --from mapped --map {map_out}", "read it by the map, when that is decided"
+    join = " --join FILE" if best.needs else ""
+    if best.needs_map:
+        read = f"thumbline audit {path} --from {best.format} --map {map_out}{join}"
+        return read, "read it by the map, when that is decided"
+    return f"thumbline audit {path} --from {best.format}{join}", "see what is in it"
 
 
 def _verdict(found: Sniffed) -> Iterator[str]:
@@ -84,7 +91,22 @@ def _verdict(found: Sniffed) -> Iterator[str]:
     if not found.candidates and found.values:
         yield "Its first record:"
         yield from (f"  {name!r}: {value!r}" for name, value in found.shape.items())
+        yield from _whole_page(found)
         yield "Such a file is read by a map, with the format mapped."
+
+
+def _whole_page(found: Sniffed) -> Iterator[str]:
+    """What to do with a file that is one object around a list of records, as interfaces answer page by page."""
+    lists = [
+        (key, len(value))
+        for key, value in found.values[0].items()
+        if isinstance(value, list) and value and all(isinstance(item, dict) for item in value)
+    ]
+    if len(found.values) == 1 and len(lists) == 1:
+        key, count = lists[0]
+        path = f".{key}[]" if key.isidentifier() and key.isascii() else f".[{json.dumps(key)}][]"
+        yield f"If the {count:,} objects in {key!r} are the records, write each on a line of its own, and look at that:"
+        yield f"  jq -c {shlex.quote(path)} {shlex.quote(found.file)} > records.jsonl"
 
 
 def _reasons(one: Candidate) -> Iterator[str]:
@@ -97,6 +119,8 @@ def _reasons(one: Candidate) -> Iterator[str]:
         yield f"  keys that it does not read: {', '.join(one.unread[:_SHOWN])}{more}"
     if one.needs:
         yield f"  it needs {one.needs} from another file: --join FILE"
+    if one.needs_map:
+        yield "  it needs a map that says what its scores mean: --map FILE"
 
 
 def _records(count: int) -> str:

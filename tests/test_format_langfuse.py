@@ -255,6 +255,6 @@ def test_a_score_that_is_not_in_the_format_is_rejected(change: dict[str, Any], r
 def test_a_score_alone_says_which_file_it_lacks() -> None:
     _, detail = rejection("langfuse", MAP, score(trace=None))
     assert detail == "field 'trace' is absent or null: the texts are in the export of the traces; --join FILE names it"
-    assert FORMATS["langfuse"].join == Join(what="traces", key="traceId", other="id", into="trace")
+    assert FORMATS["langfuse"].join == Join(what="traces", key="traceId", other="id", into="trace", whole=("scores",))
     other = mapped("langfuse", f'{MAP}[join]\nkey = "observationId"\n').join
-    assert other == Join(what="traces", key="observationId", other="id", into="trace")
+    assert other == Join(what="traces", key="observationId", other="id", into="trace", whole=("scores",))

@@ -223,7 +223,9 @@ def test_an_assessment_that_failed_is_left_out_in_either_shape() -> None:
 def test_an_assessment_alone_says_which_file_it_lacks_and_how_it_joins() -> None:
     _, detail = rejection("mlflow", MAP, {**OLD, "trace": None})
     assert "the export of the traces; --join FILE names it" in detail
-    assert FORMATS["mlflow"].join == Join(what="traces", key="trace_id", other="info.trace_id", into="trace")
+    assert FORMATS["mlflow"].join == Join(
+        what="traces", key="trace_id", other="info.trace_id", into="trace", whole=("info", "assessments")
+    )
     joined = mapped("mlflow", f'{MAP}[join]\nother = "trace_id"\n').join
     assert joined is not None
     assert (joined.key, joined.other) == ("trace_id", "trace_id")

@@ -83,7 +83,7 @@ def test_a_single_comparison_needs_no_word_on_safety() -> None:
 @pytest.mark.parametrize(
     ("name", "change", "reason"),
     [
-        *((DEFAULT, {"is_response_0_safe": value}, RejectReason.UNKNOWN_LABEL) for value in (1, "true", 0.0, [])),
+        *((DEFAULT, {"is_response_0_safe": value}, RejectReason.UNKNOWN_LABEL) for value in (1, "yes", 0.0, [])),
         *((f"{DEFAULT}_better", {"better_response_id": v}, RejectReason.UNKNOWN_LABEL) for v in (2, -1, "0", True)),
         *((f"{DEFAULT}_safer", {"safer_response_id": v}, RejectReason.UNKNOWN_LABEL) for v in (2, -1, "0", True)),
         (DEFAULT, {"safer_response_id": 1}, RejectReason.RULE_VIOLATION),

@@ -43,6 +43,8 @@ def test_axolotl_kto_is_read_in_all_its_shapes(record: dict[str, Any]) -> None:
         {"messages": "q", "chosen": "a", "rejected": [bot("b")]},
         {"instruction": "q", "chosen_response": "a", "rejected_response": "b"},
         {"input": "q", "chosen": "a", "rejected": "b"},
+        {"input": "", "instruction": "q", "chosen": "a", "rejected": "b"},
+        {"input": "q", "instruction": "q", "chosen": "a", "rejected": "b"},
         {"question": "q", "chosen": "a", "rejected": "b"},
         {"prompt": "q", "chosen": "a", "rejected": "b"},
         {"prompt": "q", "chosen": [user("q"), bot("a")], "rejected": [user("q"), bot("b")]},
@@ -63,9 +65,11 @@ def test_axolotl_dpo_is_read_in_all_its_shapes(record: dict[str, Any]) -> None:
     [
         *(
             ({"prompt": "q", "completion": "a", "label": value}, RejectReason.UNKNOWN_LABEL)
-            for value in (1, 0, "true", [])
+            for value in (1, 0, "true ", "yes", "1", [])
         ),
         ({"prompt": "q", "completion": "a"}, RejectReason.MISSING_FIELD),
+        ({"instruction": "q", "input": "r", "chosen": "a", "rejected": "b"}, RejectReason.RULE_VIOLATION),
+        ({"prompt": [user("q")], "question": "r", "chosen": "a", "rejected": "b"}, RejectReason.RULE_VIOLATION),
         ({"completion": "a", "label": True}, RejectReason.MISSING_FIELD),
         ({"completion": [user("q")], "label": True}, RejectReason.BAD_ROLES),
         ({"completion": [], "label": True}, RejectReason.EMPTY_PROMPT),

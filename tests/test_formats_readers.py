@@ -131,13 +131,19 @@ def test_trl_reads_labelled_answers_as_text_and_as_messages() -> None:
     assert parse("trl", {"prompt": [user("q")], "completion": [bot("a")], "label": False}) == expected
 
 
-@pytest.mark.parametrize("value", [1, 0, "true", "up", 1.0, []])
+@pytest.mark.parametrize("value", [1, 0, "1", "tRUE", "true ", "up", 1.0, []])
 def test_labels_of_trl_and_llamafactory_are_booleans_only(value: object) -> None:
     assert reason_of("trl", {"prompt": "q", "completion": "a", "label": value}) == RejectReason.UNKNOWN_LABEL
     turns = [user("q"), bot("a")]
     assert reason_of("llamafactory", {"messages": turns, "label": value}) == RejectReason.UNKNOWN_LABEL
     assert reason_of("llamafactory", {"messages": turns, "kto_tag": value}) == RejectReason.UNKNOWN_LABEL
     assert reason_of("llamafactory", {"messages": turns, "label": None}) == RejectReason.MISSING_FIELD
+
+
+@pytest.mark.parametrize(("cell", "label"), [("true", True), ("True", True), ("FALSE", False), ("False", False)])
+def test_booleans_of_csv_cells_are_labels(cell: str, label: bool) -> None:
+    assert parse("trl", {"prompt": "q", "completion": "a", "label": cell}).label is label
+    assert parse("llamafactory", {"messages": [user("q"), bot("a")], "kto_tag": cell}).label is label
 
 
 def test_trl_reads_pairs_with_a_prompt() -> None:

@@ -161,7 +161,7 @@ def test_a_score_under_another_name_is_left_out_and_not_lost(name: str) -> None:
     """No joined file is needed to leave a score out."""
     text = '[scores.another]\nlabels = { 1 = "up" }\ntexts = { prompt = "p", completion = "c" }\n'
     (only,) = drafts(name, text, SMALLEST[name])
-    assert only == IgnoredDraft(what="scores 's', which the map does not name")
+    assert only == IgnoredDraft(what="scores 's', which the map does not name", score="s", value=1)
 
 
 @pytest.mark.parametrize("name", TOOLS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import tomllib
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from cli.main import run
-from feedback.formats import FORMATS
+from feedback.formats import FORMATS, find_format
 from feedback.formats.drafts import Format, Join
 from feedback.formats.parts.fields import need, optional_text
 from feedback.formats.sniffing.shape import is_personal, shape_of
 from feedback.formats.sniffing.sniff import FIRST_RECORDS, find_candidates, sniff
 from feedback.formats.sniffing.starting_map import starting_map
+from feedback.formats.sniffing.starting_scores import starting_score_map
 from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE
 from schemas.errors import InputError, InputNotFoundError, OutputExistsError
 from tests.format_records import bot, user, webui
@@ -305,6 +307,77 @@ def test_a_starting_map_proposes_paths_and_leaves_every_meaning_open(
         assert set(made.get(table, {}).values()) <= {"?"}
 
 
+LONG = "long text " * 9
+SCORES = [
+    {
+        "id": f"t{n}",
+        "input": {"messages": [{"role": "user", "content": f"secret {n}"}]},
+        "output": f"a {n}",
+        "scores": [
+            {"id": f"s{n}", "name": "thumb", "value": n % 2, "dataType": "BOOLEAN", "source": "API"},
+            {"id": f"r{n}", "name": 'de"pth', "value": n / 7, "dataType": "NUMERIC", "source": "EVAL"},
+            {
+                "id": f"c{n}",
+                "name": "better",
+                "value": "long text " * 9,
+                "dataType": "CORRECTION",
+                "source": "ANNOTATION",
+            },
+        ],
+    }
+    for n in range(20)
+]
+
+
+def test_a_starting_map_of_scores_is_refused_until_a_person_has_decided_and_works_then(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write("in.jsonl", *SCORES)
+    assert run(["formats", "--sniff", "in.jsonl"]) == 0
+    out = capsys.readouterr().out
+    assert "it needs a map that says what its scores mean: --map FILE" in out
+    assert "--join" not in out.split("chainlit")[0]
+    assert out.rstrip().endswith("thumbline formats --sniff in.jsonl --map-out map.toml")
+    assert run(["formats", "--sniff", "in.jsonl", "--map-out", "map.toml"]) == 0
+    assert capsys.readouterr().out.rstrip().endswith("thumbline audit in.jsonl --from langfuse --map map.toml")
+    text = Path("map.toml").read_text("utf-8")
+    assert "secret" not in text
+    assert "long text" not in text
+    assert tomllib.loads(text)["scores"] == {
+        "thumb": {"labels": {"true": "?", "false": "?"}},
+        'de"pth': {"up_from": "?", "down_to": "?"},
+        "better": {"corrections": "?"},
+    }
+    convert = ["convert", "in.jsonl", "--from", "langfuse", "--map", "map.toml", "--to", "thumbs", "-o", "out.jsonl"]
+    assert run(convert) == 2
+    assert "the map leaves 5 undecided: scores.thumb.labels.false, " in capsys.readouterr().err
+    for key, meaning in (
+        ('"true"', '"up"'),
+        ('"false"', '"down"'),
+        ("up_from", "2"),
+        ("down_to", "1"),
+        ("corrections", "false"),
+    ):
+        text = text.replace(f'{key} = "?"', f"{key} = {meaning}")
+    text = text.replace("corrections = false", 'labels = { null = "none" }')
+    Path("map.toml").write_text(text, "utf-8")
+    assert run(convert) == 0
+    labels = [json.loads(line)["label"] for line in Path("out.jsonl").read_text("utf-8").splitlines()]
+    assert Counter(labels) == {"up": 16, "down": 18, "none": 26}
+
+
+def test_a_starting_map_of_rankings_asks_for_the_paths_of_the_answers() -> None:
+    ranking = [{"value": "first", "rank": 1}, {"value": "second", "rank": 2}]
+    record = {"id": "1", "fields": {"q": "q", "one": "a"}, "responses": {"order": [{"value": ranking}]}}
+    made = tomllib.loads(starting_score_map(find_format("argilla"), [record], "in.jsonl"))
+    assert made["scores"] == {"order": {"answers": {"first": "?", "second": "?"}}}
+
+
+def test_a_starting_map_of_scores_stands_open_where_no_score_was_seen() -> None:
+    made = tomllib.loads(starting_score_map(find_format("langsmith"), [{"id": 1}], "in.jsonl"))
+    assert made["scores"] == {"name of a score": {"labels": {"value": "?"}}}
+
+
 def test_a_starting_map_shows_no_text_and_survives_strange_keys() -> None:
     record = {'a "b".c': "some secret words", "new\nline": 1, "\x1b[31m": 2, "rating": "a@b.org", "\x7f": True}
     text = starting_map([record], "odd\nname\x1b.jsonl")
@@ -342,6 +415,22 @@ def test_the_command_says_what_a_file_is_and_why(capsys: pytest.CaptureFixture[s
     write("empty.jsonl")
     assert run(["formats", "--sniff", "empty.jsonl"]) == 0
     assert "holds no record at its beginning that could be read" in capsys.readouterr().out
+
+
+def test_a_page_of_an_interface_is_told_from_its_records(capsys: pytest.CaptureFixture[str]) -> None:
+    write("page.json", {"data": [{"id": 1, "value": 1}, {"id": 2, "value": 0}], "meta": {"page": 1}})
+    assert run(["formats", "--sniff", "page.json"]) == 0
+    out = capsys.readouterr().out
+    assert "If the 2 objects in 'data' are the records" in out
+    assert "  jq -c '.data[]' page.json > records.jsonl\n" in out
+    write("odd.json", {"a b": [{"id": 1}]})
+    assert run(["formats", "--sniff", "odd.json"]) == 0
+    assert """jq -c '.["a b"][]' odd.json""" in capsys.readouterr().out
+    write("two.json", {"a": [{"id": 1}], "b": [{"id": 1}]})
+    write("rows.jsonl", {"a": [{"id": 1}]}, {"a": [{"id": 1}]})
+    for name in ("two.json", "rows.jsonl"):
+        assert run(["formats", "--sniff", name]) == 0
+        assert "jq" not in capsys.readouterr().out
 
 
 def test_the_command_speaks_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,8 @@
 The names of the loaders (`chatml.intel`, `llama3.ultra`, ...) say how a prompt is written for the model, not how a
 record looks, so the record's own keys decide here. A text in `system` comes before the prompt. Axolotl takes of a
 conversation in `chosen` the last turn, or the second, whatever the others are; here a conversation that does not belong
-to its prompt is rejected. A label is true or false. `tools` is not read by those loaders, but it is here.
+to its prompt is rejected, and so is a record with two different prompts, of which Axolotl would drop one. A label is
+true or false. `tools` is not read by those loaders, but it is here.
 
 Fields were read in axolotl-ai-cloud/axolotl (src/axolotl/prompt_strategies/kto and dpo, docs/rlhf.qmd).
 """
@@ -76,12 +77,25 @@ def _pair(record: dict[str, Any]) -> PairDraft:
 
 
 def _prompt(record: dict[str, Any]) -> list[Message] | None:
-    """The prompt under whichever name it has; None where the answers hold it."""
-    field = next((name for name in _PROMPTS if record.get(name) is not None), None)
-    if field is None:
+    """The prompt under whichever name it has; None where the answers hold it.
+
+    A blank text beside one that is not says nothing: Alpaca's records have `input` that way.
+    """
+    named = {name: record[name] for name in _PROMPTS if record.get(name) is not None}
+    if not named:
         return None
-    value = record[field]
+    filled = {name: value for name, value in named.items() if value.strip()} if _are_texts(named) else named
+    field = next(iter(filled or named))
+    other = next((name for name, value in filled.items() if value != filled[field]), None)
+    if other is not None and field != "messages":
+        detail = f"fields {field!r} and {other!r} hold different prompts, and one would be lost; keep one of them"
+        reject(RejectReason.RULE_VIOLATION, detail)
+    value = named[field]
     return [{"role": "user", "content": value}] if isinstance(value, str) else read_chat(value, field)
+
+
+def _are_texts(values: dict[str, Any]) -> bool:
+    return all(isinstance(value, str) for value in values.values())
 
 
 def _answer(record: dict[str, Any], field: str) -> list[Message]:

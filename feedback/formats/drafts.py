@@ -91,9 +91,15 @@ class IgnoredDraft(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     Args:
         what: what was left out and why, in the plural and in words that many share, since reports count them.
+        score: the name of a score that the map does not name.
+        value: its value.
+        is_correction: whether its rater wrote an answer and gave no value.
     """
 
     what: str
+    score: str | None = None
+    value: Any = None
+    is_correction: bool = False
 
 
 Draft = EventDraft | PairDraft | IgnoredDraft
@@ -112,6 +118,7 @@ class Join:
         is_many: place a list of all records with the id, in the order of the file, instead of the only one.
         is_itself: the other file is the same file, unless another one is named.
         file: the other file, where the format itself names it: a map may; one that is asked for wins over it.
+        whole: top-level keys, of which one stands in records that hold their judgements themselves and need no file.
         is_judged: whether a record holds a judgement, for formats of which many do not; `Format.parse` then looks at
             nothing that is joined, so that nothing is placed. None: all do.
     """
@@ -123,6 +130,7 @@ class Join:
     is_many: bool = False
     is_itself: bool = False
     file: str | None = None
+    whole: tuple[str, ...] = ()
     is_judged: Callable[[dict[str, Any]], bool] | None = None
 
 

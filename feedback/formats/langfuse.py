@@ -177,6 +177,6 @@ LANGFUSE: Final = scored_format(
     "optional observationId, comment, authorUserId, timestamp, updatedAt",
     keys=frozenset({*_TRACE, *_SCORE, *_UNUSED}),
     user_keys=frozenset({"authorUserId", "author_user_id", "userId", "user_id"}),
-    join=Join(what="traces", key="traceId", other="id", into="trace"),
+    join=Join(what="traces", key="traceId", other="id", into="trace", whole=("scores",)),
     can=("labels", "corrections"),
 )

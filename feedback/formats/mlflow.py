@@ -202,5 +202,5 @@ MLFLOW: Final = scored_format(
     "info.assessments and data; optional assessment_id, span_id, rationale, create_time, last_update_time, valid",
     keys=frozenset({*_USED, *_UNUSED}),
     user_keys=frozenset({"source_id", "mlflow.trace.user"}),
-    join=Join(what="traces", key="trace_id", other="info.trace_id", into="trace"),
+    join=Join(what="traces", key="trace_id", other="info.trace_id", into="trace", whole=("info", "assessments")),
 )

@@ -252,5 +252,6 @@ OTEL_GENAI: Final = scored_format(
         key=f'attributes["{_RESPONSE}"]',
         other=f'attributes["{_RESPONSE}"]',
         into="span",
+        whole=tuple(resources for resources, _, _ in _ENVELOPES),
     ),
 )

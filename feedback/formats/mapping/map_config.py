@@ -9,11 +9,11 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
+from feedback.formats.mapping.undecided import refuse_undecided
 from schemas.errors import ConfigError, UnknownChoiceError
 from schemas.settings import load_settings, read_toml, settings
 
 __all__ = [
-    "UNDECIDED",
     "MapConfig",
     "MapEach",
     "MapFields",
@@ -25,10 +25,6 @@ __all__ = [
     "read_map",
 ]
 
-UNDECIDED: Final = "?"
-"""Stands in a starting map for what a person must say; a map that holds it is refused."""
-
-_SHOWN: Final = 8
 _WAYS: Final = {
     "events": (("prompt", "completion", "label"), ("conversation_messages", "label")),
     "pairs": (("prompt", "chosen", "rejected"), ("prompt", "response_a", "response_b", "outcome")),
@@ -192,7 +188,7 @@ def read_map(path: Path) -> MapConfig:
         ConfigError: a wrong value, something undecided, or a field that is needed and not mapped.
     """
     values = read_toml(path)
-    _refuse_undecided(values, path)
+    refuse_undecided(values, path)
     if isinstance(values.get("each"), dict):
         values["each"] = [values["each"]]
     config = load_settings(MapConfig, values, where=path)
@@ -233,25 +229,6 @@ def _refuse_incomplete(config: MapConfig, where: Path) -> None:
             "the map does not say what the outcomes mean",
             where=where,
             expected="a table [outcomes] with 'a', 'b', 'tie', 'both_bad' or 'abstain' for every value",
-        )
-
-
-def _refuse_undecided(values: dict[str, Any], where: Path) -> None:
-    """Refuse a starting map in which a person has not yet said everything."""
-    open_keys = [
-        f"{table}.{key}"
-        for table, content in values.items()
-        for key, value in (content.items() if isinstance(content, dict) else [])
-        if value == UNDECIDED
-    ]
-    if open_keys:
-        raise ConfigError(
-            f"the map leaves {len(open_keys)} undecided: {', '.join(open_keys[:_SHOWN])}",
-            where=where,
-            received=UNDECIDED,
-            expected="for a label 'up', 'down' or 'none', for an outcome 'a', 'b', 'tie', 'both_bad' or 'abstain', for "
-            "a field its path, for a threshold a number",
-            todo="Decide each in the map, or remove its line; labels are never guessed",
         )
 
 

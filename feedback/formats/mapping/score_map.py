@@ -46,6 +46,7 @@ from pydantic import Field
 from feedback.formats.drafts import Join
 from feedback.formats.mapping.mapped_values import json_text
 from feedback.formats.mapping.paths import find_value, parse_path
+from feedback.formats.mapping.undecided import refuse_undecided
 from feedback.formats.parts.fields import reject, shown
 from schemas.errors import ConfigError
 from schemas.reasons import RejectReason
@@ -229,9 +230,12 @@ def read_score_map(path: Path, *, needs: Mapping[str, Sequence[str]], can: Seque
     Raises:
         InputNotFoundError: there is no such file.
         UnknownChoiceError: a key that no map has; the known ones are listed.
-        ConfigError: a wrong value, a path that cannot be read, or a table that says too little or too much.
+        ConfigError: a wrong value, something undecided, a path that cannot be read, or a table that says too little or
+            too much.
     """
-    config = load_settings(_MapFile, read_toml(path), where=path)
+    values = read_toml(path)
+    refuse_undecided(values, path)
+    config = load_settings(_MapFile, values, where=path)
     if not config.scores:
         raise ConfigError("the map names no score", where=path, expected="a table [scores.NAME] for each that counts")
     rules = {name: _rule(name, values, config.texts, path) for name, values in config.scores.items()}

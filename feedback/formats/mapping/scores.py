@@ -181,7 +181,9 @@ def score_drafts(score: Score, known: ScoreMap, find_subject: Callable[[], Subje
     """
     rule = known.rules.get(score.name)
     if rule is None:
-        yield IgnoredDraft(what=f"scores {shown(score.name)}, which the map does not name")
+        left_out = f"scores {shown(score.name)}, which the map does not name"
+        is_text = score.raw_value is None and score.correction is not None
+        yield IgnoredDraft(what=left_out, score=score.name, value=score.raw_value, is_correction=is_text)
         return
     is_correction = rule.table.corrections and score.correction not in (None, "", {})
     if rule.table.outcomes:

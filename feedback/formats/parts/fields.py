@@ -38,6 +38,8 @@ __all__ = [
 ]
 
 _SHOWN: Final = 40
+_CELLS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+"""Booleans as JSON, pandas and spreadsheets write them into text."""
 
 
 def reject(reason: RejectReason, detail: str) -> NoReturn:
@@ -144,15 +146,19 @@ def need_number(record: Mapping[str, Any], key: str) -> float:
 
 
 def strict_bool(record: Mapping[str, Any], key: str) -> bool:
-    """The label of `key`, which must be true or false.
+    """The label of `key`, which must be true or false, or that word as a cell of a CSV file holds it.
+
+    >>> strict_bool({"label": "False"}, "label")
+    False
 
     Raises:
-        RecordRejectedError: it is absent, null, or anything but a boolean.
+        RecordRejectedError: it is absent, null, or anything else; 1 and 0 are no booleans.
     """
     value = need(record, key)
-    if not isinstance(value, bool):
+    label = _CELLS.get(value) if isinstance(value, str) else value
+    if not isinstance(label, bool):
         reject(RejectReason.UNKNOWN_LABEL, f"field {key!r} is {shown(value)}; expected true or false")
-    return value
+    return label
 
 
 def optional_text(record: Mapping[str, Any], key: str) -> str | None:

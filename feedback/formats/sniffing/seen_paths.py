@@ -13,7 +13,7 @@ from feedback.formats.mapping.mapped_values import json_text
 from feedback.formats.mapping.paths import Steps, path_text
 from feedback.formats.sniffing.shape import is_personal, kind_of
 
-__all__ = ["MOST_VALUES", "SeenPath", "seen_paths"]
+__all__ = ["MOST_VALUES", "SeenPath", "note_value", "seen_paths"]
 
 MOST_VALUES: Final = 12
 """Different values beyond which a field is no label with a word for each."""
@@ -82,8 +82,28 @@ def seen_paths(records: Iterable[dict[str, Any]]) -> list[SeenPath]:
         for steps, value, in_text in _walk(record, (), in_text=False):
             if steps not in found and len(found) >= _MOST_PATHS:
                 continue
-            _note(found.setdefault(steps, SeenPath(steps)), value, in_text=in_text)
+            note_value(found.setdefault(steps, SeenPath(steps)), value, in_text=in_text)
     return list(found.values())
+
+
+def note_value(seen: SeenPath, value: Any, *, in_text: bool = False) -> None:
+    """Note in `seen` that `value` was found there, within JSON in a text or not."""
+    seen.in_text = seen.in_text or in_text
+    seen.kinds[kind_of(value)] += 1
+    seen.role_keys = seen.role_keys or _message_keys(value if isinstance(value, list) else [value])
+    number = _number_or_none(value)
+    if number is not None:
+        low, high = seen.numbers or (number, number)
+        seen.numbers = min(low, number), max(high, number)
+    if seen.values is None:
+        return
+    named = None if isinstance(value, dict | list) else json_text(value)
+    if named is None or len(named) > _MOST_CHARS or is_personal(seen.name, named):
+        seen.values = None
+        return
+    seen.values[named] += 1
+    if len(seen.values) > MOST_VALUES:
+        seen.values = None
 
 
 def _walk(value: Any, steps: Steps, *, in_text: bool) -> Iterator[tuple[Steps, Any, bool]]:
@@ -109,25 +129,6 @@ def _inside(value: Any, steps: Steps, *, in_text: bool) -> Iterator[tuple[Steps,
         for item in value[:_MOST_ITEMS]:
             if isinstance(item, dict):
                 yield from _inside(item, (*steps, 0), in_text=in_text)
-
-
-def _note(seen: SeenPath, value: Any, *, in_text: bool) -> None:
-    seen.in_text = seen.in_text or in_text
-    seen.kinds[kind_of(value)] += 1
-    seen.role_keys = seen.role_keys or _message_keys(value if isinstance(value, list) else [value])
-    number = _number_or_none(value)
-    if number is not None:
-        low, high = seen.numbers or (number, number)
-        seen.numbers = min(low, number), max(high, number)
-    if seen.values is None:
-        return
-    named = None if isinstance(value, dict | list) else json_text(value)
-    if named is None or len(named) > _MOST_CHARS or is_personal(seen.name, named):
-        seen.values = None
-        return
-    seen.values[named] += 1
-    if len(seen.values) > MOST_VALUES:
-        seen.values = None
 
 
 def _message_keys(items: list[Any]) -> tuple[str, str] | None:

@@ -19,6 +19,7 @@ from feedback.formats.drafts import Format
 from feedback.formats.mapping.paths import find_value, parse_path
 from feedback.formats.sniffing.shape import shape_of
 from feedback.formats.sniffing.starting_map import starting_map
+from feedback.formats.sniffing.starting_scores import starting_score_map
 from feedback.records.places import Place, find_files, place_name
 from feedback.records.raw_record import RawRecord
 from feedback.records.sources import read_records
@@ -58,6 +59,7 @@ class Candidate:
         unread: top-level keys that it does not read.
         refusal: why the first of `shaped` was refused; empty where there is none.
         needs: what it needs from another file; empty where nothing.
+        needs_map: whether a map must say what its scores mean.
         tightness: share of the keys of either side that both know, in [0, 1].
     """
 
@@ -69,6 +71,7 @@ class Candidate:
     unread: tuple[str, ...]
     refusal: str
     needs: str
+    needs_map: bool
     tightness: float
 
     @property
@@ -100,15 +103,20 @@ class Sniffed:
         """The first record as it can be shown; null where there is none."""
         return shape_of(self.values[0]) if self.values else None
 
+    @property
+    def best(self) -> Candidate | None:
+        """The format that the file is in; null where none reads most of the records."""
+        best = self.candidates[0] if self.candidates else None
+        return best if best is not None and best.is_likely else None
+
     def to_dict(self) -> dict[str, Any]:
         """JSON values of this, without the records."""
-        best = self.candidates[0] if self.candidates else None
         return {
             "file": self.file,
             "files": self.files,
             "records": len(self.values),
             "unreadable": self.unreadable,
-            "format": best.format if best is not None and best.is_likely else None,
+            "format": None if self.best is None else self.best.format,
             "candidates": [
                 {name: getattr(one, name) for name in Candidate.__dataclass_fields__} for one in self.candidates
             ],
@@ -136,7 +144,10 @@ def sniff(path: str | Path) -> Sniffed:
 
 
 def write_starting_map(found: Sniffed, out: Path) -> None:
-    """Write a map to begin with for what was sniffed; see `feedback.formats.sniffing.starting_map`.
+    """Write a map to begin with for what was sniffed.
+
+    It is a map of scores where the file is in a format that needs one, see `starting_scores`, and otherwise one for the
+    format `mapped`, see `starting_map`.
 
     Args:
         found: what a source looks like.
@@ -152,7 +163,11 @@ def write_starting_map(found: Sniffed, out: Path) -> None:
         )
     if out.exists():
         raise OutputExistsError("the map is there already", where=out, todo="Remove it, or name another file")
-    write_last(out, starting_map(found.values, found.file))
+    best = found.best
+    if best is not None and best.needs_map:
+        write_last(out, starting_score_map(FORMATS[best.format], found.values, found.file))
+    else:
+        write_last(out, starting_map(found.values, found.file))
 
 
 def first_records(place: Place) -> list[RawRecord]:
@@ -240,6 +255,7 @@ def _try(one: Format, records: Sequence[dict[str, Any]]) -> Candidate | None:
         unread=tuple(sorted(present - known)) if one.keys is not None else (),
         refusal=refusal,
         needs="" if one.join is None else _need(one, records),
+        needs_map=one.with_map is not None,
         tightness=len(present & known) / len(present | known),
     )
 
@@ -265,9 +281,10 @@ def _speaks_for(one: Format, record: dict[str, Any], error: RecordRejectedError,
 
 def _need(one: Format, records: Iterable[dict[str, Any]]) -> str:
     join = one.join
-    if join is None or join.is_itself or all(record.get(join.into) is not None for record in records):
+    if join is None or join.is_itself:
         return ""
-    return join.what
+    is_whole = (record.get(join.into) is not None or any(key in record for key in join.whole) for record in records)
+    return "" if all(is_whole) else join.what
 
 
 def _leaves(seen: Iterable[str]) -> tuple[str, ...]:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from feedback.formats.mapping.map_config import UNDECIDED
 from feedback.formats.mapping.paths import Steps, path_text
+from feedback.formats.mapping.undecided import UNDECIDED
 from feedback.formats.parts.turns import OPENAI_ROLES
+from feedback.formats.sniffing.map_text import comment_text, head_lines, kinds_text, listed_paths, toml_text
 from feedback.formats.sniffing.seen_paths import MOST_VALUES, SeenPath, seen_paths
 
 __all__ = ["starting_map"]
@@ -52,7 +53,6 @@ _OF_EVENTS: Final = {"updated", "model", "conversation", "message", "comment", "
 _UNITS: Final = (("s", 1), ("ms", 1e3), ("us", 1e6), ("ns", 1e9))
 _YEARS: Final = tuple(datetime(year, 1, 1, tzinfo=UTC).timestamp() for year in (1990, 2100))
 _ITEM: Final = "item"
-_MOST_LISTED: Final = 80
 _ABSENT: Final = "null"
 
 
@@ -88,8 +88,7 @@ def starting_map(records: Sequence[dict[str, Any]], file: str) -> str:
     seen = seen_paths(records)
     draft = _draft(seen)
     lines = [
-        f"# A starting map for {_comment(file)}, from its first {len(records):,} records.",
-        f"# Where {json.dumps(UNDECIDED)} stands a person must decide; until then the map is refused.",
+        *head_lines("A starting map", file, len(records)),
         "# The paths are proposed by their names: check them too.",
         "# docs/mapped.md explains every table.",
         "",
@@ -99,7 +98,7 @@ def starting_map(records: Sequence[dict[str, Any]], file: str) -> str:
         *_meanings(draft, len(records)),
         *_options(draft),
         *_roles(draft, seen),
-        *_listed(seen, len(records)),
+        *listed_paths(seen, len(records)),
     ]
     return "\n".join(lines) + "\n"
 
@@ -157,8 +156,8 @@ def _each(draft: _Draft) -> Iterator[str]:
         return
     yield ""
     yield "[[each]]  # every item of this list that has a judgement gives one draft; paths to it begin with item"
-    yield f"list = {_toml(path_text(draft.each))}"
-    yield f"only = {_toml(_within(judged, draft))}"
+    yield f"list = {toml_text(path_text(draft.each))}"
+    yield f"only = {toml_text(_within(judged, draft))}"
 
 
 def _within(one: SeenPath, draft: _Draft) -> str:
@@ -180,11 +179,11 @@ def _fields(draft: _Draft) -> Iterator[str]:
             yield f'prompt = "{_ITEM}_before"  # the messages before the judged one'
             yield f'completion = "{_ITEM}"'
         elif len(found) == 1:
-            yield f"{name} = {_toml(_within(found[0], draft))}  # {_kinds(found[0])}"
+            yield f"{name} = {toml_text(_within(found[0], draft))}  # {kinds_text(found[0])}"
         else:
-            listed = ", ".join(_comment(_within(one, draft)) for one in found)
+            listed = ", ".join(comment_text(_within(one, draft)) for one in found)
             hint = f"one of {listed}" if found else "its path; nothing has such a name"
-            yield f"{name} = {_toml(UNDECIDED)}  # {hint}"
+            yield f"{name} = {toml_text(UNDECIDED)}  # {hint}"
 
 
 def _meanings(draft: _Draft, records: int) -> Iterator[str]:
@@ -197,19 +196,19 @@ def _meanings(draft: _Draft, records: int) -> Iterator[str]:
     if is_scale and judged is not None and judged.numbers is not None:
         low, high = judged.numbers
         yield f"[thresholds]  # more than {MOST_VALUES} different numbers, from {low:g} to {high:g}"
-        yield f"up_from = {_toml(UNDECIDED)}"
-        yield f"down_to = {_toml(UNDECIDED)}  # what lies between gives no label"
+        yield f"up_from = {toml_text(UNDECIDED)}"
+        yield f"down_to = {toml_text(UNDECIDED)}  # what lies between gives no label"
         return
     yield f"[{'outcomes' if draft.kind == 'pairs' else 'labels'}]  # what each value means: {words}"
     if judged is None or judged.values is None:
-        yield f'"value" = {_toml(UNDECIDED)}  # a line for every value'
+        yield f'"value" = {toml_text(UNDECIDED)}  # a line for every value'
         return
     for value, count in sorted(judged.values.items()):
         if value != _ABSENT:
-            yield f"{_toml(value)} = {_toml(UNDECIDED)}  # in {count:,}"
+            yield f"{toml_text(value)} = {toml_text(UNDECIDED)}  # in {count:,}"
     absent = judged.values.get(_ABSENT, 0) + max(records - judged.values.total(), 0)
     if draft.each is None and absent:
-        yield f"{_ABSENT} = {_toml(UNDECIDED)}  # absent or null in {absent:,}"
+        yield f"{_ABSENT} = {toml_text(UNDECIDED)}  # absent or null in {absent:,}"
 
 
 def _options(draft: _Draft) -> Iterator[str]:
@@ -258,28 +257,6 @@ def _roles(draft: _Draft, seen: Sequence[SeenPath]) -> Iterator[str]:
         yield ""
         yield '[roles]  # who speaks: "system", "user", "assistant" or "tool"'
         yield from (
-            f"{_toml(role)} = {_toml(UNDECIDED)}  # {count:,} messages" for role, count in sorted(unknown.items())
+            f"{toml_text(role)} = {toml_text(UNDECIDED)}  # {count:,} messages"
+            for role, count in sorted(unknown.items())
         )
-
-
-def _listed(seen: Sequence[SeenPath], records: int) -> Iterator[str]:
-    yield ""
-    yield f"# All paths that were found, and what is there in {records:,} records:"
-    width = max((len(_comment(one.text)) for one in seen[:_MOST_LISTED]), default=0)
-    for one in seen[:_MOST_LISTED]:
-        yield f"#   {_comment(one.text):{min(width, 48)}}  {_kinds(one)}"
-    if len(seen) > _MOST_LISTED:
-        yield f"#   and {len(seen) - _MOST_LISTED:,} more"
-
-
-def _kinds(one: SeenPath) -> str:
-    kinds = ", ".join(f"{kind} {count:,}" for kind, count in one.kinds.most_common())
-    return f"{kinds}; messages" if one.is_messages else kinds
-
-
-def _toml(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _comment(text: str) -> str:
-    return "".join(sign if sign.isprintable() else "?" for sign in text)
