@@ -2,7 +2,7 @@
 
     other files ─► kernel: id ─► record ─► table ─► read by every kernel of `feedback.ingest.block`
 
-Memory holds two blocks of the other file while the table is made, and the index; the records may have any size, order
+Memory holds a few blocks of the other file while the table is made, and the index; the records may have any size, order
 and compression. Of a line only its id is read. The table is a file that kernels open by its path, for reading only and
 without locks, so it can lie on a file system that nodes share.
 """
@@ -10,10 +10,10 @@ without locks, so it can lie on a file system that nodes share.
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -43,6 +43,8 @@ Places = NDArray[np.int64]
 
 _WHOLE: Final = 2.0**53
 _SPACE: Final = b" \t\r"
+_AT_ONCE: Final = 2
+"""Blocks that are looked at together, while one more is read: most of that is done without Python's lock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +97,13 @@ def make_join_table(task: JoinTask) -> JoinTable:
         CorruptionError: a file is damaged.
     """
     files: list[SourceFile] = []
+    id_path = parse_path(task.id_path, f"format {task.format!r}")
     with written_whole(task.table) as partial, JoinedFileWriter(partial) as writer:
-        made = _Made(parse_path(task.id_path, f"format {task.format!r}"), writer)
+        made = _Made(writer)
         for path in task.files:
             before, tally = made.records, new_tally(path)
-            for block in _ahead(read_blocks(path, tally=tally)):
-                made.add(block)
+            for found in _found_ahead(read_blocks(path, tally=tally), id_path):
+                made.add(found)
             name, count = f"{task.format}, joined", made.records - before
             files.append(SourceFile(place_name(path), name, tally.sha256, tally.bytes, count))
     unread = dict(sorted(made.unread.items()))
@@ -124,25 +127,78 @@ def id_text(value: Any) -> str | None:
     return value if isinstance(value, str) and value.strip() else None
 
 
-def _ahead(blocks: Iterator[Block]) -> Iterator[Block]:
-    """The blocks, the next of which is read and hashed while one is decoded."""
-    with ThreadPoolExecutor(1, thread_name_prefix="thumbline-join") as reader:
-        coming = reader.submit(next, blocks, None)
-        try:
-            while (block := coming.result()) is not None:
-                coming = reader.submit(next, blocks, None)
-                yield block
-        finally:
-            if isinstance(blocks, Generator):
-                # Where it began, since a connection may belong to its thread.
-                reader.submit(blocks.close)
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The records of one block.
+
+    Args:
+        data: text that holds them.
+        ids: the id of each, None where it has none. [N].
+        starts: its first byte in `data`. [N].
+        ends: the byte behind it. [N].
+        count: records in the block, those that cannot be read among them.
+        unread: these, by `RejectReason`.
+    """
+
+    data: bytes | memoryview
+    ids: list[str | None]
+    starts: Places
+    ends: Places
+    count: int
+    unread: Counter[str] = field(default_factory=Counter)
+
+
+def _found_ahead(blocks: Iterator[Block], id_path: Steps) -> Iterator[_Found]:
+    """What blocks hold, in their order; a block is read and hashed while others are looked at.
+
+    They are read where this is called, since a connection may belong to its thread.
+    """
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="thumbline-join") as finder:
+        waiting: deque[Future[_Found]] = deque()
+        for block in blocks:
+            waiting.append(finder.submit(_find, block, id_path))
+            if len(waiting) > _AT_ONCE:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _find(block: Block, id_path: Steps) -> _Found:
+    if isinstance(block, TextBlock):
+        return _find_in_lines(split_lines(block.data), id_path)
+    unread: Counter[str] = Counter()
+    texts: list[bytes] = []
+    ids: list[str | None] = []
+    for record in block:
+        if record.value is None:
+            unread[str((record.reject or (RejectReason.NOT_AN_OBJECT, ""))[0])] += 1
+        else:
+            texts.append(_as_json(record.value))
+            ids.append(id_text(_value_at(record.value, id_path)))
+    ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
+    starts = np.concatenate((np.zeros(min(len(ends), 1), np.int64), ends[:-1]))
+    return _Found(b"".join(texts), ids, starts, ends, len(block), unread)
+
+
+def _find_in_lines(lines: Lines, id_path: Steps) -> _Found:
+    places = spoken_lines(lines, np.ones(len(lines), dtype=np.bool_))
+    keys = _keys(id_path)
+    values, rejects = read_fields(lines, places, keys, partial(_value_at, steps=keys))
+    if rest := id_path[len(keys) :]:
+        values = [_value_at(value, rest) for value in values]
+    starts, ends = lines.starts[places], lines.ends[places]
+    for place in np.flatnonzero(_are_padded(lines.data, starts, ends)).tolist():
+        line = lines.line(int(places[place]))
+        starts[place] += len(line) - len(line.lstrip(_SPACE))
+        ends[place] -= len(line) - len(line.rstrip(_SPACE))
+    unread = Counter(str(reason) for reason, _ in rejects.values())
+    return _Found(lines.data, [id_text(value) for value in values], starts, ends, len(places), unread)
 
 
 class _Made:
     """Counts of a table while it is made."""
 
-    def __init__(self, id_path: Steps, writer: JoinedFileWriter) -> None:
-        self._id_path = id_path
+    def __init__(self, writer: JoinedFileWriter) -> None:
         self._writer = writer
         self.records = 0
         self.with_id = 0
@@ -150,47 +206,19 @@ class _Made:
         self.unread: Counter[str] = Counter()
         self.example = ""
 
-    def add(self, block: Block) -> None:
+    def add(self, found: _Found) -> None:
         """Take the records of one block."""
-        if isinstance(block, TextBlock):
-            self._add_lines(split_lines(block.data))
-            return
-        texts: list[bytes] = []
-        ids: list[str | None] = []
-        for record in block:
-            if record.value is None:
-                self.unread[str((record.reject or (RejectReason.NOT_AN_OBJECT, ""))[0])] += 1
-            else:
-                texts.append(_as_json(record.value))
-                ids.append(id_text(_value_at(record.value, self._id_path)))
-        ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
-        self.records += len(block)
-        self._write(b"".join(texts), ids, np.concatenate((np.zeros(min(len(ends), 1), np.int64), ends[:-1])), ends)
-
-    def _add_lines(self, lines: Lines) -> None:
-        places = spoken_lines(lines, np.ones(len(lines), dtype=np.bool_))
-        keys = _keys(self._id_path)
-        values, rejects = read_fields(lines, places, keys, partial(_value_at, steps=keys))
-        if rest := self._id_path[len(keys) :]:
-            values = [_value_at(value, rest) for value in values]
-        self.records += len(places)
-        self.unread.update(str(reason) for reason, _ in rejects.values())
-        starts, ends = lines.starts[places], lines.ends[places]
-        for place in np.flatnonzero(_are_padded(lines.data, starts, ends)).tolist():
-            line = lines.line(int(places[place]))
-            starts[place] += len(line) - len(line.lstrip(_SPACE))
-            ends[place] -= len(line) - len(line.rstrip(_SPACE))
-        self._write(lines.data, [id_text(value) for value in values], starts, ends)
-
-    def _write(self, data: bytes | memoryview, ids: Sequence[str | None], starts: Places, ends: Places) -> None:
-        names = [name for name in ids if name is not None]
-        if len(names) < len(ids):
-            has_id = np.fromiter((name is not None for name in ids), np.bool_, len(ids))
+        self.records += found.count
+        self.unread += found.unread
+        starts, ends = found.starts, found.ends
+        names = [name for name in found.ids if name is not None]
+        if len(names) < len(found.ids):
+            has_id = np.fromiter((name is not None for name in found.ids), np.bool_, len(found.ids))
             starts, ends = starts[has_id], ends[has_id]
         self.with_id += len(names)
         self.bytes += int((ends - starts).sum())
         self.example = self.example or next(iter(names), "")
-        self._writer.add(data, names, starts, ends)
+        self._writer.add(found.data, names, starts, ends)
 
 
 def _value_at(value: Any, steps: Steps) -> Any:
