@@ -15,6 +15,7 @@ _LOOPS: Final = (
     "feedback.records.byte_kernels",
     "feedback.records.json_scan",
     "feedback.records.line_kernels",
+    "feedback.records.text_kernels",
     "feedback.turn_kernels",
 )
 

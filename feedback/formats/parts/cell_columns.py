@@ -9,21 +9,18 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from feedback.records.json_columns import Lines, read_columns
-
 __all__ = ["answered_turns", "text_lists"]
 
-_CELL: Final = "cell"
+_QUOTE: Final = ord('"')
 _LISTS: Final = pl.List(pl.String)
 _TURNS: Final = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
-_SCHEMA: Final = pa.schema([(_CELL, pa.list_(pa.string()))])
 
 
 def text_lists(path: str) -> pl.Expr:
     """The list of texts that a text holds as JSON; null where it holds anything else.
 
-    >>> pl.select(cell=pl.Series(['["a", null]', "[1]", "a"])).select(text_lists("cell")).to_series().to_list()
-    [['a', None], None, None]
+    >>> pl.select(cell=pl.Series(['["a", "b"]', '["a", null]', "a"])).select(text_lists("cell")).to_series().to_list()
+    [['a', 'b'], None, None]
 
     Args:
         path: the field.
@@ -48,23 +45,24 @@ def answered_turns(asked: str, answered: str) -> pl.Expr:
 
 
 def _read_lists(cells: pl.Series) -> pl.Series:
-    """The lists, each read as the only field of a line."""
-    line = pl.concat_str(pl.lit(f'{{"{_CELL}":'), pl.col(_CELL), pl.lit("}\n")).fill_null("\n")
-    text = cells.alias(_CELL).to_frame().select(line).to_series().rechunk()
-    packed = text.to_arrow(compat_level=pl.CompatLevel.oldest())
-    offsets = np.frombuffer(packed.buffers()[1] or bytes(8), dtype=np.int64)
-    lines = Lines(memoryview(packed.buffers()[2] or b""), offsets[: len(cells)], offsets[1 : len(cells) + 1] - 1)
+    """The lists; null where a cell holds anything but a list of texts."""
+    from feedback.records.byte_kernels import count_bytes
+    from feedback.records.text_kernels import read_text_lists  # loads numba
+
+    packed = cells.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+    signs = np.frombuffer(packed.buffers()[2] or b"", dtype=np.uint8)
+    offsets = np.frombuffer(packed.buffers()[1] or bytes(8), dtype=np.int64)[packed.offset :][: len(cells) + 1]
+    out = np.empty(len(signs), dtype=np.uint8)
+    ends = np.zeros(count_bytes(signs, 0, _QUOTE) // 2 + 1, dtype=np.int64)
+    counts = np.empty(len(cells), dtype=np.int64)
+    read_text_lists(signs, offsets, out, ends[1:], counts)
+    is_list = counts >= 0
+    starts = np.concatenate(([0], np.cumsum(counts[is_list])))
+    ends = ends[: starts[-1] + 1]
+    texts = pa.LargeStringArray.from_buffers(len(ends) - 1, pa.py_buffer(ends), pa.py_buffer(out[: ends[-1]]))
     rows = np.full(len(cells), -1)
-    found: list[pl.Series] = []
-    count = 0
-    for places, table in read_columns(lines, _SCHEMA):
-        rows[places] = np.arange(count, count + len(places))
-        for name in table.column_names[1:]:
-            # What looks like a list may be a list and other fields.
-            rows[places[~pl.Series(table.column(name)).is_null().to_numpy()]] = -1
-        found.append(pl.Series(table.column(_CELL)))
-        count += len(places)
-    return _placed(pl.concat([pl.Series(dtype=_LISTS), *found]), rows)
+    rows[is_list] = np.arange(len(starts) - 1)
+    return _placed(_listed(texts, starts, _LISTS), rows)
 
 
 def _turns(both: pl.Series) -> pl.Series:
@@ -85,14 +83,14 @@ def _turns(both: pl.Series) -> pl.Series:
     starts = np.concatenate(([0], np.cumsum(2 * counts - 1)))
     rows = np.full(len(both), -1)
     rows[is_whole.to_numpy()] = np.arange(len(counts))
-    return _placed(_listed(turns, starts), rows)
-
-
-def _listed(turns: pl.DataFrame, starts: NDArray[np.int64]) -> pl.Series:
-    """The turns in lists, each from its start to the next one's."""
-    offsets = pa.Array.from_buffers(pa.int64(), len(starts), [None, pa.py_buffer(starts)])
     values = turns.to_struct().to_arrow(compat_level=pl.CompatLevel.oldest())
-    return pl.Series(pa.LargeListArray.from_arrays(offsets, values), dtype=_TURNS)
+    return _placed(_listed(values, starts, _TURNS), rows)
+
+
+def _listed(values: pa.Array, starts: NDArray[np.int64], kind: pl.List) -> pl.Series:
+    """The values in lists, each from its start to the next one's."""
+    offsets = pa.Array.from_buffers(pa.int64(), len(starts), [None, pa.py_buffer(starts)])
+    return pl.Series(pa.LargeListArray.from_arrays(offsets, values), dtype=kind)
 
 
 def _placed(values: pl.Series, rows: NDArray[np.int64]) -> pl.Series:
