@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 BENCH_READY := .venv/.bench-ready
 
-.PHONY: help demo test test-all test-gpu check bench bench-curate bench-near bench-scale bench-readers bench-audit bench-audit-power bench-store bench-objectives bench-train bench-tables theorem study clean
+.PHONY: help demo test test-all test-gpu check bench bench-curate bench-near bench-scale bench-readers bench-audit bench-audit-power bench-store bench-objectives bench-train bench-train-memory bench-trl-losses bench-tables theorem study clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,7 +28,7 @@ check: $(READY) ## format, lint, types, docstrings, spelling
 	$(BIN)/interrogate -q schemas feedback align cli sample_data bench
 	$(BIN)/codespell
 
-bench: bench-curate bench-near bench-scale bench-readers bench-audit bench-audit-power bench-store bench-objectives bench-train bench-tables ## measure all parts; writes bench/results/*.json
+bench: bench-curate bench-near bench-scale bench-readers bench-audit bench-audit-power bench-store bench-objectives bench-train bench-train-memory bench-trl-losses bench-tables ## measure all parts; writes bench/results/*.json
 
 bench-curate: $(BENCH_READY) ## curation beside others: ROWS=300000 ROUNDS=3 SLOW_ROUNDS=1
 	$(BIN)/python -m bench.curate $(if $(ROWS),--rows $(ROWS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SLOW_ROUNDS),--slow-rounds $(SLOW_ROUNDS))
@@ -56,6 +56,12 @@ bench-objectives: $(READY) ## what a step of each objective costs beside SFT: ST
 
 bench-train: $(BENCH_READY) ## our training beside TRL's: ROWS=28 ROUNDS=1 ONLY="kto dpo" DTYPES="float32 bfloat16"
 	$(BIN)/python -m bench.train $(if $(ROWS),--rows $(ROWS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY)) $(if $(DTYPES),--dtypes $(DTYPES))
+
+bench-train-memory: $(BENCH_READY) ## memory of training by length and vocabulary: TOKENS="1024 8192" VOCABULARIES="49152 151936" SIDES=ours
+	$(BIN)/python -m bench.train_memory $(if $(TOKENS),--tokens $(TOKENS)) $(if $(VOCABULARIES),--vocabularies $(VOCABULARIES)) $(if $(SIDES),--sides $(SIDES))
+
+bench-trl-losses: $(BENCH_READY) ## our losses and TRL's of the same steps: STEPS=20
+	$(BIN)/python -m bench.trl_losses $(if $(STEPS),--steps $(STEPS))
 
 bench-tables: $(READY) ## print the tables of what was measured; README=1 writes them into README.md
 	$(BIN)/python -m bench.tables $(if $(README),--write)

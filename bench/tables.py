@@ -26,7 +26,9 @@ __all__ = [
     "reader_tables",
     "scale_tables",
     "store_tables",
+    "train_memory_tables",
     "train_tables",
+    "trl_losses_tables",
 ]
 
 Result = Mapping[str, Any]
@@ -148,6 +150,40 @@ def train_tables(result: Result) -> str:
     return _page(head, _table(columns, rows), "", _targets(result))
 
 
+def train_memory_tables(result: Result) -> str:
+    """The table of `bench.train_memory`, as Markdown."""
+    columns = (
+        *("vocabulary", "completion tokens", "ours, peak MiB", "TRL, peak MiB"),
+        *("ours, processor seconds", "TRL, processor seconds"),
+    )
+    rows = [
+        (
+            *(f"{row['vocabulary']:,}", f"{row['tokens']:,}"),
+            *(f"{row[side]['peak_mib']:,}" if side in row else "–" for side in ("ours", "trl")),
+            *(f"{row[side]['cpu_seconds']:.1f}" if side in row else "–" for side in ("ours", "trl")),
+        )
+        for row in result["table"]
+    ]
+    widths = result["model"]
+    head = (
+        f"A Llama of random weights, {widths['num_hidden_layers']} layers of {widths['hidden_size']}, one KTO step on "
+        f"two rows in float32; TRL {result['versions'].get('trl', '')} with both in one micro batch; {_place(result)}."
+    )
+    return _page(head, _table(columns, rows), "", _targets(result))
+
+
+def trl_losses_tables(result: Result) -> str:
+    """The table of `bench.trl_losses`, as Markdown: steps from left to right."""
+    columns = ("loss of step", *(str(step) for step in range(1, len(result["ours"]) + 1)))
+    rows = [(name, *(f"{loss:.4f}" for loss in result[side])) for name, side in (("ours", "ours"), ("TRL", "trl"))]
+    rows.append(("our z0, nats", *(f"{z0:.2f}" for z0 in result["z0"])))
+    head = (
+        f"A tiny Llama of random weights in float32, {result['batch']} examples a step, beta {result['beta']:g}, "
+        f"learning rate {result['learning_rate']:g}; TRL {result['versions'].get('trl', '')}; {_place(result)}."
+    )
+    return _page(head, _table(columns, rows), "", _targets(result))
+
+
 def audit_tables(result: Result) -> str:
     """The table of `bench.audit`, as Markdown."""
     columns = ("", "seconds", "times the read", "peak MiB")
@@ -208,6 +244,8 @@ PARTS: Final[dict[str, Callable[[Result], str]]] = {
     "audit": audit_tables,
     "audit_power": audit_power_tables,
     "train": train_tables,
+    "train_memory": train_memory_tables,
+    "trl_losses": trl_losses_tables,
     "study": study_tables,
 }
 """The parts in the order in which they are shown, each with what makes its tables."""

@@ -30,11 +30,12 @@ from bench.runner import Measured, describe_machine, measure_process, results_fo
 from bench.tables import train_tables
 from bench.train_rows import labelled_rows, pair_rows, unpaired, write_rows
 
-__all__ = ["CASES", "Case", "main"]
+__all__ = ["CASES", "SIDES", "Case", "main", "run_side"]
 
 _ROOT: Final = Path(__file__).parents[1]
 _SCRIPTS: Final = Path(__file__).parent / "scripts"
-_SIDES: Final = {"ours": "train_ours.py", "trl": "train_trl.py"}
+SIDES: Final = {"ours": "train_ours.py", "trl": "train_trl.py"}
+"""Who trains, and the script that does."""
 _MOST_TOKENS: Final = 1024
 
 
@@ -78,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=0, help="examples of a step  [default: all rows, in steps of 8]")
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES), metavar="CASE")
     parser.add_argument("--dtypes", nargs="+", choices=("float32", "bfloat16"), default=("float32", "bfloat16"))
-    parser.add_argument("--sides", nargs="+", choices=_SIDES, default=list(_SIDES), help="to measure one alone")
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES), help="to measure one alone")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args(arguments)
@@ -130,7 +131,7 @@ def _measure(row: dict[str, Any], case: Case, options: argparse.Namespace, model
     runs: dict[str, list[dict[str, Any]]] = {side: [] for side in options.sides}
     for turn in range(options.rounds):
         for side in options.sides if turn % 2 == 0 else options.sides[::-1]:
-            runs[side].append(_run(side, call, folder))
+            runs[side].append(run_side(side, call, folder))
             print(f"{case.title}, {row['dtype']}, {side}: {runs[side][-1]}", file=sys.stderr, flush=True)
     for side, found in runs.items():
         row[side] = _figures(found)
@@ -144,8 +145,14 @@ def _rows(case: Case, count: int, model: str) -> tuple[list[dict[str, Any]], str
     return (unpaired(pairs) if case.data == "unpaired" else pairs), source
 
 
-def _run(side: str, call: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """A run of one side: what it printed, and its peak memory."""
+def run_side(side: str, call: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A run of one side in a process of its own: what it printed, and its peak memory in MiB.
+
+    Args:
+        side: of `SIDES`.
+        call: the options of its script.
+        folder: for what it writes, which is deleted.
+    """
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         options = Path(scratch) / "options.json"
         options.write_text(json.dumps({**call, "scratch": scratch}), "utf-8")
@@ -158,7 +165,7 @@ def _run(side: str, call: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             "OMP_NUM_THREADS": threads,
             "PYTHONPATH": str(_ROOT),
         }
-        command = [sys.executable, "-W", "ignore", str(_SCRIPTS / _SIDES[side]), str(options)]
+        command = [sys.executable, "-W", "ignore", str(_SCRIPTS / SIDES[side]), str(options)]
         try:
             measured: Measured = measure_process(command, env=env)
         except subprocess.CalledProcessError as error:

@@ -20,6 +20,7 @@ from bench.near_truth import ExactPairs, exact_pairs, planted_corpus, shingles
 from bench.runner import measure_process
 from bench.tables import PARTS, fill_in
 from bench.train import _targets
+from bench.train_memory import memory_targets
 from bench.train_rows import labelled_rows, pair_rows, unpaired, write_rows
 from feedback.audit import audit_candidates
 from feedback.formats import FORMATS
@@ -190,7 +191,9 @@ def test_readme_tables_are_made_from_the_results() -> None:
     assert fill_in(text, results) == text
 
 
-@pytest.mark.parametrize("part", ["curate", "near", "scale", "readers", "audit", "store", "audit_power"])
+@pytest.mark.parametrize(
+    "part", ["curate", "near", "scale", "readers", "audit", "store", "audit_power", "train_memory"]
+)
 def test_make_measures_every_part(part: str) -> None:
     plan = subprocess.run(["make", "-n", "bench"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert f"-m bench.{part}" in plan
@@ -266,6 +269,29 @@ def test_table_of_training_says_what_was_promised_and_reached() -> None:
     assert "- NOT reached: KTO, float32: at least 2.5 times TRL's examples a second (measured: 2)." in text
     assert _targets({**row, "trl": {**theirs, "examples_per_second": 0.8, "examples_per_cpu_second": 0.4}})[0]["is_met"]
     assert not _targets({**row, "trl": {**theirs, "examples_per_second": 0.1}})[0]["is_met"]  # processor time: 2.2
+
+
+def test_memory_is_compared_by_what_it_grows() -> None:
+    """By hand: 200 and 220 MiB from 1,000 to 3,000 tokens is 1.1 times; then 0.1 a token before and after."""
+    peaks = {(10, 1000): 500, (10, 2000): 600, (10, 3000): 700, (30, 1000): 900, (30, 2000): 1010, (30, 3000): 1120}
+    table = [
+        {"vocabulary": words, "tokens": tokens, "ours": {"peak_mib": peak, "cpu_seconds": 1.0}}
+        for (words, tokens), peak in peaks.items()
+    ]
+    targets = memory_targets(table)
+    assert [(one["value"], one["is_met"]) for one in targets] == [(1.1, True), (1.0, True)]
+    table[-1]["ours"]["peak_mib"] = 1500
+    assert [one["is_met"] for one in memory_targets(table)] == [False, False]
+    assert memory_targets(table[:3]) == []
+    widths = {"hidden_size": 128, "num_hidden_layers": 4}
+    result = {"model": widths, "versions": {}, "machine": "a machine", "table": table, "targets": targets}
+    assert "| 30 | 2,000 | 1,010 | – | 1.0 | – |" in PARTS["train_memory"](result)
+
+
+def test_losses_of_both_are_laid_over_each_other() -> None:
+    result = {"ours": [0.5, 0.4], "trl": [0.5, 0.39996], "z0": [0.0, 1.0], "batch": 4, "beta": 0.5}
+    text = PARTS["trl_losses"]({**result, "learning_rate": 0.003, "versions": {"trl": "1.16"}, "machine": "a machine"})
+    assert "| ours | 0.5000 | 0.4000 |\n| TRL | 0.5000 | 0.4000 |\n| our z0, nats | 0.00 | 1.00 |" in text
 
 
 def test_rows_for_training_fit_and_have_both_labels(tmp_path: Path) -> None:

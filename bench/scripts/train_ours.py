@@ -61,6 +61,7 @@ def main() -> None:
     values: dict[str, Any] = {
         "objective": {"name": options["objective"]},
         "batch": {"batch_size": options["batch"]},
+        "tokens": {"max_completion_tokens": options["max_length"]},
         "optimizer": {"learning_rate": options["learning_rate"], "schedule": "constant", "warmup_fraction": 0.0},
         "epochs": options["epochs"],
         "dtype": options["dtype"],
