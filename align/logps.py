@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from align.linear_logps import linear_token_logps
 from align.tree_attention import IMPLEMENTATION, no_mask
 from align.trees import Trees, plant_trees
+from align.weight_passes import sum_embedding_in_place
 from schemas.errors import ModelError, ShapeError
 
 __all__ = ["CompletionLogps", "stream_token_logps"]
@@ -54,6 +55,7 @@ class CompletionLogps(nn.Module):
         self._finish = _logit_transform(_causal_lm(model).config)
         _check_against_model(_causal_lm(model), self._finish)
         self.has_trees = _set_tree_attention(_causal_lm(model))
+        sum_embedding_in_place(_causal_lm(model).get_input_embeddings())
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, completion_mask: Tensor) -> Tensor:
         """Log-probability of each completion, summed over its tokens, in nats.

@@ -8,8 +8,8 @@ weights give equal numbers.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from align.plan import micro_batches, split_by_rank
 from align.ranks import gather_objects
 from align.sequence_rewards import SequenceRewards
 from align.trees import plant_trees, tree_batches, tree_tokens
+from align.weight_passes import rounded_once
 from schemas.progress import Advance
 
 __all__ = [
@@ -90,12 +91,14 @@ class Scorer:
                 values = scored(sequences.input_ids, sequences.attention_mask, sequences.completion_mask)
         return values.float()
 
-    def precision(self) -> AbstractContextManager[Any]:
+    @contextmanager
+    def precision(self) -> Iterator[None]:
         """The context that products are taken in. Weights are rounded once in the outermost one, not once a pass.
 
         Passes with and without gradients must not share one: a weight rounded without its gradient would have none.
         """
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == "bfloat16")
+        with rounded_once(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == "bfloat16"):
+            yield
 
     def passes(self, pairs: Sequence[TokenPair]) -> list[list[int]]:
         """Positions of pairs, arranged into forward passes without a gradient, which keep no activations.

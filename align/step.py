@@ -26,6 +26,7 @@ from align.objectives.kto import kl_estimate
 from align.plan import split_by_rank
 from align.ranks import gather_floats
 from align.scoring import Scorer, TokenPair, lengths_of, ratio_tolerance
+from align.weight_passes import summed_in_place
 
 __all__ = ["Example", "SampledAnswers", "StepOutcome", "StepRules", "StepTally", "backward_step", "step_outcome"]
 
@@ -252,7 +253,7 @@ def _backward(
             z0=tensor(z0),  # type: ignore[arg-type]
         )
     )
-    with torch.autocast(scorer.device.type, enabled=False):
+    with torch.autocast(scorer.device.type, enabled=False), summed_in_place():
         (losses.sum() / divisor).backward()
     for example, ratios in zip(examples, (policy.detach() - reference).tolist(), strict=True):
         tally.count(example, ratios, example.reference_logps, scorer.dtype)
