@@ -8,6 +8,7 @@ only at the end. A run that is killed in the middle goes on with the batches it 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -28,6 +29,7 @@ _log = logging.getLogger(__name__)
 # Raise it when numbers are computed or files written otherwise, so that old ones are not read.
 _FILE_FORMAT: Final = 2
 _SAVE_EVERY: Final = 20  # batches of a rank between two saves of the run's own file
+_PAUSE: Final = 20  # and times as long as the last save took: a save writes everything anew, and there may be much
 
 
 def score_reference(
@@ -118,6 +120,7 @@ def _score_batches(
 ) -> None:
     """Score whole batches, a round of all ranks at a time; every rank ends up with every number."""
     ranks = accelerator.num_processes
+    saved, took = time.monotonic(), 0.0
     with scorer.precision(), progress("reference", sum(len(batch) for batch in batches)) as advance:
         for start in range(0, len(batches), ranks * _SAVE_EVERY):
             part = batches[start : start + ranks * _SAVE_EVERY]
@@ -127,8 +130,11 @@ def _score_batches(
                 advance(len(batch) * ranks)
             for key, logp in gather_objects(scored, accelerator):
                 kept.put(key, logp)
-            if accelerator.is_main_process:
+            began = time.monotonic()
+            if accelerator.is_main_process and began - saved >= _PAUSE * took:
                 kept.save()
+                saved = time.monotonic()
+                took = saved - began
 
 
 def _score_batch(batch: Sequence[TokenPair], scorer: Scorer, model_digest: str) -> list[tuple[bytes, float]]:

@@ -133,16 +133,41 @@ def tree_batches(groups: Sequence[Sequence[Pair]], tokens: int) -> list[list[int
     units = [unit for members in by_prompt.values() for unit in _units(members, groups, tokens)]
     sizes = [tree_tokens([pair for member in unit for pair in groups[member]]) for unit in units]
     batches: list[list[int]] = []
-    rooms: list[int] = []
+    rooms = _Rooms(tokens, len(units))
     for number in sorted(range(len(units)), key=lambda index: (-sizes[index], units[index][0])):
-        place = next((place for place, room in enumerate(rooms) if sizes[number] <= room), None)
-        if place is None:
+        place = rooms.take(sizes[number])
+        if place == len(batches):
             batches.append([])
-            rooms.append(tokens)
-            place = len(batches) - 1
         batches[place] += units[number]
-        rooms[place] -= sizes[number]
     return batches
+
+
+class _Rooms:
+    """What is left of the budget in each batch: a tree of maxima, so that the first batch with room is found at once.
+
+    Args:
+        tokens: the budget of each batch.
+        most: batches at most, at least 1.
+    """
+
+    def __init__(self, tokens: int, most: int) -> None:
+        self._leaves = 1 << max(0, most - 1).bit_length()
+        self._tokens = tokens
+        self._most_left = [tokens] * (2 * self._leaves)
+
+    def take(self, size: int) -> int:
+        """Position of the first batch with room for `size` tokens, or of an empty one for more than fit into any."""
+        wanted = min(size, self._tokens)
+        node = 1
+        while node < self._leaves:
+            node *= 2
+            node += self._most_left[node] < wanted
+        place = node - self._leaves
+        self._most_left[node] -= size
+        while node > 1:
+            node //= 2
+            self._most_left[node] = max(self._most_left[2 * node], self._most_left[2 * node + 1])
+        return place
 
 
 def _units(members: Sequence[int], groups: Sequence[Sequence[Pair]], tokens: int) -> list[list[int]]:

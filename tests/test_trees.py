@@ -80,6 +80,23 @@ def test_batches_hold_every_group_once_within_the_budget(shapes: list[list[tuple
         assert tree_tokens([pair for member in batch for pair in groups[member]]) <= tokens or len(batch) == 1
 
 
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=60), st.integers(1, 40))
+def test_each_tree_goes_into_the_first_batch_with_room(sizes: list[int], tokens: int) -> None:
+    """As a plain search from the first batch on finds it, the longest trees first."""
+    groups = [[((number, 0, 0), (1,) * (size + 1))] for number, size in enumerate(sizes)]
+    sizes = [size + 3 for size in sizes]
+    left: list[int] = []
+    expected: list[list[int]] = []
+    for number in sorted(range(len(sizes)), key=lambda index: (-sizes[index], index)):
+        place = next((place for place, room in enumerate(left) if sizes[number] <= room), len(left))
+        if place == len(left):
+            left.append(tokens)
+            expected.append([])
+        left[place] -= sizes[number]
+        expected[place].append(number)
+    assert tree_batches(groups, tokens) == expected
+
+
 def test_a_prompt_with_many_answers_is_computed_once_where_it_fits() -> None:
     """A prompt of 10 and 4 answers of 6 tokens: 10 + 4 x 5 = 30; with a budget of 21 two trees of 20."""
     groups = [[((1,) * 10, (2,) * 5 + (number,))] for number in range(4)]
