@@ -118,7 +118,7 @@ class BatchConfig:
         batch_size: examples of one optimizer step, over all micro batches and ranks.
         tokens_per_micro_batch: tokens, padding included, of one forward and backward pass on one device. Changes speed
             and memory only; a single longer row is still legal, and passes without a gradient have four times as many.
-            0 takes 512 on a CPU and 8192 on a GPU.
+            0 takes 512 on a CPU and 8192 on a GPU, or fewer where a short probe finds that memory is not free for them.
     """
 
     batch_size: Annotated[int, Field(ge=2)] = 32
@@ -234,7 +234,8 @@ class TrainConfig:
         dtype: `float32`, or `bfloat16`: matrix products in bfloat16 (autocast) with weights, optimizer and sums in
             float32.
         device: `auto` takes a GPU where there is one.
-        gradient_checkpointing: recompute activations in the backward pass: less memory, about a third more time.
+        gradient_checkpointing: recompute activations in the backward pass: less memory, about a third more time; true,
+            false, or `auto`: where a short probe finds that the longest example would not fit without.
         skip_bad_steps: leave out the update of a step whose loss or gradient is NaN, infinite or 0, and count it,
             instead of ending the run.
         trackers: where each line of the metrics also goes: any of `wandb`, `mlflow` and `trackio` (extra `trackers`).
@@ -253,7 +254,7 @@ class TrainConfig:
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool | Literal["auto"] = "auto"
     skip_bad_steps: bool = False
     trackers: tuple[Literal["wandb", "mlflow", "trackio"], ...] = ()
 

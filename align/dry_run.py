@@ -129,7 +129,7 @@ def estimate_memory(model_config: Any, parameters: int, config: TrainConfig, *, 
     Args:
         model_config: of transformers.
         parameters: weights of the model.
-        config: dtype, adapter, and whether activations are computed again.
+        config: dtype, adapter, and whether activations are computed again; `auto` counts as not.
         tokens: of the largest micro batch.
     """
     text = model_config.get_text_config()
@@ -141,7 +141,7 @@ def estimate_memory(model_config: Any, parameters: int, config: TrainConfig, *, 
         trained = layers * 7 * config.adapter.rank * (hidden + inner)
     # What a layer keeps for its backward pass: 12 tensors as wide as hidden states and 4 as wide as the inner layer.
     of_layer = (12 * hidden + 4 * inner) * (3 if is_half else 4)
-    kept = layers * hidden * 4 + of_layer if config.gradient_checkpointing else layers * of_layer
+    kept = layers * hidden * 4 + of_layer if config.gradient_checkpointing is True else layers * of_layer
     return Footprint(
         weights=parameters * (6 if is_half else 4),
         gradients=4 * trained,

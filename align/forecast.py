@@ -26,7 +26,7 @@ from schemas.errors import DataGateError
 from schemas.manifest import Ratio
 from schemas.progress import Progress, silent
 
-__all__ = ["Forecast", "Pass", "Passes", "forecast", "forward_backward_flops"]
+__all__ = ["Forecast", "Pass", "Passes", "forecast", "forward_backward_flops", "learned_sequences"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +151,27 @@ def forward_backward_flops(config: TrainConfig) -> int:
     with the length, is left out.
 
     Args:
-        config: whether adapters are trained and activations recomputed.
+        config: whether adapters are trained and activations recomputed; `auto` counts as not.
 
     Source: Kaplan et al. 2020, arXiv:2001.08361, section 2.1 (6N a token).
     """
-    return 4 + (0 if config.adapter.enabled else 2) + (2 if config.gradient_checkpointing else 0)
+    return 4 + (0 if config.adapter.enabled else 2) + (2 if config.gradient_checkpointing is True else 0)
+
+
+def learned_sequences(row: TokenizedRow, objective: ObjectiveConfig) -> Sequence[TokenPair]:
+    """The sequences of a row that are learned from; of sampled answers as many, each as long as it may be.
+
+    Args:
+        row: of the training split.
+        objective: the run's.
+    """
+    if not find_objective(objective.name).is_online:
+        return row.sequences
+    # No token of an answer is known yet, and each answer is another one.
+    return [
+        (row.prompt_ids, tuple(range(-1 - number, -1 - number - objective.max_answer_tokens, -1)))
+        for number in range(objective.answers_per_prompt)
+    ]
 
 
 def _passes(inputs: RunInputs, config: TrainConfig) -> Passes:
@@ -163,7 +179,7 @@ def _passes(inputs: RunInputs, config: TrainConfig) -> Passes:
     budget = micro_batch_tokens(config.batch.tokens_per_micro_batch, device_type(config.device))
     has_trees = objective.head == "logps" and not objective.is_of_tokens
     planned_rows = [[inputs.train.rows[planned.row] for planned in step] for step in inputs.steps]
-    matched = [[pair for row in rows for pair in _sequences(row, config.objective)] for rows in planned_rows]
+    matched = [[pair for row in rows for pair in learned_sequences(row, config.objective)] for rows in planned_rows]
     width = 1 if objective.is_online else len(inputs.train.rows[0].sequences)
     # Sampled answers are also written, token by token, and scored before they are learned from.
     learned = forward_backward_flops(config) + (4 if objective.is_online else 0)
@@ -180,17 +196,6 @@ def _passes(inputs: RunInputs, config: TrainConfig) -> Passes:
         evaluation=_pass([held_out] * times, FORWARD_FACTOR * budget, 2, has_trees=has_trees),
         whole_steps=sum(max(lengths_of(step)) * len(step) for step in matched),
     )
-
-
-def _sequences(row: TokenizedRow, objective: ObjectiveConfig) -> Sequence[TokenPair]:
-    """The sequences of a row that are learned from; of sampled answers as many, each as long as it may be."""
-    if not find_objective(objective.name).is_online:
-        return row.sequences
-    # No token of an answer is known yet, and each answer is another one.
-    return [
-        (row.prompt_ids, tuple(range(-1 - number, -1 - number - objective.max_answer_tokens, -1)))
-        for number in range(objective.answers_per_prompt)
-    ]
 
 
 def _pass(

@@ -3,6 +3,7 @@
 out/
   run.json                     identity: digests of model, dataset, tokens and plan, and the config; written first
   plan.parquet                 the batch plan
+  execution.json               how steps are computed, see `align.execution`
   reference.parquet            the reference's numbers
   metrics.jsonl, tensorboard/  a line for each step and evaluation
   checkpoints/                 see `align.checkpoint`
@@ -70,6 +71,7 @@ class Run:
         identity: what the run follows from.
         critic: value head and reference of objectives of tokens; None of others.
         judge: reference and reward model of objectives that sample answers; None of others.
+        recomputes_activations: whether the backward pass computes activations again.
     """
 
     config: TrainConfig
@@ -82,6 +84,7 @@ class Run:
     identity: dict[str, Any]
     critic: ActorCritic | None = None
     judge: Judge | None = None
+    recomputes_activations: bool = False
 
     @property
     def total_steps(self) -> int:

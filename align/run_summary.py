@@ -74,6 +74,8 @@ def summarize_run(
             "processes": run.accelerator.num_processes,
             "threads": torch.get_num_threads(),
             "dtype": run.config.dtype,
+            "tokens_per_micro_batch": run.scorer.tokens,
+            "gradient_checkpointing": run.recomputes_activations,
         },
         versions=package_versions(),
         warnings=tuple(_warnings(run, ratio, steps, rows_read)),

@@ -11,8 +11,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from accelerate import Accelerator
 
 from align.actor_critic import attach_critic
 from align.allocator import keep_memory
@@ -20,7 +23,8 @@ from align.card import RunCard, find_run_card
 from align.config import TrainConfig, identity_of
 from align.control_tokens import add_control_tokens, ask_for_good
 from align.evaluate import evaluate_held_out
-from align.inputs import Rows, build_inputs, read_rows
+from align.execution import choose_execution, longest_example
+from align.inputs import Rows, RunInputs, build_inputs, read_rows
 from align.interrupt import StopRequest, stop_on_signals
 from align.losses import check_objective
 from align.metrics import MetricsLog
@@ -31,7 +35,8 @@ from align.reference_pass import reference_file, score_reference
 from align.rlhf import open_judge
 from align.run import Run, TrainingState, check_folder, find_finished, open_folder, save_model, save_state, start_state
 from align.run_summary import summarize_run
-from align.scoring import build_scorer
+from align.scoring import Scorer, TokenPair, build_scorer
+from align.sequence_rewards import SequenceRewards
 from align.take_step import choose_backward, take_step
 from align.trackers import Trackers
 from schemas.errors import ConfigError, TrainingError
@@ -134,24 +139,32 @@ def _prepare(
     judged_by = {} if judge is None else {"reward_model": judge.reward_model.loaded.digest}
     identity = {"model": loaded.digest, **judged_by, **inputs.digests, "config": identity_of(config)}
     open_folder(out, identity, inputs.plan, accelerator)
-    if config.gradient_checkpointing:
-        _checkpoint_activations(loaded)
-    if objective.head == "rewards":  # a reward is no difference to a reference
-        zeros = dict.fromkeys(inputs.reference_pairs(), 0.0)
-        return Run(config, out, loaded, scorer, inputs, zeros, accelerator, identity)
-    # Before the first step the policy is the reference; afterwards only its numbers are needed.
+    longest = longest_example(inputs.train.rows, config, has_trees=scorer.has_trees)
+    execution = choose_execution(config, loaded, scorer, accelerator, longest=longest, out=out)
+    scorer = replace(scorer, tokens=execution.tokens_per_micro_batch)
+    references = _reference_logps(inputs, loaded, scorer, accelerator, out=out, progress=progress)
+    critic = attach_critic(loaded) if objective.is_of_tokens else None
+    recomputes = execution.gradient_checkpointing
+    return Run(config, out, loaded, scorer, inputs, references, accelerator, identity, critic, judge, recomputes)
+
+
+def _reference_logps(
+    inputs: RunInputs, loaded: LoadedModel, scorer: Scorer, accelerator: Accelerator, *, out: Path, progress: Progress
+) -> dict[TokenPair, float]:
+    """The reference's number of every pair: before the first step the policy is the reference."""
+    pairs = inputs.reference_pairs()
+    if isinstance(scorer.module, SequenceRewards):  # a reward is no difference to a reference
+        return dict.fromkeys(pairs, 0.0)
     with loaded.as_reference():
-        references = score_reference(
-            inputs.reference_pairs(),
+        return score_reference(
+            pairs,
             scorer,
             accelerator,
             model_digest=loaded.digest,
             own=out / "reference.parquet",
-            shared=reference_file(loaded.digest, config.dtype),
+            shared=reference_file(loaded.digest, scorer.dtype),
             progress=progress,
         )
-    critic = attach_critic(loaded) if objective.is_of_tokens else None
-    return Run(config, out, loaded, scorer, inputs, references, accelerator, identity, critic, judge)
 
 
 def _take_steps(run: Run, state: TrainingState, write: _WriteLine, progress: Progress) -> None:
@@ -208,11 +221,3 @@ def _open_log(run: Run, state: TrainingState, stack: ExitStack) -> _WriteLine:
 def _is_stopping(run: Run, stop: StopRequest) -> bool:
     """Whether any rank was asked to stop; all ranks agree."""
     return any(part[0] for part in gather_floats([float(stop.is_set)], run.accelerator))
-
-
-def _checkpoint_activations(loaded: LoadedModel) -> None:
-    """Recompute activations in the backward pass. transformers does so in training mode only; dropout is 0 anyway."""
-    if not loaded.model.supports_gradient_checkpointing:
-        raise ConfigError("the model cannot recompute activations", where="gradient_checkpointing", received=True)
-    loaded.model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
-    loaded.model.train()

@@ -51,6 +51,7 @@ def test_run_learns_and_leaves_what_it_promises(dataset: Path, model: str, tmp_p
     names = {path.name for path in out.iterdir()}
     assert names == {
         "checkpoints",
+        "execution.json",
         "metrics.jsonl",
         "model",
         "plan.parquet",

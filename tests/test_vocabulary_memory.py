@@ -68,8 +68,8 @@ def test_four_times_the_tokens_have_the_same_vocabulary_in_memory(
 ) -> None:
     """64 and 256 completion tokens in one pass, 16 at a time: not an element more, and never as many as N x V.
 
-    Beside the weight there are two chunks of logits and in bfloat16 a copy of the weight; in the backward pass two
-    gradients of the weight, as it is head and embedding.
+    Beside the weight there are up to three chunks of logits, its gradients as head and as embedding, and in bfloat16 a
+    copy of it.
     """
     changes = {"vocab_size": WORDS, "hidden_size": WIDTH}
     model = make_model(**changes) if head == "linear" else llama_like("cohere", logit_scale=0.5, **changes)
@@ -78,8 +78,8 @@ def test_four_times_the_tokens_have_the_same_vocabulary_in_memory(
     for name in ("reference", "step"):
         assert many[name].peak == few[name].peak
         assert many[name].largest <= max(weight, chunk)
-    assert many["reference"].peak <= 2 * weight + chunk < logits
-    assert many["step"].peak <= 3 * weight + 2 * chunk < logits
+    assert many["reference"].peak <= 2 * weight + 3 * chunk < logits
+    assert many["step"].peak <= 4 * weight + 2 * chunk < logits
 
 
 def test_the_watch_counts_what_is_kept_and_forgets_what_is_not() -> None:
