@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import torch
 
+from align.token_ids import TokenIds
 from align.tokenize import TokenizedSplit
 from schemas.errors import ModelError
 
@@ -65,7 +66,7 @@ def with_control_tokens(split: TokenizedSplit, tokenizer: Any) -> TokenizedSplit
     rows = (
         row
         if row.completion_ids[0] in ids.values()
-        else replace(row, completion_ids=(ids[row.label], *row.completion_ids))
+        else replace(row, completion_ids=TokenIds((ids[row.label], *row.completion_ids)))
         for row in split.rows
     )
     return replace(split, rows=tuple(rows))
@@ -79,7 +80,8 @@ def asked_for_good(split: TokenizedSplit, tokenizer: Any) -> TokenizedSplit:
         tokenizer: with the control tokens, and a chat template that does not write them yet.
     """
     good = tokenizer.convert_tokens_to_ids(CONTROL_TOKENS[True])
-    return replace(split, rows=tuple(replace(row, prompt_ids=(*row.prompt_ids, good)) for row in split.rows))
+    asked = (replace(row, prompt_ids=TokenIds((*row.prompt_ids, good))) for row in split.rows)
+    return replace(split, rows=tuple(asked))
 
 
 def ask_for_good(tokenizer: Any) -> None:

@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from align.chat import ChatEncoder, Encoded
 from align.rows import LabelledRow
+from align.token_ids import TokenIds
 from schemas.errors import ModelError
 from schemas.messages import Message
 from schemas.progress import Progress, silent
@@ -41,15 +42,15 @@ class TokenizedRow:
     """
 
     row_id: str
-    prompt_ids: tuple[int, ...]
-    completion_ids: tuple[int, ...]
+    prompt_ids: TokenIds
+    completion_ids: TokenIds
     label: bool
     weight: float
     group_id: str
-    rejected: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    rejected: tuple[TokenIds, TokenIds] | None = None
 
     @property
-    def sequences(self) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
+    def sequences(self) -> tuple[tuple[TokenIds, TokenIds], ...]:
         """Prompt and completion of the answer, or of the chosen and of the rejected one."""
         own = (self.prompt_ids, self.completion_ids)
         return (own,) if self.rejected is None else (own, self.rejected)
@@ -188,8 +189,8 @@ def _counts(encoded: Encoded, dropped_turns: int, *, is_cut: bool) -> dict[str, 
 def _tokenized(row: LabelledRow, encoded: Encoded) -> TokenizedRow:
     return TokenizedRow(
         row_id=row.row_id,
-        prompt_ids=encoded.prompt_ids,
-        completion_ids=encoded.completion_ids,
+        prompt_ids=TokenIds(encoded.prompt_ids),
+        completion_ids=TokenIds(encoded.completion_ids),
         label=row.label,
         weight=row.weight,
         group_id=row.group_id,

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from align.token_ids import TokenIds
 from schemas.errors import ShapeError
 
 __all__ = ["Span", "Trees", "plant_trees", "tree_batches", "tree_tokens"]
@@ -109,7 +110,7 @@ def tree_tokens(pairs: Sequence[Pair]) -> int:
     >>> tree_tokens([((1, 2), (3, 4)), ((1, 2), (5,)), ((6,), (7, 8))])
     5
     """
-    prompts = {tuple(prompt): len(prompt) for prompt, _ in pairs}
+    prompts = {_key(prompt): len(prompt) for prompt, _ in pairs}
     return sum(prompts.values()) + sum(len(completion) - 1 for _, completion in pairs)
 
 
@@ -127,9 +128,9 @@ def tree_batches(groups: Sequence[Sequence[Pair]], tokens: int) -> list[list[int
         groups: pairs that must stay in one batch, such as both answers of an example.
         tokens: the budget.
     """
-    by_prompt: dict[tuple[int, ...], list[int]] = {}
+    by_prompt: dict[Sequence[int], list[int]] = {}
     for position, group in enumerate(groups):
-        by_prompt.setdefault(tuple(group[0][0]), []).append(position)
+        by_prompt.setdefault(_key(group[0][0]), []).append(position)
     units = [unit for members in by_prompt.values() for unit in _units(members, groups, tokens)]
     sizes = [tree_tokens([pair for member in unit for pair in groups[member]]) for unit in units]
     batches: list[list[int]] = []
@@ -184,11 +185,16 @@ def _units(members: Sequence[int], groups: Sequence[Sequence[Pair]], tokens: int
     return units
 
 
-def _by_prompt(pairs: Sequence[Pair]) -> dict[tuple[int, ...], list[int]]:
-    found: dict[tuple[int, ...], list[int]] = {}
+def _by_prompt(pairs: Sequence[Pair]) -> dict[Sequence[int], list[int]]:
+    found: dict[Sequence[int], list[int]] = {}
     for position, (prompt, _) in enumerate(pairs):
-        found.setdefault(tuple(prompt), []).append(position)
+        found.setdefault(_key(prompt), []).append(position)
     return found
+
+
+def _key(prompt: Sequence[int]) -> Sequence[int]:
+    """The prompt as a key that is equal for equal ids."""
+    return prompt if isinstance(prompt, TokenIds) else tuple(prompt)
 
 
 def _check(pairs: Sequence[Pair]) -> None:
