@@ -214,4 +214,5 @@ def test_an_evaluation_that_cannot_be_read_is_rejected(change: dict[str, Any], r
 def test_an_evaluation_alone_says_which_file_it_lacks() -> None:
     assert "the export of the spans" in rejection("otel_genai", MAP, log(span=None))[1]
     key = 'attributes["gen_ai.response.id"]'
-    assert FORMATS["otel_genai"].join == Join(what="spans", key=key, other=key, into="span")
+    whole = ("resourceSpans", "resource_spans", "resourceLogs", "resource_logs")
+    assert FORMATS["otel_genai"].join == Join(what="spans", key=key, other=key, into="span", whole=whole)

@@ -6,6 +6,7 @@ import copy
 import json
 import random
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -16,20 +17,21 @@ import polars as pl
 import pytest
 
 from bench.reader_logs import READER_LOGS, write_reader_log
+from bench.reader_tools import MAPS
 from feedback.engine import read_rows
-from feedback.formats import FORMATS
+from feedback.formats import FORMATS, Format
 from feedback.ingest import block
 from feedback.ingest.block import BlockResult, BlockTask, ingest_block
-from feedback.ingest.plain_records import choose_shape, plain_schema, read_plain
+from feedback.ingest.plain_records import PlainSource, read_plain
+from feedback.ingest.plain_shapes import choose_shape, plain_schema
 from feedback.records.json_columns import split_lines
 from feedback.records.text_blocks import TextBlock
 from schemas.errors import FormatMismatchError
 
 ONE_BY_ONE = {"ultrafeedback:raw", "librechat:export"}
 """Shapes without plain records of formats that have some in another shape."""
-JOINED = {"librechat"}
-"""What is joined with its own file, see tests/test_plain_threads.py."""
-NAMES = [name for name in READER_LOGS if FORMATS[name.partition(":")[0]].plain and name not in ONE_BY_ONE | JOINED]
+JOINED = {"librechat", "phoenix"}
+"""What is joined with a file, see tests/test_plain_threads.py and tests/test_plain_joined.py."""
 SIZE = 150_000
 ROUNDS = 25
 ODD: list[Any] = [
@@ -47,6 +49,21 @@ ODD: list[Any] = [
 
 
 @cache
+def format_of(name: str) -> Format:
+    """The format of a log, with the map that it needs."""
+    one = FORMATS[name.partition(":")[0]]
+    if one.name not in MAPS or one.with_map is None:
+        return one
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+        file.write(MAPS[one.name])
+        file.flush()
+        return one.with_map(Path(file.name))
+
+
+NAMES = [name for name in READER_LOGS if format_of(name).plain and name not in ONE_BY_ONE | JOINED]
+
+
+@cache
 def records_of(name: str) -> tuple[dict[str, Any], ...]:
     """Sound records of a format, without most of their text, so that many can be tried."""
     folder = Path(__file__).parent / "__pycache__" / f"plain-{name.replace(':', '-')}"
@@ -60,7 +77,7 @@ def records_of(name: str) -> tuple[dict[str, Any], ...]:
 def ingested(folder: Path, name: str, data: bytes, *, is_plain: bool) -> tuple[BlockResult | str, dict[str, Any]]:
     """What the kernel says of one block, or its error, and its tables in their order."""
     shutil.rmtree(folder, ignore_errors=True)
-    one = FORMATS[name.partition(":")[0]]
+    one = format_of(name)
     text = TextBlock("in.jsonl", 1, data)
     task = BlockTask(0, 0, folder, "source", one.name, None, "extremes", b"k" * 16, None, is_first=True, block=text)
     with pytest.MonkeyPatch.context() as patch:
@@ -91,7 +108,7 @@ def in_order(table: pl.DataFrame) -> list[dict[str, Any]]:
 
 def damaged(records: tuple[dict[str, Any], ...], name: str, chance: random.Random) -> Iterator[dict[str, Any]]:
     """The records, half of them with a value changed, taken out, or added under a key that the format knows."""
-    keys = sorted(FORMATS[name.partition(":")[0]].keys or ())
+    keys = sorted(format_of(name).keys or records[0])
     for record in chance.sample(records, min(len(records), 12)):
         changed = copy.deepcopy(record)
         for _ in range(chance.choice([0, 0, 1, 1, 2])):
@@ -124,12 +141,13 @@ def change(record: dict[str, Any], chance: random.Random) -> None:
 def test_sound_records_are_read_as_columns_and_give_the_same(name: str, tmp_path: Path) -> None:
     """Nearly all are plain, so what the other test compares is not one way with itself."""
     records = list(records_of(name))
-    one = FORMATS[name.partition(":")[0]]
+    one = format_of(name)
     shape = choose_shape(one, records)
     assert shape is not None
     lines = split_lines("".join(f"{json.dumps(record)}\n" for record in records).encode("utf-8"))
-    found = read_plain(lines, shape, plain_schema(shape, records), one.keys or frozenset(), "source", b"k" * 16)
-    assert sum(len(rows.places) for rows in found) >= 0.9 * len(records)
+    schema, read = plain_schema(shape, records), one.keys or frozenset()
+    found = read_plain(lines, PlainSource(shape=shape, schema=schema, read=read, name="source", key=b"k" * 16))
+    assert sum(len(rows.records) for rows in found) >= 0.9 * len(records)
     agree(tmp_path, name, records)
 
 

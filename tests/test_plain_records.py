@@ -20,7 +20,8 @@ from feedback.formats.thumbs import THUMBS
 from feedback.ingest import block
 from feedback.ingest.block import BlockResult, BlockTask, ingest_block
 from feedback.ingest.keys import SketchSettings
-from feedback.ingest.plain_records import choose_shape, plain_schema, read_plain
+from feedback.ingest.plain_records import PlainSource, read_plain
+from feedback.ingest.plain_shapes import choose_shape, plain_schema
 from feedback.records.json_columns import split_lines
 from feedback.records.text_blocks import TextBlock
 from schemas.errors import FormatMismatchError
@@ -213,5 +214,7 @@ def test_plain_records_are_read_as_columns(tmp_path: Path) -> None:
     shape = choose_shape(THUMBS, rows[:1])
     assert shape is not None
     assert THUMBS.keys is not None
-    (found,) = read_plain(lines, shape, plain_schema(shape, rows[:1]), THUMBS.keys, "thumbs", b"k" * 16)
-    assert found.places.tolist() == [0, 1, 2]
+    schema = plain_schema(shape, rows[:1])
+    source = PlainSource(shape=shape, schema=schema, read=THUMBS.keys, name="thumbs", key=b"k" * 16)
+    (found,) = read_plain(lines, source)
+    assert found.records.tolist() == [0, 1, 2]

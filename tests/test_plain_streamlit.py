@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from feedback.formats.streamlit_feedback import STREAMLIT_FEEDBACK
-from feedback.ingest.plain_records import choose_shape, plain_schema, read_plain
+from feedback.ingest.plain_records import PlainSource, read_plain
+from feedback.ingest.plain_shapes import choose_shape, plain_schema
 from feedback.records.json_columns import split_lines
 from tests.test_plain_formats import ODD, agree, change
 
@@ -66,8 +67,9 @@ def test_votes_of_every_kind_are_read_as_columns(kind: int, names: tuple[str, ..
     assert shape is not None
     lines = split_lines("".join(f"{json.dumps(one)}\n" for one in made).encode())
     keys = STREAMLIT_FEEDBACK.keys or frozenset()
-    found = read_plain(lines, shape, plain_schema(shape, made), keys, "source", b"k" * 16)
-    assert sum(len(rows.places) for rows in found) == len(made)
+    schema = plain_schema(shape, made)
+    found = read_plain(lines, PlainSource(shape=shape, schema=schema, read=keys, name="source", key=b"k" * 16))
+    assert sum(len(rows.records) for rows in found) == len(made)
     agree(tmp_path, "streamlit_feedback", made)
 
 

@@ -21,7 +21,7 @@ from feedback.ingest import block, ingest
 from feedback.ingest.known_by import KnownDigests, known_digests
 from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE
 from feedback.records.json_columns import split_lines
-from feedback.records.line_kernels import mark_lines
+from feedback.records.line_kernels import count_in_lines, mark_lines
 from schemas.errors import InputError
 from tests.test_plain_formats import damaged, records_of
 
@@ -161,10 +161,10 @@ def test_what_messages_are_known_by_does_not_depend_on_what_is_put_together_at_o
 ) -> None:
     lines = split_lines(b"".join(b"x" * size + b"\n" for size in (0, 1, 9, 10, 99, 100, 1000)))
     own = pl.Series(["0f" * 32, "a1" * 32, "00" * 32])
-    found = [np.array([0, 1, 2]), np.array([6, 5, 4, 3]), np.array([2])]
-    whole = known_digests(own, lines, found)
+    found, firsts = np.array([0, 1, 2, 6, 5, 4, 3, 2]), np.array([0, 3, 7, 8])
+    whole = known_digests(own, lines, found, firsts)
     monkeypatch.setattr("feedback.ingest.known_by._MOST_BYTES", 1)
-    assert known_digests(own, lines, found).to_list() == whole.to_list()
+    assert known_digests(own, lines, found, firsts).to_list() == whole.to_list()
 
 
 def test_what_records_are_known_by_is_a_hash_of_all_that_they_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +182,7 @@ def test_what_records_are_known_by_is_a_hash_of_all_that_they_found(monkeypatch:
             known.add(number, [memoryview(text) for text in texts])
         assert known.digests().to_list() == expected
     lines = split_lines(b"ab\n\n" + b"x" * 3000)
-    chosen = known_digests(pl.Series([own[0], own[2]]), lines, [np.array([0, 1]), np.array([2])])
+    chosen = known_digests(pl.Series([own[0], own[2]]), lines, np.arange(3), np.array([0, 2, 3]))
     assert chosen.to_list() == [expected[0], expected[2]]
 
 
@@ -193,3 +193,6 @@ def test_lines_that_hold_some_bytes_are_marked(before: int) -> None:
     lines, found = split_lines(text), np.zeros(4, dtype=np.bool_)
     mark_lines(np.frombuffer(text, np.uint8), lines.ends, np.frombuffer(b'"fe"', np.uint8), found)
     assert found.tolist() == [True, False, False, True]
+    counts = np.zeros(4, np.int64)
+    count_in_lines(np.frombuffer(text, np.uint8), lines.ends, np.frombuffer(b'"fe"', np.uint8), counts)
+    assert counts.tolist() == [1, 0, 0, 1]

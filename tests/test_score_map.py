@@ -234,3 +234,14 @@ def test_every_key_of_a_map_is_documented_with_its_meaning(tmp_path: Path) -> No
     assert example is not None
     assert len(read(tmp_path, example[1]).rules) == 5
     assert all(f"| `{name}` |" in page for name in TOOLS)
+
+
+@pytest.mark.parametrize(("value", "expected"), [(2**53 + 1, 2.0**53), ("1e400", None), (10**400, None), (True, None)])
+def test_a_number_is_one_that_a_float_can_hold(value: object, expected: float | None, tmp_path: Path) -> None:
+    """Others were an error of the table that strengths are written to."""
+    path = tmp_path / "map.toml"
+    path.write_text("[scores.quality]\nup_from = 4\n", "utf-8")
+    rule = read_score_map(path, needs={}, can=("labels",)).rules["quality"]
+    number = rule.number([value])
+    assert number == expected
+    assert type(number) is type(expected)

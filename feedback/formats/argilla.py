@@ -18,16 +18,24 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Any, Final
 
+import polars as pl
+import pyarrow as pa
+
 from feedback.formats.drafts import Draft, IgnoredDraft
+from feedback.formats.mapping.score_columns import SCORE, score_fields, told_scores
 from feedback.formats.mapping.score_map import ScoreMap, ScoreRule
 from feedback.formats.mapping.scores import Score, Subject, known_word, pair_of, score_drafts, scored_format
+from feedback.formats.parts.field_columns import id_of, is_id
 from feedback.formats.parts.fields import need, optional_id, optional_number, reject, shown
+from feedback.formats.parts.message_columns import may_be_json
 from feedback.formats.parts.trace_texts import read_turns
+from feedback.formats.plain import BOOLEAN, FLOAT, ID, ITEM, TEXT, Items, PlainRecords, Turns, path_of
 from schemas.reasons import RejectReason
 
 __all__ = ["ARGILLA"]
 
 _RESPONSES: Final = ".responses"
+_WITHOUT: Final = "records without a response"
 _STATUSES: Final = ("submitted", "discarded", "draft")
 
 
@@ -42,7 +50,7 @@ def _parse(record: dict[str, Any], known: ScoreMap) -> Iterator[Draft]:
             subject = Subject(data=data, fields=("prompt", "completion"), conversation_id=optional_id(record, "id"))
         yield from _drafts(question, response, subject, known)
     if subject is None:
-        yield IgnoredDraft(what="records without a response")
+        yield IgnoredDraft(what=_WITHOUT)
 
 
 def _responses(record: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -144,6 +152,63 @@ def _ranked(value: Any, score: Score, rule: ScoreRule, subject: Subject) -> Iter
         )
 
 
+def _plain(known: ScoreMap) -> tuple[PlainRecords, ...]:
+    """Records with the responses to one question in them, as `to_json` writes them; a shape for each question."""
+    shapes = (_plain_question(rule, known) for rule in known.rules.values())
+    return tuple(shape for shape in shapes if shape is not None)
+
+
+def _plain_question(rule: ScoreRule, known: ScoreMap) -> PlainRecords | None:
+    texts = [_text_path(rule, what) for what in ("prompt", "completion")]
+    responses = path_of("responses", rule.name)
+    if responses is None or set(rule.paths) != {"prompt", "completion"} or None in texts:
+        return None
+    prompt, completion = (text for text in texts if text is not None)
+    value, user = f"{ITEM}.value", f"{ITEM}.user_id"
+    rater = pl.when(pl.col(user).cast(pl.String) != "None").then(id_of(user))
+    parts = pl.concat_str(id_of("id"), pl.lit(f"/{rule.name}/"), rater.fill_null(""))
+    return PlainRecords(
+        kind="events",
+        turns={"prompt": Turns(prompt, "user"), "completion": Turns(completion, "assistant")},
+        types={prompt: TEXT, completion: TEXT, "id": ID, user: ID, value: (*ID, *FLOAT, *BOOLEAN)},
+        columns={"fields": ("fields", _are_there), "responses": ("responses", _are_there)},
+        parts={SCORE: told_scores(known, pl.lit(rule.name), (value,), lambda _: True)},
+        fields={
+            **score_fields(),
+            "record_id": parts,
+            "rater": rater,
+            "rater_kind": pl.lit("annotator"),
+            "conversation_id": id_of("id"),
+        },
+        where=pl.all_horizontal(
+            pl.col(SCORE).struct.field("is_known"),
+            is_id("id"),
+            is_id(user),
+            ~may_be_json(pl.col(prompt)),
+            ~may_be_json(pl.col(completion)),
+        ),
+        needs=(value,),
+        nulls=(f"{ITEM}.status",),
+        items=Items(
+            path=responses,
+            around=("responses",),
+            without=_WITHOUT,
+            where=pl.col("fields") & pl.col("responses"),
+        ),
+    )
+
+
+def _text_path(rule: ScoreRule, what: str) -> str | None:
+    """The path of a text among the fields of a record, None where it leads through a list."""
+    steps = rule.paths.get(what, ())
+    keys = [step for step in steps if isinstance(step, str)]
+    return path_of("fields", *keys) if len(keys) == len(steps) else None
+
+
+def _are_there(objects: pa.Array) -> pl.Series:
+    return pl.Series(objects.is_valid())
+
+
 ARGILLA: Final = scored_format(
     "argilla",
     _parse,
@@ -160,4 +225,5 @@ ARGILLA: Final = scored_format(
         "corrections": ("prompt", "completion"),
     },
     can=("labels", "outcomes", "answers", "corrections"),
+    plain=_plain,
 )

@@ -26,12 +26,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+import polars as pl
+import pyarrow as pa
+
 from feedback.formats.drafts import Draft, IgnoredDraft, Join, Time
+from feedback.formats.mapping.score_columns import SCORE, score_fields, told_scores
 from feedback.formats.mapping.score_map import ScoreMap
 from feedback.formats.mapping.scores import Score, Subject, need_joined, score_drafts, scored_format
 from feedback.formats.parts.attributes import find_attribute, plain_attributes
+from feedback.formats.parts.field_columns import is_id, seconds_of_nanoseconds, text_of
 from feedback.formats.parts.fields import optional_id, optional_text, reject, shown
+from feedback.formats.parts.message_columns import messages_in_texts, system_in_texts
 from feedback.formats.parts.trace_texts import chat_turns, decoded, decoded_system
+from feedback.formats.plain import BOOLEAN, FLOAT, ID, ITEM, TEXT, WHOLE, Items, PlainRecords, Turns
 from schemas.reasons import RejectReason
 
 __all__ = ["OTEL_GENAI"]
@@ -45,8 +52,17 @@ _ENVELOPES: Final = (
 _TIMES: Final = ("timeUnixNano", "time_unix_nano", "observedTimeUnixNano", "observed_time_unix_nano")
 _RESPONSE: Final = "gen_ai.response.id"
 _NAME: Final = "gen_ai.evaluation.name"
+_EXPLANATION: Final = "gen_ai.evaluation.explanation"
+_CONVERSATION: Final = "gen_ai.conversation.id"
+_SYSTEM: Final = "gen_ai.system_instructions"
+_MODELS: Final = ("gen_ai.response.model", "gen_ai.request.model")
+_WITHOUT: Final = "spans and log records without an evaluation"
+_NANOSECONDS: Final = f"{ITEM}.{_TIMES[0]}"
 _INPUTS: Final = ("gen_ai.input.messages", "gen_ai.prompt")
 _OUTPUTS: Final = ("gen_ai.output.messages", "gen_ai.completion")
+_READ: Final = (_RESPONSE, _CONVERSATION, _SYSTEM, _INPUTS[0], _OUTPUTS[0], *_MODELS)
+_SAID: Final = (_NAME, _RESPONSE, _EXPLANATION, "gen_ai.evaluation.score.label")
+"""What texts plain spans, and the evaluations in them, have for attributes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +151,7 @@ def _parse(record: dict[str, Any], known: ScoreMap) -> Iterator[Draft]:
         is_known = any(envelope[0] in record for envelope in _ENVELOPES)
         if not is_known and (record.get("attributes") is None or spans.places[0].span_id is None):
             reject(RejectReason.MISSING_FIELD, f"field 'attributes[\"{_NAME}\"]' is absent or null")
-        yield IgnoredDraft(what="spans and log records without an evaluation")
+        yield IgnoredDraft(what=_WITHOUT)
 
 
 def _places(record: dict[str, Any]) -> list[_Place]:
@@ -175,7 +191,7 @@ def _evaluation(event: _Place, owner: _Place, spans: _Spans, joined: Any, known:
     if event.find("error.type") is not None:
         yield IgnoredDraft(what="evaluations that failed")
         return
-    told = {"explanation": event.find("gen_ai.evaluation.explanation")}
+    told = {"explanation": event.find(_EXPLANATION)}
     score = Score(
         name=str(event.find(_NAME)),
         values=(event.find("gen_ai.evaluation.score.label"), event.find("gen_ai.evaluation.score.value")),
@@ -201,22 +217,22 @@ def _subject(event: _Place, owner: _Place, spans: _Spans, joined: Any) -> Subjec
     if isinstance(answered, list) and len(answered) > 1:
         detail = f"the span has {len(answered)} output messages; expected one, the one judged"
         reject(RejectReason.WRONG_TYPE, detail)
-    told = {name: held.find(name) for name in ("gen_ai.conversation.id", _RESPONSE)}
-    told["model"] = held.first(("gen_ai.response.model", "gen_ai.request.model"))
+    told = {name: held.find(name) for name in (_CONVERSATION, _RESPONSE)}
+    told["model"] = held.first(_MODELS)
     return Subject(
         data=held.data,
         asked=_asked(held),
         answered=answered,
         fields=_INPUTS[:1] + _OUTPUTS[:1],
         model_id=optional_id(told, "model"),
-        conversation_id=optional_id(told, "gen_ai.conversation.id"),
+        conversation_id=optional_id(told, _CONVERSATION),
         message_id=optional_id(told, _RESPONSE),
     )
 
 
 def _asked(held: _Place) -> Any:
     """What was asked, behind the instructions of the system."""
-    system = decoded_system(held.find("gen_ai.system_instructions"))
+    system = decoded_system(held.find(_SYSTEM))
     asked = held.first(_INPUTS)
     turns = chat_turns(asked)
     if turns is not None and isinstance(system, str | None):
@@ -238,6 +254,86 @@ def _holder(event: _Place, owner: _Place, spans: _Spans, joined: Any) -> _Place:
     return spans.of_span(owner.span_id) or _place(need_joined(None, "span", "spans, with their content recorded"))
 
 
+def _own(name: str) -> str:
+    """The path of an attribute of a span."""
+    return f'attributes["{name}"]'
+
+
+def _told(name: str) -> str:
+    """The path of an attribute of an event of a span."""
+    return f'{ITEM}.attributes["{name}"]'
+
+
+def _plain(known: ScoreMap) -> tuple[PlainRecords, ...]:
+    """Spans with evaluations among their events, all attributes in objects, and messages as JSON in texts."""
+    label, value = _told("gen_ai.evaluation.score.label"), _told("gen_ai.evaluation.score.value")
+    explanation, response, own_response = _told(_EXPLANATION), _told(_RESPONSE), _own(_RESPONSE)
+    asked, answered, system = pl.col("asked"), pl.col("answered"), pl.col("system")
+    models, conversation = [_own(name) for name in _MODELS], _own(_CONVERSATION)
+    moment = pl.when(pl.col(_NANOSECONDS).cast(pl.String).str.contains("^[0-9]+$")).then(pl.col(_NANOSECONDS))
+    instructions = pl.struct(pl.lit("system").alias("role"), system.alias("content"))
+    instructed = pl.concat_list(pl.concat_list(instructions), asked)
+    shape = PlainRecords(
+        kind="events",
+        turns={
+            "prompt": Turns(_own(_INPUTS[0]), made=pl.when(system.is_null()).then(asked).otherwise(instructed)),
+            "completion": Turns(_own(_OUTPUTS[0]), starts="assistant", made=answered),
+        },
+        types={
+            **dict.fromkeys((*map(_own, _READ), *map(_told, _SAID)), TEXT),
+            value: (*FLOAT, *WHOLE, *TEXT, *BOOLEAN),
+            "spanId": TEXT,
+            _NANOSECONDS: ID,
+        },
+        columns={"attributes": ("attributes", _are_there)},
+        parts={
+            SCORE: told_scores(known, pl.col(_told(_NAME)), (label, value), lambda rule: not rule.paths),
+            "asked": messages_in_texts(_own(_INPUTS[0])),
+            "answered": messages_in_texts(_own(_OUTPUTS[0])),
+            "system": system_in_texts(_own(_SYSTEM)),
+        },
+        fields={
+            **score_fields(),
+            "rater_kind": pl.col(SCORE).struct.field("rater_kind"),
+            "event_time": seconds_of_nanoseconds(moment),
+            "model_id": pl.coalesce(models),
+            "conversation_id": pl.col(conversation),
+            "message_id": pl.col(own_response),
+            "comment": text_of(explanation),
+        },
+        left_out=pl.col(SCORE).struct.field("left_out"),
+        where=pl.all_horizontal(
+            pl.col(SCORE).struct.field("is_known"),
+            pl.col(_own(_INPUTS[0])).is_not_null() & pl.col(_own(_OUTPUTS[0])).is_not_null(),
+            pl.col(response).is_null() | (pl.col(response) == pl.col(own_response)),
+            *map(is_id, (*models, conversation, own_response)),
+            pl.col("spanId").is_not_null(),
+            moment.cast(pl.Int64, strict=False).is_not_null(),
+            (answered.list.len() == 1) | answered.is_null(),
+            pl.col(_own(_SYSTEM)).is_null() | (system.str.len_bytes() > 0),
+        ),
+        needs=(_told(_NAME), _own(_INPUTS[0]), _own(_OUTPUTS[0])),
+        nulls=("span", _own(_NAME), _told("error.type"), f'{ITEM}["{_NAME}"]'),
+        never=tuple(envelope[0] for envelope in _ENVELOPES),
+        attributes={
+            "attributes": (*_READ, _NAME),
+            f"{ITEM}.attributes": (*_SAID, "gen_ai.evaluation.score.value", "error.type"),
+            ITEM: (_NAME,),
+        },
+        items=Items(
+            path="events",
+            judged=_told(_NAME),
+            without=_WITHOUT,
+            where=pl.col("attributes") & (pl.col("spanId").str.len_bytes() > 0),
+        ),
+    )
+    return (shape,)
+
+
+def _are_there(objects: pa.Array) -> pl.Series:
+    return pl.Series(objects.is_valid())
+
+
 OTEL_GENAI: Final = scored_format(
     "otel_genai",
     _parse,
@@ -254,4 +350,5 @@ OTEL_GENAI: Final = scored_format(
         into="span",
         whole=tuple(resources for resources, _, _ in _ENVELOPES),
     ),
+    plain=_plain,
 )

@@ -22,11 +22,17 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any, Final
 
+import polars as pl
+
 from feedback.formats.drafts import Draft, IgnoredDraft, Join
+from feedback.formats.mapping.score_columns import SCORE, score_fields, told_scores
 from feedback.formats.mapping.score_map import ScoreMap
 from feedback.formats.mapping.scores import Score, Subject, known_word, need_joined, score_drafts, scored_format
 from feedback.formats.parts.attributes import find_attribute, find_attributes
+from feedback.formats.parts.field_columns import id_of, is_id, is_said, text_of
 from feedback.formats.parts.fields import need, optional_id, optional_text, optional_time
+from feedback.formats.parts.message_columns import messages_in_attributes
+from feedback.formats.plain import FLOAT, ID, TEXT, WHOLE, Joined, PlainRecords, Turns
 
 __all__ = ["PHOENIX"]
 
@@ -42,6 +48,8 @@ _READ: Final = (
     *("llm.model_name", "session.id"),
 )
 _SAID: Final = {"role", "content"}
+_KEYS_BELOW: Final = "keys of messages"
+_MESSAGE_KEYS: Final = f"span.{_KEYS_BELOW}"
 
 
 def _parse(record: dict[str, Any], known: ScoreMap) -> Iterator[Draft]:
@@ -115,6 +123,69 @@ def _message(one: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _attribute(name: str) -> str:
+    """The path of an attribute of the joined span."""
+    return f'span.attributes["{name}"]'
+
+
+def _plain(known: ScoreMap) -> tuple[PlainRecords, ...]:
+    """Annotations of spans as the REST API gives both: flat attributes, messages among them."""
+    asked, answered = (pl.col(name).list.len() for name in ("asked", "answered"))
+    name = pl.coalesce("annotation_name", "name")
+    identifier = pl.col("identifier").fill_null("")
+    label, score, explanation = (f"result.{one}" for one in _RESULT)
+    model, session = _attribute("llm.model_name"), _attribute("session.id")
+    told = pl.col(SCORE).struct
+    machines = {kind: rater for kind, rater in _RATERS.items() if rater is not None}
+    kind = pl.col("annotator_kind").replace_strict(machines, default=None, return_dtype=pl.String)
+    shape = PlainRecords(
+        kind="events",
+        turns={
+            "prompt": Turns("span", made=pl.col("asked")),
+            "completion": Turns("span", starts="assistant", made=pl.col("answered")),
+        },
+        types={
+            **dict.fromkeys(("span_id", "annotator_kind", "name", "annotation_name", "identifier", "user_id"), TEXT),
+            **dict.fromkeys((label, explanation, model, "created_at", "updated_at"), TEXT),
+            session: ID,
+            score: (*FLOAT, *WHOLE),
+        },
+        columns={
+            "asked": ("span.attributes", partial(messages_in_attributes, name=_READ[0])),
+            "answered": ("span.attributes", partial(messages_in_attributes, name=_READ[1])),
+        },
+        parts={SCORE: told_scores(known, name, (label, score), lambda rule: not rule.paths)},
+        fields={
+            **score_fields(),
+            "record_id": pl.concat_str("span_id", pl.lit("/"), name, pl.lit("/"), identifier),
+            "rater": pl.col("user_id"),
+            "rater_kind": pl.coalesce(kind, told.field("rater_kind")),
+            "event_time": pl.col("created_at"),
+            "updated_time": pl.col("updated_at"),
+            "model_id": pl.col(model),
+            "conversation_id": id_of(session),
+            "message_id": pl.col("span_id"),
+            "comment": text_of(explanation),
+        },
+        left_out=told.field("left_out"),
+        where=pl.all_horizontal(
+            told.field("is_known"),
+            is_said("span_id"),
+            pl.col("annotator_kind").is_in(list(_RATERS)),
+            *map(is_id, ("user_id", model, session)),
+            # A key with null says that there is a message, and in a column it is no key.
+            told.field("left_out").is_not_null() | (pl.col(_MESSAGE_KEYS) == 2 * (asked + answered)),
+        ),
+        needs=("span_id", "annotator_kind", "name"),
+        unread=frozenset({"id", "metadata", "source", "trace_id"}),
+        never=("result.",),
+        nulls=tuple(map(_attribute, _READ[:2])),
+        attributes={"span.attributes": _READ[4:], "result": _RESULT},
+        joined=Joined(into="span", never=("attributes.",), counted={_KEYS_BELOW: b"_messages."}),
+    )
+    return (shape,)
+
+
 PHOENIX: Final = scored_format(
     "phoenix",
     _parse,
@@ -125,4 +196,5 @@ PHOENIX: Final = scored_format(
     keys=frozenset(_KEYS),
     user_keys=frozenset({"user_id"}),
     join=Join(what="spans", key="span_id", other="context.span_id", into="span"),
+    plain=_plain,
 )

@@ -1,14 +1,17 @@
 """Records that are read column by column: what a format says of its plain records.
 
 A record is plain where every field that the format reads is of one of a few types, and nothing in it needs a second
-look. `Format.parse` gives the same for each of them, and reads all others. A field is named by its dotted path. The
-expressions to say it with are in `feedback.formats.parts`, `field_columns` and `turn_columns`.
+look. `Format.parse` gives the same for each of them, and reads all others. A field is named by its path, keys with dots
+between them, and `["key"]` for a key that has dots itself. The expressions to say it with are in
+`feedback.formats.parts`, `field_columns` and `turn_columns`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, Literal
 
 import polars as pl
@@ -19,6 +22,7 @@ __all__ = [
     "BOOLEAN",
     "FLOAT",
     "ID",
+    "ITEM",
     "MESSAGE_LIST",
     "NUMBER",
     "PROMPT_TURNS",
@@ -27,10 +31,14 @@ __all__ = [
     "TIME",
     "WHOLE",
     "WORDS",
+    "Items",
+    "Joined",
     "PlainRecords",
     "Threads",
     "Turns",
     "Types",
+    "path_of",
+    "steps_of",
 ]
 
 Types = tuple[pa.DataType, ...]
@@ -52,6 +60,32 @@ SHAREGPT_LIST: Final[Types] = (pa.list_(pa.struct([("from", pa.string()), ("valu
 PROMPT_TURNS: Final = "prompt turns"
 ANSWER_TURNS: Final = "answer turns"
 """The fields that `Threads` make."""
+ITEM: Final = "one item"
+"""The field that `Items` make."""
+
+_STEP: Final = re.compile(r'\["([^"]+)"\]|([^.\[]+)')
+
+
+@lru_cache(maxsize=4096)
+def steps_of(path: str) -> tuple[str, ...]:
+    """The keys of a path.
+
+    >>> steps_of('span.attributes["llm.model_name"]')
+    ('span', 'attributes', 'llm.model_name')
+    """
+    return tuple(quoted or plain for quoted, plain in _STEP.findall(path))
+
+
+def path_of(*steps: str) -> str | None:
+    """The path that `steps_of` reads as these keys; None where a key has a quote in it, which none can have.
+
+    >>> path_of("fields", "a.b")
+    'fields["a.b"]'
+    """
+    if any('"' in step or not step for step in steps):
+        return None
+    parts = [f'["{step}"]' if "." in step or "[" in step else f".{step}" for step in steps]
+    return "".join(parts).removeprefix(".")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +139,40 @@ class Threads:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Items:
+    """Judgements in lists: every object in the list of a record becomes a row of its own, with the fields around it.
+
+    Args:
+        path: the list. An object of it is the field `ITEM`.
+        judged: a field that only judgements have, of type text; null: all are.
+        around: objects in which every other field must be null or an empty list.
+        without: what records without a judgement are counted as.
+        where: what holds for such records, beside what no plain record may have.
+    """
+
+    path: str
+    judged: str | None = None
+    around: tuple[str, ...] = ()
+    without: str
+    where: pl.Expr
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """What plain records find in another file: one object each, which becomes a field.
+
+    Args:
+        into: the field.
+        never: how keys of these objects begin that none of a block may have.
+        counted: fields that are made beside those of the object: how often some bytes stand in its JSON.
+    """
+
+    into: str
+    never: tuple[str, ...] = ()
+    counted: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlainRecords:
     """What the plain records of a format look like, and the draft that each becomes.
 
@@ -112,8 +180,12 @@ class PlainRecords:
         kind: `events` or `pairs`.
         turns: the turns of the draft, by its field.
         types: the types that each other field may have; the first record that has the field decides for its block.
+        columns: columns that are made from objects whose keys are not known before, or of which it counts whether they
+            are there: path of the object, and what makes a column. Where there are items, of records without any.
         parts: columns that several of the others are made from, each of the fields in `types` and the parts before it.
         fields: the draft's other fields, from the fields in `types`; a raw value as its JSON.
+        left_out: what a record is counted as that is left out, though it is sound; null where it is not left out. Then
+            its turns and times may be anything.
         where: what holds for a plain record; null is taken for false.
         needs: fields, beside the turns, without which, in one of their types, no record is plain.
         names: fields that records of one file have under one of several names, by the path that stands for them here;
@@ -121,18 +193,41 @@ class PlainRecords:
         nulls: paths inside of objects whose value must be null, or an empty list, where there is one.
         unread: keys that the format knows and does not read in such records; every other one must be null.
         absent: keys of those others of which an empty list says something too.
+        never: how keys begin that no record of a block may have, since null says something too.
+        attributes: the names that are sought in objects with attributes, by the path of the object: under no other key
+            may stand what belongs to them, see `feedback.formats.parts.attributes`.
         threads: how the turns are found, where each message is a record; `types` then has its fields too.
+        items: which list of a record holds the judgements, where not each record is one.
+        joined: what a record finds in another file.
     """
 
     kind: Literal["events", "pairs"]
     turns: Mapping[str, Turns]
     types: Mapping[str, Types] = field(default_factory=dict)
+    columns: Mapping[str, tuple[str, Callable[[pa.StructArray], pl.Series]]] = field(default_factory=dict)
     parts: Mapping[str, pl.Expr] = field(default_factory=dict)
     fields: Mapping[str, pl.Expr]
     where: pl.Expr = field(default_factory=lambda: pl.lit(True))
+    left_out: pl.Expr | None = None
     needs: tuple[str, ...] = ()
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     nulls: tuple[str, ...] = ()
     unread: frozenset[str] = frozenset()
     absent: frozenset[str] = frozenset()
+    never: tuple[str, ...] = ()
+    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     threads: Threads | None = None
+    items: Items | None = None
+    joined: Joined | None = None
+
+    def paths(self) -> Iterator[str]:
+        """All that is read of a record; what is made here is not."""
+        yield from self.texts()
+        yield from (path for path, _ in self.columns.values())
+        if self.items is not None:
+            yield self.items.path
+
+    def texts(self) -> Iterator[str]:
+        """What is read of a record, or of an item and the record around it, to make a row."""
+        yield from self.types
+        yield from (turns.path for turns in self.turns.values() if turns.made is None)

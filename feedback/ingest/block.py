@@ -31,7 +31,8 @@ from feedback.ingest.drafted import Drafted
 from feedback.ingest.format_check import FIRST_RECORDS, FormatCheck, Miss
 from feedback.ingest.keys import SketchSettings
 from feedback.ingest.partners import Partners
-from feedback.ingest.plain_records import LeftOut, PlainRows, choose_shape, plain_schema, read_plain
+from feedback.ingest.plain_records import LeftOut, PlainRows, PlainSource, read_plain
+from feedback.ingest.plain_shapes import choose_shape, joined_schema, plain_schema
 from feedback.ingest.refused import Refused
 from feedback.ingest.source_format import open_format
 from feedback.ingest.table_files import write_tables
@@ -184,32 +185,46 @@ class _Made:
 
     def _read_plain(self, block: TextBlock, lines: Lines, is_left: NDArray[np.bool_]) -> int:
         """Take the plain records, which are then not left; the place of the first one's line."""
-        keys = self._format.keys
         first = len(lines)
-        if not self._format.plain or keys is None or not first:
+        source = self._plain_source(lines) if self._format.plain and first else None
+        if source is None:
             return first
         self._first_line = block.first_line
+        for rows in read_plain(lines, source):
+            self._count += len(rows.records)
+            if source.partners is not None:
+                self._partners.found += len(rows.records)
+            if isinstance(rows, LeftOut):
+                self._left_out += rows.counts
+            else:
+                self._plain.append(rows)
+            self._note_fields(rows.names)
+            if len(rows.records):
+                first = min(first, int(rows.records[0]))
+            is_left[rows.records] = False
+        return first
+
+    def _plain_source(self, lines: Lines) -> PlainSource | None:
+        """What is known of the block, from its first records; None where none of them could be plain."""
         sample, _ = decode_lines(
             [line for place in range(min(_SAMPLE, len(lines))) if (line := lines.line(place).strip())]
         )
         records = [value for value in sample if value is not None]
         shape = choose_shape(self._format, records)
         if shape is None:
-            return first
-        schema = plain_schema(shape, records)
-        partners = self._partners if self._task.is_joined_itself else None
-        for rows in read_plain(lines, shape, schema, keys, self._task.source, self._task.key, partners):
-            self._count += len(rows.places)
-            if shape.threads is not None:
-                self._partners.found += len(rows.places)
-            if isinstance(rows, LeftOut):
-                self._left_out[rows.what] += len(rows.places)
-            else:
-                self._plain.append(rows)
-            self._note_fields(rows.names)
-            first = min(first, int(rows.places[0]))
-            is_left[rows.places] = False
-        return first
+            return None
+        is_joined = shape.joined is not None or (shape.threads is not None and self._task.is_joined_itself)
+        if shape.joined is not None:
+            records = self._partners.sample(records)
+        return PlainSource(
+            shape=shape,
+            schema=plain_schema(shape, records),
+            joined=joined_schema(shape, records) if shape.joined is not None else None,
+            read=self._format.keys or frozenset(),
+            name=self._task.source,
+            key=self._task.key,
+            partners=self._partners if is_joined else None,
+        )
 
     def _note_fields(self, names: Iterable[str]) -> None:
         """Remember fields with values that the format does not read; their names only, and not without end."""

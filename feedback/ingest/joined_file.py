@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feedback.hashing import wide_keys
+from feedback.records.json_columns import Lines
 
 __all__ = ["JoinedFile", "JoinedFileWriter"]
 
@@ -124,3 +125,19 @@ class JoinedFile:
         rows = slice(*span)
         spans = zip(self._starts[rows].tolist(), self._sizes[rows].tolist(), strict=True)
         return [self._data[start : start + size] for start, size in spans]
+
+    def lines(self, rows: Places) -> tuple[Lines, Places]:
+        """The records of some rows in the order of the file, each once and as a line, and the place of each row's."""
+        found, places = np.unique(rows, return_inverse=True)
+        order = np.argsort(self._starts[found], kind="stable")
+        places = np.argsort(order, kind="stable")[places]
+        starts, sizes = self._starts[found[order]], self._sizes[found[order]]
+        ends = starts + sizes
+        if len(found) and (starts[1:] == ends[:-1] + 1).all():
+            # As they lay in a file of lines: nothing needs to be copied.
+            first = int(starts[0])
+            return Lines(self._data[first : int(ends[-1])], starts - first, ends - first), places
+        spans = zip(starts.tolist(), ends.tolist(), strict=True)
+        text = b"\n".join([self._data[start:end] for start, end in spans])
+        starts = np.cumsum(sizes + 1) - sizes - 1
+        return Lines(text, starts, starts + sizes), places

@@ -76,42 +76,43 @@ class KnownDigests:
         return pl.Series(self._known, dtype=pl.String)
 
 
-def known_digests(own: pl.Series, lines: Lines, found: list[Places]) -> pl.Series:
+def known_digests(own: pl.Series, lines: Lines, found: Places, firsts: Places) -> pl.Series:
     """The sha256 of each record's own digest and all that it finds, each behind its size; hex digits. [N] string.
 
     Args:
         own: the sha256 of each record's bytes, hex digits. [N].
         lines: the lines of the file.
-        found: the lines that each record finds, in their order. [N].
+        found: the lines that the records find, one record's behind the other's, each in their order. [F].
+        firsts: where the lines of each record begin there, and the end. [N + 1].
     """
-    sizes = lines.ends - lines.starts
-    sizes = sizes + np.searchsorted(_POWERS, sizes, side="right") + 2
-    known = np.array([_DIGEST_BYTES + int(sizes[one].sum()) for one in found], dtype=np.int64)
+    sizes = (lines.ends - lines.starts)[found]
+    sizes = np.concatenate(([0], np.cumsum(sizes + np.searchsorted(_POWERS, sizes, side="right") + 2)))
+    ends = sizes[firsts[1:]] + _DIGEST_BYTES * np.arange(1, len(firsts))
+    offsets = np.concatenate(([0], ends))
     parts = [pl.Series(dtype=pl.String)]
-    start, ends = 0, np.cumsum(known)
-    while start < len(found):
-        before = int(ends[start] - known[start])
-        stop = max(start + 1, int(np.searchsorted(ends, before + _MOST_BYTES, side="right")))
-        parts.append(_digests(own[start:stop], lines, found[start:stop], known[start:stop]))
+    start = 0
+    while start < len(own):
+        stop = max(start + 1, int(np.searchsorted(ends, offsets[start] + _MOST_BYTES, side="right")))
+        known = offsets[start : stop + 1] - offsets[start]
+        parts.append(_digests(own[start:stop], lines, found, firsts[start : stop + 1], known))
         start = stop
     return pl.concat(parts)
 
 
-def _digests(own: pl.Series, lines: Lines, found: list[Places], known: Places) -> pl.Series:
+def _digests(own: pl.Series, lines: Lines, found: Places, firsts: Places, known: Places) -> pl.Series:
     from feedback.records.line_kernels import write_known  # loads numba
 
-    offsets = np.concatenate(([0], np.cumsum(known)))
-    out = np.empty(int(offsets[-1]), dtype=np.uint8)
+    out = np.empty(int(known[-1]), dtype=np.uint8)
     write_known(
         np.frombuffer(lines.data, dtype=np.uint8),
         lines.starts,
         lines.ends,
         np.frombuffer(bytes.fromhex("".join(own.to_list())), dtype=np.uint8),
-        np.cumsum([0, *map(len, found)], dtype=np.int64),
-        np.concatenate(found),
+        firsts,
+        found,
         out,
     )
-    return _sha256(out, offsets)
+    return _sha256(out, known)
 
 
 def _sha256(data: NDArray[np.uint8], offsets: Places) -> pl.Series:

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from feedback.formats.drafts import Join
 from feedback.formats.mapping.paths import Steps, find_value, parse_path
 from feedback.formats.parts.fields import reject
 from feedback.ingest.join_table import id_text
 from feedback.ingest.joined_file import JoinedFile
+from feedback.records.json_columns import Lines
 from feedback.records.raw_record import MAX_RECORD_BYTES
 from schemas.errors import RecordRejectedError
 from schemas.reasons import RejectReason
@@ -71,6 +74,18 @@ class Partners:
     def spans(self, names: Sequence[str]) -> list[tuple[int, int]]:
         """Where the records with each id are: the first, and the one behind the last. There is a `key`."""
         return [] if self._lookup is None else self._lookup.spans(names)
+
+    def lines(self, rows: NDArray[np.int64]) -> tuple[Lines, NDArray[np.int64]]:
+        """Records by their rows in `spans`, each once and as a line, and the place of each row's. There is a `key`."""
+        if self._lookup is None:
+            return Lines(b"", rows[:0], rows[:0]), rows[:0]
+        return self._lookup.lines(rows)
+
+    def sample(self, records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Some records, each with what it finds, where it finds one object."""
+        if self._join is None or self._lookup is None:
+            return list(records)
+        return [record | self._lookup.first(record) for record in records]
 
     def expect(self, records: Sequence[dict[str, Any] | None]) -> None:
         """Look up together what `place` will ask for one by one."""
@@ -134,6 +149,22 @@ class _Lookup:
     def spans(self, names: Sequence[str]) -> list[_Span]:
         """Where the records with each id are, see `JoinedFile.spans`."""
         return self._file.spans(names)
+
+    def lines(self, rows: NDArray[np.int64]) -> tuple[Lines, NDArray[np.int64]]:
+        """Records by their rows as lines, see `JoinedFile.lines`."""
+        return self._file.lines(rows)
+
+    def first(self, record: dict[str, Any]) -> dict[str, Any]:
+        """What a record finds under the key that it is placed under; empty where it finds nothing, or no object."""
+        try:
+            name = self.id_of(record)
+        except RecordRejectedError:
+            name = None
+        ((first, end),) = self._file.spans([name]) if name is not None else [(0, 0)]
+        if end == first or record.get(self._join.into) is not None:
+            return {}
+        (text, *_) = self._file.records((first, end))
+        return {self._join.into: _DECODE(text)}
 
     def expect(self, records: Iterable[dict[str, Any]]) -> None:
         """Look up the ids of records that lack the other file's."""

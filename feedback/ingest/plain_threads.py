@@ -67,8 +67,10 @@ class Threaded:
             lines: the lines of the messages.
         """
         chats = self.chats[rows]
-        spans = zip(self.firsts[chats].tolist(), self.firsts[chats + 1].tolist(), strict=True)
-        return known_digests(own, lines, [self.messages[first:end] for first, end in spans])
+        begins, sizes = self.firsts[chats], self.firsts[chats + 1] - self.firsts[chats]
+        firsts = np.concatenate(([0], np.cumsum(sizes)))
+        found = self.messages[np.repeat(begins - firsts[:-1], sizes) + np.arange(firsts[-1])]
+        return known_digests(own, lines, found, firsts)
 
 
 def read_threads(table: pa.Table, places: Places, lines: Lines, threads: Threads, partners: Partners) -> Threaded:

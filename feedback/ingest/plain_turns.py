@@ -12,11 +12,11 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from feedback.formats.plain import MESSAGE_LIST, Turns
+from feedback.formats.plain import MESSAGE_LIST, Turns, steps_of
 from feedback.ingest.arrow_columns import indices, one_chunk, text_offsets
 from schemas.messages import MESSAGES, ROLES
 
-__all__ = ["are_empty", "are_messages", "are_said", "as_messages", "said_in", "value_at"]
+__all__ = ["are_empty", "are_messages", "are_said", "as_messages", "said_in", "value_at", "value_in"]
 
 _MESSAGE_LIST: Final = MESSAGE_LIST[0]
 _MAY_BEGIN_BLANK: Final = np.isin(np.arange(256), [*range(9, 14), *range(28, 33), 0xC2, 0xE1, 0xE2, 0xE3])
@@ -25,16 +25,20 @@ _MAY_BEGIN_BLANK: Final = np.isin(np.arange(256), [*range(9, 14), *range(28, 33)
 
 def value_at(table: pa.Table, path: str) -> pa.Array | None:
     """What lies at a path; null where an object around it is null."""
-    top, *inner = path.split(".")
+    top, *inner = steps_of(path)
     if top not in table.column_names:
         return None
     found = one_chunk(table.column(top))
     for name in inner:
-        place = found.type.get_field_index(name) if pa.types.is_struct(found.type) else -1
-        if place < 0:
+        if not pa.types.is_struct(found.type) or found.type.get_field_index(name) < 0:
             return None
-        found = found.flatten()[place]
+        found = value_in(found, name)
     return found
+
+
+def value_in(objects: pa.StructArray, name: str) -> pa.Array:
+    """What objects have under one of their keys; null where the object is."""
+    return objects.flatten()[objects.type.get_field_index(name)]
 
 
 def said_in(table: pa.Table, made: pl.Series | None, turns: Turns) -> pa.Array | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, types
 
-__all__ = ["mark_lines", "write_known"]
+__all__ = ["count_in_lines", "mark_lines", "write_known"]
 
 _SIGNS = types.Array(types.uint8, 1, "C", readonly=True)
 _OFFSETS = types.Array(types.int64, 1, "C", readonly=True)
@@ -48,6 +48,31 @@ def mark_lines(signs, ends, sought, found):
                     line += 1
                 if line < len(ends):
                     found[line] = True
+
+
+@njit(types.void(_SIGNS, _OFFSETS, _SIGNS, types.int64[::1]), nogil=True, cache=True)
+def count_in_lines(signs, ends, sought, counts):
+    """Add how often some bytes stand in every line.
+
+    Args:
+        signs: bytes. [B] uint8.
+        ends: byte behind each line. [N] int64.
+        sought: what is looked for, at least two bytes, no line end among them. uint8.
+        counts: added to here. [N] int64.
+    """
+    first, second, size, line = sought[0], sought[1], len(sought), 0
+    for begin in range(0, len(signs), _AT_ONCE):
+        if not _may_begin(signs[begin : min(begin + _AT_ONCE + 1, len(signs))], first, second):
+            continue
+        for place in range(begin, min(begin + _AT_ONCE, len(signs) - size + 1)):
+            same = 0
+            while same < size and signs[place + same] == sought[same]:
+                same += 1
+            if same == size:
+                while line < len(ends) and ends[line] <= place:
+                    line += 1
+                if line < len(ends):
+                    counts[line] += 1
 
 
 @njit(types.void(_SIGNS, _OFFSETS, _OFFSETS, _SIGNS, _OFFSETS, _OFFSETS, types.uint8[::1]), nogil=True, cache=True)

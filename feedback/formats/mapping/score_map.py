@@ -309,13 +309,11 @@ def _names_of(value: Any) -> Sequence[str]:
 
 
 def _number(value: Any) -> float | None:
-    """The number that `value` is, or that a CSV file gives as text."""
-    if type(value) is int:
-        return value
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return value if is_number else None
+    """The number that `value` is, or that a CSV file gives as text; None of one that no float can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None

@@ -21,6 +21,7 @@ from feedback.formats.drafts import Draft, EventDraft, Format, IgnoredDraft, Joi
 from feedback.formats.mapping.score_map import NO_SCORES, ScoreMap, ScoreRule, read_score_map
 from feedback.formats.parts.fields import reject, shown
 from feedback.formats.parts.trace_texts import decoded, read_exchange, read_turns
+from feedback.formats.plain import PlainRecords
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 
@@ -121,6 +122,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
 
 _Parse = Callable[[dict[str, Any], ScoreMap], Iterator[Draft]]
 """What reads a record by a map."""
+_Plain = Callable[[ScoreMap], tuple[PlainRecords, ...]]
 
 
 def scored_format(
@@ -136,6 +138,7 @@ def scored_format(
     join: Join | None = None,
     needs: Mapping[str, Sequence[str]] | None = None,
     can: Sequence[str] = ("labels",),
+    plain: _Plain | None = None,
 ) -> Format:
     """A format whose scores a map explains.
 
@@ -152,6 +155,7 @@ def scored_format(
         join: what its records need from another file.
         needs: see `read_score_map`.
         can: see `read_score_map`.
+        plain: the shapes of plain records under a map, if there are any.
     """
     made = Format(
         name=name,
@@ -165,7 +169,7 @@ def scored_format(
         user_keys=user_keys,
         marks=marks,
     )
-    return replace(made, with_map=partial(_with_map, made=made, parse=parse, needs=needs or {}, can=can))
+    return replace(made, with_map=partial(_with_map, made=made, parse=parse, needs=needs or {}, can=can, plain=plain))
 
 
 def score_drafts(score: Score, known: ScoreMap, find_subject: Callable[[], Subject]) -> Iterator[Draft]:
@@ -246,10 +250,21 @@ def need_joined(value: Any, field: str, what: str) -> dict[str, Any]:
 
 
 def _with_map(
-    path: Path, *, made: Format, parse: _Parse, needs: Mapping[str, Sequence[str]], can: Sequence[str]
+    path: Path,
+    *,
+    made: Format,
+    parse: _Parse,
+    needs: Mapping[str, Sequence[str]],
+    can: Sequence[str],
+    plain: _Plain | None,
 ) -> Format:
     known = read_score_map(path, needs=needs, can=can)
-    return replace(made, parse=partial(_parse, parse=parse, known=known), join=known.joined(made.join))
+    return replace(
+        made,
+        parse=partial(_parse, parse=parse, known=known),
+        join=known.joined(made.join),
+        plain=() if plain is None else plain(known),
+    )
 
 
 def _parse(record: dict[str, Any], *, parse: _Parse, known: ScoreMap) -> Iterator[Draft]:

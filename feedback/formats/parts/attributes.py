@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
-__all__ = ["find_attribute", "find_attributes", "plain_attributes"]
+__all__ = ["find_attribute", "find_attributes", "others_of", "plain_attributes"]
 
 _SCALARS: Final = ("stringValue", "string_value", "boolValue", "bool_value", "doubleValue", "double_value")
 _MOST_ITEMS: Final = 100_000
@@ -82,6 +82,17 @@ def find_attributes(attributes: Mapping[str, Any], names: tuple[str, ...]) -> di
             value = _nested({rest: attributes[key] for rest, key in below})
         found[name] = value
     return found
+
+
+@lru_cache(maxsize=1 << 16)
+def others_of(key: str, names: tuple[str, ...]) -> tuple[bool, tuple[str, ...]]:
+    """Whether what stands under a key may hold one of some names, and those of which it may be a part.
+
+    >>> others_of("llm", ("llm.model_name",)), others_of("llm.model_name.0", ("llm.model_name", "a"))
+    ((True, ()), (False, ('llm.model_name',)))
+    """
+    around = any(name.startswith(f"{key}.") for name in names)
+    return around, tuple(name for name in names if key.startswith(f"{name}."))
 
 
 _Parts = tuple[str, str, str] | None

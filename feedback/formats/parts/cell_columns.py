@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-__all__ = ["answered_turns", "text_lists"]
+__all__ = ["answered_turns", "listed", "placed", "text_lists"]
 
 _QUOTE: Final = ord('"')
 _LISTS: Final = pl.List(pl.String)
@@ -62,7 +62,7 @@ def _read_lists(cells: pl.Series) -> pl.Series:
     texts = pa.LargeStringArray.from_buffers(len(ends) - 1, pa.py_buffer(ends), pa.py_buffer(out[: ends[-1]]))
     rows = np.full(len(cells), -1)
     rows[is_list] = np.arange(len(starts) - 1)
-    return _placed(_listed(texts, starts, _LISTS), rows)
+    return placed(listed(texts, starts, _LISTS), rows)
 
 
 def _turns(both: pl.Series) -> pl.Series:
@@ -84,16 +84,16 @@ def _turns(both: pl.Series) -> pl.Series:
     rows = np.full(len(both), -1)
     rows[is_whole.to_numpy()] = np.arange(len(counts))
     values = turns.to_struct().to_arrow(compat_level=pl.CompatLevel.oldest())
-    return _placed(_listed(values, starts, _TURNS), rows)
+    return placed(listed(values, starts, _TURNS), rows)
 
 
-def _listed(values: pa.Array, starts: NDArray[np.int64], kind: pl.List) -> pl.Series:
+def listed(values: pa.Array, starts: NDArray[np.int64], kind: pl.List) -> pl.Series:
     """The values in lists, each from its start to the next one's."""
     offsets = pa.Array.from_buffers(pa.int64(), len(starts), [None, pa.py_buffer(starts)])
     return pl.Series(pa.LargeListArray.from_arrays(offsets, values), dtype=kind)
 
 
-def _placed(values: pl.Series, rows: NDArray[np.int64]) -> pl.Series:
+def placed(values: pl.Series, rows: NDArray[np.int64]) -> pl.Series:
     """For each row the value with its number; null for -1."""
     if len(values) == len(rows) and (rows == np.arange(len(rows))).all():
         return values

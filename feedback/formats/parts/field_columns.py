@@ -20,10 +20,12 @@ __all__ = [
     "json_list",
     "json_of",
     "number_of",
+    "seconds_of_nanoseconds",
     "stripped",
     "text_of",
 ]
 
+_BILLION: Final = 1_000_000_000
 _LEAST_FIXED, _MOST_FIXED = 1e-4, 1e15
 _BLANK: Final = "".join(sign for sign in map(chr, range(0x3001)) if sign.isspace())
 """White space as Python sees it, which is a little more than polars does."""
@@ -80,6 +82,16 @@ def json_list(*paths: str) -> pl.Expr:
     """The JSON of a list of whole numbers, or of floats, see `is_short_number`."""
     parts = [part for path in paths for part in (pl.lit(", "), pl.col(path).cast(pl.String))]
     return pl.concat_str(pl.lit("["), *parts[1:], pl.lit("]"))
+
+
+def seconds_of_nanoseconds(number: pl.Expr) -> pl.Expr:
+    """Seconds from a whole number of nanoseconds, or its digits: what Python gives for the number through a billion.
+
+    Whole seconds and the rest are turned into floats apart: the sum is rounded once, since seconds after 1970 are never
+    so near to the middle between two floats that the first rounding matters.
+    """
+    whole = number.cast(pl.Int64, strict=False)
+    return (whole // _BILLION).cast(pl.Float64) + (whole % _BILLION).cast(pl.Float64) / _BILLION
 
 
 def higher(path_a: str, path_b: str) -> pl.Expr:

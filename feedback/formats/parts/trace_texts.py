@@ -30,9 +30,10 @@ from feedback.formats.parts.turns import OPENAI_ROLES, read_messages, without_pr
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 
-__all__ = ["chat_turns", "decoded", "decoded_system", "read_exchange", "read_turns"]
+__all__ = ["ROLES", "chat_turns", "decoded", "decoded_system", "read_exchange", "read_turns"]
 
-_ROLES: Final = {**OPENAI_ROLES, "human": "user", "ai": "assistant", "model": "assistant"}
+ROLES: Final = {**OPENAI_ROLES, "human": "user", "ai": "assistant", "model": "assistant"}
+"""Roles of messages in traces, by the names that they have there."""
 _LANGCHAIN: Final = re.compile(r"(human|ai|system|tool|function|chat)(?:message)?(?:chunk)?", re.IGNORECASE)
 _TEXT_PARTS: Final = ("text", "input_text", "output_text")
 _THOUGHTS: Final = ("reasoning", "thinking", "redacted_thinking", "think")
@@ -83,7 +84,7 @@ def read_turns(value: Any, field: str, speaker: str, *, is_mapped: bool = False)
         reject(RejectReason.MISSING_FIELD, f"field {field!r} is absent or null")
     found = _messages_of(decoded(value), field, speaker)
     if found is not None:
-        return read_messages([_plain(message) for message in found], field, roles=_ROLES)
+        return read_messages([_plain(message) for message in found], field, roles=ROLES)
     if isinstance(value, str) and (is_mapped or not _is_structure(decoded(value))):
         return [{"role": speaker, "content": value}]
     what = "an object or a list without messages" if _is_structure(decoded(value)) else shown(value)
@@ -114,7 +115,7 @@ def chat_turns(value: Any) -> list[Message] | None:
     [{'role': 'user', 'content': 'q'}]
     """
     if type(value) is str:
-        return turns_of_text(value, _ROLES)
+        return turns_of_text(value, ROLES)
     if type(value) is not list:
         return None
     turns: list[Message] = []
@@ -122,9 +123,9 @@ def chat_turns(value: Any) -> list[Message] | None:
         if type(one) is not dict or len(one) != len(_PLAIN):
             return None
         role, content = one.get("role"), one.get("content")
-        if type(role) is not str or type(content) is not str or role not in _ROLES:
+        if type(role) is not str or type(content) is not str or role not in ROLES:
             return None
-        turns.append({"role": _ROLES[role], "content": content})
+        turns.append({"role": ROLES[role], "content": content})
     return turns or None
 
 

@@ -1,0 +1,106 @@
+"""What plain records find in another file, as columns beside their own, see `feedback.formats.plain`.
+
+    ids of the records ─► rows of the index ─► lines of the other file ─► columns ─► a field of the records
+
+Only records are read here that find one object, in a line that can be read as columns. All others are for the way of
+records that are read one by one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from feedback.formats.plain import Joined
+from feedback.ingest.arrow_columns import gathered, indices, one_chunk
+from feedback.ingest.join_table import id_text
+from feedback.ingest.known_by import known_digests
+from feedback.ingest.partners import Partners
+from feedback.ingest.plain_turns import value_at
+from feedback.records.json_columns import Lines, read_columns
+
+__all__ = ["Found", "find_joined"]
+
+Places = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Records with what they find.
+
+    Args:
+        rows: which records they are. [N].
+        table: the records, with the object that each finds as one field more. [N].
+        lines: lines of the other file.
+        places: the line that each record finds. [N].
+    """
+
+    rows: Places
+    table: pa.Table
+    lines: Lines
+    places: Places
+
+    def digests(self, rows: Places, own: pl.Series) -> pl.Series:
+        """What some of the records are known by: their own digest, and what they find.
+
+        Args:
+            rows: which of them. [M].
+            own: the sha256 of the bytes of each, hex digits. [M].
+        """
+        return known_digests(own, self.lines, self.places[rows], np.arange(len(rows) + 1))
+
+
+def find_joined(table: pa.Table, joined: Joined, schema: pa.Schema, partners: Partners) -> Found | None:
+    """The records of a table that find one object each; None where none does.
+
+    Args:
+        table: records. [R].
+        joined: what they find.
+        schema: types of its fields.
+        partners: has the other file open.
+    """
+    ids = value_at(table, partners.key) if partners.key and joined.into not in table.column_names else None
+    if ids is None or ids.type not in (pa.string(), pa.int64()):
+        return None
+    names = [id_text(value) for value in pl.Series(ids).to_list()]
+    rows = np.array([row for row, name in enumerate(names) if name is not None], dtype=np.int64)
+    spans = np.array(partners.spans([name for name in names if name is not None]), dtype=np.int64).reshape(-1, 2)
+    is_one = spans[:, 1] - spans[:, 0] == 1
+    rows, wanted = rows[is_one], spans[is_one, 0]
+    lines, places = partners.lines(wanted)
+    numbers, count = np.full(len(lines), -1), 0
+    tables: list[pa.Table] = []
+    for read, one in read_columns(lines, schema):
+        if not any(name in joined.counted or name.startswith(joined.never) for name in one.column_names):
+            numbers[read] = np.arange(count, count + len(read))
+            count += len(read)
+            tables.append(_with_counts(one, lines, read, joined))
+    if not tables:
+        return None
+    several = len(tables) > 1
+    objects = pa.concat_tables(tables, promote_options="permissive").combine_chunks() if several else tables[0]
+    is_read = numbers[places] >= 0
+    rows, places = rows[is_read], places[is_read]
+    if not len(rows):
+        return None
+    records, which = gathered(table, rows) if len(rows) < table.num_rows else table, numbers[places]
+    if len(which) != len(objects) or (np.diff(which) != 1).any():
+        objects = objects.take(indices(which.astype(np.int32))).combine_chunks()
+    into = one_chunk(objects.to_struct_array())
+    return Found(rows, records.append_column(joined.into, into), lines, places)
+
+
+def _with_counts(table: pa.Table, lines: Lines, places: Places, joined: Joined) -> pa.Table:
+    """The objects of some lines, with how often bytes stand in each."""
+    from feedback.records.line_kernels import count_in_lines  # loads numba
+
+    signs = np.frombuffer(lines.data, np.uint8)
+    for name, sought in joined.counted.items():
+        counts = np.zeros(len(lines), np.int64)
+        count_in_lines(signs, lines.ends, np.frombuffer(sought, np.uint8), counts)
+        table = table.append_column(name, pl.Series(counts[places]).to_arrow())
+    return table
