@@ -63,7 +63,7 @@ bench-train-memory: $(BENCH_READY) ## memory of training by length and vocabular
 bench-trl-losses: $(BENCH_READY) ## our losses and TRL's of the same steps: STEPS=20
 	$(BIN)/python -m bench.trl_losses $(if $(STEPS),--steps $(STEPS))
 
-bench-tables: $(READY) ## print the tables of what was measured; README=1 writes them into README.md
+bench-tables: $(READY) ## print the tables of what was measured; README=1 writes them into README.md and docs
 	$(BIN)/python -m bench.tables $(if $(README),--write)
 
 theorem: $(READY) ## draw docs/theorem-4-3.svg anew, by training on a grid

@@ -1,6 +1,6 @@
-"""Tables made from the results: `python -m bench.tables` prints them, `--write` puts them into the README.
+"""Tables made from the results: `python -m bench.tables` prints them, `--write` puts them into README and docs.
 
-In the README each stands between `<!-- bench: PART -->` and `<!-- bench: end -->`; `tests/test_bench.py` compares.
+There each stands between `<!-- bench: PART -->` and `<!-- bench: end -->`; `tests/test_bench.py` compares.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from bench.headlines import headlines
 from bench.runner import results_folder
 from bench.study_page import study_tables
 
 __all__ = [
+    "PAGES",
     "PARTS",
     "audit_power_tables",
     "audit_tables",
@@ -33,7 +35,9 @@ __all__ = [
 
 Result = Mapping[str, Any]
 
-_README: Final = Path(__file__).parents[1] / "README.md"
+_ROOT: Final = Path(__file__).parents[1]
+PAGES: Final = (_ROOT / "README.md", _ROOT / "docs" / "benchmarks.md")
+"""Where tables stand: the headlines, and all parts."""
 _BLOCK: Final = re.compile(r"<!-- bench: (?P<part>\w+) -->\n.*?<!-- bench: end -->", re.DOTALL)
 
 
@@ -250,15 +254,21 @@ PARTS: Final[dict[str, Callable[[Result], str]]] = {
 }
 """The parts in the order in which they are shown, each with what makes its tables."""
 
+_HEADLINES: Final = "headlines"
+
 
 def fill_in(text: str, results: Mapping[str, Result]) -> str:
-    """`text` with the tables of `results` between their marks; parts without a result stay as they are."""
+    """`text` with the tables of `results` between their marks; parts without a result stay as they are.
+
+    The mark `headlines` gets the few figures of all results, see `bench.headlines`.
+    """
 
     def _block(match: re.Match[str]) -> str:
         part = match["part"]
-        if part not in results:
+        if part != _HEADLINES and part not in results:
             return match[0]
-        return f"<!-- bench: {part} -->\n{PARTS[part](results[part])}\n<!-- bench: end -->"
+        tables = headlines(results) if part == _HEADLINES else PARTS[part](results[part])
+        return f"<!-- bench: {part} -->\n{tables}\n<!-- bench: end -->"
 
     return _BLOCK.sub(_block, text)
 
@@ -289,14 +299,15 @@ def _page(*parts: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the tables of all results that are there, or put them into the README."""
+    """Print the tables of all results that are there, or put them into README and docs."""
     parser = argparse.ArgumentParser(prog="python -m bench.tables", description="tables from bench/results")
-    parser.add_argument("--write", action="store_true", help="put them into README.md")
+    parser.add_argument("--write", action="store_true", help="put them into README.md and docs/benchmarks.md")
     options = parser.parse_args(arguments)
     paths = {part: results_folder() / f"{part}.json" for part in PARTS}
     results = {part: json.loads(path.read_text("utf-8")) for part, path in paths.items() if path.is_file()}
     if options.write:
-        _README.write_text(fill_in(_README.read_text("utf-8"), results), "utf-8")
+        for page in PAGES:
+            page.write_text(fill_in(page.read_text("utf-8"), results), "utf-8")
     else:
         print("\n\n".join(f"## {part}\n\n{PARTS[part](results[part])}" for part in results))
 

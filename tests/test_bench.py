@@ -14,11 +14,12 @@ import pytest
 
 from bench.audit_draws import FAULTS, draw_sound
 from bench.audit_power import measure_power, warned_gates
+from bench.headlines import headlines
 from bench.logs import LogTraits, write_log
 from bench.near import Found, score
 from bench.near_truth import ExactPairs, exact_pairs, planted_corpus, shingles
 from bench.runner import measure_process
-from bench.tables import PARTS, fill_in
+from bench.tables import PAGES, PARTS, fill_in
 from bench.train import _targets
 from bench.train_memory import memory_targets
 from bench.train_rows import labelled_rows, pair_rows, unpaired, write_rows
@@ -181,14 +182,50 @@ def test_scores_by_hand() -> None:
     assert score(Found({0, 1, 2}, is_all=True), truth, 7)["copy_precision"] == 1
 
 
-def test_readme_tables_are_made_from_the_results() -> None:
+def test_tables_of_the_pages_are_made_from_the_results() -> None:
     """Figures are copied from `bench/results` by `make bench-tables README=1`, never typed."""
     paths = {part: ROOT / "bench" / "results" / f"{part}.json" for part in PARTS}
     results = {part: json.loads(path.read_text("utf-8")) for part, path in paths.items() if path.is_file()}
-    text = (ROOT / "README.md").read_text("utf-8")
+    readme, benchmarks = (page.read_text("utf-8") for page in PAGES)
     assert "curate" in results
-    assert [part for part in PARTS if f"<!-- bench: {part} -->" not in text] == []
-    assert fill_in(text, results) == text
+    assert [part for part in PARTS if f"<!-- bench: {part} -->" not in benchmarks] == []
+    assert "<!-- bench: headlines -->" in readme
+    assert fill_in(readme, results) == readme
+    assert fill_in(benchmarks, results) == benchmarks
+
+
+def test_headlines_say_what_the_results_say() -> None:
+    """By hand, of two parts; a part without a result has no row."""
+    table = [
+        {"title": "KTO", "dtype": "float32", "ours": {"examples_per_second": 0.5, "peak_mib": 2000}},
+        {
+            "title": "DPO",
+            "dtype": "bfloat16",
+            "ours": {"examples_per_second": 0.5, "peak_mib": 2000},
+            "trl": {"examples_per_second": 0.2, "peak_mib": 5000},
+        },
+    ]
+    place = {"machine": "two cores", "date": "2026-01-02"}
+    results = {
+        "train": {"table": table, "versions": {"trl": "1.0"}, "targets": [{"is_met": False}], **place},
+        "scale": {
+            "table": [
+                {"rows": 10, "seconds": 9.96, "peak_mib": 1, "floor_seconds": 3.4},
+                {"rows": 1000, "seconds": 12.4, "peak_mib": 1500, "floor_seconds": 3.4},
+            ],
+            "targets": [{"is_met": True}],
+            **place,
+            "date": "2026-01-01",
+        },
+    }
+    assert headlines(results).splitlines() == [
+        "| | thumbline | beside it |",
+        "|---|---|---|",
+        "| `curate`, 1,000 votes | 12 s, 1,500 MiB | a bare copy by polars 3 s |",
+        "| DPO, bfloat16 | 0.50 examples/s, 2,000 MiB | TRL 1.0: 0.20 examples/s, 5,000 MiB |",
+        "",
+        "Of 2 promises 1 are reached. 2026-01-01 to 2026-01-02, two cores.",
+    ]
 
 
 @pytest.mark.parametrize(

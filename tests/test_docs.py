@@ -193,7 +193,7 @@ def test_slow_python_of_the_readme_runs(tmp_path: Path) -> None:
 
 def test_benchmark_table_is_made_from_the_results() -> None:
     """Figures are copied from `bench/results`, never typed."""
-    text = (ROOT / "README.md").read_text("utf-8")
+    text = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
     result = json.loads((ROOT / "bench" / "results" / "curate.json").read_text("utf-8"))
     for row in result["table"]:
         figures = (
