@@ -30,8 +30,8 @@ from schemas.errors import FormatMismatchError
 
 ONE_BY_ONE = {"ultrafeedback:raw", "librechat:export"}
 """Shapes without plain records of formats that have some in another shape."""
-JOINED = {"librechat", "phoenix"}
-"""What is joined with a file, see tests/test_plain_threads.py and tests/test_plain_joined.py."""
+JOINED = {"chatgpt_export", "librechat", "phoenix"}
+"""What is joined with a file, see tests/test_plain_threads.py and tests/test_plain_judgements.py."""
 SIZE = 150_000
 ROUNDS = 25
 ODD: list[Any] = [

@@ -18,10 +18,24 @@ them mitkury/chatgpt-export-parser (src/schema.ts) for the tree.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final
 
+import polars as pl
+import pyarrow as pa
+
 from feedback.formats.drafts import Draft, EventDraft, Format, Join
+from feedback.formats.parts.cell_columns import word_cells
+from feedback.formats.parts.conversation_trees import (
+    INSTRUCTIONS,
+    SPEAKERS,
+    SPOKEN,
+    THOUGHTS,
+    read_trees,
+)
+from feedback.formats.parts.field_columns import id_of, is_id, is_said, json_of, text_of
 from feedback.formats.parts.fields import (
     json_value,
     need,
@@ -37,6 +51,7 @@ from feedback.formats.parts.fields import (
 )
 from feedback.formats.parts.joined import joined_record
 from feedback.formats.parts.threads import read_thread, split_rated
+from feedback.formats.plain import ID, TEXT, TIME, Joined, PlainRecords, Turns
 from schemas.errors import RecordRejectedError
 from schemas.messages import Message
 from schemas.reasons import RejectReason
@@ -44,11 +59,8 @@ from schemas.reasons import RejectReason
 __all__ = ["CHATGPT_EXPORT"]
 
 _LABELS: Final = {"thumbsUp": True, "thumbsDown": False, "thumbs_up": True, "thumbs_down": False}
-_SPEAKERS: Final = ("user", "assistant")
+_WORDS: Final = "words"
 _HIDDEN: Final = "is_visually_hidden_from_conversation"
-_SPOKEN: Final = frozenset({"text", "multimodal_text"})
-_INSTRUCTIONS: Final = frozenset({"user_editable_context", "model_editable_context"})
-_THOUGHTS: Final = frozenset({"thoughts", "reasoning_recap"})
 _JOIN: Final = Join(
     what="conversations (conversations.json)", key="conversation_id", other="conversation_id", into="conversation"
 )
@@ -106,14 +118,14 @@ def _told_plainly(messages: list[dict[str, Any]]) -> tuple[list[Message], tuple[
         role, kind, parts = author.get("role"), content.get("content_type"), content.get("parts")
         if type(role) is not str or type(kind) is not str or not kind.strip():
             return None
-        is_turn = role in _SPEAKERS and kind in _SPOKEN and message.get("recipient") in (None, "all")
+        is_turn = role in SPEAKERS and kind in SPOKEN and message.get("recipient") in (None, "all")
         is_turn = is_turn and metadata.get(_HIDDEN) is not True
         if is_turn:
             if type(parts) is not list or not {str}.issuperset(map(type, parts)):
                 return None
             turns.append({"role": role, "content": "".join(parts)})
-        has_tools |= role == "tool" or (role == "assistant" and not is_turn and kind not in _THOUGHTS)
-        has_instructions |= kind in _INSTRUCTIONS
+        has_tools |= role == "tool" or (role == "assistant" and not is_turn and kind not in THOUGHTS)
+        has_instructions |= kind in INSTRUCTIONS
     return (turns, _named_flags(has_tools, has_instructions)) if is_turn else None
 
 
@@ -134,7 +146,7 @@ def _kind(message: dict[str, Any]) -> str:
 def _is_turn(message: dict[str, Any]) -> bool:
     """Whether user or assistant say it to the other: no root, no instruction, no thought, no tool."""
     recipient = message.get("recipient")
-    is_said = _role(message) in _SPEAKERS and _kind(message) in _SPOKEN and recipient in (None, "all")
+    is_said = _role(message) in SPEAKERS and _kind(message) in SPOKEN and recipient in (None, "all")
     return is_said and optional_object(message, "metadata").get(_HIDDEN) is not True
 
 
@@ -168,14 +180,68 @@ def _flags(messages: list[dict[str, Any]]) -> tuple[str, ...]:
     kinds = {_kind(message) for message in messages if message}
     has_tools = any(
         _role(message) == "tool"
-        or (_role(message) == "assistant" and not _is_turn(message) and _kind(message) not in _THOUGHTS)
+        or (_role(message) == "assistant" and not _is_turn(message) and _kind(message) not in THOUGHTS)
         for message in messages
     )
-    return _named_flags(has_tools, not _INSTRUCTIONS.isdisjoint(kinds))
+    return _named_flags(has_tools, not INSTRUCTIONS.isdisjoint(kinds))
 
 
 def _named_flags(has_tools: bool, has_instructions: bool) -> tuple[str, ...]:
     return (*(("tool_steps",) if has_tools else ()), *(("custom_instructions",) if has_instructions else ()))
+
+
+def _rated_messages(records: pa.Table) -> pl.Series:
+    """The id of the message that each record rates; null where it is no text."""
+    ids = {name: records.column(name) for name in ("message_id", "id") if name in records.column_names}
+    texts = [pl.Series(one) for one in ids.values() if one.type == pa.string()]
+    nothing = pl.Series([None], dtype=pl.String).new_from_index(0, records.num_rows)
+    return pl.select(pl.coalesce(*texts, nothing)).to_series()
+
+
+def _plain() -> PlainRecords:
+    """Votes with their content as JSON in a text, or without it."""
+    content, words = pl.col("content"), pl.col(_WORDS).struct
+    is_blank = ~is_said("content").fill_null(value=False)
+    message_id = pl.coalesce("message_id", "id")
+    return PlainRecords(
+        kind="events",
+        turns={
+            "prompt": Turns("rating", made=pl.col("asked")),
+            "completion": Turns("rating", starts="assistant", made=pl.col("answered")),
+        },
+        types={
+            **dict.fromkeys(("message_id", "id", "conversation_id", "rating", "content", "text"), TEXT),
+            "user_id": ID,
+            "create_time": TIME,
+            "update_time": TIME,
+        },
+        columns={name: (f"conversation.{name}", pl.Series) for name in ("asked", "answered", "model", "flags")},
+        parts={_WORDS: word_cells("content")},
+        fields={
+            "signal": pl.lit("thumb"),
+            "raw_value": json_of("rating", {name: json.dumps(name) for name in _LABELS}),
+            "label": pl.col("rating").replace_strict(_LABELS, default=None, return_dtype=pl.Boolean),
+            "record_id": message_id,
+            "rater": id_of("user_id"),
+            "rater_kind": pl.lit("end_user"),
+            "event_time": pl.col("create_time"),
+            "updated_time": pl.col("update_time"),
+            "model_id": pl.col("model"),
+            "conversation_id": pl.col("conversation_id"),
+            "message_id": message_id,
+            "reason_codes": pl.when(is_blank).then(pl.lit([], pl.List(pl.String))).otherwise(words.field("tags")),
+            "comment": pl.when(is_blank).then(text_of("text")).otherwise(words.field("text")),
+            "flags": pl.col("flags"),
+        },
+        where=pl.all_horizontal(
+            pl.col("rating").is_in(list(_LABELS)),
+            *map(is_id, ("message_id", "id", "conversation_id", "user_id")),
+            is_blank | (words.field("is_read") & content.is_not_null()),
+        ),
+        needs=("rating", "conversation_id"),
+        unread=frozenset({"workspace_id", "evaluation_name", "evaluation_treatment"}),
+        joined=Joined(into="conversation", read=partial(read_trees, rated=_rated_messages)),
+    )
 
 
 CHATGPT_EXPORT: Final = Format(
@@ -193,6 +259,7 @@ CHATGPT_EXPORT: Final = Format(
         }
     ),
     parse=_parse,
+    plain=(_plain(),),
     join=_JOIN,
     user_keys=frozenset({"user_id"}),
 )

@@ -14,8 +14,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, Literal
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
+from numpy.typing import NDArray
+
+from feedback.records.json_columns import Lines
 
 __all__ = [
     "ANSWER_TURNS",
@@ -41,6 +45,7 @@ __all__ = [
     "steps_of",
 ]
 
+Places = NDArray[np.int64]
 Types = tuple[pa.DataType, ...]
 """Types that a field may have, the likeliest first."""
 
@@ -165,11 +170,14 @@ class Joined:
         into: the field.
         never: how keys of these objects begin that none of a block may have.
         counted: fields that are made beside those of the object: how often some bytes stand in its JSON.
+        read: reads what cannot be read as columns: from lines, the line of each record and the records, which of these
+            are read, and the fields of what they find.
     """
 
     into: str
     never: tuple[str, ...] = ()
     counted: Mapping[str, bytes] = field(default_factory=dict)
+    read: Callable[[Lines, Places, pa.Table], tuple[NDArray[np.bool_], pa.Table]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ records that are read one by one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -72,6 +73,24 @@ def find_joined(table: pa.Table, joined: Joined, schema: pa.Schema, partners: Pa
     is_one = spans[:, 1] - spans[:, 0] == 1
     rows, wanted = rows[is_one], spans[is_one, 0]
     lines, places = partners.lines(wanted)
+    records = gathered(table, rows) if 0 < len(rows) < table.num_rows else table
+    read = joined.read if joined.read is not None else partial(_read_objects, joined=joined, schema=schema)
+    if not len(rows):
+        return None
+    is_read, objects = read(lines, places, records)
+    if not is_read.any():
+        return None
+    if not is_read.all():
+        kept = np.flatnonzero(is_read)
+        rows, places, records = rows[kept], places[kept], gathered(records, kept)
+    into = one_chunk(objects.to_struct_array())
+    return Found(rows, records.append_column(joined.into, into), lines, places)
+
+
+def _read_objects(
+    lines: Lines, places: Places, records: pa.Table, *, joined: Joined, schema: pa.Schema
+) -> tuple[NDArray[np.bool_], pa.Table]:
+    """Which records find a line that is read as columns, and what they find."""
     numbers, count = np.full(len(lines), -1), 0
     tables: list[pa.Table] = []
     for read, one in read_columns(lines, schema):
@@ -79,19 +98,15 @@ def find_joined(table: pa.Table, joined: Joined, schema: pa.Schema, partners: Pa
             numbers[read] = np.arange(count, count + len(read))
             count += len(read)
             tables.append(_with_counts(one, lines, read, joined))
-    if not tables:
-        return None
-    several = len(tables) > 1
+    which = numbers[places]
+    is_read = which >= 0
+    if not is_read.any():
+        return is_read, records.slice(0, 0)
+    several, which = len(tables) > 1, which[is_read]
     objects = pa.concat_tables(tables, promote_options="permissive").combine_chunks() if several else tables[0]
-    is_read = numbers[places] >= 0
-    rows, places = rows[is_read], places[is_read]
-    if not len(rows):
-        return None
-    records, which = gathered(table, rows) if len(rows) < table.num_rows else table, numbers[places]
     if len(which) != len(objects) or (np.diff(which) != 1).any():
         objects = objects.take(indices(which.astype(np.int32))).combine_chunks()
-    into = one_chunk(objects.to_struct_array())
-    return Found(rows, records.append_column(joined.into, into), lines, places)
+    return is_read, objects
 
 
 def _with_counts(table: pa.Table, lines: Lines, places: Places, joined: Joined) -> pa.Table:

@@ -1,4 +1,4 @@
-"""Cells that hold a list of texts as JSON, for many records at once, and the turns that two such lists make."""
+"""Cells that hold texts as JSON, for many records at once: lists, the turns that two of them make, and words."""
 
 from __future__ import annotations
 
@@ -9,8 +9,14 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-__all__ = ["answered_turns", "listed", "placed", "text_lists"]
+from feedback.formats.parts.field_columns import stripped
+from feedback.records.json_columns import Lines, read_columns
 
+__all__ = ["answered_turns", "listed", "placed", "text_lists", "word_cells"]
+
+_CELL: Final = "cell"
+_WORDS: Final = pl.Struct({"is_read": pl.Boolean, "tags": pl.List(pl.String), "text": pl.String})
+_WORD_FIELDS: Final = pa.schema([("tags", pa.list_(pa.string())), ("text", pa.string())])
 _QUOTE: Final = ord('"')
 _LISTS: Final = pl.List(pl.String)
 _TURNS: Final = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
@@ -26,6 +32,17 @@ def text_lists(path: str) -> pl.Expr:
         path: the field.
     """
     return pl.col(path).map_batches(_read_lists, return_dtype=_LISTS)
+
+
+def word_cells(path: str) -> pl.Expr:
+    """What a text holds that is the JSON of an object with words about a judgement: `is_read`, `tags` and `text`.
+
+    Blank words and a blank text are left out.
+
+    Args:
+        path: the field.
+    """
+    return pl.col(path).map_batches(_read_words, return_dtype=_WORDS)
 
 
 def answered_turns(asked: str, answered: str) -> pl.Expr:
@@ -63,6 +80,29 @@ def _read_lists(cells: pl.Series) -> pl.Series:
     rows = np.full(len(cells), -1)
     rows[is_list] = np.arange(len(starts) - 1)
     return placed(listed(texts, starts, _LISTS), rows)
+
+
+def _read_words(cells: pl.Series) -> pl.Series:
+    """The words of each cell, read as a line of its own."""
+    text = pl.when(~pl.col(_CELL).str.contains("\n", literal=True)).then(pl.col(_CELL)).fill_null("") + "\n"
+    packed = cells.alias(_CELL).to_frame().select(text).to_series().rechunk()
+    packed = packed.to_arrow(compat_level=pl.CompatLevel.oldest())
+    offsets = np.frombuffer(packed.buffers()[1] or bytes(8), dtype=np.int64)
+    lines = Lines(memoryview(packed.buffers()[2] or b""), offsets[: len(cells)], offsets[1 : len(cells) + 1] - 1)
+    tags, said = pl.col("tags"), pl.col("text")
+    is_said = stripped(pl.element()).str.len_bytes() > 0
+    told = pl.struct(
+        (tags.is_null() | tags.list.eval(pl.element().is_not_null()).list.all()).alias("is_read"),
+        tags.list.eval(pl.element().filter(is_said)).fill_null(pl.lit([], pl.List(pl.String))).alias("tags"),
+        pl.when(stripped(said).str.len_bytes() > 0).then(said).alias("text"),
+    )
+    rows, found, count = np.full(len(cells), -1), [pl.Series(dtype=_WORDS)], 0
+    for places, table in read_columns(lines, _WORD_FIELDS):
+        rows[places] = np.arange(count, count + len(places))
+        frame = pl.DataFrame(pl.from_arrow(table.select(["tags", "text"])))
+        found.append(frame.select(told).to_series().cast(_WORDS))
+        count += len(places)
+    return placed(pl.concat(found), rows)
 
 
 def _turns(both: pl.Series) -> pl.Series:

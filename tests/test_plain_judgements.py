@@ -1,4 +1,4 @@
-"""Scores that a map explains, read by column and one by one: the same report, the same rows, the same quarantine."""
+"""Judgements in lists, and on what another file holds, by column and one by one: the same report, rows, quarantine."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ MAPS = {
         RATINGS + '[texts]\nprompt = "answer[0]"\ncompletion = "answer"\n',
         "[scores.quality]\ncorrections = true\nup_from = 3\n" + ARGILLA_TEXTS,
     ],
+    "chatgpt_export": [""],
     "otel_genai": [
         '[scores.thumb]\nlabels = { good = "up", bad = "down" }\nrater_kind = "end_user"\n',
         "[scores.thumb]\nup_from = 0.5\ndown_to = 0\n",
@@ -111,7 +112,42 @@ def span(number: int) -> Record:
     return {"id": str(number), "context": {"span_id": f"span-{number}"}, "attributes": attributes}
 
 
-MADE = {"argilla": argilla, "otel_genai": otel_genai, "phoenix": phoenix}
+def chatgpt_export(number: int) -> Record:
+    words = ('{"tags": ["a", " "], "text": "\\u00e9"}', "{}", None, '{"tags": [], "more": [1]}', '{"text": " "}')
+    last = "m7" if number % 7 % 2 else "m5"
+    return {
+        "message_id": last if number % 3 else "m3",
+        "conversation_id": f"chat-{number % 7}",
+        "user_id": f"user-{number}",
+        "rating": ("thumbsUp", "thumbs_down")[number % 2],
+        "content": words[number % 5],
+        "create_time": 1767606699.25 + number,
+        "update_time": None,
+    }
+
+
+def conversation(number: int) -> Record:
+    """Of root, instructions, question, answer, and with odd numbers a call of a tool before the last answer."""
+    said = [("system", "text", ""), ("user", ("text", "user_editable_context")[number % 3 == 1], "q")]
+    said += [("assistant", "text", "a"), ("user", "text", f"é{number}")]
+    said += [("assistant", "code", "x"), ("tool", "execution_output", "y")] * (number % 2) + [
+        ("assistant", "text", "b")
+    ]
+    nodes: list[Record] = [{"id": "m0", "message": None, "parent": None}]
+    for place, (role, kind, text) in enumerate(said, start=1):
+        one = {
+            "author": {"role": role},
+            "content": {"content_type": kind, "parts": [text, "!"] if place % 2 else [text]},
+            "metadata": {"model_slug": "m", "is_visually_hidden_from_conversation": place == 1},
+            "recipient": "python" if kind == "code" else "all",
+        }
+        nodes.append({"id": f"m{place}", "message": one, "parent": f"m{place - 1}"})
+    nodes[4]["id"] = "other"
+    return {"conversation_id": f"chat-{number}", "mapping": {f"m{place}": node for place, node in enumerate(nodes)}}
+
+
+MADE = {"argilla": argilla, "chatgpt_export": chatgpt_export, "otel_genai": otel_genai, "phoenix": phoenix}
+OTHERS = {"chatgpt_export": conversation, "phoenix": span}
 SIZE = 12
 
 
@@ -137,15 +173,13 @@ class Both:
     def outcome(self, *, is_plain: bool, is_joined: bool) -> Any:
         """The report, or the error, and all tables."""
         one = FORMATS[self._name]
-        assert one.with_map is not None
-        made = one.with_map(self._map)
-        assert made.plain or "corrections" in self._map.read_text() or "[0]" in self._map.read_text()
+        made = one.with_map(self._map) if one.with_map is not None else one
         out = self.folder / "out"
         shutil.rmtree(out, ignore_errors=True)
         source = SourceConfig(
             path=str(self.folder / "in.jsonl"),
             format=self._name,
-            map=str(self._map),
+            map=str(self._map) if one.with_map is not None else None,
             join=str(self.folder / "others.jsonl") if is_joined else None,
         )
         with pytest.MonkeyPatch.context() as patch:
@@ -176,7 +210,7 @@ def lines_of(records: Iterable[Record]) -> str:
 def test_records_as_tools_write_them_are_read_by_column(name: str, tmp_path: Path) -> None:
     """Also those that hold no score, or one that the map does not name."""
     both = Both(tmp_path, name, MAPS[name][0])
-    both.agree(map(MADE[name], range(SIZE)), map(span, range(7)) if name == "phoenix" else None)
+    both.agree(map(MADE[name], range(SIZE)), map(OTHERS[name], range(7)) if name in OTHERS else None)
     assert both.plain == SIZE
 
 
@@ -226,6 +260,7 @@ def test_odd_records_give_the_same_either_way(
     folder = tmp_path_factory.mktemp("both")
     both = Both(folder, name, MAPS[name][number % len(MAPS[name])])
     records = [changed(one, chance) if chance.random() < share else one for one in map(MADE[name], range(SIZE))]
-    spans = [changed(one, chance) if chance.random() < share else one for one in map(span, range(7))]
-    both.agree(records, spans if name == "phoenix" else None)
+    others = map(OTHERS.get(name, span), range(7))
+    joined = [changed(one, chance) if chance.random() < share else one for one in others]
+    both.agree(records, joined if name in OTHERS else None)
     shutil.rmtree(folder)
