@@ -73,7 +73,9 @@ def choose_execution(
     is_given = bool(config.batch.tokens_per_micro_batch) or config.objective.z0_scope == "micro"
     known = _read(out / EXECUTION_NAME, device)
     tokens, recomputes = most, wanted is True
-    if known is not None:
+    if scorer.ranks is not None:  # who shares weights out is short of memory
+        recomputes = wanted is True or (wanted == "auto" and loaded.model.supports_gradient_checkpointing)
+    elif known is not None:
         tokens = most if is_given else min(most, known.tokens_per_micro_batch)
         recomputes = known.gradient_checkpointing if wanted == "auto" else recomputes
     elif not is_given or wanted == "auto":

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from align.config import OptimizerConfig
+from align.sharding import place_like
 from schemas.errors import CheckpointMismatchError
 
 __all__ = ["build_optimizer", "optimizer_tensors", "restore_optimizer", "trainable_parameters"]
@@ -66,4 +67,4 @@ def restore_optimizer(
         name, _, state = key.rpartition("/")
         if name not in parameters:
             raise CheckpointMismatchError("the checkpoint holds the state of an unknown parameter", received=name)
-        optimizer.state[parameters[name]][state] = value.to(parameters[name].device)
+        optimizer.state[parameters[name]][state] = place_like(value, parameters[name])

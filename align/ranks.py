@@ -12,6 +12,7 @@ from typing import Any, Final
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 __all__ = ["device_type", "gather_floats", "gather_objects", "start_accelerator", "sum_gradients"]
 
@@ -61,7 +62,8 @@ def sum_gradients(parameters: Iterable[nn.Parameter], accelerator: Accelerator) 
     for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-        gradients.append(parameter.grad)
+        if not isinstance(parameter.grad, DTensor):  # shards were summed in the backward pass
+            gradients.append(parameter.grad)
     if accelerator.num_processes == 1:
         return
     for bucket in _buckets(gradients):

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import torch
 from accelerate import Accelerator
 
 from align.cache import cache_folder
@@ -125,9 +126,13 @@ def _score_batches(
         for start in range(0, len(batches), ranks * _SAVE_EVERY):
             part = batches[start : start + ranks * _SAVE_EVERY]
             scored: list[tuple[bytes, float]] = []
-            for batch in part[accelerator.process_index :: ranks]:
+            mine = part[accelerator.process_index :: ranks]
+            missing = scorer.missing_passes(len(mine))
+            for batch in mine:
                 scored += _score_batch(batch, scorer, model_digest)
                 advance(len(batch) * ranks)
+            with torch.no_grad():
+                scorer.fill(missing)
             for key, logp in gather_objects(scored, accelerator):
                 kept.put(key, logp)
             began = time.monotonic()

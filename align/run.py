@@ -37,6 +37,7 @@ from align.models import LoadedModel
 from align.optimizer import build_optimizer, optimizer_tensors, restore_optimizer, trainable_parameters
 from align.rlhf import Judge
 from align.scoring import Scorer, TokenPair
+from align.sharding import place_like, whole_on_main
 from schemas.errors import CorruptionError, OutputExistsError
 from schemas.manifest import flush_to_disk, write_last
 from schemas.settings import load_settings
@@ -186,7 +187,7 @@ def start_state(run: Run) -> TrainingState:
         check_identity(checkpoint.identity, run.identity, where=run.out)
         with torch.no_grad():
             for name, parameter in parameters.items():
-                parameter.copy_(checkpoint.weights[name])
+                parameter.copy_(place_like(checkpoint.weights[name], parameter))
         restore_optimizer(state.optimizer, parameters, checkpoint.optimizer)
         state.steps_done, state.seconds = checkpoint.step, checkpoint.seconds
     lines = kept_metrics(run.out, state.steps_done)
@@ -196,14 +197,16 @@ def start_state(run: Run) -> TrainingState:
 
 
 def save_state(run: Run, state: TrainingState) -> None:
-    """Write a checkpoint; the main process does, all wait."""
+    """Write a checkpoint of whole tensors; the main process does, all wait."""
+    weights = whole_on_main(state.parameters, run.accelerator)
+    optimizer = whole_on_main(optimizer_tensors(state.optimizer, state.parameters), run.accelerator)
     if run.accelerator.is_main_process:
         checkpoint = Checkpoint(
             step=state.steps_done,
             identity=run.identity,
             seconds=state.seconds,
-            weights=state.parameters,
-            optimizer=optimizer_tensors(state.optimizer, state.parameters),
+            weights=weights,
+            optimizer=optimizer,
         )
         save_checkpoint(run.out / _CHECKPOINTS, checkpoint, keep=run.config.checkpoint.keep)
     run.accelerator.wait_for_everyone()

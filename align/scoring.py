@@ -21,7 +21,7 @@ from align.collate import Sequences, collate
 from align.logps import CompletionLogps
 from align.models import Head, LoadedModel
 from align.plan import micro_batches, split_by_rank
-from align.ranks import gather_objects
+from align.ranks import gather_floats, gather_objects
 from align.sequence_rewards import SequenceRewards
 from align.trees import plant_trees, tree_batches, tree_tokens
 from align.weight_passes import rounded_once
@@ -59,6 +59,7 @@ class Scorer:
         pad_id: token id for padding.
         tokens: budget of one forward and backward pass, padding included; without a gradient a pass has four times it.
         use_trees: whether to score trees where the module can; the numbers are the same without.
+        ranks: where the weights are shared out over ranks, which must take as many passes; None elsewhere.
     """
 
     module: nn.Module
@@ -67,6 +68,7 @@ class Scorer:
     pad_id: int
     tokens: int
     use_trees: bool = True
+    ranks: Accelerator | None = None
 
     @property
     def has_trees(self) -> bool:
@@ -97,7 +99,12 @@ class Scorer:
 
         Passes with and without gradients must not share one: a weight rounded without its gradient would have none.
         """
-        with rounded_once(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == "bfloat16"):
+        is_half = self.dtype == "bfloat16"
+        if self.ranks is not None:  # weights come and go with each layer: what was rounded of them must not stay
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=is_half, cache_enabled=False):
+                yield
+            return
+        with rounded_once(), torch.autocast(self.device.type, torch.bfloat16, enabled=is_half):
             yield
 
     def passes(self, pairs: Sequence[TokenPair]) -> list[list[int]]:
@@ -116,6 +123,28 @@ class Scorer:
             groups: pairs that must be scored in one pass, such as both answers of an example; all of one size.
         """
         return batches_within(self.tokens, groups, has_trees=self.has_trees)
+
+    def missing_passes(self, passes: int) -> int:
+        """How many passes another rank takes more than this one; 0 where ranks need not take as many.
+
+        Args:
+            passes: that this rank will take.
+        """
+        if self.ranks is None:
+            return 0
+        return int(max(part[0] for part in gather_floats([passes], self.ranks))) - passes
+
+    def fill(self, passes: int) -> None:
+        """Take part in passes that only other ranks have examples for; gradients stay as they are.
+
+        Args:
+            passes: how many, of `missing_passes`.
+        """
+        for _ in range(passes):
+            values = self([((0,), (0,))])
+            if values.requires_grad:
+                with torch.autocast(self.device.type, enabled=False):
+                    (0.0 * values.sum()).backward()
 
     def computed_tokens(self, pairs: Sequence[TokenPair]) -> int:
         """What one forward pass over the pairs computes on: with padding, or with each prompt once."""
@@ -148,13 +177,16 @@ class Scorer:
             advance: called with the number of pairs done.
         """
         scores = [0.0] * len(pairs)
+        passes = self.passes(pairs)
+        missing = self.missing_passes(len(passes))
         with self.precision():
-            for members in self.passes(pairs):
+            for members in passes:
                 values = self([pairs[member] for member in members]).tolist()
                 for member, value in zip(members, values, strict=True):
                     scores[member] = value
                 if advance is not None:
                     advance(len(members))
+            self.fill(missing)
         return scores
 
 

@@ -186,9 +186,11 @@ def backward_step(
     tally.seconds_mismatched = time.perf_counter() - began
     z0s = _estimate_z0(ratios, batches, accelerator, rules)
     divisor = sum(example.completion_tokens for example in examples) if rules.per_token else len(examples)
+    missing = scorer.missing_passes(len(batches))
     with scorer.precision():
         for members, z0 in zip(batches, z0s, strict=False):
             _backward([mine[member] for member in members], scorer, rules.loss, z0, divisor, tally)
+        scorer.fill(missing)
     is_micro = rules.z0_scope == "micro"
     return step_outcome(tally, accelerator, examples=len(examples), divisor=divisor, z0s=z0s, is_micro=is_micro)
 

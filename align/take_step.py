@@ -21,6 +21,7 @@ from align.rlhf import backward_rlhf, step_seed
 from align.run import Run, TrainingState
 from align.schedule import learning_rate_factor
 from align.scoring import TokenPair
+from align.sharding import whole
 from align.step import Example, StepOutcome, StepRules, backward_step
 from align.step_cost import step_cost
 from schemas.errors import NonFiniteLossError, ReferenceMismatchError
@@ -94,7 +95,7 @@ def take_step(run: Run, state: TrainingState, backward: Backward) -> dict[str, A
     seconds_backward = time.perf_counter() - began
     sum_gradients(state.parameters.values(), run.accelerator)
     limit = config.optimizer.max_grad_norm or math.inf
-    norm = float(torch.nn.utils.clip_grad_norm_(state.parameters.values(), limit))
+    norm = float(whole(torch.nn.utils.clip_grad_norm_(state.parameters.values(), limit)))
     if step == 0 and (run.inputs.has_reference or run.judge is not None):
         _check_reference(outcome, config.dtype)
     is_bad = not (math.isfinite(outcome.loss) and math.isfinite(norm)) or _is_empty(outcome.loss, norm, run)

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 
 from align.actor_critic import attach_critic
@@ -35,8 +36,9 @@ from align.reference_pass import reference_file, score_reference
 from align.rlhf import open_judge
 from align.run import Run, TrainingState, check_folder, find_finished, open_folder, save_model, save_state, start_state
 from align.run_summary import summarize_run
-from align.scoring import Scorer, TokenPair, build_scorer
+from align.scoring import Scorer, TokenPair, build_scorer, micro_batch_tokens
 from align.sequence_rewards import SequenceRewards
+from align.sharding import gather_weights, is_sharding_asked, shard
 from align.take_step import choose_backward, take_step
 from align.trackers import Trackers
 from schemas.errors import ConfigError, TrainingError
@@ -102,6 +104,7 @@ def train(
         write = _open_log(run, state, stack)
         _take_steps(run, state, write, progress)
         _evaluate_if_due(run, state, write, progress, is_last=True)
+    gather_weights(run.loaded.model, run.accelerator)
     if run.accelerator.is_main_process:
         if objective.has_control_tokens:
             ask_for_good(run.loaded.tokenizer)
@@ -128,13 +131,7 @@ def _prepare(
     if objective.has_control_tokens:
         add_control_tokens(loaded.model, loaded.tokenizer)
     inputs = build_inputs(rows, loaded.tokenizer, config, dataset=dataset, progress=progress)
-    scorer = build_scorer(
-        loaded,
-        device=accelerator.device,
-        dtype=config.dtype,
-        tokens=config.batch.tokens_per_micro_batch,
-        head=objective.head,
-    )
+    scorer = _open_scorer(config, loaded, accelerator)
     judge = open_judge(loaded, config, accelerator) if objective.is_online else None
     judged_by = {} if judge is None else {"reward_model": judge.reward_model.loaded.digest}
     identity = {"model": loaded.digest, **judged_by, **inputs.digests, "config": identity_of(config)}
@@ -146,6 +143,23 @@ def _prepare(
     critic = attach_critic(loaded) if objective.is_of_tokens else None
     recomputes = execution.gradient_checkpointing
     return Run(config, out, loaded, scorer, inputs, references, accelerator, identity, critic, judge, recomputes)
+
+
+def _open_scorer(config: TrainConfig, loaded: LoadedModel, accelerator: Accelerator) -> Scorer:
+    """The policy on its device, or shared out over the ranks."""
+    device, is_sharded = accelerator.device, is_sharding_asked(config)
+    scorer = build_scorer(
+        loaded,
+        device=torch.device("cpu") if is_sharded else device,  # a whole one may not fit there
+        dtype=config.dtype,
+        tokens=config.batch.tokens_per_micro_batch,
+        head=find_objective(config.objective.name).head,
+    )
+    if not is_sharded:
+        return scorer
+    shard(scorer.module, loaded.model, accelerator)
+    tokens = micro_batch_tokens(config.batch.tokens_per_micro_batch, device.type)
+    return replace(scorer, device=device, tokens=tokens, ranks=accelerator)
 
 
 def _reference_logps(

@@ -21,6 +21,7 @@ from tests.tiny_run import tiny_config, write_dataset, write_model
 GPUS = torch.cuda.device_count()
 pytestmark = pytest.mark.skipif(GPUS == 0, reason="no GPU that PyTorch can use")
 ROOT = Path(__file__).parents[1]
+FSDP2 = str(ROOT / "align" / "accelerate_configs" / "fsdp2.yaml")
 
 
 @pytest.fixture
@@ -80,3 +81,20 @@ def test_two_gpus_train_what_one_trains(model: str, tmp_path: Path) -> None:
     ours, theirs = read_metrics(tmp_path / "2"), read_metrics(tmp_path / "1")
     for mine, other in zip(ours, theirs, strict=True):
         assert mine["loss"] == pytest.approx(other["loss"], rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.skipif(GPUS < 2, reason="fewer than two GPUs")
+@pytest.mark.parametrize("offload", ["false", "true"])
+def test_two_gpus_that_share_the_weights_train_what_one_trains(offload: str, model: str, tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path / "data")
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", FSDP2]
+    launcher += ["--fsdp_offload_params", offload]
+    for name, start in (("one", [sys.executable]), ("two", launcher)):
+        call = ["train", str(dataset), "--model", model, "-o", str(tmp_path / name), "--set", "epochs=2"]
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "0" if name == "one" else "0,1"}
+        subprocess.run([*start, "-m", "cli.main", *call], check=True, cwd=ROOT, env=env)
+    ours, theirs = read_metrics(tmp_path / "two"), read_metrics(tmp_path / "one")
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine["loss"] == pytest.approx(other["loss"], rel=1e-3, abs=1e-4)
+    weights = [load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two")]
+    torch.testing.assert_close(weights[1], weights[0], rtol=1e-2, atol=1e-2)

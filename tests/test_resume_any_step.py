@@ -47,7 +47,7 @@ def _weights(out: Path) -> bytes:
     return (out / "model" / "model.safetensors").read_bytes()
 
 
-def _back_to_step(whole: Path, step: int, out: Path) -> Path:
+def back_to_step(whole: Path, step: int, out: Path) -> Path:
     """A copy of a finished run as it was after a step."""
     shutil.copytree(whole, out)
     shutil.rmtree(out / "model")
@@ -65,7 +65,7 @@ def test_resume_at_every_step_equals_the_whole_run(dataset: Path, model: str, tm
     config = tiny_config(**KEEP_ALL)
     train(config, dataset=dataset, model=model, out=whole)
     for step in range(6):
-        out = _back_to_step(whole, step, tmp_path / str(step))
+        out = back_to_step(whole, step, tmp_path / str(step))
         train(config, dataset=dataset, model=model, out=out)
         assert _weights(out) == _weights(whole), step
         assert [line["step"] for line in read_metrics(out) if line["kind"] == "step"] == list(range(6))
@@ -87,9 +87,9 @@ def test_runs_resume_with_another_number_of_processes(dataset: Path, model: str,
         assert done.returncode == 0, done.stderr[-3000:]
 
     train_with_two(both)
-    ended_by_one = _back_to_step(both, 2, tmp_path / "ended-by-one")
+    ended_by_one = back_to_step(both, 2, tmp_path / "ended-by-one")
     train(tiny_config(**KEEP_ALL), dataset=dataset, model=model, out=ended_by_one)
-    ended_by_two = _back_to_step(alone, 4, tmp_path / "ended-by-two")
+    ended_by_two = back_to_step(alone, 4, tmp_path / "ended-by-two")
     train_with_two(ended_by_two)
     wanted = load_file(alone / "model" / "model.safetensors")
     for out in (ended_by_one, ended_by_two):
