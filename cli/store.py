@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.options import (
+    FOLDER,
     Ranking,
     from_option,
     inputs_argument,
@@ -140,8 +141,14 @@ def doctor(ctx: click.Context, store: str, optimize: bool, vacuum_hours: float |
 @store_option(required=True)
 @click.option("--rater", metavar="ID", help="Forget this rater, by the id that the source has.")
 @click.option("--conversation", metavar="ID", help="Forget this conversation, likewise.")
+@click.option(
+    "--reports",
+    type=FOLDER,
+    multiple=True,
+    help="Also remove reports below this folder that quote them; may be given again.",
+)
 @json_option
-def forget(store: str, rater: str | None, conversation: str | None, as_json: bool) -> None:
+def forget(store: str, rater: str | None, conversation: str | None, reports: tuple[Path, ...], as_json: bool) -> None:
     """Forget somebody: their rows, their raw records, and what datasets and reports quote of them.
 
     Datasets and runs that saw the rows are marked (needs_retrain.json). A keyed hash stays in the store, so that the
@@ -152,7 +159,7 @@ def forget(store: str, rater: str | None, conversation: str | None, as_json: boo
 
     if (rater is None) == (conversation is None):
         raise click.UsageError("Name one of --rater ID and --conversation ID.")
-    receipt = Store.open(store).forget(rater=rater, conversation=conversation)
+    receipt = Store.open(store).forget(rater=rater, conversation=conversation, reports=reports)
     if as_json:
         print_json({"store": store, **receipt.to_dict()})
     else:
@@ -165,10 +172,11 @@ def _show_receipt(receipt: Receipt, store: str) -> None:
     raw = receipt.raw
     rows = [
         *((f"rows of kind {kind}", count) for kind, count in (receipt.rows or {}).items()),
-        ("lines of raw copies", 0 if raw is None else raw.lines),
+        ("records of raw copies", 0 if raw is None else raw.records),
         ("raw copies, whole", 0 if raw is None else len(raw.removed)),
         ("old files of the store", receipt.files),
         ("rows of datasets", sum(one.rows for one in receipt.datasets)),
+        ("reports", sum(len(one.removed) for one in (*receipt.runs, *receipt.reports))),
     ]
     show(table_of(("erased", "count>"), rows))
     for what, outputs in (("Dataset", receipt.datasets), ("Run", receipt.runs)):

@@ -42,6 +42,7 @@ PREFERENCE_PAIR: Final = pa.schema(
         pa.field("presented_first", _TEXT),
         pa.field("rater_key", _TEXT),
         _required("rater_kind"),
+        pa.field("conversation_id", _TEXT),
         pa.field("model_a", _TEXT),
         pa.field("model_b", _TEXT),
         pa.field("event_ts", TIMESTAMP),
@@ -49,4 +50,5 @@ PREFERENCE_PAIR: Final = pa.schema(
         _required("flags", pa.list_(_TEXT)),
     ]
 )
-"""`group_id` = the prompt's hash; `margin` >= 0 in the source's own units; `presented_first` is `a`, `b` or null."""
+"""`group_id` = the prompt's hash; `margin` >= 0 in the source's own units; `presented_first` is `a`, `b` or null;
+`conversation_id` is null where the source names no conversation."""

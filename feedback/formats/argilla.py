@@ -142,6 +142,7 @@ def _ranked(value: Any, score: Score, rule: ScoreRule, subject: Subject) -> Iter
         yield pair_of(
             score,
             rule,
+            subject,
             prompt=prompt,
             response_a=answers[0],
             response_b=answers[1],

@@ -82,6 +82,7 @@ class PairDraft(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     presented_first: str | None = None
     model_a: str | None = None
     model_b: str | None = None
+    conversation_id: str | None = None
     tools: str | None = None
     flags: tuple[str, ...] = ()
 

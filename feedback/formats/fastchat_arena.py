@@ -96,6 +96,8 @@ def _pair(record: dict[str, Any], kind: str) -> PairDraft:
         presented_first="a",
         model_a=models[0],
         model_b=models[1],
+        # Both sides are conversations of their own; the record is called by the left one too.
+        conversation_id=optional_id(states[0], "conv_id"),
     )
 
 

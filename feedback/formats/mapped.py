@@ -166,6 +166,7 @@ class _Mapping:
             presented_first=self._presented_first(found.get("presented_first")),
             model_a=optional_id(found, "model_a"),
             model_b=optional_id(found, "model_b"),
+            conversation_id=optional_id(found, "conversation"),
             tools=optional_tools(found, "tools"),
         )
 

@@ -155,6 +155,7 @@ def _pair(question: _Question, better: _Turn, worse: _Turn) -> PairDraft:
         margin=float(ranks[1] - ranks[0]),
         model_a=optional_text(better.node, "model_name"),
         model_b=optional_text(worse.node, "model_name"),
+        conversation_id=question.tree_id,
         flags=_flags(better, worse),
     )
 

@@ -54,6 +54,7 @@ def _parse(record: dict[str, Any]) -> Iterator[Draft]:
         "rater": _rater(record),
         "rater_kind": "end_user",
         "event_time": optional_time(record, "created_at"),
+        "conversation_id": optional_id(meta, "chat_id"),
     }
     model = optional_text(data, "model_id")
     is_arena = meta.get("arena") is True
@@ -70,7 +71,6 @@ def _parse(record: dict[str, Any]) -> Iterator[Draft]:
         label=label,
         updated_time=optional_time(record, "updated_at"),
         model_id=model,
-        conversation_id=optional_id(meta, "chat_id"),
         message_id=rated_id,
         strength=_strength(data),
         reason_codes=(*_reason(data), *optional_words(data, "tags")),

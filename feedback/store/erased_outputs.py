@@ -8,11 +8,8 @@ A mark is the file `needs_retrain.json`, written before anything else is touched
 
 from __future__ import annotations
 
-import html
 import json
-import re
 import shutil
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -27,22 +24,18 @@ from feedback.folders import finish_dataset
 from feedback.hashing import stable_id
 from feedback.store.durable import PARTIAL, flush_file, flush_folder, write_durably
 from feedback.store.faults import faultpoint
+from feedback.store.needles import Needles, quoting_reports
 from feedback.store.registry import UNFINISHED, DatasetRecord, Registry, RunRecord
 from schemas.errors import InputNotFoundError
 from schemas.manifest import MANIFEST_NAME, Manifest, Shard, file_sha256
 
-__all__ = ["NEEDS_RETRAIN", "ErasedOutput", "Needles", "erase_dataset", "erase_run"]
+__all__ = ["NEEDS_RETRAIN", "ErasedOutput", "erase_dataset", "erase_reports", "erase_run"]
 
 NEEDS_RETRAIN: Final = "needs_retrain.json"
 """Name of the mark."""
 
 _OURS: Final = frozenset({"data", "README.md", MANIFEST_NAME, NEEDS_RETRAIN})
 _REPORTS: Final = frozenset({".csv", ".html", ".json", ".jsonl", ".md", ".txt", ".xml"})
-_TAG: Final = re.compile(r"<[^>]*>")
-_PIECE: Final = 40
-_MOST: Final = 400
-_LEAST: Final = 12
-"""Shorter texts stand in many files by chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,29 +57,6 @@ class ErasedOutput:
     rows: int = 0
     removed: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
-
-
-class Needles:
-    """Texts to look for in reports, as they may stand there: as they are, in JSON or in HTML, marked up and cut short.
-
-    Args:
-        texts: the texts; of a long one its beginning is looked for, piece by piece.
-    """
-
-    def __init__(self, texts: Iterable[str]) -> None:
-        pieces = {text[at : at + _PIECE] for text in texts for at in range(0, min(len(text), _MOST), _PIECE)}
-        self._pieces = [piece for piece in pieces if len(piece) >= _LEAST]
-        self._found = {form.encode("utf-8", "replace") for piece in self._pieces for form in _forms(piece)}
-
-    def are_in(self, path: Path) -> bool:
-        """Whether one of them stands in a file."""
-        content = path.read_bytes()
-        if any(needle in content for needle in self._found):
-            return True
-        if path.suffix != ".html":
-            return False
-        shown = html.unescape(_TAG.sub("", content.decode("utf-8", "replace")))
-        return any(piece in shown for piece in self._pieces)
 
 
 def erase_dataset(
@@ -150,16 +120,27 @@ def erase_run(record: RunRecord, registry: Registry, store_id: str, receipt: str
     marked = replace(record, forgotten=tuple(dict.fromkeys((*record.forgotten, receipt))))
     registry.save(marked)
     folder = Path(record.folder)
-    removed = []
     if folder.is_dir():
         _mark(folder, store_id, marked.forgotten)
-        for path in sorted(folder.rglob("*")):
-            if path.is_file() and path.suffix in _REPORTS and path.name != NEEDS_RETRAIN and needles.are_in(path):
-                faultpoint("erase.report.before", path)
-                path.unlink()
-                removed.append(path.relative_to(folder).as_posix())
-        flush_folder(folder)
-    return ErasedOutput(record.folder, record.dataset_digest, record.dataset_digest, 0, tuple(removed))
+    return ErasedOutput(
+        record.folder, record.dataset_digest, record.dataset_digest, removed=erase_reports(folder, needles)
+    )
+
+
+def erase_reports(folder: Path, needles: Needles) -> tuple[str, ...]:
+    """Remove the reports below a folder that quote what is forgotten; their paths in it.
+
+    Args:
+        folder: the folder.
+        needles: what is looked for.
+    """
+    removed = []
+    for path in quoting_reports(folder, needles):
+        faultpoint("erase.report.before", path)
+        path.unlink()
+        flush_folder(path.parent)
+        removed.append(path.relative_to(folder).as_posix())
+    return tuple(removed)
 
 
 def _finished(record: DatasetRecord, folder: Path, store_id: str) -> str | None:
@@ -171,14 +152,6 @@ def _finished(record: DatasetRecord, folder: Path, store_id: str) -> str | None:
     made_of = manifest.config.get("store", {})
     is_it = made_of.get("id") == store_id and made_of.get("version") == record.store_version
     return manifest.digest if is_it else None
-
-
-def _forms(text: str) -> Iterator[str]:
-    yield text
-    yield html.escape(text)
-    yield html.escape(text, quote=False)
-    for is_ascii in (True, False):
-        yield json.dumps(text, ensure_ascii=is_ascii)[1:-1]
 
 
 def _mark(folder: Path, store_id: str, receipts: tuple[str, ...]) -> None:

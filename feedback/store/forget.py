@@ -20,9 +20,10 @@ import pyarrow as pa
 
 from feedback.hashing import stable_id
 from feedback.store.durable import flush_folder, private_folder, remove_durably, write_durably
-from feedback.store.erased_outputs import ErasedOutput, Needles, erase_dataset, erase_run
+from feedback.store.erased_outputs import ErasedOutput, erase_dataset, erase_reports, erase_run
 from feedback.store.log import DataFile
 from feedback.store.mending import DAMAGED
+from feedback.store.needles import Needles
 from feedback.store.opened import OpenedStore
 from feedback.store.parquet import write_rows
 from feedback.store.raw_erasure import ErasedRaw, erase_raw
@@ -52,6 +53,7 @@ class Receipt:
         raw: what was erased from raw copies.
         datasets: datasets that saw them.
         runs: runs that saw them.
+        reports: reports in other folders that quoted them.
         files: old files of the store that were deleted.
     """
 
@@ -64,6 +66,7 @@ class Receipt:
     raw: ErasedRaw | None = None
     datasets: tuple[ErasedOutput, ...] = ()
     runs: tuple[ErasedOutput, ...] = ()
+    reports: tuple[ErasedOutput, ...] = ()
     files: int = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,13 +74,14 @@ class Receipt:
         return asdict(self)
 
 
-def forget_subject(store: OpenedStore, kind: SubjectKind, name: str) -> Receipt:
+def forget_subject(store: OpenedStore, kind: SubjectKind, name: str, reports: Sequence[Path] = ()) -> Receipt:
     """Forget a rater or a conversation; nobody else may work on the store meanwhile.
 
     Args:
         store: the store.
         kind: what it is.
         name: the id as the source has it.
+        reports: folders of more reports, which the store knows nothing of.
 
     Raises:
         CorruptionError: a file of the store or of a dataset is damaged.
@@ -87,10 +91,12 @@ def forget_subject(store: OpenedStore, kind: SubjectKind, name: str) -> Receipt:
     version = store.log.version()
     files = store.log.files(version)
     rows = find_rows(files, store.table, subject)
-    datasets, runs = _clean_outputs(store, rows, subject, receipt.receipt, name)
+    needles = Needles({name, *texts_of(rows, store.table, subject)})
+    datasets, runs = _clean_outputs(store, rows, receipt.receipt, needles)
+    pages = tuple(ErasedOutput(str(one), "", "", removed=erase_reports(one, needles)) for one in reports)
     _clear_halves(store.folder)
     raw = erase_raw(store.landings, store.landings.all(), subject, raw=rows.raw, hints=_hints(name, subject))
-    planned = Receipt(receipt.receipt, kind, receipt.subject, rows=rows.counts, raw=raw, datasets=datasets, runs=runs)
+    planned = replace(receipt, rows=rows.counts, raw=raw, datasets=datasets, runs=runs, reports=pages)
     if not rows.files and receipt.rows is not None:
         planned = receipt  # the call that was broken off had come further: its numbers stand
     _write(store, planned)
@@ -120,14 +126,13 @@ def _begin(store: OpenedStore, kind: SubjectKind, subject: str) -> Receipt:
 
 
 def _clean_outputs(
-    store: OpenedStore, rows: SubjectRows, subject: Forgotten, receipt: str, name: str
+    store: OpenedStore, rows: SubjectRows, receipt: str, needles: Needles
 ) -> tuple[tuple[ErasedOutput, ...], tuple[ErasedOutput, ...]]:
     """Mark and clean the datasets whose version held any of the rows, and the runs on them."""
     if rows.first_version is None:
         return (), ()
     registry = Registry(store.folder)
     saw = [one for one in registry.datasets(with_unfinished=True) if one.store_version >= rows.first_version]
-    needles = Needles({name, *texts_of(rows, store.table, subject)})
     erased = [erase_dataset(one, registry, store.id, receipt, rows.ids) for one in saw]
     datasets = tuple(one for one in erased if one is not None)
     digests = {digest for one in saw for digest in one.earlier} | {one.digest for one in datasets}
@@ -211,8 +216,10 @@ def _read(path: Path) -> Receipt:
             **{
                 **values,
                 "raw": None if raw is None else ErasedRaw(**{**raw, **_tuples(raw)}),
-                "datasets": tuple(ErasedOutput(**{**one, **_tuples(one)}) for one in values["datasets"]),
-                "runs": tuple(ErasedOutput(**{**one, **_tuples(one)}) for one in values["runs"]),
+                **{
+                    name: tuple(ErasedOutput(**{**one, **_tuples(one)}) for one in values[name])
+                    for name in ("datasets", "runs", "reports")
+                },
             }
         )
     except (ValueError, TypeError, KeyError) as error:

@@ -23,7 +23,7 @@ from feedback.store.landing import Landing
 from feedback.store.log import DataFile
 from feedback.store.parquet import read_columns, write_rows
 from feedback.store.source_rows import TakenFile, source_table
-from feedback.store.tables import EVENT, PAIR, QUARANTINED, SOURCE
+from feedback.store.tables import EVENT, PAIR, QUARANTINED, SOURCE, SUBJECT_COLUMNS
 from feedback.store.tombstones import Forgotten
 
 __all__ = ["Chosen", "NewRows", "RowCounts"]
@@ -38,11 +38,6 @@ _ID_COLUMNS: Final = {
     EVENT: ("event_id",),
     PAIR: ("pair_id",),
     QUARANTINED: ("source", "reason", "raw_sha256"),
-}
-_SUBJECT_COLUMNS: Final = {
-    EVENT: ("rater_key", "conversation_id"),
-    PAIR: ("rater_key",),
-    QUARANTINED: ("raw",),
 }
 _FILE_BYTES: Final = 256 << 20
 """Rows in memory that go to one file."""
@@ -196,7 +191,7 @@ def _forgotten_rows(kind: str, paths: Sequence[Path], forgotten: Forgotten) -> p
     """Which rows are of somebody who was forgotten. [N] bool."""
     if not forgotten:
         return pl.repeat(False, sum(map(_length, paths)), dtype=pl.Boolean, eager=True)
-    frame = pl.concat([_columns(path, _SUBJECT_COLUMNS[kind]) for path in paths])
+    frame = pl.concat([_columns(path, SUBJECT_COLUMNS[kind]) for path in paths])
     if kind == QUARANTINED:
         return pl.Series([forgotten.in_bytes(raw) for raw in frame["raw"].to_list()], dtype=pl.Boolean)
     return forgotten.rows(frame)

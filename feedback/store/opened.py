@@ -33,7 +33,8 @@ from schemas.errors import CorruptionError, InputNotFoundError, OutputExistsErro
 
 __all__ = ["OpenedStore", "open_store"]
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
+"""2: pairs have a conversation."""
 _KEY_FILE: Final = "rater.key"
 _OURS: Final = re.compile(r"lock|holders|table|rater\.key|(rater\.key|store\.json)\.[0-9]+\.partial|link-[0-9]+(-2)?")
 """What may lie in a folder whose making was broken off."""

@@ -136,12 +136,15 @@ class Store:
         with told_errors(_CANNOT_WRITE, self.folder), self.locked("doctor", exclusive=True):
             return examine(self.opened)
 
-    def forget(self, *, rater: str | None = None, conversation: str | None = None) -> Receipt:
+    def forget(
+        self, *, rater: str | None = None, conversation: str | None = None, reports: Sequence[Path] = ()
+    ) -> Receipt:
         """Forget a rater or a conversation, in the store and in the datasets and runs that were made of it.
 
         Args:
             rater: id of a rater, as the source has it.
-            conversation: id of a conversation; pairs have none, so of a conversation only events are found.
+            conversation: id of a conversation, likewise.
+            reports: folders of more reports, of which those that quote them are removed.
 
         Returns:
             What was erased, and which datasets and models must be made anew.
@@ -155,7 +158,7 @@ class Store:
         if len(named) != 1:
             raise UsageError("one who is to be forgotten must be named", expected="a rater or a conversation")
         with told_errors(_CANNOT_WRITE, self.folder), self.locked("forget", exclusive=True):
-            return forget_subject(self.opened, "rater" if rater else "conversation", named[0])
+            return forget_subject(self.opened, "rater" if rater else "conversation", named[0], reports)
 
     def optimize(self) -> int:
         """Put the rows of small files together, in a version with the same rows; how many files became fewer.

@@ -13,17 +13,10 @@ import pyarrow.parquet as pq
 
 from feedback.store.log import DataFile
 from feedback.store.parquet import checked, read_columns, write_rows
-from feedback.store.tables import EVENT, ID_COLUMNS, PAIR, QUARANTINED, VERSION, file_schema
+from feedback.store.tables import ID_COLUMNS, QUARANTINED, SUBJECT_COLUMNS, VERSION, file_schema
 from feedback.store.tombstones import Forgotten
 
 __all__ = ["SubjectRows", "find_rows", "rewrite_without", "subject_mask", "texts_of"]
-
-_COLUMNS: Final = {
-    EVENT: ("rater_key", "conversation_id"),
-    PAIR: ("rater_key",),
-    QUARANTINED: ("raw",),
-}
-
 
 _TEXTS: Final = ("prompt", "completion", "comment", "response_a", "response_b", "source_record_id", "conversation_id")
 
@@ -64,10 +57,10 @@ def find_rows(files: Sequence[DataFile], root: Path, subject: Forgotten) -> Subj
     counts: dict[str, int] = {}
     versions: list[int] = []
     for file in files:
-        if file.kind not in _COLUMNS:
+        if file.kind not in SUBJECT_COLUMNS:
             continue
         own = [ID_COLUMNS[file.kind]] if file.kind in ID_COLUMNS else []
-        (frame,) = read_columns([file], root, [*_COLUMNS[file.kind], *own, "raw_sha256", VERSION])
+        (frame,) = read_columns([file], root, [*SUBJECT_COLUMNS[file.kind], *own, "raw_sha256", VERSION])
         found = frame.filter(subject_mask(file.kind, frame, subject))
         if found.is_empty():
             continue
@@ -93,7 +86,7 @@ def texts_of(rows: SubjectRows, root: Path, subject: Forgotten) -> frozenset[str
         if file.kind == QUARANTINED:
             continue
         names = [name for name in _TEXTS if name in file_schema(file.kind).names]
-        (frame,) = read_columns([file], root, [*names, *_COLUMNS[file.kind]])
+        (frame,) = read_columns([file], root, [*names, *SUBJECT_COLUMNS[file.kind]])
         theirs = frame.filter(subject_mask(file.kind, frame, subject))
         for name in names:
             values = theirs[name].drop_nulls()
@@ -141,7 +134,7 @@ def _others(path: Path, kind: str, subject: Forgotten) -> Iterator[pa.Table]:
     with pq.ParquetFile(path) as opened:
         for group in range(opened.num_row_groups):
             table = opened.read_row_group(group)
-            mask = ~subject_mask(kind, pl.DataFrame(table.select(list(_COLUMNS[kind]))), subject)
+            mask = ~subject_mask(kind, pl.DataFrame(table.select(list(SUBJECT_COLUMNS[kind]))), subject)
             if mask.any():
                 yield table.filter(pa.array(mask.to_numpy()))
 

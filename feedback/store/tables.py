@@ -31,6 +31,7 @@ __all__ = [
     "PAIR",
     "QUARANTINED",
     "SOURCE",
+    "SUBJECT_COLUMNS",
     "TABLE_SCHEMA",
     "TOMBSTONE",
     "VERSION",
@@ -62,6 +63,13 @@ _OWN: Final = {
 }
 ID_COLUMNS: Final[Mapping[str, str]] = {EVENT: "event_id", PAIR: "pair_id"}
 """The column that tells rows of a kind apart."""
+
+SUBJECT_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
+    EVENT: ("rater_key", "conversation_id"),
+    PAIR: ("rater_key", "conversation_id"),
+    QUARANTINED: ("raw",),
+}
+"""The columns that say whose the rows of a kind are."""
 
 _HASHES: Final = ("event_id", "pair_id", "source_record_id", "raw_sha256", "rater_key", "conversation_id", "message_id")
 _TEXTS: Final = (

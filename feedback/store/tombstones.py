@@ -63,11 +63,9 @@ class Forgotten:
         """Which rows are theirs. [N] bool.
 
         Args:
-            frame: `rater_key` of each row and, where the rows have one, `conversation_id`.
+            frame: `rater_key` and `conversation_id` of each row.
         """
         of_raters = frame["rater_key"].is_in(list(self.subjects)).fill_null(value=False)
-        if "conversation_id" not in frame.columns:
-            return of_raters
         names = frame["conversation_id"]
         theirs = [
             name

@@ -201,8 +201,11 @@ def score_drafts(score: Score, known: ScoreMap, find_subject: Callable[[], Subje
         yield _corrected(score, rule, find_subject())
 
 
-def pair_of(score: Score, rule: ScoreRule, **told: Any) -> PairDraft:
-    """A pair with what the score says of its rater and time; a changed mind is saved later, so it is the later time."""
+def pair_of(score: Score, rule: ScoreRule, subject: Subject, **told: Any) -> PairDraft:
+    """A pair with what the score says of its rater and time, and the subject of its conversation.
+
+    A changed mind is saved later, so it is the later time.
+    """
     return PairDraft(
         **{
             "raw_value": score.raw_value,
@@ -210,6 +213,7 @@ def pair_of(score: Score, rule: ScoreRule, **told: Any) -> PairDraft:
             "rater": score.rater,
             "rater_kind": score.rater_kind or rule.table.rater_kind,
             "event_time": score.updated_time if score.updated_time is not None else score.event_time,
+            "conversation_id": subject.conversation_id,
             "flags": score.flags,
             **told,
         }
@@ -301,7 +305,8 @@ def _choice(score: Score, rule: ScoreRule, subject: Subject) -> PairDraft:
         for side in ("response_a", "response_b")
     ]
     outcome = "abstain" if score.is_withdrawn else rule.outcome(score.values)
-    return pair_of(score, rule, prompt=subject.prompt(rule), response_a=sides[0], response_b=sides[1], outcome=outcome)
+    turns = {"prompt": subject.prompt(rule), "response_a": sides[0], "response_b": sides[1]}
+    return pair_of(score, rule, subject, outcome=outcome, **turns)
 
 
 def _corrected(score: Score, rule: ScoreRule, subject: Subject) -> PairDraft:
@@ -309,6 +314,7 @@ def _corrected(score: Score, rule: ScoreRule, subject: Subject) -> PairDraft:
     return pair_of(
         score,
         rule,
+        subject,
         prompt=prompt,
         response_a=read_turns(score.correction, "correction", "assistant", is_mapped=True),
         response_b=completion,

@@ -48,8 +48,8 @@ _NAMES: Final[Mapping[str, str]] = {
 
 _WANTED_TEXT: Final = ("prompt", "completion", "chosen", "rejected", "response_a", "response_b")
 _SCALARS: Final = ("id", "user", "time", "updated", "model", "conversation", "message", "comment", "lang")
-_OF_BOTH: Final = {"id", "user", "time"}
-_OF_EVENTS: Final = {"updated", "model", "conversation", "message", "comment", "reasons", "lang"}
+_OF_BOTH: Final = {"id", "user", "time", "conversation"}
+_OF_EVENTS: Final = {"updated", "model", "message", "comment", "reasons", "lang"}
 _UNITS: Final = (("s", 1), ("ms", 1e3), ("us", 1e6), ("ns", 1e9))
 _YEARS: Final = tuple(datetime(year, 1, 1, tzinfo=UTC).timestamp() for year in (1990, 2100))
 _ITEM: Final = "item"
