@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.options import FOLDER, json_option, set_option
+from cli.options import FOLDER, json_option, set_option, store_option
 
 if TYPE_CHECKING:  # it loads pyarrow
     from align.champion.dataset_diff import DatasetDiff
@@ -177,11 +177,11 @@ def diff(before: str, after: str, folder: Path | None, rows_path: Path | None, a
 @click.command(epilog="Example: thumbline dashboard models --store store -o site --serve")
 @_FOLDER_ARGUMENT
 @click.option("-o", "--out", type=FOLDER, required=True, help="Folder of the site.")
-@click.option("--store", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Folder of the store.")
+@store_option()
 @click.option("--serve", is_flag=True, help="Show the site on this machine's loopback address until Ctrl-C.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port to serve on.  [default: a free one]")
 @json_option
-def dashboard(folder: Path, out: Path, store: Path | None, serve: bool, port: int, as_json: bool) -> None:
+def dashboard(folder: Path, out: Path, store: str | None, serve: bool, port: int, as_json: bool) -> None:
     """Write a static site of FOLDER, the folder of thumbline retrain: decisions, measures, models, audits, store."""
     from cli.json_output import print_json
     from cli.render import show

@@ -99,8 +99,8 @@ def from_option(*, required: bool = False) -> Callable[[Function], Function]:
 
 
 def store_option(*, required: bool = False) -> Callable[[Function], Function]:
-    """The option --store: the folder of a feedback store."""
-    return click.option("--store", metavar="DIR", required=required, help="Folder of a feedback store.")
+    """The option --store: the folder of a feedback store, or its place in a bucket."""
+    return click.option("--store", metavar="DIR", required=required, help="Folder, or s3:// URL, of a feedback store.")
 
 
 def parse_ratio(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, float] | None:

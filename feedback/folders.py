@@ -14,7 +14,7 @@ from typing import Final
 
 from feedback.card import dataset_card
 from schemas import __version__
-from schemas.errors import CorruptionError, OutputExistsError, ThumblineError
+from schemas.errors import CorruptionError, InputNotFoundError, OutputExistsError, ThumblineError
 from schemas.manifest import MANIFEST_NAME, Manifest
 
 __all__ = [
@@ -30,13 +30,25 @@ __all__ = [
 STORE_FILE: Final = "store.json"
 """Name of the file that a feedback store has; see `feedback.store.opened`."""
 
+_BUCKET: Final = "s3://"
 _STAGING: Final = "staging"
 _OURS: Final = {"data", "parts", "stages", _STAGING, "README.md", MANIFEST_NAME, f"{MANIFEST_NAME}.partial"}
 
 
 def is_store(path: str | Path) -> bool:
-    """Whether a folder holds a feedback store; told without loading what reads one."""
-    return (Path(path) / STORE_FILE).is_file()
+    """Whether a folder holds a feedback store; told without loading what reads one. Of a bucket (`s3://`) it is asked.
+
+    Raises:
+        InputError: the object store cannot be reached.
+    """
+    if not str(path).startswith(_BUCKET):
+        return (Path(path) / STORE_FILE).is_file()
+    from feedback.records.object_store import find_objects
+
+    try:
+        return bool(find_objects(f"{str(path).rstrip('/')}/{STORE_FILE}"))
+    except InputNotFoundError:
+        return False
 
 
 def refuse_to_replace(out: Path, *, overwrite: bool) -> None:

@@ -152,6 +152,7 @@ def _pair_row(draft: PairDraft, ids: tuple[str, str, str, str], rater: str | Non
         draft.presented_first,
         rater,
         draft.rater_kind,
+        draft.conversation_id,
         draft.model_a,
         draft.model_b,
         event_ts,

@@ -68,6 +68,7 @@ def s3_server() -> Iterator[Callable[[str, bytes], None]]:
 
     server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
+    _one_at_a_time(server._server)
     host, port = server.get_host_and_port()
     names = {
         "AWS_ENDPOINT_URL": f"http://{host}:{port}",
@@ -94,6 +95,17 @@ def s3_server() -> Iterator[Callable[[str, bytes], None]]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def _one_at_a_time(server: Any) -> None:
+    """Let requests wait for each other: moto looks whether an object is there and then writes it, and S3 does both."""
+    lock, answer = threading.Lock(), server.app
+
+    def answer_alone(*request: Any) -> Any:
+        with lock:
+            return answer(*request)
+
+    server.app = answer_alone
 
 
 @contextmanager

@@ -81,6 +81,7 @@ def test_a_vote_between_two_models_is_a_pair(kind: str, outcome: str) -> None:
         presented_first="a",
         model_a="model-a",
         model_b="model-b",
+        conversation_id="c1",
     )
 
 

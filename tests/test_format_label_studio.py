@@ -68,6 +68,7 @@ def test_a_pairwise_choice_is_a_pair_with_its_texts_where_the_map_says() -> None
         rater="7",
         rater_kind="annotator",
         event_time="2026-01-05T09:59:00.000000Z",
+        conversation_id="1",
     )
     right = task({**PAIRWISE, "value": {"selected": "right"}})
     assert draft("label_studio", MAP, right).outcome == "b"

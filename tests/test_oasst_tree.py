@@ -87,6 +87,7 @@ def test_a_pair_keeps_all_that_the_tree_says() -> None:
         rater_kind="annotator",
         margin=2.0,
         model_a="m",
+        conversation_id="q",
         flags=("synthetic",),
     )
 

@@ -208,8 +208,10 @@ def test_opening_what_is_no_store_is_refused(tmp_path: Path) -> None:
     (tmp_path / "full" / "thesis.tex").touch()
     with pytest.raises(OutputExistsError, match="no store"):
         Store.open(tmp_path / "full", create=True)
-    with pytest.raises(UsageError, match="folder of this machine"):
-        Store.open("s3://bucket/store", create=True)
+    for place in ("gs://bucket/store", "s3://bucket", "s3://key:s3cret@bucket/store"):
+        with pytest.raises(UsageError, match=r"expected s3://BUCKET/PREFIX") as info:
+            Store.open(place, create=True)
+        assert "s3cret" not in str(info.value)
 
 
 def test_store_has_its_own_key_where_none_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,13 +31,13 @@ _SHOWN: Final = ("report.html", "audit.html")
 _WIDTH: Final = 620
 
 
-def write_dashboard(folder: Path, out: Path, store: Path | None = None) -> Path:
+def write_dashboard(folder: Path, out: Path, store: str | Path | None = None) -> Path:
     """Write the site, anew where it is there, and return its first page.
 
     Args:
         folder: folder of `thumbline retrain`.
         out: folder of the site.
-        store: folder of the store; null leaves it out.
+        store: folder or URL of the store; null leaves it out.
 
     Raises:
         OutputExistsError: `out` holds files that are not a site of ours.
@@ -83,7 +83,7 @@ def _report(folder: Path, run: str) -> dict[str, Any] | None:
     return known
 
 
-def _versions(store: Path) -> list[dict[str, Any]]:
+def _versions(store: str | Path) -> list[dict[str, Any]]:
     from feedback.store import Store
 
     return Store.open(store).history()

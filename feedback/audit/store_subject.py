@@ -20,7 +20,7 @@ __all__ = ["subject_of_store"]
 
 
 def subject_of_store(
-    folder: Path,
+    folder: str | Path,
     version: int | None,
     config: AuditSettings = None,
     *,
@@ -30,7 +30,7 @@ def subject_of_store(
     """A version of a store, before any curation.
 
     Args:
-        folder: the store's folder.
+        folder: the store's folder, or its URL.
         version: the version; null takes the latest.
         config: the thresholds, or some of them by name; the others are the defaults.
         with_examples: read a few texts of users for the page.
@@ -60,9 +60,13 @@ def subject_of_store(
         read.reports,
         read.looked,
         config,
-        name=f"{folder.resolve().name} (version {number})",
+        name=f"{_name(folder)} (version {number})",
         kind="feedback",
         source=typed,
         raw=f"--store {typed}",
         examples=read.shown,
     )
+
+
+def _name(folder: str | Path) -> str:
+    return str(folder).rstrip("/").rpartition("/")[2] if "://" in str(folder) else Path(folder).resolve().name

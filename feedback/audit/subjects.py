@@ -132,7 +132,7 @@ def read_subject(
     if len(inputs) == 1 and is_store(inputs[0]):
         from feedback.audit.store_subject import subject_of_store  # loads deltalake
 
-        return subject_of_store(Path(inputs[0]), given.version, config, with_examples=with_examples, progress=progress)
+        return subject_of_store(inputs[0], given.version, config, with_examples=with_examples, progress=progress)
     if given.version is not None:
         raise UsageError("only a store has versions", where=", ".join(map(str, inputs)), received=given.version)
     sources = raw_sources(inputs, given, todo=todo)

@@ -122,6 +122,7 @@ def _expand(item: str, sql: str | None) -> Sequence[Place]:
             expected="a URL that begins with postgresql://, sqlite:/// or duckdb:///",
         )
     if scheme == "s3":
+        _refuse_store(item)
         return find_objects(item)
     if scheme == "hf":
         return find_hub_files(item)
@@ -136,12 +137,7 @@ def _files_at(item: str) -> list[Path]:
     path = Path(item)
     if item == STDIN or path.is_file():
         return [path]
-    if is_store(path):
-        raise InputError(
-            "the folder is a feedback store, and its raw copies are not read as files",
-            where=path,
-            todo="Read what it holds: thumbline audit STORE, or make a dataset with thumbline curate --store STORE",
-        )
+    _refuse_store(item)
     if path.is_dir():
         inside = [one.relative_to(path).as_posix() for one in path.rglob("*") if one.is_file()]
         files = [path / name for name in data_names(inside)]
@@ -155,3 +151,12 @@ def _files_at(item: str) -> list[Path]:
         what = "no file matches the pattern" if glob.has_magic(item) else "no such file or folder"
         raise InputNotFoundError(what, where=item)
     return files
+
+
+def _refuse_store(item: str) -> None:
+    if is_store(item):
+        raise InputError(
+            "the folder is a feedback store, and its raw copies are not read as files",
+            where=item,
+            todo="Read what it holds: thumbline audit STORE, or make a dataset with thumbline curate --store STORE",
+        )

@@ -18,10 +18,11 @@ from typing import Any, Final
 from feedback.store.durable import PARTIAL, flush_folder, move_durably, private_folder
 from feedback.store.faults import faultpoint
 from feedback.store.forget import unfinished_receipts
-from feedback.store.log import DataFile, read_commit
+from feedback.store.log import DataFile, named_files
 from feedback.store.mending import DAMAGED, Mended, mend, needs_mending, pending_landings, refuse_lost_commits
 from feedback.store.opened import OpenedStore
 from feedback.store.parquet import checked
+from feedback.store.places import fetched, is_remote, listed
 from feedback.store.registry import Registry
 from feedback.store.repair import repair_files
 from schemas.errors import CorruptionError, ThumblineError
@@ -131,7 +132,7 @@ def _damaged_copies(store: OpenedStore) -> Iterator[Finding]:
     """Raw copies that are not what came: no row is lost by it, but none could be made again from them."""
     copies = dict.fromkeys(copy for one in store.landings.all() for copy in (*one.read, *one.other))
     for copy in copies:
-        path, wanted = store.landings.path(copy), store.landings.kept_sha256(copy)
+        path, wanted = fetched(store.landings.path(copy)), store.landings.kept_sha256(copy)
         if wanted is None or (path.is_file() and file_sha256(path) == wanted):
             continue
         if path.is_file():
@@ -146,10 +147,11 @@ def _damaged_copies(store: OpenedStore) -> Iterator[Finding]:
 
 def _unreadable_versions(store: OpenedStore) -> Iterator[Finding]:
     """Versions behind datasets of which a file is missing: of no consequence for what is in the store now."""
+    there = set(listed(store.table, "kind=*/*"))
     for version in sorted(Registry(store.folder).pinned()):
         if version > store.log.version():
             continue
-        missing = [file.path for file in store.log.files(version) if not (store.table / file.path).is_file()]
+        missing = [file.path for file in store.log.files(version) if store.table / file.path not in there]
         if missing:
             yield Finding(
                 f"Version {version}, which a dataset was made of, cannot be read any more.",
@@ -161,7 +163,10 @@ def _unreadable_versions(store: OpenedStore) -> Iterator[Finding]:
 
 def _left_behind(store: OpenedStore) -> Iterator[Finding]:
     """What a crash left: files that no commit names, things half made, landings that nobody was told of."""
-    named = {action["add"]["path"] for path in store.log.commits() for action in read_commit(path) if "add" in action}
+    if is_remote(store.folder):
+        yield from _begun_elsewhere(store)
+        return
+    named = named_files(store.log)
     orphans = [path for path in store.table.glob("kind=*/*") if path.relative_to(store.table).as_posix() not in named]
     strays = [path for path in store.log.log_folder.iterdir() if not _OF_LOG.fullmatch(path.name)]
     halves = [
@@ -188,6 +193,21 @@ def _left_behind(store: OpenedStore) -> Iterator[Finding]:
     flush_folder(store.folder)
 
 
+def _begun_elsewhere(store: OpenedStore) -> Iterator[Finding]:
+    """What a crash left in a bucket, or what another machine is about to finish: nobody can tell, so it stays."""
+    named = {store.table / name for name in named_files(store.log)}
+    for path in listed(store.table, "kind=*/*"):
+        if path not in named:
+            yield Finding("A file belongs to no commit.", str(path), "Clear it up with --vacuum HOURS.", True)
+    for landing in pending_landings(store):
+        yield Finding(
+            "A raw file was copied, and its ingest has not ended.",
+            ", ".join(copy.name for copy in landing.read),
+            "Nothing, as it may be running on another machine; run the same ingest again if it is not.",
+            True,
+        )
+
+
 def _unfinished(store: OpenedStore) -> Iterator[Finding]:
     for receipt in unfinished_receipts(store.folder):
         yield Finding(
@@ -199,7 +219,7 @@ def _unfinished(store: OpenedStore) -> Iterator[Finding]:
 
 
 def _open_to_others(store: OpenedStore) -> Iterator[Finding]:
-    for path in (store.folder, *store.folder.rglob("*")):
+    for path in () if is_remote(store.folder) else (store.folder, *store.folder.rglob("*")):
         wanted = _FOLDER_MODE if path.is_dir() else _FILE_MODE
         if path.stat().st_mode & 0o777 != wanted:
             path.chmod(wanted)

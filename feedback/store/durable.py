@@ -8,12 +8,14 @@ A file is whole under its name or not there; what a crash leaves of it ends in `
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from feedback.store.faults import faultpoint
+from feedback.store.places import moved, removed, shown
 from schemas.errors import ThumblineError
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "move_durably",
     "private_folder",
     "remove_durably",
+    "remove_folder_durably",
     "told_errors",
     "write_durably",
     "written_durably",
@@ -90,6 +93,7 @@ def move_durably(path: Path, target: Path, *, point: str) -> None:
     path.rename(target)
     faultpoint(f"{point}.rename.after", target)
     flush_folder(target.parent)
+    moved(path, target)
     faultpoint(f"{point}.done", target)
 
 
@@ -104,6 +108,20 @@ def remove_durably(path: Path, *, point: str) -> None:
     path.unlink(missing_ok=True)
     if path.parent.is_dir():
         flush_folder(path.parent)
+    removed(path)
+    faultpoint(f"{point}.remove.after")
+
+
+def remove_folder_durably(path: Path, *, point: str) -> None:
+    """Delete a folder with all that is in it; one that is not there is no error.
+
+    Args:
+        path: the folder.
+        point: first part of the names of its fault points.
+    """
+    faultpoint(f"{point}.remove.before", path)
+    shutil.rmtree(path, ignore_errors=True)
+    removed(path)
     faultpoint(f"{point}.remove.after")
 
 
@@ -119,8 +137,8 @@ def flush_folder(path: Path) -> None:
 
 
 @contextmanager
-def told_errors(what: str, where: Path) -> Iterator[None]:
-    """Turn an error of the system into one of ours, which names the file.
+def told_errors(what: str, where: Path | str) -> Iterator[None]:
+    """Turn an error of the system into one of ours, which names the file; of a bucket, where it lies there.
 
     Args:
         what: what was being done, for example `the store cannot be written`.
@@ -134,9 +152,13 @@ def told_errors(what: str, where: Path) -> Iterator[None]:
     except OSError as error:
         raise ThumblineError(
             f"{what} ({error.strerror or error})",
-            where=error.filename or where,
+            where=shown(error.filename or where),
             todo="Nothing that was acknowledged is lost. Mend the cause and run the same command again",
         ) from error
+    except ThumblineError as error:
+        error.where = None if error.where is None else shown(error.where)
+        error.args = tuple(map(shown, error.args))
+        raise
 
 
 def _flush(path: Path, flags: int) -> None:

@@ -26,6 +26,7 @@ from feedback.store.mending import DAMAGED
 from feedback.store.needles import Needles
 from feedback.store.opened import OpenedStore
 from feedback.store.parquet import write_rows
+from feedback.store.places import listed
 from feedback.store.raw_erasure import ErasedRaw, erase_raw
 from feedback.store.registry import Registry
 from feedback.store.subject_rows import SubjectRows, find_rows, rewrite_without, texts_of
@@ -144,7 +145,7 @@ def _clear_halves(folder: Path) -> None:
     """Remove what is half made or set aside: it may hold anything, and is of no use to anybody."""
     for path in (*folder.glob("staging/*"), *folder.glob("raw/incoming-*")):
         shutil.rmtree(path, ignore_errors=True)
-    for path in folder.glob(f"{DAMAGED}/*"):
+    for path in listed(folder / DAMAGED):
         if not path.name.startswith("commit-"):
             remove_durably(path, point="forget.aside")
 
@@ -182,7 +183,7 @@ def _delete_old_files(store: OpenedStore, subject: Forgotten) -> int:
     """Delete the files of earlier versions that hold rows of theirs; those versions cannot be read any more."""
     used = {file.path for file in store.log.files()}
     deleted = 0
-    for path in sorted(store.table.glob("kind=*/*")):
+    for path in listed(store.table, "kind=*/*"):
         name = path.relative_to(store.table).as_posix()
         if name in used:
             continue

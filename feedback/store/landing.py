@@ -37,9 +37,11 @@ from feedback.store.durable import (
     move_durably,
     private_folder,
     remove_durably,
+    remove_folder_durably,
     write_durably,
 )
 from feedback.store.faults import faultpoint
+from feedback.store.places import fetched, listed
 from schemas.errors import CorruptionError, InputNotFoundError
 from schemas.manifest import file_sha256
 
@@ -184,10 +186,10 @@ class Landings:
         kept = {copy.sha256 for landing in self.all() for copy in (*landing.read, *landing.other)}
         for copy in dict.fromkeys(copy for one in landings for copy in (*one.read, *one.other)):
             if copy.sha256 not in kept:
-                shutil.rmtree(self.path(copy).parent, ignore_errors=True)
+                remove_folder_durably(self.path(copy).parent, point="landing.raw")
 
     def _present(self, copy: RawCopy) -> Path:
-        path = self.path(copy)
+        path = fetched(self.path(copy))
         if not path.is_file():
             raise InputNotFoundError(
                 "the raw copy is not in the store any more: it was erased, as somebody in it was forgotten",
@@ -222,7 +224,7 @@ class Landings:
 
 def _name_in(folder: Path) -> str | None:
     """The name of the copy in a folder, also of one that was erased; None where there never was one."""
-    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    names = [path.name for path in listed(folder)]
     if names == [ERASED]:
         return str(json.loads((folder / ERASED).read_text("utf-8"))["name"])
     return next((name for name in names if not name.endswith(PARTIAL) and name != ERASED), None)

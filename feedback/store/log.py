@@ -3,7 +3,7 @@
     files, flushed ─► commit (an application transaction of ours, digests in its properties) ─► fsync ─► acknowledged
 
 deltalake never flushes, so the commit and its folder are flushed here. Of two writers that make the same version the
-second one is refused, looks again at what is there, and tries anew.
+second one is refused, looks again at what is there, and tries anew; in a bucket too (`places.claimed`).
 """
 
 from __future__ import annotations
@@ -22,10 +22,20 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from feedback.store.durable import flush_file, flush_folder, private_folder
 from feedback.store.faults import faultpoint
+from feedback.store.places import claimed, pull_commits, written
 from feedback.store.tables import KIND, TABLE_SCHEMA, VERSION
 from schemas.errors import CorruptionError, InputNotFoundError, ThumblineError
 
-__all__ = ["LAST_CHECKPOINT", "LOG_FOLDER", "CommitConflictError", "DataFile", "Log", "commit_name", "read_commit"]
+__all__ = [
+    "LAST_CHECKPOINT",
+    "LOG_FOLDER",
+    "CommitConflictError",
+    "DataFile",
+    "Log",
+    "commit_name",
+    "named_files",
+    "read_commit",
+]
 
 LOG_FOLDER: Final = "_delta_log"
 """Where Delta keeps the commits, in the table's folder."""
@@ -115,6 +125,8 @@ class Log:
             post_commithook_properties=_NO_HOOKS,
         )
         self._flush(0)
+        if not claimed(self.log_folder / commit_name(0)):
+            pull_commits(self.log_folder, commit_name)
         faultpoint("create.commit.after")
 
     def version(self) -> int:
@@ -189,6 +201,8 @@ class Log:
             ) from error
         faultpoint("commit.after", self.log_folder / commit_name(version), unflushed=True)
         self._flush(version)
+        if not claimed(self.log_folder / commit_name(version)):
+            raise CommitConflictError
         faultpoint("commit.done", self.log_folder / commit_name(version))
         if version % _CHECKPOINT_EVERY == 0:
             self._checkpoint()
@@ -199,6 +213,7 @@ class Log:
         Raises:
             CorruptionError: one is missing.
         """
+        pull_commits(self.log_folder, commit_name)
         paths = sorted(self.log_folder.glob("*.json"))
         for version, path in enumerate(paths):
             if path.name != commit_name(version):
@@ -215,6 +230,8 @@ class Log:
         return told
 
     def _table(self, version: int | None = None) -> DeltaTable:
+        if version is None:
+            pull_commits(self.log_folder, commit_name)
         try:
             return DeltaTable(str(self.folder), version=version)
         except (DeltaError, OSError) as error:
@@ -240,6 +257,7 @@ class Log:
         for path in (*self.log_folder.glob("*.checkpoint*.parquet"), self.log_folder / LAST_CHECKPOINT):
             if path.is_file():
                 flush_file(path)
+                written(path)
         flush_folder(self.log_folder)
         faultpoint("checkpoint.after")
 
@@ -261,6 +279,12 @@ def read_commit(path: Path) -> list[dict[str, Any]]:
     except ValueError as error:
         why = str(error)
     raise CorruptionError(f"a commit of the store cannot be read ({why})", where=path)
+
+
+def named_files(log: Log) -> frozenset[str]:
+    """The paths of the files that any commit put in."""
+    actions = (action for path in log.commits() for action in read_commit(path))
+    return frozenset(action["add"]["path"] for action in actions if "add" in action)
 
 
 def _bounds(action: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""A store on the disk: its folder, made or opened.
+"""A store on the disk, or in a bucket (see `places`): its folder, made or opened.
 
 store.json        format and id; written last, so where it is the store is whole
 rater.key         key for user ids, readable by its owner only
@@ -29,6 +29,7 @@ from feedback.store.durable import PARTIAL, private_folder, write_durably
 from feedback.store.landing import Landings
 from feedback.store.locks import store_lock
 from feedback.store.log import Log
+from feedback.store.places import is_remote, opened_place, pull, top_level
 from schemas.errors import CorruptionError, InputNotFoundError, OutputExistsError, UsageError
 
 __all__ = ["OpenedStore", "open_store"]
@@ -68,24 +69,16 @@ def open_store(path: str | Path, *, create: bool) -> OpenedStore:
     """The store in a folder.
 
     Args:
-        path: the folder.
+        path: the folder, or `s3://BUCKET/PREFIX`.
         create: make one where there is none.
 
     Raises:
         InputNotFoundError: there is none and none is to be made.
         OutputExistsError: the folder holds other files.
-        UsageError: the place is not a folder of this machine.
+        UsageError: the place is another kind of URL.
         CorruptionError: its own files cannot be read.
     """
-    if "://" in str(path):
-        raise UsageError(
-            "a store lies in a folder of this machine",
-            where="--store",
-            received=str(path),
-            expected="a path",
-            todo="Object stores are read as sources (s3://BUCKET/KEY), and a store in one is not supported yet",
-        )
-    folder = Path(path).resolve()
+    folder = opened_place(path)
     if not is_store(folder):
         if not create:
             raise InputNotFoundError(
@@ -118,11 +111,12 @@ def open_store(path: str | Path, *, create: bool) -> OpenedStore:
 
 
 def _create(folder: Path) -> None:
-    if folder.exists() and not (folder.is_dir() and all(_OURS.fullmatch(path.name) for path in folder.iterdir())):
+    if (folder.exists() and not folder.is_dir()) or not all(map(_OURS.fullmatch, top_level(folder))):
         raise OutputExistsError(
             "the folder holds files that are no store", where=folder, expected="an empty folder, or none"
         )
     private_folder(folder).chmod(0o700)
+    pull(folder)
     with store_lock(folder, "making the store", exclusive=True):
         if is_store(folder):
             return
@@ -133,8 +127,9 @@ def _create(folder: Path) -> None:
             # Where the key of this machine is given by hand, it is meant for all that is done here.
             key = load_rater_key() if os.environ.get(ENVIRONMENT_VARIABLE) else secrets.token_hex(32).encode()
             write_durably(folder / _KEY_FILE, key + b"\n", point="key")
-        # What a crash left of a table that never was one: nothing can be in it yet.
-        shutil.rmtree(folder / "table", ignore_errors=True)
+        if not is_remote(folder):
+            # What a crash left of a table that never was one: nothing can be in it yet.
+            shutil.rmtree(folder / "table", ignore_errors=True)
         Log(private_folder(folder / "table")).create()
         key = (folder / _KEY_FILE).read_bytes().strip()
         told = {"format": _FORMAT, "id": uuid.uuid4().hex, "key_check": _key_check(key)}

@@ -23,6 +23,7 @@ from feedback.engine.local import usable_cores
 from feedback.store.durable import move_durably, private_folder
 from feedback.store.faults import faultpoint
 from feedback.store.log import DataFile
+from feedback.store.places import fetched, part_reader
 from feedback.store.tables import KIND, VERSION, file_schema, parquet_options, safe_statistics
 from schemas.errors import CorruptionError
 from schemas.manifest import file_sha256
@@ -91,7 +92,7 @@ def read_columns(files: Sequence[DataFile], root: Path, columns: Sequence[str]) 
     for file in files:
         path = root / file.path
         try:
-            with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as opened:
+            with pq.ParquetFile(part_reader(path), page_checksum_verification=True, pre_buffer=False) as opened:
                 table = opened.read(columns=list(columns))
         except (OSError, pa.ArrowInvalid) as error:
             raise _damaged(path, str(error).splitlines()[0]) from error
@@ -105,7 +106,7 @@ def _with_version(table: pa.Table, schema: pa.Schema, version: int) -> pa.Table:
 
 
 def _check(file: DataFile, root: Path) -> Path:
-    path = root / file.path
+    path = fetched(root / file.path)
     try:
         found = path.stat()
     except OSError as error:

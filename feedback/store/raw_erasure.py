@@ -16,6 +16,7 @@ from pathlib import Path
 from feedback.records.sources import RawRecord, read_records
 from feedback.store.durable import move_durably, remove_durably, write_durably
 from feedback.store.landing import ERASED, Landing, Landings
+from feedback.store.places import fetched
 from feedback.store.raw_rewriting import kind_of_copy, raw_lines, rewritten
 from feedback.store.tombstones import Forgotten
 from schemas.errors import CorruptionError, InputError
@@ -85,13 +86,13 @@ def erase_raw(
         hit = False
         for copy in (*landing.read, *landing.other):
             path = landings.path(copy)
-            found = _erase(path, wanted) if path.is_file() else 0
+            found = _erase(path, wanted) if fetched(path).is_file() else 0
             hit |= found != 0
             records += max(found, 0)
             if found:
                 (removed if found < 0 else rewritten).append(copy.name)
         for copy in (*landing.read, *landing.other) if hit and landing.other else ():
-            if landings.path(copy).is_file():
+            if fetched(landings.path(copy)).is_file():
                 _remove(landings.path(copy))
                 removed.append(copy.name)
     return ErasedRaw(records, tuple(dict.fromkeys(rewritten)), tuple(dict.fromkeys(removed)))

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 
 from feedback.hashing import stable_id
 from feedback.store.durable import private_folder, remove_durably, write_durably
+from feedback.store.places import is_remote
 from schemas.errors import CorruptionError
 
 __all__ = ["UNFINISHED", "DatasetRecord", "Registry", "RunRecord"]
@@ -136,7 +137,9 @@ class Registry:
     def pinned(self) -> frozenset[int]:
         """Versions that datasets were made of which are still there."""
         found = self.datasets(with_unfinished=True)
-        return frozenset(one.store_version for one in found if Path(one.folder).is_dir())
+        # A store in a bucket is used by many machines, and a dataset may lie on another one.
+        everywhere = is_remote(self._folder)
+        return frozenset(one.store_version for one in found if everywhere or Path(one.folder).is_dir())
 
     def _remove(self, record: DatasetRecord) -> None:
         path = self._folder / _DATASETS / f"{stable_id(record.folder, record.digest)}.json"

@@ -16,6 +16,7 @@ from feedback.store.log import DataFile
 from feedback.store.mending import DAMAGED
 from feedback.store.new_rows import NewRows
 from feedback.store.opened import OpenedStore
+from feedback.store.places import fetched
 from feedback.store.source_rows import read_source_rows
 from feedback.store.tables import SOURCE, TOMBSTONE
 from feedback.store.take_in import read_landings, staging_folder
@@ -93,7 +94,7 @@ def _landings(store: OpenedStore, damaged: Sequence[DataFile], sound: Sequence[D
 
 def _set_aside(store: OpenedStore, file: DataFile, undo: ExitStack) -> None:
     path = store.table / file.path
-    if not path.is_file():
+    if not fetched(path).is_file():
         return
     aside = private_folder(store.folder / DAMAGED) / f"{file.kind}-{path.name}"
     move_durably(path, aside, point="aside")

@@ -7,8 +7,10 @@ store.events().filter(pl.col("label")).collect()
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,11 @@ from feedback.store.doctor import DoctorReport, examine
 from feedback.store.durable import told_errors
 from feedback.store.forget import Receipt, forget_subject
 from feedback.store.locks import store_lock
-from feedback.store.log import DataFile
+from feedback.store.log import CommitConflictError, DataFile
 from feedback.store.mending import mend, needs_mending
 from feedback.store.opened import OpenedStore, open_store
 from feedback.store.parquet import checked
+from feedback.store.places import is_there, pull, shown
 from feedback.store.registry import DatasetRecord, Registry, RunRecord
 from feedback.store.source_rows import read_source_rows
 from feedback.store.summary import IngestSummary
@@ -33,17 +36,19 @@ from feedback.store.tables import EVENT, PAIR, QUARANTINED
 from feedback.store.take_in import take_in
 from feedback.store.upkeep import Vacuumed, optimize_store, vacuum_store
 from feedback.store.views import Revisions, latest_revisions, rows_of_kind, since
-from schemas.errors import InputNotFoundError, UsageError
+from schemas.errors import InputNotFoundError, LockedError, UsageError
 from schemas.manifest import SourceFile
 from schemas.progress import Progress, silent
 
 __all__ = ["Store"]
 
 _CANNOT_WRITE = "the store cannot be written"
+_MOST_ATTEMPTS = 20
+"""Writers on other machines that may come first, one after the other."""
 
 
 class Store:
-    """A store of feedback in a folder; `Store.open` gives one.
+    """A store of feedback in a folder or a bucket; `Store.open` gives one.
 
     Args:
         opened: its parts.
@@ -52,6 +57,7 @@ class Store:
     def __init__(self, opened: OpenedStore) -> None:
         self.opened = opened
         self._registry = Registry(opened.folder)
+        self._begun: dict[Path, int] = {}
 
     @classmethod
     def open(cls, path: str | Path, *, create: bool = False, is_mended: bool = True) -> Store:
@@ -60,7 +66,7 @@ class Store:
         A last commit that a crash has torn is set aside, and its rows are taken in again from the raw copies.
 
         Args:
-            path: the folder.
+            path: the folder, or `s3://BUCKET/PREFIX`; `folder` is then a working copy of this process.
             create: make a store where there is none.
             is_mended: whether a torn last commit is mended; the doctor does it too, and says so.
 
@@ -70,7 +76,7 @@ class Store:
             CorruptionError: a commit before the last one is damaged.
             LockedError: its last commit must be mended, and somebody works on it.
         """
-        with told_errors(_CANNOT_WRITE, Path(path)):
+        with told_errors(_CANNOT_WRITE, path):
             opened = open_store(path, create=create)
             if is_mended and needs_mending(opened):
                 with store_lock(opened.folder, "mending a torn commit", exclusive=True):
@@ -134,7 +140,8 @@ class Store:
             CorruptionError: a commit before the last one cannot be read.
         """
         with told_errors(_CANNOT_WRITE, self.folder), self.locked("doctor", exclusive=True):
-            return examine(self.opened)
+            report = examine(self.opened)
+        return replace(report, findings=tuple(replace(one, where=shown(one.where)) for one in report.findings))
 
     def forget(
         self, *, rater: str | None = None, conversation: str | None = None, reports: Sequence[Path] = ()
@@ -158,7 +165,12 @@ class Store:
         if len(named) != 1:
             raise UsageError("one who is to be forgotten must be named", expected="a rater or a conversation")
         with told_errors(_CANNOT_WRITE, self.folder), self.locked("forget", exclusive=True):
-            return forget_subject(self.opened, "rater" if rater else "conversation", named[0], reports)
+            for _ in range(_MOST_ATTEMPTS):
+                try:
+                    return forget_subject(self.opened, "rater" if rater else "conversation", named[0], reports)
+                except CommitConflictError:  # on another machine, which no lock keeps away; their rows may be new
+                    pull(self.folder)
+            raise CommitConflictError
 
     def optimize(self) -> int:
         """Put the rows of small files together, in a version with the same rows; how many files became fewer.
@@ -261,7 +273,16 @@ class Store:
             LockedError: somebody else holds it; the message names who.
         """
         with store_lock(self.folder, operation, exclusive=exclusive):
-            yield
+            pull(self.folder)
+            try:
+                yield
+            except CommitConflictError as error:
+                latest = self.history()[-1]
+                raise LockedError(
+                    f"another process works on the store: it made version {latest['version']} ({latest['operation']})",
+                    where=shown(self.folder),
+                    todo="Nothing was changed. Run the same command again",
+                ) from error
 
     def begin_dataset(self, folder: Path, version: int) -> None:
         """Record that a dataset of a version is being made; `register_dataset` follows when it is there.
@@ -270,6 +291,7 @@ class Store:
             folder: the dataset's folder.
             version: the version.
         """
+        self._begun[folder.resolve()] = self.version
         self._registry.begin_dataset(folder, version)
 
     def register_dataset(self, folder: Path, digest: str, version: int) -> DatasetRecord:
@@ -279,7 +301,18 @@ class Store:
             folder: the dataset's folder.
             digest: its digest.
             version: the version.
+
+        Raises:
+            LockedError: somebody was forgotten while it was made, which no lock prevents in a bucket; it was removed.
         """
+        begun = self._begun.pop(folder.resolve(), None)
+        if begun is not None and any(one["operation"] == "forget" for one in self.history()[begun + 1 :]):
+            shutil.rmtree(folder)
+            raise LockedError(
+                "somebody was forgotten while the dataset was made, so it was removed",
+                where=folder,
+                todo="Run the same command again",
+            )
         return self._registry.add_dataset(folder, digest, version)
 
     def register_run(self, folder: Path, dataset_digest: str) -> RunRecord:
@@ -308,10 +341,10 @@ class Store:
         files = self.opened.log.files(version)
         if version is not None and version < self.version:
             for file in files:
-                if not (self.opened.table / file.path).is_file():
+                if not is_there(self.opened.table / file.path):
                     raise InputNotFoundError(
                         "the version cannot be read any more: it was cleared up, or somebody in it was forgotten",
-                        where=self.folder,
+                        where=shown(self.folder),
                         received=version,
                         todo="Name a later version",
                     )

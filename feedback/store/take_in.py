@@ -21,7 +21,7 @@ from typing import Final
 
 from feedback.engine import Engine
 from feedback.ingest import IngestResult, ingest
-from feedback.store.durable import private_folder
+from feedback.store.durable import private_folder, remove_durably
 from feedback.store.landing import Landing
 from feedback.store.log import CommitConflictError, DataFile, Log
 from feedback.store.new_rows import NewRows
@@ -174,4 +174,4 @@ def _remove_unused(files: Sequence[DataFile], log: Log) -> None:
     used = {file.path for file in log.files()}
     for file in files:
         if file.path not in used:
-            (log.folder / file.path).unlink(missing_ok=True)
+            remove_durably(log.folder / file.path, point="unused")

@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from feedback.store.durable import remove_durably
-from feedback.store.log import DataFile, read_commit
+from feedback.store.log import DataFile, named_files, read_commit
 from feedback.store.opened import OpenedStore
 from feedback.store.parquet import checked, write_rows
+from feedback.store.places import abandoned, listed
 from feedback.store.registry import Registry
 from feedback.store.take_in import staging_folder
 
@@ -79,14 +80,25 @@ def vacuum_store(store: OpenedStore, retention_hours: float) -> Vacuumed:
     versions = sorted({latest, *(one for one in Registry(store.folder).pinned() if one <= latest)})
     needed = {file.path for version in versions for file in store.log.files(version)}
     limit = time.time() * 1000 - retention_hours * _HOUR_MS
+    there = set(listed(store.table, "kind=*/*"))
     count = size = 0
-    for name in sorted(_replaced_before(store, limit) - needed):
+    for name, size_of_file in sorted(_replaced_before(store, limit).items()):
         path = store.table / name
-        if path.is_file():
-            size += path.stat().st_size
+        if name not in needed and path in there:
             remove_durably(path, point="vacuum")
+            size += size_of_file
             count += 1
+    count += _clear_abandoned(store, limit)
     return Vacuumed(count, size, tuple(versions))
+
+
+def _clear_abandoned(store: OpenedStore, limit: float) -> int:
+    """Delete files of a bucket that no commit names and that nobody can be about to name any more; how many."""
+    named = {store.table / name for name in named_files(store.log)}
+    lost = [path for path in abandoned(store.table, "kind=*/*", limit) if path not in named]
+    for path in lost:
+        remove_durably(path, point="vacuum")
+    return len(lost)
 
 
 def _groups(files: Sequence[DataFile], kind: str) -> Iterator[list[DataFile]]:
@@ -110,11 +122,11 @@ def _rows(paths: Sequence[Path]) -> Iterator[pa.Table]:
                 yield opened.read_row_group(group)
 
 
-def _replaced_before(store: OpenedStore, limit: float) -> set[str]:
-    """The files that a commit took out before a time, in milliseconds."""
-    found: set[str] = set()
+def _replaced_before(store: OpenedStore, limit: float) -> dict[str, int]:
+    """The files that a commit took out before a time, in milliseconds, and their sizes."""
+    found: dict[str, int] = {}
     for path in store.log.commits():
         for action in read_commit(path):
             if "remove" in action and action["remove"]["deletionTimestamp"] <= limit:
-                found.add(action["remove"]["path"])
+                found[action["remove"]["path"]] = action["remove"]["size"]
     return found

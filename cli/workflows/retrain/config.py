@@ -134,7 +134,7 @@ class RetrainConfig:
     """Everything that `thumbline retrain` needs.
 
     Args:
-        store: folder of the feedback store, in a config file relative to that file.
+        store: folder of the feedback store, in a config file relative to that file; or `s3://BUCKET/PREFIX`.
         folder: folder of runs, decisions and the frozen evaluation set, likewise.
         model: the base model: a local folder, a builtin name, or `owner/name` on the hub. A local folder is relative to
             the config file where it begins with a dot.
@@ -179,6 +179,14 @@ class RetrainConfig:
                 received=0,
                 expected="more than 0: the first run freezes this share",
             )
+        if "://" in self.folder:
+            raise ConfigError(
+                "the folder of runs and decisions lies on this machine",
+                where="config key 'folder'",
+                received=self.folder,
+                expected="a path",
+                todo="Only the store may be in a bucket",
+            )
         self._refuse_pairs()
 
     def _refuse_pairs(self) -> None:
@@ -211,7 +219,7 @@ def load_retrain_config(path: Path, overrides: Iterable[str] = ()) -> RetrainCon
     probes = replace(config.contest.probes, safety=None if safety is None else str(beside / safety))
     return replace(
         config,
-        store=str(beside / config.store),
+        store=config.store if "://" in config.store else str(beside / config.store),
         folder=str(beside / config.folder),
         model=str(beside / config.model) if config.model.startswith(".") else config.model,
         contest=replace(config.contest, probes=probes),

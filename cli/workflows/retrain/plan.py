@@ -119,7 +119,7 @@ def plan_run(config: RetrainConfig, store: Store, registry: Registry) -> RunPlan
     if counts["events"] + counts["pairs"] < wanted and not is_forgotten:
         raise NothingToDoError(
             f"{counts['events'] + counts['pairs']:,} new events and pairs have come in since version {since}",
-            where=store.folder,
+            where=config.store,
             expected=f"at least {wanted:,}",
             todo="Take feedback in with: thumbline ingest",
         )
