@@ -18,6 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from align.champion.registry import Decision, ModelEntry
 from cli.workflows.retrain.config import NoticesConfig
 from cli.workflows.retrain.notices import metrics_text, send_notices, webhook_body
+from schemas.errors import ConfigError
+from schemas.settings import load_settings
 
 ENTRY = ModelEntry("r1", "runs/r1/model", "d1", version=7)
 DECISION = Decision("promote", "r1", ENTRY, None, 7, ("better",), decided_at="2026-01-05T02:10:00+00:00", number=1)
@@ -120,3 +122,50 @@ def test_missing_extra_and_a_place_that_cannot_be_written_are_told(
 
 def test_nobody_is_told_unless_asked() -> None:
     assert send_notices(NoticesConfig(), REPORT, [DECISION]) == {}
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URI of a registry of MLflow in a database file."""
+    for package in ("mlflow", "sqlalchemy", "alembic"):
+        pytest.importorskip(package, reason="a registry of MLflow needs mlflow-skinny, sqlalchemy and alembic")
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    return f"sqlite:///{tmp_path}/registry.db"
+
+
+@pytest.mark.filterwarnings("ignore")  # of the packages behind MLflow
+def test_the_alias_in_mlflow_follows_the_champion(registry: str, tmp_path: Path) -> None:
+    """Also back; a run has one version, however often it is champion."""
+    from mlflow import MlflowClient
+
+    config = NoticesConfig(mlflow=registry, mlflow_model="chat", mlflow_alias="live")
+    second = replace(ENTRY, run="r2", folder="runs/r2/model", digest="d2")
+    told = []
+    for entry in (ENTRY, ENTRY, second, ENTRY):
+        report = {**REPORT, "decision": replace(DECISION, champion=entry).to_dict()}
+        told.append(send_notices(config, report, [], tmp_path)["mlflow"])
+    assert told == [f"sent: version {number} of chat is live" for number in (1, 1, 2, 1)]
+    client = MlflowClient(registry, registry)
+    alive = client.get_model_version_by_alias("chat", "live")
+    assert alive.source == (tmp_path / "runs/r1/model").as_uri()
+    assert alive.tags == {"thumbline.run": "r1", "thumbline.digest": "d1"}
+    assert len(client.search_model_versions("name='chat'")) == 2
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_registry_out_of_reach_is_told_without_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mlflow", reason="mlflow-skinny is not installed")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    told = send_notices(NoticesConfig(mlflow="http://me:s3cret@127.0.0.1:9"), REPORT, [])
+    assert told["mlflow"].startswith("not mirrored: ")
+    assert "s3cret" not in told["mlflow"]
+
+
+def test_a_mirror_without_mlflow_or_champion_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    config = NoticesConfig(mlflow="http://registry")
+    assert "pip install 'thumbline[mlflow]'" in send_notices(config, REPORT, [])["mlflow"]
+    none = {**REPORT, "decision": replace(DECISION, champion=None).to_dict()}
+    assert send_notices(config, none, [])["mlflow"].startswith("nothing to mirror")
+    with pytest.raises(ConfigError, match="mlflow_model"):
+        load_settings(NoticesConfig, {"mlflow_model": "it's"}, where="test")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 Share = Annotated[float, Field(ge=0, le=1)]
+_PLAIN_NAME: Final = r"^[A-Za-z0-9._-]{1,200}$"
 
 
 @settings
@@ -108,11 +109,18 @@ class NoticesConfig:
         webhook_timeout_s: seconds to wait for an answer, greater than 0.
         prometheus: file of metrics for the textfile collector of Prometheus, whose name ends in `.prom`; in a config
             file relative to that file. Null writes none.
+        mlflow: URI of an MLflow model registry in which the champion is mirrored; null has none. Passwords in it are
+            shown nowhere.
+        mlflow_model: name of the model there, of letters, digits, `-`, `_` and `.`.
+        mlflow_alias: alias that stands at the champion's version, likewise.
     """
 
     webhook: str | None = None
     webhook_timeout_s: Annotated[float, Field(gt=0)] = 10.0
     prometheus: str | None = None
+    mlflow: str | None = None
+    mlflow_model: Annotated[str, Field(pattern=_PLAIN_NAME)] = "thumbline"
+    mlflow_alias: Annotated[str, Field(pattern=_PLAIN_NAME)] = "champion"
 
     def __post_init__(self) -> None:
         """Refuse what could never be sent or read."""

@@ -1,4 +1,7 @@
-"""Who is told of a run: a webhook, and metrics for the textfile collector of Prometheus. A notice never fails a run."""
+"""Who is told of a run: a webhook, metrics for the textfile collector of Prometheus, a model registry of MLflow.
+
+A notice never fails a run.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from urllib.parse import urlsplit
 
 from align.champion.registry import Decision
 from cli.workflows.retrain.config import NoticesConfig
+from cli.workflows.retrain.mlflow_mirror import mirror_champion
 from schemas.errors import MissingExtraError
 
 __all__ = ["metrics_text", "send_notices", "webhook_body"]
@@ -21,22 +25,27 @@ __all__ = ["metrics_text", "send_notices", "webhook_body"]
 _KINDS: Final = ("promote", "keep", "stop", "rollback")
 
 
-def send_notices(config: NoticesConfig, report: Mapping[str, Any], history: Sequence[Decision]) -> dict[str, str]:
+def send_notices(
+    config: NoticesConfig, report: Mapping[str, Any], history: Sequence[Decision], folder: Path = Path()
+) -> dict[str, str]:
     """Tell whoever is to be told, and say what became of it.
 
     Args:
         config: who is told.
         report: the run's report.
         history: every decision.
+        folder: the folder of runs.
 
     Returns:
-        For `webhook` and `prometheus`, where they are wanted, `sent`, or what went wrong, without the address.
+        For `webhook`, `prometheus` and `mlflow`, where wanted, `sent`, or what went wrong, without the address.
     """
     told = {}
     if config.webhook is not None:
         told["webhook"] = _post(config.webhook, webhook_body(report), config.webhook_timeout_s)
     if config.prometheus is not None:
         told["prometheus"] = _write(Path(config.prometheus), report, history)
+    if config.mlflow is not None:
+        told["mlflow"] = mirror_champion(config, report["decision"]["champion"], folder)
     return told
 
 

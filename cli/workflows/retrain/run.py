@@ -156,7 +156,7 @@ def _finish(plan: RunPlan, config: RetrainConfig, registry: Registry, decision: 
     report = run_report(plan, registry, decision)
     faultpoint("retrain.report.before", plan.folder)
     write_durably(plan.folder / "report.html", render_report(report).encode(), point="retrain.page")
-    report["notices"] = send_notices(config.notices, report, registry.history())
+    report["notices"] = send_notices(config.notices, report, registry.history(), registry.folder)
     text = json.dumps(report, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
     write_durably(plan.folder / REPORT_NAME, text.encode(), point="retrain.report")
     return report
