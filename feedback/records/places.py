@@ -122,8 +122,10 @@ def _expand(item: str, sql: str | None) -> Sequence[Place]:
             expected="a URL that begins with postgresql://, sqlite:/// or duckdb:///",
         )
     if scheme == "s3":
-        _refuse_store(item)
-        return find_objects(item)
+        objects = find_objects(item)
+        if any(one.path != item.partition("://")[2] for one in objects):  # else it is a file
+            _refuse_store(item)
+        return objects
     if scheme == "hf":
         return find_hub_files(item)
     if scheme == "file":
