@@ -138,6 +138,9 @@ class OptimizerConfig:
         beta1: decay of the mean of gradients, in [0, 1).
         beta2: decay of the mean of squared gradients, in [0, 1).
         epsilon: added to the denominator, > 0.
+        moments: `float32`, or `int8`: both running means in blocks of 8 bits, with a quarter of the memory (extra
+            `bitsandbytes`); weights and gradients stay in float32, weights of fewer than 4096 numbers have moments in
+            float32.
         max_grad_norm: gradients are scaled down to this global L2 norm; 0 is off.
     """
 
@@ -148,6 +151,7 @@ class OptimizerConfig:
     beta1: Momentum = 0.9
     beta2: Momentum = 0.999
     epsilon: Positive = 1e-8
+    moments: Literal["float32", "int8"] = "float32"
     max_grad_norm: NotNegative = 1.0
 
 

@@ -16,6 +16,7 @@ import torch
 from align.config import TrainConfig
 from align.forecast import Forecast, Passes, forecast
 from align.models import count_parameters, load_model_config, load_tokenizer
+from align.optimizer import moment_bytes
 from align.ranks import device_type
 from align.scoring import micro_batch_tokens
 from schemas.progress import Progress, silent
@@ -145,7 +146,7 @@ def estimate_memory(model_config: Any, parameters: int, config: TrainConfig, *, 
     return Footprint(
         weights=parameters * (6 if is_half else 4),
         gradients=4 * trained,
-        optimizer=8 * trained,
+        optimizer=moment_bytes(config.optimizer) * trained,
         activations=tokens * kept,
         head=_HEAD_ROWS * text.vocab_size * 4 * 2,
     )

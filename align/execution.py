@@ -23,6 +23,7 @@ from align.forecast import learned_sequences
 from align.memory_probe import free_memory, measure_passes
 from align.models import LoadedModel
 from align.objectives import find_objective
+from align.optimizer import moment_bytes
 from align.ranks import gather_floats
 from align.scoring import Scorer, micro_batch_tokens, pass_tokens
 from align.tokenize import TokenizedRow
@@ -149,7 +150,8 @@ def _choices(config: TrainConfig, loaded: LoadedModel) -> tuple[bool, ...]:
 def _standing(loaded: LoadedModel, config: TrainConfig) -> int:
     """Bytes that steps hold all the time and that are not there yet: gradients, AdamW's moments, a frozen copy."""
     weights = [(each.numel() * each.element_size(), each.requires_grad) for each in loaded.model.parameters()]
-    trained: int = 3 * sum(size for size, is_trained in weights if is_trained)
+    trained: int = sum(size for size, is_trained in weights if is_trained)
+    trained += trained // 4 * moment_bytes(config.optimizer)
     needs_copy = find_objective(config.objective.name).is_of_tokens and not config.adapter.enabled
     return trained + (sum(size for size, _ in weights) if needs_copy else 0)
 

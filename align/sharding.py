@@ -54,6 +54,13 @@ def is_sharding_asked(config: TrainConfig) -> bool:
             received=objective.name,
             todo="Train it without FSDP, or name another objective",
         )
+    if config.optimizer.moments != "float32":
+        raise ConfigError(
+            "moments of 8 bits are not sharded",
+            where="optimizer.moments",
+            received=config.optimizer.moments,
+            expected="float32",
+        )
     return True
 
 

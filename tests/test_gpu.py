@@ -47,7 +47,9 @@ def test_a_gpu_trains_what_a_cpu_trains(objective: str, model: str, tmp_path: Pa
         torch.testing.assert_close(weights[0][name], weights[1][name], rtol=1e-2, atol=1e-2)
 
 
-@pytest.mark.parametrize("changes", [{"gradient_checkpointing": True}, {"dtype": "bfloat16"}])
+@pytest.mark.parametrize(
+    "changes", [{"gradient_checkpointing": True}, {"dtype": "bfloat16"}, {"optimizer": {"moments": "int8"}}]
+)
 def test_memory_savers_train_on_a_gpu(changes: dict[str, object], model: str, tmp_path: Path) -> None:
     dataset = write_dataset(tmp_path / "data")
     card = train(tiny_config(device="cuda", **changes), dataset=dataset, model=model, out=tmp_path / "run")

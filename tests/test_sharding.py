@@ -122,6 +122,8 @@ def test_sharding_is_refused_where_it_would_not_be_right(monkeypatch: pytest.Mon
     assert is_sharding_asked(tiny_config())
     with pytest.raises(ConfigError, match=r"objective\.name.*'offline_ppo'"):
         is_sharding_asked(tiny_config(objective={"name": "offline_ppo"}))
+    with pytest.raises(ConfigError, match=r"optimizer\.moments.*'int8'"):
+        is_sharding_asked(tiny_config(optimizer={"moments": "int8"}))
     monkeypatch.setenv("FSDP_VERSION", "1")
     with pytest.raises(ConfigError, match=r"this version of FSDP is not known here.*'1'.*expected 2"):
         is_sharding_asked(tiny_config())
