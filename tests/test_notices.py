@@ -17,7 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from align.champion.registry import Decision, ModelEntry
 from cli.workflows.retrain.config import NoticesConfig
-from cli.workflows.retrain.notices import metrics_text, send_notices, webhook_body
+from cli.workflows.retrain.metrics import metrics_text
+from cli.workflows.retrain.notices import send_notices, webhook_body
 from schemas.errors import ConfigError
 from schemas.settings import load_settings
 

@@ -111,6 +111,22 @@ def test_same_inputs_again_are_nothing_to_do(world: Path) -> None:
     assert Registry(world / "models").history() == before
 
 
+def test_calls_that_are_skipped_are_counted_in_the_metrics(world: Path, tmp_path: Path) -> None:
+    """Beside the newest decided run, which stays what it was."""
+    config = config_of(world, f"notices.prometheus={tmp_path}/thumbline.prom")
+    for _ in range(2):
+        with pytest.raises(NothingToDoError):
+            retrain(config)
+    with folder_lock(world / "models" / LOCK_NAME, purpose="a test"), pytest.raises(LockedError):
+        retrain(config)
+    text = (tmp_path / "thumbline.prom").read_text()
+    assert 'thumbline_retrain_skipped_calls{why="nothing_new"} 2.0' in text
+    assert 'thumbline_retrain_skipped_calls{why="locked"} 1.0' in text
+    assert "thumbline_retrain_last_skipped_timestamp_seconds" in text
+    assert 'thumbline_retrain_decisions{kind="promote"} 1.0' in text
+    assert "thumbline_retrain_last_exit_code 0.0" in text
+
+
 def test_first_run_waits_for_enough_to_freeze(tmp_path: Path) -> None:
     write_config(tmp_path)
     ingest(tmp_path, Path(str(write_export(tmp_path, 0))))

@@ -157,6 +157,8 @@ class RetrainConfig:
         mix: how much older feedback is trained on again.
         contest: when the challenger wins.
         notices: who is told.
+        keep_runs: how many of the newest runs keep their dataset and model, at least 1; null keeps all. Those of the
+            champion, of the one before it and of runs whose folder holds a file `pinned` stay in any case.
     """
 
     store: str
@@ -171,6 +173,7 @@ class RetrainConfig:
     mix: MixConfig = MixConfig()
     contest: ContestConfig = ContestConfig()
     notices: NoticesConfig = NoticesConfig()
+    keep_runs: Annotated[int, Field(ge=1)] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what the run itself decides, and objectives that train on pairs."""
@@ -251,7 +254,7 @@ def curate_config(config: RetrainConfig, *, frozen: Path | None) -> CurateConfig
 def identity_of_retrain(config: RetrainConfig) -> dict[str, Any]:
     """The keys of the config that decide what a run does; places, engine and notices are left out."""
     values: dict[str, Any] = settings_to_dict(config)
-    for key in ("store", "folder", "model", "notices"):
+    for key in ("store", "folder", "model", "notices", "keep_runs"):
         del values[key]
     del values["curate"]["engine"]
     return values

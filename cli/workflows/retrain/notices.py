@@ -10,19 +10,19 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
-from align.champion.registry import Decision
+from align.champion.registry import Decision, Registry
 from cli.workflows.retrain.config import NoticesConfig
+from cli.workflows.retrain.metrics import write_metrics
 from cli.workflows.retrain.mlflow_mirror import mirror_champion
-from schemas.errors import MissingExtraError
+from cli.workflows.retrain.report import read_report
+from cli.workflows.retrain.skips import note_skip, read_skips
+from schemas.errors import CorruptionError, NotNowError
 
-__all__ = ["metrics_text", "send_notices", "webhook_body"]
-
-_KINDS: Final = ("promote", "keep", "stop", "rollback")
+__all__ = ["send_notices", "tell_of_skip", "webhook_body"]
 
 
 def send_notices(
@@ -43,10 +43,33 @@ def send_notices(
     if config.webhook is not None:
         told["webhook"] = _post(config.webhook, webhook_body(report), config.webhook_timeout_s)
     if config.prometheus is not None:
-        told["prometheus"] = _write(Path(config.prometheus), report, history)
+        told["prometheus"] = write_metrics(Path(config.prometheus), report, history, read_skips(folder))
     if config.mlflow is not None:
         told["mlflow"] = mirror_champion(config, report["decision"]["champion"], folder)
     return told
+
+
+def tell_of_skip(config: NoticesConfig, registry: Registry, error: NotNowError) -> str | None:
+    """Count a call that ended with 75 in the metrics, beside the newest decided run.
+
+    Args:
+        config: who is told.
+        registry: the decisions.
+        error: why it ended so.
+
+    Returns:
+        `sent`, or what went wrong; null where no metrics are wanted.
+    """
+    if config.prometheus is None:
+        return None
+    try:
+        note_skip(registry.folder, error)
+        history = registry.history()
+        decided = [one.run for one in history if one.kind != "rollback"]
+        report = read_report(registry.folder / "runs" / decided[-1]) if decided else None
+    except (OSError, ValueError, CorruptionError) as failed:
+        return f"not written: {failed}"
+    return write_metrics(Path(config.prometheus), report, history, read_skips(registry.folder))
 
 
 def webhook_body(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,50 +90,6 @@ def webhook_body(report: Mapping[str, Any]) -> dict[str, Any]:
         # `text` is what chat tools show of a webhook.
         "text": f"thumbline retrain: {decision['kind']} ({'; '.join(decision['reasons'])})",
     }
-
-
-def metrics_text(report: Mapping[str, Any], history: Sequence[Decision]) -> str:
-    """The run's numbers in Prometheus' text format.
-
-    Args:
-        report: the run's report.
-        history: every decision.
-
-    Raises:
-        MissingExtraError: the extra `operate` is not installed.
-    """
-    try:
-        from prometheus_client import CollectorRegistry, Gauge, generate_latest
-    except ImportError as error:
-        raise MissingExtraError("prometheus_client", "operate") from error
-
-    registry = CollectorRegistry()
-
-    def gauge(name: str, text: str, value: float | None, **labels: str) -> None:
-        """A number, where there is one."""
-        if value is None:
-            return
-        known = gauges.get(name)
-        if known is None:
-            known = gauges[name] = Gauge(f"thumbline_retrain_{name}", text, list(labels), registry=registry)
-        (known.labels(**labels) if labels else known).set(value)
-
-    gauges: dict[str, Any] = {}
-    decision, came = report["decision"], report["came_in"]
-    decided_at = datetime.fromisoformat(decision["decided_at"]).timestamp()
-    gauge("last_decision_timestamp_seconds", "When the newest run was decided.", decided_at)
-    gauge("last_exit_code", "Exit code of the newest decided run.", report["exit_code"])
-    for kind in _KINDS:
-        count = sum(one.kind == kind for one in history)
-        gauge("decisions", "Decisions so far, by kind.", count, kind=kind)
-    for name in ("events", "pairs", "quarantine"):
-        gauge("new_rows", "What came in for the newest run, by kind.", came[name], kind=name)
-    gauge("watermark_version", "Version of the store that was decided about.", decision["watermark"])
-    for one in [] if report["contest"] is None else report["contest"]["measures"]:
-        for model, key in (("champion", "before"), ("challenger", "after")):
-            gauge("measure", "What the newest contest measured.", one[key], measure=one["name"], model=model)
-    text: bytes = generate_latest(registry)
-    return text.decode("utf-8")
 
 
 def _post(url: str, body: Mapping[str, Any], timeout_s: float) -> str:
@@ -138,17 +117,3 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *args: Any, **more: Any) -> None:
         del args, more
-
-
-def _write(path: Path, report: Mapping[str, Any], history: Sequence[Decision]) -> str:
-    """Write the metrics beside their place and rename them, so that the collector never reads half a file."""
-    try:
-        text = metrics_text(report, history)
-        partial = path.with_name(path.name + ".partial")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        partial.chmod(0o644)  # the collector is another user; there is nothing but numbers in it
-        partial.replace(path)
-    except (OSError, MissingExtraError) as error:
-        return f"not written: {error}"
-    return "sent"

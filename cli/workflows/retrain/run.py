@@ -21,7 +21,8 @@ from align.champion.registry import LOCK_NAME, Decision, DecisionKind, ModelEntr
 from align.model_files import model_digest
 from cli.workflows.retrain.config import RetrainConfig
 from cli.workflows.retrain.gates import stopping_reasons
-from cli.workflows.retrain.notices import send_notices
+from cli.workflows.retrain.notices import send_notices, tell_of_skip
+from cli.workflows.retrain.old_runs import clear_old_runs
 from cli.workflows.retrain.page import render_report
 from cli.workflows.retrain.plan import RunPlan, begin_run, clear_partials, plan_run
 from cli.workflows.retrain.report import REPORT_NAME, run_report
@@ -29,7 +30,7 @@ from cli.workflows.retrain.steps import audit_step, contest_step, dataset_step, 
 from feedback.store import Store
 from feedback.store.durable import private_folder, write_durably
 from feedback.store.faults import faultpoint
-from schemas.errors import DataGateError, EvaluationGateError, NothingToDoError, ThumblineError
+from schemas.errors import DataGateError, EvaluationGateError, NothingToDoError, NotNowError, ThumblineError
 from schemas.lock import folder_lock
 from schemas.progress import Progress, silent
 
@@ -77,6 +78,14 @@ def retrain(config: RetrainConfig, *, progress: Progress = silent, tell: Tell = 
     """
     registry = Registry(Path(config.folder))
     private_folder(registry.folder)
+    try:
+        return _retrain(config, registry, progress, tell)
+    except NotNowError as error:
+        tell_of_skip(config.notices, registry, error)
+        raise
+
+
+def _retrain(config: RetrainConfig, registry: Registry, progress: Progress, tell: Tell) -> RetrainResult:
     with folder_lock(registry.folder / LOCK_NAME, purpose="thumbline retrain"):
         store = Store.open(config.store)
         _catch_up(registry, config)
@@ -87,6 +96,9 @@ def retrain(config: RetrainConfig, *, progress: Progress = silent, tell: Tell = 
         begin_run(plan)
         decision = _decide(plan, config, store, registry, progress, tell)
         report = _finish(plan, config, registry, decision)
+        cleared = clear_old_runs(registry, config.keep_runs)
+        if cleared:
+            tell(f"Cleared datasets and models of {len(cleared)} old runs; their pages stay")
     return _outcome(decision, plan, report)
 
 
