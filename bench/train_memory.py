@@ -6,7 +6,7 @@ A small Llama of random weights takes one KTO step in float32 on two rows of one
 forward, backward and update, each run in a process of its own whose most resident memory is read. TRL gets both rows in
 one micro batch, the fewest that it takes for KTO, and no side computes activations again; each has its own chunked
 head. What the libraries themselves take is the same in all runs, so that only differences tell of the step. Written to
-`bench/results/train_memory.json`.
+`bench/results/train_memory.json`, where what is not measured again keeps its figures.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from bench.runner import describe_machine, write_result
+from bench.runner import describe_machine, results_folder, write_result
 from bench.small_model import write_small_model
 from bench.tables import train_memory_tables
 from bench.train import SIDES, run_side
@@ -47,14 +47,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args(arguments)
-    machine, table = describe_machine(), []
+    machine, known = describe_machine(), _known_rows()
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         for vocabulary, tokens in itertools.product(options.vocabularies, options.tokens):
-            table.append(_measure(vocabulary, tokens, options, Path(name)))
-            write_result("train_memory", {"table": table, **machine}, is_whole=False)
+            before = known.get((vocabulary, tokens), {})
+            known[vocabulary, tokens] = before | _measure(vocabulary, tokens, options, Path(name))
+            write_result("train_memory", {"table": list(known.values()), **machine}, is_whole=False)
+    table = [row for _, row in sorted(known.items())]
     result = {"model": _WIDTHS, "table": table, "targets": memory_targets(table), **machine}
     write_result("train_memory", result)
     print(train_memory_tables(result))
+
+
+def _known_rows() -> dict[tuple[int, int], dict[str, Any]]:
+    """What an earlier run has measured, by vocabulary and tokens."""
+    path = results_folder() / "train_memory.json"
+    rows = json.loads(path.read_text("utf-8"))["table"] if path.is_file() else []
+    return {(row["vocabulary"], row["tokens"]): row for row in rows}
 
 
 def _measure(vocabulary: int, tokens: int, options: argparse.Namespace, folder: Path) -> dict[str, Any]:

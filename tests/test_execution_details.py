@@ -34,6 +34,7 @@ class Execution:
     ranks: int = 1
     attention: str = "padded"
     recomputes: bool = False
+    in_step: bool = False  # whether ranks take as many passes, as with shared weights
 
 
 PLAIN = Execution()
@@ -43,6 +44,7 @@ EXECUTIONS = st.builds(
     ranks=st.integers(1, 3),
     attention=st.sampled_from(["trees", "padded", "eager"]),
     recomputes=st.booleans(),
+    in_step=st.booleans(),
 )
 
 
@@ -102,10 +104,10 @@ def compute(examples: list[Example], how: Execution, objective: ObjectiveConfig)
         model = models[accelerator.process_index]
         if how.attention == "eager":
             model.set_attn_implementation("eager")
-        scorer = Scorer(
-            CompletionLogps(model, 4), torch.device("cpu"), "float32", 0, how.budget, how.attention == "trees"
-        )
-        assert scorer.has_trees == (how.attention == "trees")
+        ranks = accelerator if how.in_step else None
+        module, has_trees = CompletionLogps(model, 4), how.attention == "trees"
+        scorer = Scorer(module, torch.device("cpu"), "float32", 0, how.budget, has_trees, ranks)
+        assert scorer.has_trees == has_trees
         if how.recomputes:
             model.activation_checkpointing_enable({"use_reentrant": False})
             model.train()
@@ -139,6 +141,27 @@ def test_a_step_is_the_same_however_it_is_computed(
     assert outcomes[0].z0 == pytest.approx(plain.z0, abs=1e-4)
     assert outcomes[0].tokens == plain.tokens
     assert outcomes[0].rewards.desirable == plain.rewards.desirable
+
+
+@pytest.mark.parametrize(("in_step", "expected"), [(False, [2, 9]), (True, [9, 9])])
+def test_ranks_in_step_take_as_many_passes(in_step: bool, expected: list[int]) -> None:
+    """One rank has a row of 32 tokens: two passes. The other has six of 3: three without a gradient, six with one."""
+    examples = [
+        Example(f"row-{at}", (((5,) * length, (7, 8)),), ((5,) * length, (9,)), (-11.0,), -5.0, at % 2 == 0, 1.0)
+        for at, length in enumerate([30, *[1] * 6])
+    ]
+    models, passes = [make_model(), make_model()], [0, 0]
+
+    def on_rank(accelerator: Any) -> None:
+        rank = accelerator.process_index
+        module = CompletionLogps(models[rank], 4)
+        models[rank].model.register_forward_hook(lambda *_: passes.__setitem__(rank, passes[rank] + 1))
+        ranks = accelerator if in_step else None
+        scorer = Scorer(module, torch.device("cpu"), "float32", 0, 1, False, ranks)
+        backward_step(examples, scorer, step_rules(ObjectiveConfig()), accelerator)
+
+    on_ranks(2, on_rank)
+    assert passes == expected
 
 
 @settings(max_examples=30, deadline=None)

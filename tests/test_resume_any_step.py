@@ -21,30 +21,12 @@ from align.card import find_run_card
 from align.metrics import read_metrics
 from align.trainer import train
 from cli.launch import launch_command
-from tests.tiny_run import CONFIG, tiny_config, write_dataset, write_model
+from tests.tiny_run import CONFIG, tiny_config, weights_of
 
 ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.usefixtures("own_cache")
 KILLS = 20
 KEEP_ALL: dict[str, Any] = {"checkpoint": {"every_steps": 1, "keep": 99}}
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path / "cache"))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(write_model(tmp_path_factory.mktemp("model")))
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_dataset(tmp_path_factory.mktemp("dataset"))
-
-
-def _weights(out: Path) -> bytes:
-    return (out / "model" / "model.safetensors").read_bytes()
 
 
 def back_to_step(whole: Path, step: int, out: Path) -> Path:
@@ -67,7 +49,7 @@ def test_resume_at_every_step_equals_the_whole_run(dataset: Path, model: str, tm
     for step in range(6):
         out = back_to_step(whole, step, tmp_path / str(step))
         train(config, dataset=dataset, model=model, out=out)
-        assert _weights(out) == _weights(whole), step
+        assert weights_of(out) == weights_of(whole), step
         assert [line["step"] for line in read_metrics(out) if line["kind"] == "step"] == list(range(6))
 
 
@@ -122,7 +104,7 @@ def test_a_run_of_30_steps_killed_20_times_ends_with_the_same_bytes(dataset: Pat
             time.sleep(chance.uniform(0, 0.5))
             process.send_signal(signal.SIGKILL)
             kills += process.wait() == -signal.SIGKILL
-        assert _weights(out) == _weights(tmp_path / "whole"), kills
+        assert weights_of(out) == weights_of(tmp_path / "whole"), kills
         assert [line["step"] for line in read_metrics(out) if line["kind"] == "step"] == list(range(30))
         runs += 1
 

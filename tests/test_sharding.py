@@ -115,6 +115,17 @@ def test_runs_resume_with_and_without_shards(tmp_path: Path, monkeypatch: pytest
         torch.testing.assert_close(weights_of(out), weights_of(alone), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "align" / "accelerate_configs").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_accelerate_reads_every_config_that_is_shipped(path: Path) -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    found = load_config_from_file(str(path))
+    assert found.num_processes >= 2
+    assert (found.fsdp_config or {}).get("fsdp_version") == (2 if path.stem == "fsdp2" else None)
+
+
 def test_sharding_is_refused_where_it_would_not_be_right(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not is_sharding_asked(tiny_config())
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")

@@ -23,26 +23,9 @@ from schemas.errors import (
     ReferenceMismatchError,
     UnknownChoiceError,
 )
-from tests.tiny_run import tiny_config, write_dataset, write_model
+from tests.tiny_run import tiny_config, weights_of, write_dataset, write_model
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path / "cache"))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(write_model(tmp_path_factory.mktemp("model")))
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_dataset(tmp_path_factory.mktemp("dataset"))
-
-
-def _weights(out: Path) -> bytes:
-    return (out / "model" / "model.safetensors").read_bytes()
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_run_learns_and_leaves_what_it_promises(dataset: Path, model: str, tmp_path: Path) -> None:
@@ -99,7 +82,7 @@ def test_metrics_line_holds_what_a_step_found(dataset: Path, model: str, tmp_pat
 def test_same_run_twice_gives_the_same_bytes(dataset: Path, model: str, tmp_path: Path) -> None:
     for name in ("a", "b"):
         train(tiny_config(), dataset=dataset, model=model, out=tmp_path / name)
-    assert _weights(tmp_path / "a") == _weights(tmp_path / "b")
+    assert weights_of(tmp_path / "a") == weights_of(tmp_path / "b")
     for name in ("run.json", "plan.parquet", "reference.parquet"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 

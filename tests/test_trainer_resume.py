@@ -23,28 +23,10 @@ from align.scoring import Scorer, build_scorer
 from align.trainer import train
 from schemas.errors import CheckpointMismatchError, OutputExistsError
 from schemas.progress import Advance
-from tests.tiny_run import CONFIG, tiny_config, write_dataset, write_model
+from tests.tiny_run import CONFIG, tiny_config, weights_of, write_dataset, write_model
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path / "cache"))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(write_model(tmp_path_factory.mktemp("model")))
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_dataset(tmp_path_factory.mktemp("dataset"))
-
-
-def _weights(out: Path) -> bytes:
-    return (out / "model" / "model.safetensors").read_bytes()
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def _without_cost(line: dict[str, Any]) -> dict[str, Any]:
@@ -84,7 +66,7 @@ def test_interrupted_run_goes_on_to_the_same_weights(dataset: Path, model: str, 
     with pytest.raises(OutputExistsError, match="unfinished run"):
         train(tiny_config(), dataset=dataset, model=model, out=out, resume=False)
     train(tiny_config(), dataset=dataset, model=model, out=out)
-    assert _weights(out) == _weights(tmp_path / "whole")
+    assert weights_of(out) == weights_of(tmp_path / "whole")
     steps = [line["step"] for line in read_metrics(out) if line["kind"] == "step"]
     assert steps == list(range(6))
     wanted = [_without_cost(line) for line in read_metrics(tmp_path / "whole")]
@@ -138,7 +120,7 @@ def test_killed_run_goes_on_to_the_same_bytes(dataset: Path, model: str, tmp_pat
     assert process.wait() == -signal.SIGKILL
     assert find_run_card(out) is None
     train(tiny_config(), dataset=dataset, model=model, out=out)
-    assert _weights(out) == _weights(tmp_path / "whole")
+    assert weights_of(out) == weights_of(tmp_path / "whole")
     assert [line["step"] for line in read_metrics(out) if line["kind"] == "step"] == list(range(6))
 
 
@@ -164,7 +146,7 @@ def test_run_killed_again_and_again_ends_with_the_same_bytes(dataset: Path, mode
         delay, kills = delay + 0.25, kills + 1
         assert kills < 40
     assert kills > 3
-    assert _weights(out) == _weights(tmp_path / "whole")
+    assert weights_of(out) == weights_of(tmp_path / "whole")
     assert [line["step"] for line in read_metrics(out) if line["kind"] == "step"] == list(range(6))
 
 

@@ -63,6 +63,11 @@ def write_dataset(folder: Path, *, train: int = 18, test: int = 8, **columns: An
     return folder
 
 
+def weights_of(out: Path) -> bytes:
+    """The file of weights that a run left, for comparing runs bit for bit."""
+    return (out / "model" / "model.safetensors").read_bytes()
+
+
 def main() -> None:
     """Train as the JSON on the command line says."""
     from align.trainer import train
