@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import polars as pl
 
 from feedback.config import CapsConfig
 from feedback.hashing import order_hash
+from feedback.sole_rater import sole_raters
 
 __all__ = ["caps_columns", "caps_narrow", "in_cap_order", "is_past", "lacks_raters", "last_within"]
 
@@ -102,21 +102,9 @@ def lacks_raters(rows: pl.DataFrame, config: CapsConfig) -> pl.Series:
 
 
 def _sole_rater(candidates: pl.DataFrame, exempt: Sequence[str]) -> pl.Series:
-    """The rater all of whose votes a row's votes are, or null."""
-    lists = candidates["votes"]
-    keys = lists.explode(empty_as_null=False).struct.field("rater_key")
-    sizes = lists.list.len().to_numpy().astype(np.int64)
-    if bool((sizes != 1).any()):
-        starts = (np.cumsum(sizes) - sizes)[sizes > 0]
-        values, unknown = keys.fill_null(0).to_numpy(), keys.is_null().to_numpy()
-        least, most = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
-        is_sole = np.zeros(len(sizes), bool)
-        is_sole[sizes > 0] = (least == most) & ~np.logical_or.reduceat(unknown, starts)
-        sole = np.zeros(len(sizes), np.uint64)
-        sole[sizes > 0] = least
-        keys = pl.select(pl.when(pl.Series(is_sole)).then(pl.Series(sole))).to_series()
+    """The rater on whom a row rests, or null."""
     is_exempt = candidates["rater_kind"].is_in(list(exempt))
-    return candidates.select(rater=pl.when(~is_exempt).then(keys))["rater"]
+    return candidates.select(rater=pl.when(~is_exempt).then(sole_raters(candidates["votes"])))["rater"]
 
 
 def _voters(candidates: pl.DataFrame) -> pl.Series:
