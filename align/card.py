@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from align.objectives import find_objective
+from align.parts import dataset_name
 from schemas import __version__
 from schemas.errors import CorruptionError
 from schemas.manifest import MANIFEST_NAME, Manifest, write_last
@@ -125,7 +126,7 @@ def find_run_card(folder: Path) -> RunCard | None:
 
 def describe_dataset(folder: Path, digest: str) -> dict[str, Any]:
     """Name, digest and, where the dataset has a manifest, what each stage did."""
-    described: dict[str, Any] = {"name": folder.resolve().name, "digest": digest}
+    described: dict[str, Any] = {"name": dataset_name(folder), "digest": digest}
     if (folder / MANIFEST_NAME).is_file():
         described["stages"] = [
             {

@@ -1,6 +1,7 @@
 """Datasets on disk: the curated dataset of `thumbline curate`, or a folder or file made elsewhere.
 
-A folder with a manifest is read as it says, after every shard was compared with its sha256. Anything else is opened by
+A folder with a manifest is read as it says, after every shard was compared with its sha256; its pairs are
+a dataset of their own, see `align.parts`. Anything else is opened by
 `datasets`, locally: Parquet or JSON lines with `prompt`, `completion` and a boolean `label`, or for objectives of pairs
 with `prompt`, `chosen` and `rejected`. Nothing is downloaded.
 """
@@ -12,13 +13,14 @@ import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from align.config import WeightRule
 from align.library_bars import without_library_bars
+from align.parts import DatasetType, is_part
 from align.rows import LabelledRow, PreferenceRow, labelled_rows, preference_rows
 from align.weights import weigh_rows
 from schemas.errors import CorruptionError, EmptySplitError, InputError, InputNotFoundError
@@ -26,7 +28,6 @@ from schemas.manifest import MANIFEST_NAME, Manifest, file_sha256
 
 __all__ = ["dataset_digest", "read_any", "read_pairs", "read_split"]
 
-DatasetType = Literal["unpaired_preference", "preference"]
 _COLUMNS: Final[dict[DatasetType, tuple[str, ...]]] = {
     "unpaired_preference": ("prompt", "completion", "label"),
     "preference": ("prompt", "chosen", "rejected"),
@@ -170,13 +171,23 @@ def _check_columns(table: pa.Table, where: Path, kind: DatasetType) -> None:
 
 def _other_type(where: Path, kind: DatasetType, *, received: str) -> InputError:
     is_curated = (where / MANIFEST_NAME).is_file()
+    if received == "preference" and is_part(where):
+        todo = f"Name {shlex.quote(str(where.parent))}, which holds the labelled answers; or name another objective"
+        return _wrong_type(where, kind, received, todo)
     source = f"'{where}/data/train-*.parquet'" if is_curated else shlex.quote(str(where))
     again = ", the same with test" if is_curated else ""
+    todo = (
+        f"Convert it with: thumbline convert {source} --from trl --to trl --type {kind} -o NEW/train.parquet"
+        f"{again}, and train on NEW; or name another objective"
+    )
+    return _wrong_type(where, kind, received, todo)
+
+
+def _wrong_type(where: Path, kind: DatasetType, received: str, todo: str) -> InputError:
     return InputError(
         f"the objective trains on {_OF_TYPE[kind]}, and the dataset holds {_OF_TYPE.get(received, received)}",
         where=where,
         received=received,
         expected=kind,
-        todo=f"Convert it with: thumbline convert {source} --from trl --to trl --type {kind} -o NEW/train.parquet"
-        f"{again}, and train on NEW; or name another objective",
+        todo=todo,
     )

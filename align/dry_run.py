@@ -80,6 +80,7 @@ class DryRun:
             "rows_read": found.rows_read,
             "rows": len(found.train.rows),
             "lost": found.train.dropped,
+            "are_pairs": found.is_of_pairs,
             "desirable": found.ratio.desirable,
             "undesirable": found.ratio.undesirable,
             "ratio": found.ratio.value if found.ratio.undesirable else None,

@@ -36,6 +36,7 @@ from align.metrics import RewardSums
 from align.model_files import model_digest, model_folder
 from align.models import LoadedModel, load_policy
 from align.objectives import find_objective
+from align.parts import dataset_name, part_for
 from align.ranks import start_accelerator
 from align.reference_pass import known_reference, reference_file, score_reference
 from align.scoring import Scorer, TokenPair, build_scorer, score_on_ranks
@@ -192,6 +193,7 @@ def evaluate(
     config = config or _config_of(card)
     base = reference or _base_of(card, model)
     objective = check_objective(config.objective)
+    dataset = part_for(dataset, objective.data)
     rows = read_split_for(objective, dataset, split, config.weights)
     policy = load_policy(model if card is None else Path(model) / "model", head=objective.head)
     tokens = tokenize_split(rows, policy.tokenizer, config.tokens, progress=progress)
@@ -211,7 +213,7 @@ def evaluate(
     return {
         "policy": {"name": str(model), "digest": policy.digest},
         "reference": {"name": base, "digest": digest},
-        "dataset": dataset.name,
+        "dataset": dataset_name(dataset),
         "split": split,
         "rows": len(held_out.rows),
         "rows_lost": tokens.dropped,

@@ -19,6 +19,7 @@ from align.config import ObjectiveConfig, TrainConfig
 from align.inputs import RunInputs, label_ratio, plan_inputs, read_split_for, tokenize_split
 from align.losses import check_objective
 from align.objectives import find_objective
+from align.parts import part_for
 from align.ranks import device_type
 from align.scoring import FORWARD_FACTOR, TokenPair, batches_within, lengths_of, micro_batch_tokens, pass_tokens
 from align.tokenize import TokenizedRow, TokenizedSplit
@@ -103,8 +104,8 @@ class Forecast:
         return any(row.rejected is not None for row in self.train.rows)
 
     def one_label_steps(self) -> int:
-        """Steps whose rows all have one label."""
-        if self.inputs is None:
+        """Steps whose rows all have one label; of pairs none."""
+        if self.inputs is None or self.is_of_pairs:
             return 0
         rows = self.train.rows
         return sum(len({rows[planned.row].label for planned in step}) == 1 for step in self.inputs.steps)
@@ -129,6 +130,7 @@ def forecast(
         ModelError: the tokenizer cannot be used.
     """
     objective = check_objective(config.objective)
+    dataset = part_for(dataset, objective.data)
     rows = {split: read_split_for(objective, dataset, split, config.weights) for split in ("train", "test")}
     train = tokenize_split(rows["train"], tokenizer, config.tokens, progress=progress)
     test = tokenize_split(rows["test"], tokenizer, config.tokens, progress=progress)

@@ -13,6 +13,7 @@ from align.evaluate import reward_figures
 from align.generate import generate
 from align.inputs import tokenize_split
 from align.models import LoadedModel, load_policy
+from align.parts import dataset_name
 from align.ranks import start_accelerator
 from align.rows import LabelledRow
 from align.scoring import Scorer, build_scorer
@@ -94,7 +95,13 @@ def score_dataset(
         tokens=[[1] * width] * len(tokens.rows),
     )
     kept = {key: found[key] for key in found if key.startswith(("n_", "reward_"))}
-    return {"dataset": dataset.name, "split": split, "rows": len(tokens.rows), "rows_lost": tokens.dropped, **kept}
+    return {
+        "dataset": dataset_name(dataset),
+        "split": split,
+        "rows": len(tokens.rows),
+        "rows_lost": tokens.dropped,
+        **kept,
+    }
 
 
 def rank_answers(

@@ -31,6 +31,7 @@ from align.losses import check_objective
 from align.metrics import MetricsLog
 from align.models import LoadedModel, load_policy
 from align.objectives import find_objective
+from align.parts import part_for
 from align.ranks import gather_floats, start_accelerator
 from align.reference_pass import reference_file, score_reference
 from align.rlhf import open_judge
@@ -66,7 +67,8 @@ def train(
 
     Args:
         config: what to train and how.
-        dataset: a curated dataset, or a folder or file that `align.dataset` reads.
+        dataset: a curated dataset, or a folder or file that `align.dataset` reads. An objective of pairs takes those of
+            a curated dataset.
         model: a builtin name, a local folder, or a name on the hub; it is the reference too.
         out: the run's folder. A finished run of the same config, model and dataset is returned as it is.
         resume: whether an unfinished run in `out` is gone on with.
@@ -84,6 +86,7 @@ def train(
         KeyboardInterrupt: the run was stopped and can be resumed.
     """
     objective = check_objective(config.objective)
+    dataset = part_for(dataset, objective.data)
     if config.adapter.enabled and (objective.has_control_tokens or objective.head == "rewards"):
         raise ConfigError(
             f"the objective {objective.name!r} trains new weights, and an adapter trains none of the model's own",

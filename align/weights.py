@@ -13,6 +13,7 @@ less weight for a rater who is often wrong, is said here. A row's weight is its 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,6 +22,9 @@ from align.config import WeightRule
 from schemas.errors import InputError
 
 __all__ = ["weigh_rows"]
+
+_ASKED_FOR: Final = {"rater_key": "export.raters=true"}
+"""Columns that a curated dataset has only where its config asks for them."""
 
 
 def weigh_rows(table: pa.Table, rules: Sequence[WeightRule], *, where: str, must_fit: bool) -> pa.Table:
@@ -74,6 +78,7 @@ def _fits(table: pa.Table, rule: WeightRule, where: str) -> pa.ChunkedArray:
             where=where,
             received=rule.column,
             expected=f"one of {', '.join(sorted(table.column_names))}",
+            todo=f"Curate with: --set {_ASKED_FOR[rule.column]}" if rule.column in _ASKED_FOR else None,
         )
     column = table[rule.column]
     if pa.types.is_nested(column.type):

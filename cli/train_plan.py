@@ -59,10 +59,10 @@ def show_dry_run(config: TrainConfig, dataset: Path, model: str, *, as_json: boo
 def _rows_and_steps(found: dict[str, Any]) -> list[str]:
     lost = ", ".join(f"{count:,} {reason}" for reason, count in found["lost"].items())
     ratio = f", R = {found['ratio']:.3f}" if found["ratio"] is not None else ""
-    lines = [
-        f"Rows: {found['rows']:,} of {found['rows_read']:,}" + (f" (lost: {lost})." if lost else "."),
-        f"Labels: {found['desirable']:,} up, {found['undesirable']:,} down{ratio}.",
-    ]
+    noun = "Pairs" if found["are_pairs"] else "Rows"
+    lines = [f"{noun}: {found['rows']:,} of {found['rows_read']:,}" + (f" (lost: {lost})." if lost else ".")]
+    if not found["are_pairs"]:
+        lines.append(f"Labels: {found['desirable']:,} up, {found['undesirable']:,} down{ratio}.")
     if found["obstacle"]:
         return [*lines, f"It cannot train: {found['obstacle']}. {found['todo']}".rstrip() + "."]
     alone = f", {found['one_label_steps']:,} of them with one label only" if found["one_label_steps"] else ""

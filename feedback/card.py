@@ -8,29 +8,57 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from schemas.manifest import Manifest
+from schemas.datasets import SPLITS
+from schemas.manifest import PREFERENCE_FOLDER, Manifest
 from schemas.reasons import DropReason
 from schemas.report import StageReport
 
 __all__ = ["dataset_card"]
 
-_COLUMNS: Final = (
-    ("`prompt`", "turns up to the rated answer, each with `role` and `content`"),
-    ("`completion`", "the rated answer, one assistant turn"),
-    ("`label`", "true: desirable, false: undesirable"),
-    ("`weight`", "multiplies the row's loss; holds lambda_D or lambda_U of the train split"),
+_PROMPT: Final = ("`prompt`", "turns up to the rated answer, each with `role` and `content`")
+_EVERY: Final = (
     ("`row_id`", "stable id of the row"),
     ("`group_id`", "rows of one id share a prompt and never stand in different splits"),
-    ("`origin`, `source`", "the kind of feedback (thumb, pair, score) and where it came from"),
-    ("`source_event_ids`, `n_up`, `n_down`", "the votes behind the label: their ids and how many went each way"),
+)
+_LAST: Final = (
+    (
+        "`rater_key`",
+        "keyed hash of the one rater whose votes all of these are; the column exists only where it was asked for",
+    ),
     ("`tools`", "tools that the model could call, as JSON; the column exists only where a row has some"),
     ("`split`", "train or test"),
 )
+_COLUMNS: Final = {
+    "unpaired_preference": (
+        _PROMPT,
+        ("`completion`", "the rated answer, one assistant turn"),
+        ("`label`", "true: desirable, false: undesirable"),
+        ("`weight`", "multiplies the row's loss; holds lambda_D or lambda_U of the train split"),
+        *_EVERY,
+        ("`origin`, `source`", "the kind of feedback (thumb, pair, score) and where it came from"),
+        ("`source_event_ids`, `n_up`, `n_down`", "the votes behind the label: their ids and how many went each way"),
+        *_LAST,
+    ),
+    "preference": (
+        _PROMPT,
+        ("`chosen`, `rejected`", "the better and the worse answer, one assistant turn each"),
+        ("`weight`", "multiplies the pair's loss: the smaller one of its answers' own weights"),
+        *_EVERY,
+        ("`origin`", "pair: both answers were compared side by side; thumb or score: each was judged alone"),
+        ("`source`", "where the comparison, or the vote for the chosen answer, came from"),
+        ("`source_event_ids`", "the judgements behind either answer"),
+        *_LAST,
+    ),
+}
 _MEANINGS: Final = {reason.value: reason.meaning for reason in DropReason}
 _TITLE: Final = """# Feedback dataset
 
-Prompts, completions and thumbs (`unpaired_preference`), curated with thumbline {version}. Digest: `{digest}`.
+{content} (`{kind}`), curated with thumbline {version}. Digest: `{digest}`.
 """
+_CONTENT: Final = {
+    "unpaired_preference": "Prompts, completions and thumbs",
+    "preference": "Prompts with a chosen and a rejected answer",
+}
 _IN_PYTHON: Final = """## In Python
 
 ```python
@@ -39,18 +67,28 @@ from datasets import load_dataset
 train = load_dataset("PATH_OF_THIS_FOLDER", split="train")
 ```
 
-`prompt`, `completion` and `label` train in TRL's `KTOTrainer` as they are; the other columns are not used there.
+{trains} as they are; the other columns are not used there.
 """
+_TRAINS: Final = {
+    "unpaired_preference": "`prompt`, `completion` and `label` train in TRL's `KTOTrainer`",
+    "preference": "`prompt`, `chosen` and `rejected` train in TRL's `DPOTrainer`",
+}
 
 
 def dataset_card(manifest: Manifest) -> str:
     """The text of `README.md` for the dataset of `manifest`."""
     sections = [
         _front_matter(manifest),
-        _TITLE.format(version=manifest.thumbline_version, digest=manifest.digest),
+        _TITLE.format(
+            content=_CONTENT[manifest.dataset_type],
+            kind=manifest.dataset_type,
+            version=manifest.thumbline_version,
+            digest=manifest.digest,
+        ),
         _splits(manifest),
         _ratio(manifest),
-        _table("Columns", ("column", "meaning"), _COLUMNS),
+        _pairs(manifest),
+        _table("Columns", ("column", "meaning"), _COLUMNS[manifest.dataset_type]),
         _waterfall(manifest.stages),
         _notes(manifest.stages),
         _table(
@@ -58,16 +96,24 @@ def dataset_card(manifest: Manifest) -> str:
             ("file", "format", "records", "sha256"),
             ((_cell(file.name), file.format, f"{file.records:,}", f"`{file.sha256}`") for file in manifest.sources),
         ),
-        _IN_PYTHON,
+        _IN_PYTHON.format(trains=_TRAINS[manifest.dataset_type]),
     ]
     return "\n".join(sections)
 
 
 def _front_matter(manifest: Manifest) -> str:
-    lines = ["---", "configs:", "- config_name: default", "  data_files:"]
-    for split in dict.fromkeys(shard.split for shard in manifest.shards):
-        lines += [f"  - split: {split}", f"    path: data/{split}-*.parquet"]
-    return "\n".join([*lines, "tags:", "- kto", "- preference", "- feedback", "---", ""])
+    lines = ["---", "configs:", *_config("default", "data", dict.fromkeys(shard.split for shard in manifest.shards))]
+    if manifest.has_pairs and manifest.pairs is not None:
+        splits = [split for split in SPLITS if manifest.pairs.figures.get(split)]
+        lines += _config("preference", f"{PREFERENCE_FOLDER}/data", splits)
+    tag = "kto" if manifest.dataset_type == "unpaired_preference" else "dpo"
+    return "\n".join([*lines, "tags:", f"- {tag}", "- preference", "- feedback", "---", ""])
+
+
+def _config(name: str, folder: str, splits: Iterable[str]) -> Iterable[str]:
+    yield from (f"- config_name: {name}", "  data_files:")
+    for split in splits:
+        yield from (f"  - split: {split}", f"    path: {folder}/{split}-*.parquet")
 
 
 def _splits(manifest: Manifest) -> str:
@@ -75,7 +121,9 @@ def _splits(manifest: Manifest) -> str:
     for split in dict.fromkeys(shard.split for shard in manifest.shards):
         shards = [shard for shard in manifest.shards if shard.split == split]
         up, down = sum(shard.desirable for shard in shards), sum(shard.undesirable for shard in shards)
-        rows.append((split, f"{up + down:,}", f"{up:,}", f"{down:,}", str(len(shards))))
+        rows.append((split, f"{sum(shard.rows for shard in shards):,}", f"{up:,}", f"{down:,}", str(len(shards))))
+    if manifest.dataset_type == "preference":
+        return _table("Splits", ("split", "pairs", "shards"), [(row[0], row[1], row[-1]) for row in rows])
     return _table("Splits", ("split", "rows", "desirable", "undesirable", "shards"), rows)
 
 
@@ -91,6 +139,17 @@ def _ratio(manifest: Manifest) -> str:
         f"[{ratio.low:.6g}, {ratio.high:.6g}]. The weights are in the column `weight`, so the weights of the training "
         "objective itself stay 1. A trainer that does not read `weight` gets them as its desirable and undesirable "
         "weight instead. The test split keeps the ratio that the feedback has.\n"
+    )
+
+
+def _pairs(manifest: Manifest) -> str:
+    if not manifest.has_pairs or manifest.pairs is None:
+        return ""
+    return (
+        f"## Pairs\n\nThe folder `{PREFERENCE_FOLDER}` holds {manifest.pairs.rows_kept:,} pairs of a chosen and a "
+        "rejected answer to one prompt, with the same splits: "
+        '`load_dataset("PATH_OF_THIS_FOLDER", "preference", split="train")`. '
+        f"They were made before labels were balanced. {' '.join(manifest.pairs.notes)}\n"
     )
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "EngineConfig",
     "ExportConfig",
     "IngestConfig",
+    "PairsConfig",
     "RebalanceConfig",
     "SourceConfig",
     "SplitConfig",
@@ -218,6 +219,20 @@ class SplitConfig:
 
 
 @settings
+class PairsConfig:
+    """Which pairs of answers the dataset in the folder `preference` is made of, for objectives that train on pairs.
+
+    They are made of the rows that the stage `split` leaves, so what was merged, outvoted or capped is in no pair.
+
+    Args:
+        mode: `all` (answers that were compared side by side, and others to one prompt of which one is up and one is
+            down), `compared` (only the former) or `off` (no pairs).
+    """
+
+    mode: Literal["all", "compared", "off"] = "all"
+
+
+@settings
 class RebalanceConfig:
     """The wanted ratio R = lambda_D n_D / (lambda_U n_U) of the train split, and how to get there.
 
@@ -287,12 +302,15 @@ class ExportConfig:
             stage folder keeps the texts as they came.
         phone_regions: ISO 3166 codes of the regions whose telephone numbers are looked for also without their
             country's code; numbers that begin with + are found in any case.
+        raters: whether the column `rater_key` says on which rater alone a row rests, as a keyed hash, so that training
+            can weigh by rater. It links the rows of one person, so a dataset to give away has better none.
     """
 
     shard_mb: Positive = 64.0
     memory_mb: Annotated[float, Field(ge=0)] = 256.0
     redact: bool = False
     phone_regions: tuple[str, ...] = PHONE_REGIONS
+    raters: bool = False
 
 
 @settings
@@ -329,6 +347,7 @@ class CurateConfig:
     conflicts: ConflictConfig = ConflictConfig()
     caps: CapsConfig = CapsConfig()
     split: SplitConfig = SplitConfig()
+    pairs: PairsConfig = PairsConfig()
     rebalance: RebalanceConfig = RebalanceConfig()
     export: ExportConfig = ExportConfig()
     engine: EngineConfig = EngineConfig()

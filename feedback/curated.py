@@ -14,7 +14,7 @@ from feedback.export.text_files import TextTable
 from feedback.flat_text import flat_text
 from feedback.hashing import answer_id, exact_text, ids_of_turns, messages_hash, row_keys
 from feedback.stage import CANDIDATE_TYPES, sort_rows
-from schemas.datasets import UNPAIRED_PREFERENCE
+from schemas.datasets import OPTIONAL_COLUMNS, UNPAIRED_PREFERENCE
 from schemas.errors import ShapeError
 from schemas.manifest import Manifest
 
@@ -39,7 +39,7 @@ def read_curated(folder: Path, manifest: Manifest) -> pl.DataFrame:
     frames = [pl.DataFrame(schema=CANDIDATE_TYPES)]
     for shard in manifest.shards:
         with pq.ParquetFile(folder / shard.path) as file:
-            missing = set(UNPAIRED_PREFERENCE.names) - {"tools"} - set(file.schema_arrow.names)
+            missing = set(UNPAIRED_PREFERENCE.names) - {*OPTIONAL_COLUMNS} - set(file.schema_arrow.names)
             if missing:
                 raise ShapeError(f"columns are missing: {', '.join(sorted(missing))}", where=folder / shard.path)
             frames += [_candidates(batch) for batch in file.iter_batches(_BATCH_ROWS)]

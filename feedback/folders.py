@@ -15,7 +15,7 @@ from typing import Final
 from feedback.card import dataset_card
 from schemas import __version__
 from schemas.errors import CorruptionError, InputNotFoundError, OutputExistsError, ThumblineError
-from schemas.manifest import MANIFEST_NAME, Manifest
+from schemas.manifest import MANIFEST_NAME, PREFERENCE_FOLDER, Manifest
 
 __all__ = [
     "STORE_FILE",
@@ -32,7 +32,9 @@ STORE_FILE: Final = "store.json"
 
 _BUCKET: Final = "s3://"
 _STAGING: Final = "staging"
-_OURS: Final = {"data", "parts", "stages", _STAGING, "README.md", MANIFEST_NAME, f"{MANIFEST_NAME}.partial"}
+_OURS: Final = {
+    *("data", "parts", "stages", _STAGING, PREFERENCE_FOLDER, "README.md", MANIFEST_NAME, f"{MANIFEST_NAME}.partial"),
+}
 
 
 def is_store(path: str | Path) -> bool:

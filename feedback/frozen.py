@@ -52,6 +52,7 @@ def freeze(dataset: Path, out: Path) -> Manifest:
     parent = Manifest.read(dataset)
     shards = tuple(shard for shard in parent.shards if shard.split == "test")
     _refuse_one_label(shards, dataset)
+    parent = replace(parent, pairs=None)
     replace(parent, shards=shards).verify(dataset)
     digest = hashlib.blake2b(f"frozen\0{parent.digest}".encode(), digest_size=16).hexdigest()
     manifest = replace(parent, digest=digest, parent_digest=parent.digest, shards=shards, ratio=None)

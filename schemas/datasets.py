@@ -1,6 +1,7 @@
 """The tables on the way from events to a dataset: candidates under curation, and the two curated dataset types.
 
 feedback_event, preference_pair ──convert──► CANDIDATE (keys only) ──stages──► export ──► UNPAIRED_PREFERENCE
+                                                  └──pairs──► PAIR_CANDIDATE ──► export ──► PREFERENCE
 """
 
 from __future__ import annotations
@@ -12,10 +13,20 @@ import pyarrow as pa
 from schemas.events import TIMESTAMP
 from schemas.messages import MESSAGES
 
-__all__ = ["CANDIDATE", "ORIGINS", "PREFERENCE", "SPLITS", "UNPAIRED_PREFERENCE"]
+__all__ = [
+    "CANDIDATE",
+    "OPTIONAL_COLUMNS",
+    "ORIGINS",
+    "PAIR_CANDIDATE",
+    "PREFERENCE",
+    "SPLITS",
+    "UNPAIRED_PREFERENCE",
+]
 
 ORIGINS: Final = ("thumb", "pair", "score")
 SPLITS: Final = ("train", "test")
+OPTIONAL_COLUMNS: Final = ("tools", "rater_key")
+"""Columns of the curated tables that a dataset may lack: where no row has tools, where raters were not asked for."""
 
 _TEXT: Final = pa.string()
 _KEY: Final = pa.uint64()
@@ -69,6 +80,31 @@ of prompts that stays on one side of a split, `cluster_id` the cluster of near-d
 ids of its own keys. `votes` are all judgements that this row stands for; `capped_rater` names the rater at the cap of
 influence whose row it is; `split` is null until the stage `split`. Hashes are the first 64 bits of their ids."""
 
+PAIR_CANDIDATE: Final = pa.schema(
+    [
+        _required("row_id"),
+        _required("row_key", _KEY),
+        _required("chosen_text_id"),
+        _required("chosen_text_side"),
+        _required("rejected_text_id"),
+        _required("rejected_text_side"),
+        _required("source"),
+        _required("origin"),
+        _required("prompt_key", _KEY),
+        _required("group_id", _KEY),
+        _required("weight", pa.float64()),
+        pa.field("rater_key", _KEY),
+        _required("prompt_chars", pa.int64()),
+        _required("chosen_chars", pa.int64()),
+        _required("rejected_chars", pa.int64()),
+        _required("source_event_ids", pa.list_(_TEXT)),
+        pa.field("split", _TEXT),
+    ]
+)
+"""A pair of answers without its text. The texts lie as those of `CANDIDATE` do; the prompt is the chosen answer's.
+`rater_key` is the rater all of whose judgements those behind the pair are, null where there is no such one; `split` is
+null in a comparison that became no pair."""
+
 UNPAIRED_PREFERENCE: Final = pa.schema(
     [
         _required("row_id"),
@@ -83,11 +119,13 @@ UNPAIRED_PREFERENCE: Final = pa.schema(
         _required("source_event_ids", pa.list_(_TEXT)),
         _required("n_up", pa.int64()),
         _required("n_down", pa.int64()),
+        pa.field("rater_key", _TEXT),
         _required("split"),
     ]
 )
 """The curated table. `prompt`, `completion`, `label` are TRL's `unpaired_preference`; `weight` > 0 multiplies the row's
-loss and already holds a lambda where `rebalance` reweighted; `n_up` and `n_down` count the votes behind the label."""
+loss and already holds a lambda where `rebalance` reweighted; `n_up` and `n_down` count the votes behind the label.
+`rater_key`, 16 hex digits of a keyed hash, is the one rater of all these votes, null where they are of several."""
 
 PREFERENCE: Final = pa.schema(
     [
@@ -97,10 +135,14 @@ PREFERENCE: Final = pa.schema(
         _required("rejected", MESSAGES),
         _required("weight", pa.float64()),
         _required("group_id"),
+        _required("origin"),
         _required("source"),
         pa.field("tools", _TEXT),
         _required("source_event_ids", pa.list_(_TEXT)),
+        pa.field("rater_key", _TEXT),
         _required("split"),
     ]
 )
-"""Pairs with an explicit prompt: TRL's `preference` with our columns beside it."""
+"""Pairs with an explicit prompt: TRL's `preference` with our columns beside it. `origin` is `pair` where both answers
+were compared side by side, else what the chosen answer was judged by alone; `source_event_ids` are all judgements
+behind either answer."""

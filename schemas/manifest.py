@@ -17,9 +17,22 @@ from typing import Any, Final
 from schemas.errors import CorruptionError, InputNotFoundError
 from schemas.report import StageReport
 
-__all__ = ["MANIFEST_NAME", "Manifest", "Ratio", "Shard", "SourceFile", "file_sha256", "flush_to_disk", "write_last"]
+__all__ = [
+    "MANIFEST_NAME",
+    "PREFERENCE_FOLDER",
+    "Manifest",
+    "Ratio",
+    "Shard",
+    "SourceFile",
+    "file_sha256",
+    "flush_to_disk",
+    "write_last",
+]
 
 MANIFEST_NAME: Final = "manifest.json"
+PREFERENCE_FOLDER: Final = "preference"
+"""Folder within a dataset of labelled answers that holds the pairs of the same answers, as a dataset of its own."""
+
 FORMAT_VERSION: Final = 1
 
 
@@ -84,6 +97,8 @@ class Manifest:
         ratio: the label ratio of the training split; null for pairs.
         config: the resolved config of the whole run.
         parent_digest: digest of the dataset that this one was made from, if any.
+        pairs: the report of the stage `pairs`, which made the dataset in `PREFERENCE_FOLDER` beside the last stages;
+            null where nobody looked for pairs. Where it kept none, there is no such dataset.
     """
 
     digest: str
@@ -95,12 +110,19 @@ class Manifest:
     ratio: Ratio | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     parent_digest: str = ""
+    pairs: StageReport | None = None
     format_version: int = FORMAT_VERSION
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether a dataset of pairs lies in `PREFERENCE_FOLDER`."""
+        return self.pairs is not None and self.pairs.rows_kept > 0
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values of this manifest."""
         values = asdict(self)
         values["stages"] = [stage.to_dict() for stage in self.stages]
+        values["pairs"] = None if self.pairs is None else self.pairs.to_dict()
         if self.ratio is not None:
             values["ratio"]["value"] = self.ratio.value
         return values
@@ -126,6 +148,7 @@ class Manifest:
             ratio=None if ratio is None else Ratio(**ratio),
             config=known.get("config", {}),
             parent_digest=known.get("parent_digest", ""),
+            pairs=StageReport.from_dict(known["pairs"]) if known.get("pairs") else None,
             format_version=known.get("format_version", FORMAT_VERSION),
         )
 
@@ -156,7 +179,7 @@ class Manifest:
             raise CorruptionError(f"the manifest cannot be read ({error})", where=path) from error
 
     def verify(self, folder: Path) -> None:
-        """Check every shard's presence, size and sha256.
+        """Check every shard's presence, size and sha256, also those of the pairs beside it.
 
         Raises:
             CorruptionError: a shard is missing, outside the folder, or not the bytes that were written.
@@ -175,6 +198,17 @@ class Manifest:
                     expected=f"{shard.bytes} bytes with sha256 {shard.sha256}",
                     todo="Restore the file or curate again",
                 )
+        if self.has_pairs:
+            self._verify_pairs(folder / PREFERENCE_FOLDER)
+
+    def _verify_pairs(self, folder: Path) -> None:
+        if not (folder / MANIFEST_NAME).is_file():
+            raise CorruptionError("the dataset of pairs is missing", where=folder, todo="Curate again")
+        beside = Manifest.read(folder)
+        made_by = {stage.digest_out for stage in beside.stages}
+        if self.pairs is None or self.pairs.digest_out not in made_by:
+            raise CorruptionError("the dataset of pairs is another one's", where=folder, todo="Curate again")
+        beside.verify(folder)
 
 
 def file_sha256(path: Path) -> str:

@@ -96,10 +96,13 @@ class DropReason(_Reason):
     GROUP_CAP = "group_cap", "caps: the cluster of near-duplicate prompts already gives as many rows as allowed."
     DAY_CAP = "day_cap", "caps: the day already gives as many rows as allowed."
     RATER_CAP = "rater_cap", "caps: one rater would be behind a larger share of the label's rows than allowed."
+    BROKEN_PAIR = "broken_pair", "pairs: an answer of the comparison was left out, or carries the other label by now."
+    REPEATED_PAIR = "repeated_pair", "pairs: another comparison is of the same answers, or of near-duplicates."
     OLDER = "older", "mix: an older row beyond the share that is trained on again beside what is new."
     ONE_PER_PROMPT = "one_per_prompt", "rebalance: another row of the train split has the same prompt."
     DESIRABLE_SHARE = "desirable_share", "rebalance: a desirable row beyond the share that is to be kept."
     DOWNSAMPLED = "downsampled", "rebalance: left out to bring the label ratio into its range."
+    REDACTED_ALIKE = "redacted_alike", "export: both answers of the pair are the same once personal data is replaced."
     NO_PARTNER = "no_partner", "transcode: a pair needs an answer with the other label to the same prompt."
     NOT_EXPRESSIBLE = (
         "not_expressible",

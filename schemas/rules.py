@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 import pyarrow as pa
 
-from schemas.datasets import SPLITS, UNPAIRED_PREFERENCE
+from schemas.datasets import ORIGINS, PREFERENCE, SPLITS, UNPAIRED_PREFERENCE
 from schemas.errors import ShapeError
 from schemas.events import FEEDBACK_EVENT, OPERATIONS, RATER_KINDS, TIME_QUALITIES
 from schemas.messages import ROLES
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FeedbackEventRules",
     "PreferencePairRules",
+    "PreferenceRules",
     "Rule",
     "Rules",
     "UnpairedPreferenceRules",
@@ -284,3 +285,17 @@ UnpairedPreferenceRules: Final = _rules(
     unique="row_id",
 )
 """Rules of `schemas.datasets.UNPAIRED_PREFERENCE`, checked on everything that is exported."""
+
+PreferenceRules: Final = _rules(
+    "PreferenceRules",
+    PREFERENCE,
+    _has_prompt(),
+    _has_answers("chosen", "rejected"),
+    _has_right_roles("chosen", "rejected"),
+    _is_id("row_id"),
+    _is_weight("weight"),
+    _is_one_of("origin", ORIGINS),
+    _is_one_of("split", SPLITS),
+    unique="row_id",
+)
+"""Rules of `schemas.datasets.PREFERENCE`, checked on everything that is exported."""

@@ -180,9 +180,7 @@ def test_objective_follows_from_noise_circles_and_thumbs(rows: Rows, objective: 
 
 def test_advice_on_the_objective_is_for_who_has_a_choice() -> None:
     pairs = audit_candidates(table(*twice(19, 1)), raw="p.jsonl --from trl")
-    assert (
-        advised(pairs, "objective") == "thumbline convert p.jsonl --from trl --to trl --type preference -o PAIRS.jsonl"
-    )
+    assert advised(pairs, "objective") == "thumbline curate p.jsonl --from trl -o OUT"
     assert "objective" not in {item.metric for item in audited(many(30, 30)).advice}
 
 

@@ -23,9 +23,10 @@ from feedback.export.rows import export_rows
 from feedback.export.runs import keep_run
 from feedback.export.shards import write_shard
 from feedback.export.texts import find_texts, read_texts
-from schemas.datasets import UNPAIRED_PREFERENCE
+from schemas.datasets import OPTIONAL_COLUMNS, UNPAIRED_PREFERENCE
 from schemas.errors import CorruptionError
 from schemas.report import LabelCounts
+from schemas.rules import UnpairedPreferenceRules
 from tests.exported_rows import content, exported, prepared, read_back, some_events, some_pairs
 from tests.feedback_tables import candidate, event, pair, table, turns, write_events
 
@@ -42,7 +43,7 @@ def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_shards_have_the_columns_of_the_table_and_the_texts_of_their_rows(tmp_path: Path) -> None:
     result = exported(tmp_path)
     schema = pq.read_schema(tmp_path / "out" / result.shards[0].path)
-    kept = [field for field in UNPAIRED_PREFERENCE if field.name != "tools"]
+    kept = [field for field in UNPAIRED_PREFERENCE if field.name not in OPTIONAL_COLUMNS]
     assert [(one.name, one.nullable) for one in schema] == [(one.name, one.nullable) for one in kept]
     rows = read_back(tmp_path)
     assert pl.Schema(UNPAIRED_PREFERENCE).items() >= rows.schema.items()
@@ -245,14 +246,18 @@ def test_texts_of_other_rows_are_never_put_beside_a_label(tmp_path: Path) -> Non
     (chunk,) = find_texts(texts, keys)
     shard = ShardPlan("data/x.parquet", "train", LabelCounts(rows.height), range(1))
     (tmp_path / "data").mkdir()
+    runs = [
+        keep_run(export_rows(rows, places), places, starts, None),
+        keep_run(read_texts(chunk), chunk.places[1:], starts, None),
+    ]
     with pytest.raises(CorruptionError, match="rows and texts do not belong together"):
         write_shard(
             shard,
             ExportPlan(places, starts, (shard,)),
-            [keep_run(export_rows(rows, places), places, starts, None)],
-            [keep_run(read_texts(chunk), chunk.places[1:], starts, None)],
+            [(run.schema.names, [run]) for run in runs],
             tmp_path,
             UNPAIRED_PREFERENCE,
+            UnpairedPreferenceRules,
         )
 
 

@@ -25,7 +25,7 @@ KERNELS = {
     "find_all_clusters": "feedback.pipeline.order",
     "scatter_keys": "feedback.pipeline.order",
     "convert_part": "feedback.pipeline.order",
-    "apply_to_part": "feedback.pipeline.order",
+    "balance_part": "feedback.pipeline.order",
 }
 KILLED = """
 import os, signal, sys
@@ -93,8 +93,8 @@ def files_of(result: CurateResult) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("module", "function", "left"),
     [
-        ("order", "number_of_partitions", ["scatter_keys", "convert_part", "apply_to_part"]),
-        ("balance", "rebalance_plan", ["apply_to_part"]),
+        ("order", "number_of_partitions", ["scatter_keys", "convert_part", "balance_part"]),
+        ("balance", "rebalance_plan", ["balance_part"]),
         ("run", "export", []),
     ],
 )
@@ -113,7 +113,7 @@ def test_a_killed_run_goes_on_where_it_was(
     result = curate(config_of(tmp_path / "in"), tmp_path / "out")
     assert sorted(seen) == sorted(left)
     if function == "rebalance_plan":
-        assert seen["apply_to_part"] == len(list((result.folder / "stages" / "rebalance").glob("kept-*")))
+        assert seen["balance_part"] == len(list((result.folder / "stages" / "rebalance").glob("kept-*")))
     assert files_of(result) == files_of(unbroken)
     assert not work.exists()
 
@@ -133,7 +133,7 @@ def test_an_interrupted_run_goes_on_too(
     seen = count_kernels(monkeypatch)
     result = curate(config_of(tmp_path / "in"), tmp_path / "out")
     partitions = len(list((result.folder / "stages" / "rebalance").glob("kept-*")))
-    assert seen == {"apply_to_part": partitions}
+    assert seen == {"balance_part": partitions}
     assert files_of(result) == files_of(unbroken)
 
 

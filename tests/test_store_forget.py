@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from feedback.config import SourceConfig
+from feedback.ingest.rater_key import rater_key
 from feedback.pipeline import curate_store, store_config
 from feedback.store import Receipt, Store
 from feedback.store.forget import unfinished_receipts
@@ -23,10 +24,12 @@ from tests.store_runs import KEY, contents, points, run
 CANARY = "zebrafinch"
 """In every text and id of the one who is forgotten, and nowhere else."""
 USER = f"user-{CANARY}"
+HASH = rater_key(USER, KEY.encode())[:16]
+"""Who it is by keyed hash; the store keeps it in a tombstone, what was made of the store must not."""
 
 
 @pytest.fixture(autouse=True)
-def rater_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_rater_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THUMBLINE_RATER_KEY", KEY)
 
 
@@ -59,10 +62,12 @@ def lines(*rows: dict[str, object]) -> bytes:
 
 
 def write_exports(folder: Path) -> list[Path]:
-    """Lines, packed lines, a table and a list; each holds rows of the one, and of others."""
+    """Lines, packed lines, a table and a list; each holds rows of the one, and of others. Two prompts make a pair."""
     bad = {"prompt": f"no answer, {CANARY}", "label": "up", "user": USER}
+    siblings = [vote(7), vote(7, completion="another answer 7", label="up"), secret(105)]
+    siblings.append({**secret(106), "prompt": siblings[-1]["prompt"]})
     exports = {
-        "a.jsonl": lines(*map(vote, range(30)), secret(100), bad),
+        "a.jsonl": lines(*map(vote, range(30)), *siblings, secret(100), bad),
         "b.jsonl.gz": gzip.compress(lines(*map(vote, range(20, 50)), secret(101)), mtime=0),
         "c.json": json.dumps([*map(vote, range(50, 60)), secret(102)], indent=1).encode(),
     }
@@ -76,7 +81,8 @@ def build(folder: Path) -> Path:
     store = Store.open(folder / "store", create=True)
     for path in write_exports(folder):
         store.ingest([SourceConfig(path=str(path), format="thumbs")])
-    result = curate_store(store, store_config(["rebalance.mode=off", "split.test_fraction=0.2"]), folder / "dataset")
+    config = store_config(["rebalance.mode=off", "split.test_fraction=0.2", "export.raters=true"])
+    result = curate_store(store, config, folder / "dataset")
     (folder / "dataset" / "audit.html").write_text(f"<p>what does the {CANARY} number 100 eat &amp; drink?</p>")
     (folder / "dataset" / "thesis.tex").write_text("not ours")
     (folder / "run").mkdir()
@@ -89,8 +95,9 @@ def build(folder: Path) -> Path:
 
 def places_of_canary(folder: Path) -> list[str]:
     """Files below the store, the dataset and the run that hold it."""
-    found = places_of(CANARY, *(folder / name for name in ("store", "dataset", "run")))
-    return [Path(path).relative_to(folder).as_posix() for path in found]
+    hidden = {"store": [CANARY], "dataset": [CANARY, HASH], "run": [CANARY, HASH]}
+    found = [path for name, words in hidden.items() for word in words for path in places_of(word, folder / name)]
+    return [Path(path).relative_to(folder).as_posix() for path in dict.fromkeys(found)]
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +125,9 @@ def test_the_canary_is_everywhere_before(folder: Path) -> None:
     """Else the other tests would say nothing."""
     kinds = {Path(name).suffix for name in places_of_canary(folder)}
     assert {".jsonl", ".gz", ".json", ".parquet", ".arrow", ".html"} <= kinds
+    for name in ("dataset", "dataset/preference"):
+        rows = pl.concat([pl.read_parquet(path) for path in (folder / name / "data").glob("*.parquet")])
+        assert HASH in rows["rater_key"].to_list()
 
 
 def test_no_byte_of_a_forgotten_rater_stays(folder: Path) -> None:
@@ -126,11 +136,11 @@ def test_no_byte_of_a_forgotten_rater_stays(folder: Path) -> None:
     receipt = store.forget(rater=USER)
     assert places_of_canary(folder) == []
     assert receipt.is_done
-    assert receipt.rows == {"event": 3, "quarantine": 1}
+    assert receipt.rows == {"event": 5, "quarantine": 1}
     assert receipt.raw is not None
-    assert (receipt.raw.records, receipt.raw.removed) == (4, ())
+    assert (receipt.raw.records, receipt.raw.removed) == (6, ())
     after = store.events().collect()
-    assert after.height == before.height - 3
+    assert after.height == before.height - 5
     kept = before.filter(pl.col("event_id").is_in(after["event_id"].implode()))
     assert after.sort("event_id").equals(kept.sort("event_id"))
     report = store.doctor()
@@ -140,18 +150,23 @@ def test_no_byte_of_a_forgotten_rater_stays(folder: Path) -> None:
 
 def test_datasets_and_runs_that_saw_the_rows_are_marked(folder: Path) -> None:
     store = Store.open(folder / "store")
-    before = Manifest.read(folder / "dataset")
+    before, pairs_before = (Manifest.read(folder / name) for name in ("dataset", "dataset/preference"))
+    store.register_run(folder / "run-on-pairs", pairs_before.digest)
     receipt = store.forget(rater=USER)
-    (dataset,), (trained,) = store.datasets(), store.runs()
+    (dataset,), (trained, on_pairs) = store.datasets(), store.runs()
     assert dataset.needs_retrain
+    assert on_pairs.needs_retrain
     assert trained.needs_retrain
-    assert dataset.earlier == (before.digest,)
+    assert dataset.earlier == (pairs_before.digest, before.digest)
     after = Manifest.read(folder / "dataset")
     after.verify(folder / "dataset")
     assert (after.digest, after.parent_digest) == (dataset.digest, before.digest)
     rows = [pl.read_parquet(folder / "dataset" / shard.path).height for shard in after.shards]
     assert rows == [shard.rows for shard in after.shards]
-    assert sum(one.rows for one in receipt.datasets) == sum(s.rows for s in before.shards) - sum(rows) > 0
+    pairs_after = Manifest.read(folder / "dataset" / "preference")
+    assert (pairs_after.parent_digest, sum(shard.rows for shard in pairs_after.shards)) == (pairs_before.digest, 1)
+    lost = sum(shard.rows for shard in before.shards) - sum(rows) + 1
+    assert sum(one.rows for one in receipt.datasets) == lost > 1
     for name in ("dataset", "run"):
         mark = json.loads((folder / name / "needs_retrain.json").read_text())
         assert mark == {"store": store.id, "receipts": [receipt.receipt]}
@@ -159,7 +174,8 @@ def test_datasets_and_runs_that_saw_the_rows_are_marked(folder: Path) -> None:
     assert receipt.runs[0].removed == ("answers.jsonl", "page.html")
     assert (folder / "run" / "run.json").exists()
     # A run that is recorded later, on the dataset as it was, is marked from the beginning.
-    assert store.register_run(folder / "later", before.digest).needs_retrain
+    for digest in (before.digest, pairs_before.digest):
+        assert store.register_run(folder / "later", digest).needs_retrain
 
 
 def test_a_dataset_made_afterwards_is_not_marked(folder: Path) -> None:
@@ -251,8 +267,8 @@ def forget(store: Path) -> None:
 def outcome(folder: Path) -> object:
     receipts = [json.loads(path.read_text())["is_done"] for path in folder.glob("store/forgotten/*.json")]
     records = [(one.needs_retrain, one.digest) for one in Store.open(folder / "store").datasets()]
-    manifest = Manifest.read(folder / "dataset").to_json()
-    return contents(folder / "store"), receipts, records, manifest, places_of_canary(folder)
+    manifests = [Manifest.read(folder / name).to_json() for name in ("dataset", "dataset/preference")]
+    return contents(folder / "store"), receipts, records, manifests, places_of_canary(folder)
 
 
 def check_faults(folder: Path, tmp_path: Path, few: tuple[str, ...] = ()) -> None:

@@ -1,4 +1,4 @@
-"""A step of TRL's KTOTrainer with a model made on the spot, to show that a folder of ours trains there unchanged."""
+"""A step of TRL's trainers with a model made on the spot, to show that a folder of ours trains there unchanged."""
 
 from __future__ import annotations
 
@@ -52,4 +52,22 @@ def take_kto_step(folder: Path, work: Path) -> float:
     )
     model = str(tiny_model(work / "model"))
     trainer = KTOTrainer(model=model, args=arguments, train_dataset=loaded["train"], eval_dataset=loaded.get("test"))
+    return float(trainer.train().training_loss)
+
+
+def take_dpo_step(folder: Path, work: Path) -> float:
+    """The loss of one step of TRL's DPOTrainer on the pairs in the dataset in `folder`, as `datasets` opens them."""
+    from trl import DPOConfig, DPOTrainer
+
+    loaded = datasets.load_dataset(str(folder), "preference", cache_dir=str(work / "cache"))
+    arguments = DPOConfig(
+        output_dir=str(work / "run"),
+        max_steps=1,
+        per_device_train_batch_size=4,
+        max_length=512,
+        report_to="none",
+        use_cpu=True,
+    )
+    model = str(tiny_model(work / "model"))
+    trainer = DPOTrainer(model=model, args=arguments, train_dataset=loaded["train"], eval_dataset=loaded.get("test"))
     return float(trainer.train().training_loss)

@@ -137,8 +137,9 @@ def _on_objective(metric: Metric, raw: str) -> Advice:
         return Advice(
             metric=metric.name,
             title="Try DPO on the pairs beside KTO on the rows",
-            text=f"{metric.sentence} The command writes {pairs} for a trainer of DPO.",
-            command=f"thumbline convert {raw} --to trl --type preference -o PAIRS.jsonl",
+            text=f"{metric.sentence} `curate` keeps the {pairs} beside the labelled rows, as far as they do not "
+            "contradict each other, and `thumbline train OUT --objective dpo` takes them.",
+            command=f"thumbline curate {raw} -o OUT",
         )
     return Advice(
         metric=metric.name,

@@ -177,7 +177,7 @@ def subject_of_dataset(folder: Path, config: AuditSettings = None, *, with_examp
             where=folder,
             received=manifest.dataset_type,
             expected="unpaired_preference",
-            todo="Audit the raw pairs instead",
+            todo=f"Audit the dataset that they lie in, {shlex.quote(str(folder.parent))}, or the raw pairs",
         )
     config = settled(config, manifest.ratio)
     tables = [text_of_curated(folder, manifest)]

@@ -1,5 +1,6 @@
 """Stage `export`: text joins the rows again, and Parquet shards are written."""
 
+from feedback.export.layout import PAIRS, ROWS, Layout
 from feedback.export.stage import (
     ExportResult,
     Part,
@@ -8,7 +9,10 @@ from feedback.export.stage import (
 )
 
 __all__ = [
+    "PAIRS",
+    "ROWS",
     "ExportResult",
+    "Layout",
     "Part",
     "TextTable",
     "export",

@@ -60,7 +60,7 @@ def plan_export(rows: pl.DataFrame, row_ids: Callable[[], pl.Series], *, shard_m
     """The plan for `rows`: train before test, each in the order of a hash, so that labels and sources are mixed.
 
     Args:
-        rows: `row_key`, `chars`, `label` and `split` of every row.
+        rows: `row_key`, `chars`, `split` and, where rows have one, `label` of every row.
         row_ids: gives the `row_id` of the rows; asked only where two rows have one `row_key`.
         shard_mb: wanted size of a shard, in millions of characters.
         seed: decides the order.
@@ -71,7 +71,7 @@ def plan_export(rows: pl.DataFrame, row_ids: Callable[[], pl.Series], *, shard_m
     ordered = _order(rows, row_ids, seed)
     is_test = (rows["split"] == SPLITS[1]).fill_null(value=False).to_numpy()[ordered]
     chars = np.concatenate(([0], np.cumsum(rows["chars"].to_numpy()[ordered])))
-    desirable = np.concatenate(([0], np.cumsum(rows["label"].to_numpy()[ordered])))
+    desirable = np.concatenate(([0], np.cumsum(rows["label"].to_numpy()[ordered]))) if "label" in rows.columns else None
     starts = [0]
     shards = []
     first_test = int(rows.height - is_test.sum())
@@ -80,12 +80,11 @@ def plan_export(rows: pl.DataFrame, row_ids: Callable[[], pl.Series], *, shard_m
         count = max(1, min(stop - start, math.ceil((chars[stop] - chars[start]) / (shard_mb * 1e6))))
         for number, (low, high) in enumerate(_even_parts(start, stop, count)):
             groups = list(_group_ends(chars, low, high))
-            up = int(desirable[high] - desirable[low])
             shards.append(
                 ShardPlan(
                     path=f"data/{split}-{number:05d}-of-{count:05d}.parquet",
                     split=split,
-                    labels=LabelCounts(up, high - low - up),
+                    labels=_labels(desirable, low, high),
                     groups=range(len(starts) - 1, len(starts) - 1 + len(groups)),
                 )
             )
@@ -93,6 +92,14 @@ def plan_export(rows: pl.DataFrame, row_ids: Callable[[], pl.Series], *, shard_m
     places = np.empty(rows.height, np.int64)
     places[ordered] = np.arange(rows.height)
     return ExportPlan(places, np.array(starts, np.int64), tuple(shards))
+
+
+def _labels(desirable: Places | None, low: int, high: int) -> LabelCounts:
+    """The labels of a run of places, from how many desirable rows come before each; pairs have none."""
+    if desirable is None:
+        return LabelCounts(unlabelled=high - low)
+    up = int(desirable[high] - desirable[low])
+    return LabelCounts(up, high - low - up)
 
 
 def _order(rows: pl.DataFrame, row_ids: Callable[[], pl.Series], seed: int) -> Places:

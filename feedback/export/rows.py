@@ -1,4 +1,4 @@
-"""The columns of the rows to export that are not text: ids, label, weight, and the votes counted."""
+"""The columns of the rows and pairs to export that are not text: ids, label, weight, and the votes counted."""
 
 from __future__ import annotations
 
@@ -7,33 +7,59 @@ from typing import Final
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from feedback.export.plan import Places
-from schemas.datasets import UNPAIRED_PREFERENCE
+from feedback.sole_rater import sole_raters
+from schemas.datasets import PREFERENCE, UNPAIRED_PREFERENCE
 
-__all__ = ["ROW_COLUMNS", "export_rows"]
+__all__ = ["PAIR_COLUMNS", "ROW_COLUMNS", "export_pairs", "export_rows"]
 
 _PLAIN_COLUMNS: Final = ("row_id", "label", "weight", "origin", "source", "split")
 
 ROW_COLUMNS: Final = (*_PLAIN_COLUMNS, "group_id", "votes")
 """What is read of `schemas.datasets.CANDIDATE`."""
 
+_PAIR: Final = ("row_id", "weight", "origin", "source", "source_event_ids", "split")
+
+PAIR_COLUMNS: Final = (*_PAIR, "group_id", "rater_key")
+"""What is read of `schemas.datasets.PAIR_CANDIDATE`."""
+
 _HEX: Final = np.array([f"{byte:02x}".encode() for byte in range(256)]).view(np.uint16)
 _PLAIN: Final = pl.CompatLevel.oldest()
 
 
-def export_rows(candidates: pl.DataFrame, order: Places) -> pa.RecordBatch:
+def export_rows(candidates: pl.DataFrame, order: Places, *, with_raters: bool = False) -> pa.RecordBatch:
     """The columns of `schemas.datasets.UNPAIRED_PREFERENCE` that hold no text.
 
     Args:
         candidates: rows with `ROW_COLUMNS`.
         order: numbers of the rows, in the wanted order. [N]
+        with_raters: whether `rater_key` is one of them.
     """
     taken = candidates.select(_PLAIN_COLUMNS)[pl.Series(order)]
     arrays = {name: _typed(taken[name], name) for name in _PLAIN_COLUMNS}
-    arrays["group_id"] = _hex_text(candidates["group_id"].to_numpy()[order])
+    arrays["group_id"] = _hex_text(candidates["group_id"][pl.Series(order)])
+    if with_raters:
+        arrays["rater_key"] = _hex_text(sole_raters(candidates["votes"])[pl.Series(order)])
     arrays |= _votes(candidates["votes"], order)
     names = [name for name in UNPAIRED_PREFERENCE.names if name in arrays]
+    return pa.RecordBatch.from_arrays([arrays[name] for name in names], names=names)
+
+
+def export_pairs(candidates: pl.DataFrame, order: Places, *, with_raters: bool = False) -> pa.RecordBatch:
+    """The columns of `schemas.datasets.PREFERENCE` that hold no text.
+
+    Args:
+        candidates: pairs with `PAIR_COLUMNS`.
+        order: numbers of the pairs, in the wanted order. [N]
+        with_raters: whether `rater_key` is one of them.
+    """
+    taken = candidates[pl.Series(order)]
+    arrays = {name: taken[name].to_arrow(compat_level=_PLAIN).cast(PREFERENCE.field(name).type) for name in _PAIR}
+    keys = ("group_id", "rater_key") if with_raters else ("group_id",)
+    arrays |= {name: _hex_text(taken[name]) for name in keys}
+    names = [name for name in PREFERENCE.names if name in arrays]
     return pa.RecordBatch.from_arrays([arrays[name] for name in names], names=names)
 
 
@@ -68,8 +94,11 @@ def _typed(column: pl.Series, name: str) -> pa.Array:
     return column.to_arrow(compat_level=_PLAIN).cast(UNPAIRED_PREFERENCE.field(name).type)
 
 
-def _hex_text(keys: np.ndarray[tuple[int], np.dtype[np.uint64]]) -> pa.Array:
-    """Keys as 16 hex digits each."""
-    digits = _HEX[keys.astype(">u8").view(np.uint8)]
-    offsets = np.arange(keys.size + 1, dtype=np.int32) * 16
-    return pa.StringArray.from_buffers(keys.size, pa.py_buffer(offsets), pa.py_buffer(digits))
+def _hex_text(keys: pl.Series) -> pa.Array:
+    """Keys as 16 hex digits each; null where there is none."""
+    digits = _HEX[keys.fill_null(0).to_numpy().astype(">u8").view(np.uint8)]
+    offsets = np.arange(keys.len() + 1, dtype=np.int32) * 16
+    texts = pa.StringArray.from_buffers(keys.len(), pa.py_buffer(offsets), pa.py_buffer(digits))
+    if not keys.null_count():
+        return texts
+    return pc.if_else(keys.is_null().to_arrow(), pa.scalar(None, pa.string()), texts)

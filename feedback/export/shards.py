@@ -14,17 +14,21 @@ import pyarrow.parquet as pq
 
 from feedback.export.plan import ExportPlan, ShardPlan
 from feedback.export.runs import Run, joined_piece
-from feedback.export.texts import TEXT_COLUMNS
 from feedback.stage import counted
 from schemas.errors import CorruptionError
 from schemas.manifest import Shard, file_sha256
-from schemas.rules import UnpairedPreferenceRules, violations
+from schemas.rules import Rules, violations
 
-__all__ = ["write_shard"]
+__all__ = ["Columns", "write_shard"]
+
+Columns = Sequence[tuple[Sequence[str], Sequence[Run]]]
+"""Names of columns, and the runs that hold them; the runs of all names together hold every row."""
 
 _REPEATED: Final = [
     "prompt.list.element.role",
     "completion.list.element.role",
+    "chosen.list.element.role",
+    "rejected.list.element.role",
     "label",
     "weight",
     "origin",
@@ -32,28 +36,32 @@ _REPEATED: Final = [
     "tools",
     "n_up",
     "n_down",
+    "rater_key",
     "split",
 ]
 """Columns of few different values; in the others a dictionary would only be in the way."""
+
+_STATISTICS: Final = ("row_id", "group_id", "label", "weight", "split")
+"""Columns with statistics, by which a reader may leave out row groups."""
 
 
 def write_shard(
     shard: ShardPlan,
     plan: ExportPlan,
-    rows: Sequence[Run],
-    texts: Sequence[Run],
+    columns: Columns,
     folder: Path,
     schema: pa.Schema,
+    rules: Rules,
 ) -> Shard:
     """One finished Parquet file, flushed to disk.
 
     Args:
         shard: what goes into it.
         plan: where row groups start.
-        rows: runs of the columns that are not text.
-        texts: runs of the texts.
+        columns: where each column of the schema is.
         folder: the dataset's folder.
         schema: the columns to write.
+        rules: what every row must keep.
 
     Raises:
         CorruptionError: a row breaks the rules of the table.
@@ -66,11 +74,11 @@ def write_shard(
             compression="zstd",
             compression_level=1,
             use_dictionary=[name for name in _REPEATED if name.split(".")[0] in schema.names],
-            write_statistics=["row_id", "group_id", "label", "weight", "split"],
+            write_statistics=[name for name in _STATISTICS if name in schema.names],
             write_page_checksum=True,
         ) as writer:
             for group in shard.groups:
-                writer.write_table(_row_group(group, plan, rows, texts, schema, path))
+                writer.write_table(_row_group(group, plan, columns, schema, rules, path))
         sink.flush()
         os.fsync(sink.fileno())
     return Shard(
@@ -84,22 +92,19 @@ def write_shard(
     )
 
 
-def _row_group(
-    group: int, plan: ExportPlan, rows: Sequence[Run], texts: Sequence[Run], schema: pa.Schema, path: Path
-) -> pa.Table:
-    names_of_texts = [name for name in schema.names if name in TEXT_COLUMNS]
-    names_of_rows = [name for name in schema.names if name not in TEXT_COLUMNS]
-    places, columns = joined_piece(rows, group, names_of_rows)
-    text_places, text_columns = joined_piece(texts, group, names_of_texts)
+def _row_group(group: int, plan: ExportPlan, columns: Columns, schema: pa.Schema, rules: Rules, path: Path) -> pa.Table:
     wanted = np.arange(plan.starts[group], plan.starts[group + 1])
-    if not (np.array_equal(places, wanted) and np.array_equal(text_places, wanted)):
-        # The worst that could happen is an answer beside another row's label.
-        raise CorruptionError(
-            "rows and texts do not belong together", where=path.name, todo="Curate again from the raw files"
-        )
-    arrays = dict(zip((*names_of_rows, *names_of_texts), (*columns, *text_columns), strict=True))
+    arrays: dict[str, pa.Array] = {}
+    for names, runs in columns:
+        places, found = joined_piece(runs, group, names)
+        if not np.array_equal(places, wanted):
+            # The worst that could happen is an answer beside another row's label.
+            raise CorruptionError(
+                "rows and texts do not belong together", where=path.name, todo="Curate again from the raw files"
+            )
+        arrays |= dict(zip(names, found, strict=True))
     table = pa.Table.from_arrays([arrays[name] for name in schema.names], schema=schema)
-    broken = violations(pl.DataFrame(table), UnpairedPreferenceRules)
+    broken = violations(pl.DataFrame(table), rules)
     if broken:
         raise CorruptionError(
             f"{counted(len(broken), 'row')} break the rules of the curated table",

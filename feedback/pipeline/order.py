@@ -1,8 +1,9 @@
 """The order of the stages, from raw files to the rows that are exported.
 
     ingest ─► clusters ─► keys ─► rows: convert ─► dedup ─► conflicts ─► balance: caps ─► split ─► rebalance
+                                                                                            └────► pairs
 
-`rows` and `balance` are passes of three stages each over every partition. A pass runs over all partitions before the
+`rows` and `balance` are passes of several stages each over every partition. A pass runs over all partitions before the
 next one begins. What it made lies in its folder, so a run that was interrupted goes on behind the last pass that is
 whole.
 """
@@ -27,6 +28,7 @@ from feedback.engine.local import usable_cores
 from feedback.engine.staging import STAGE_FILE
 from feedback.export import TextTable
 from feedback.ingest import IngestResult, SketchSettings, ingest
+from feedback.pairs import make_pairs, pair_notes
 from feedback.pipeline.balance import balance_plan
 from feedback.pipeline.partitions import (
     Clusters,
@@ -35,7 +37,8 @@ from feedback.pipeline.partitions import (
     KeysTask,
     PartTask,
     Step,
-    apply_to_part,
+    balance_part,
+    comparisons_file,
     convert_part,
     find_all_clusters,
     kept_file,
@@ -58,7 +61,7 @@ _ROWS: Final = "rows"
 _BALANCE: Final = "balance"
 _PASSES: Final = {
     **dict.fromkeys(("convert", "dedup", "conflicts"), _ROWS),
-    **dict.fromkeys(("caps", "split", "rebalance"), _BALANCE),
+    **dict.fromkeys(("caps", "split", "pairs", "rebalance"), _BALANCE),
 }
 """The pass that a stage is a step of."""
 
@@ -84,6 +87,8 @@ class Stages:
     ) -> None:
         self.reports: list[StageReport] = []
         self.parts: list[Path] = []
+        self.pairs: StageReport | None = None
+        self.pair_parts: list[Path] = []
         self._config = config
         self._engine = engine
         self._progress = progress
@@ -99,25 +104,40 @@ class Stages:
         """
         config = self._config
         steps = partial(dedup, config=config.dedup), partial(resolve_conflicts, config=config.conflicts)
-        self.to_rows(steps, (dedup_notes, lambda figures: conflict_notes(figures, config.conflicts)))
+        has_pairs = config.pairs.mode != "off"
+        notes = dedup_notes, lambda figures: conflict_notes(figures, config.conflicts)
+        self.to_rows(steps, notes, with_comparisons=has_pairs)
         plan = balance_plan(self.parts, config, self.reports, self._groups)
         digest = self.reports[-1].digest_out
         folder = self._engine.folder(_BALANCE)
-        tasks = [PartTask(number, path, folder, digest) for number, path in enumerate(self.parts)]
+        compared = self._engine.folder(_ROWS)
+        tasks = [
+            PartTask(number, path, folder, digest, comparisons_file(compared, number) if has_pairs else None)
+            for number, path in enumerate(self.parts)
+        ]
+        pair = partial(make_pairs, config=config.pairs, match=config.dedup.match)
         with self._progress("curate", None):
-            found = self._engine.run(_BALANCE, partial(apply_to_part, steps=plan.steps()), tasks, key=digest)
+            found = self._engine.run(_BALANCE, partial(balance_part, steps=plan.steps(), pair=pair), tasks, key=digest)
         self.parts = [kept_file(folder, task.number) for task in tasks]
-        caps, groups, balanced = zip(*found, strict=True)
+        caps, groups, balanced, *of_pairs = zip(*found, strict=True)
         self._report(caps, lambda figures: caps_notes(figures, plan.caps))
         self._report(groups, lambda figures: split_notes(figures, config.split))
+        if of_pairs:
+            merged = merge_reports(of_pairs[0])
+            notes_of_pairs = tuple(pair_notes(merged.figures))
+            self.pairs = replace(merged, digest_in=self.reports[-1].digest_out, notes=notes_of_pairs)
+            self.pair_parts = [kept_file(folder / "pairs", task.number) for task in tasks]
         self.reports.append(replace(merge_rebalance(balanced, plan.rebalance), digest_in=self.reports[-1].digest_out))
 
-    def to_rows(self, steps: Sequence[Step] = (), notes: Sequence[Notes] = ()) -> None:
+    def to_rows(
+        self, steps: Sequence[Step] = (), notes: Sequence[Notes] = (), *, with_comparisons: bool = False
+    ) -> None:
         """From the raw files to labelled rows.
 
         Args:
             steps: stages that follow `convert` on each partition.
             notes: what the report of each says of its figures.
+            with_comparisons: whether who was compared with whom is kept for the stage `pairs`.
         """
         config = self._config
         self.raw = self._read(folder=self._engine.folder("ingest"), sketch=_sketch(config.dedup), engine=self._engine)
@@ -129,7 +149,9 @@ class Stages:
         digest = self.raw.report.digest_out
         scattered = self._scattered(clusters)
         tasks = [
-            ConvertTask(number, len(scattered), events, pairs, clusters, folder, config.convert, digest)
+            ConvertTask(
+                number, len(scattered), events, pairs, clusters, folder, config.convert, digest, with_comparisons
+            )
             for number, (events, pairs) in enumerate(scattered)
         ]
         with self._progress("rows", None):
@@ -142,6 +164,13 @@ class Stages:
         """Where the texts of the rows lie."""
         return [TextTable(self.raw.events, *_EVENT_TEXT), TextTable(self.raw.pairs, *_PAIR_TEXT)]
 
+    def reports_of_pairs(self) -> list[StageReport]:
+        """The reports of the stages that pairs went through, `pairs` last; none where none were looked for."""
+        if self.pairs is None:
+            return []
+        before = next(place for place, report in enumerate(self.reports) if report.stage == "split")
+        return [*self.reports[: before + 1], self.pairs]
+
     def dropped(self, stage: str) -> list[Path]:
         """The files of the rows that a stage dropped."""
         return sorted((self._folder_of(stage)).glob("dropped-*.parquet"))
@@ -151,7 +180,7 @@ class Stages:
 
         What a stage kept, the next one kept or dropped: so of kept rows only the last stage's stay.
         """
-        for report in self.reports:
+        for report in (*self.reports, *([] if self.pairs is None else [self.pairs])):
             stage = folder / report.stage
             stage.parent.mkdir(parents=True, exist_ok=True)
             self._folder_of(report.stage).rename(stage)

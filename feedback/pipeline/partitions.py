@@ -2,6 +2,8 @@
 
     keys of ingest ─► clusters, revisions ─► scattered by group of prompts ─► steps ─► kept-* of a partition
                                                                             └─► STAGE/dropped-* of each step
+    steps ─► split ─► rebalance ─► kept-*
+               └────► pairs ─────► pairs/kept-*
 
 Rows of one group of prompts are always in one partition, so what a stage decides about a group it sees whole. Stages
 that need no other partition are steps of one pass: nothing is written between them but what each drops. What a stage
@@ -31,6 +33,7 @@ from feedback.engine import (
     write_parquet,
 )
 from feedback.near import SketchFile, find_clusters
+from feedback.pairs import comparisons_of
 from feedback.stage import StageResult
 from schemas.report import StageReport
 
@@ -42,7 +45,8 @@ __all__ = [
     "PartTask",
     "ScatteredKeys",
     "Step",
-    "apply_to_part",
+    "balance_part",
+    "comparisons_file",
     "convert_part",
     "find_all_clusters",
     "kept_file",
@@ -168,6 +172,7 @@ class ConvertTask:
         folder: where its rows go.
         config: settings of the stage.
         digest_in: digest of the stage before.
+        with_comparisons: whether who was compared with whom is written too.
     """
 
     number: int
@@ -178,6 +183,7 @@ class ConvertTask:
     folder: Path
     config: ConvertConfig
     digest_in: str
+    with_comparisons: bool = False
 
 
 def convert_part(task: ConvertTask, steps: Sequence[Step] = ()) -> list[StageReport]:
@@ -192,7 +198,12 @@ def convert_part(task: ConvertTask, steps: Sequence[Step] = ()) -> list[StageRep
         clusters=rows_of_partition(found.answers, task.number, task.partitions),
     )
     first = convert(keys, task.config, digest_in=task.digest_in)
-    return _through(first, steps, task.folder, task.number)
+    if task.with_comparisons:
+        comparisons = comparisons_of(first.kept, first.dropped)
+        path = comparisons_file(task.folder, task.number)
+        path.parent.mkdir(exist_ok=True)
+        write_arrow(comparisons, path)
+    return [result.report for result in _each_step(first, steps, task.folder, task.number)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,40 +215,63 @@ class PartTask:
         rows: where they lie.
         folder: where those go that the steps keep and drop.
         digest_in: digest of the stage before.
+        comparisons: where its comparisons lie; null where no pairs are wanted.
     """
 
     number: int
     rows: Path
     folder: Path
     digest_in: str
+    comparisons: Path | None = None
 
 
-def apply_to_part(task: PartTask, steps: Sequence[Step]) -> list[StageReport]:
-    """Kernel: some steps on one partition, one after the other; a report of each."""
+def balance_part(task: PartTask, steps: Sequence[Step], pair: Step) -> list[StageReport]:
+    """Kernel: caps, split and rebalance on one partition, and beside the last one pairs; a report of each, pairs last.
+
+    Args:
+        task: the rows.
+        steps: the three stages.
+        pair: makes pairs of what `split` leaves: `pair(rows, comparisons, digest_in=...)`.
+    """
     first, *others = steps
-    return _through(first(read_rows(task.rows), digest_in=task.digest_in), others, task.folder, task.number)
+    reports, of_pairs = [], []
+    start = first(read_rows(task.rows), digest_in=task.digest_in)
+    for result in _each_step(start, others, task.folder, task.number):
+        reports.append(result.report)
+        if result.report.stage == "split" and task.comparisons is not None:
+            pairs = pair(result.kept, read_rows(task.comparisons), digest_in=result.report.digest_out)
+            _write_aside(pairs, task.folder / "pairs", task.number)
+            of_pairs = [pairs.report]
+    return [*reports, *of_pairs]
 
 
-def _through(result: StageResult, steps: Sequence[Step], folder: Path, number: int) -> list[StageReport]:
-    return list(_each_step(result, steps, folder, number))
-
-
-def _each_step(result: StageResult, steps: Sequence[Step], folder: Path, number: int) -> Iterator[StageReport]:
-    """The report of each step; what it dropped is written at once, what was kept behind the last one."""
+def _each_step(result: StageResult, steps: Sequence[Step], folder: Path, number: int) -> Iterator[StageResult]:
+    """The result of each step; what it dropped is written at once, what was kept behind the last one."""
     for step in (*steps, None):
-        report = result.report
-        stage = folder / report.stage
+        stage = folder / result.report.stage
         stage.mkdir(exist_ok=True)
         write_parquet(result.dropped, stage / f"dropped-{number:05d}.parquet")
-        yield report
+        yield result
         if step is not None:
-            result = step(result.kept, digest_in=report.digest_out)
+            result = step(result.kept, digest_in=result.report.digest_out)
+    write_arrow(result.kept, kept_file(folder, number))
+
+
+def _write_aside(result: StageResult, folder: Path, number: int) -> None:
+    """Write what a stage kept and dropped that no other stage follows."""
+    folder.mkdir(exist_ok=True)
+    write_parquet(result.dropped, folder / f"dropped-{number:05d}.parquet")
     write_arrow(result.kept, kept_file(folder, number))
 
 
 def kept_file(folder: Path, number: int) -> Path:
     """The file of the rows that a stage kept of a partition: quick to write, and to read for the next stage."""
     return folder / f"kept-{number:05d}.arrow"
+
+
+def comparisons_file(folder: Path, number: int) -> Path:
+    """The file of the comparisons of a partition."""
+    return folder / "comparisons" / f"comparisons-{number:05d}.arrow"
 
 
 def _read(files: Sequence[Path]) -> pl.DataFrame:

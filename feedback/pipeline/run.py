@@ -20,6 +20,7 @@ from feedback.engine import Engine, LocalEngine, StagedEngine, open_engine, read
 from feedback.export import ExportResult, TextTable, export
 from feedback.folders import built_folder, finish_dataset, is_whole, refuse_to_replace, same_result
 from feedback.pipeline.order import Read, Stages
+from feedback.pipeline.preference import copy_preference, export_preference
 from feedback.rebalance import base_weights, ratio_of_report, rebalance
 from feedback.run_config import default_config, is_same_input, load_curate_config, plan_key, resolved_config
 from feedback.stage import sort_rows, write_stage
@@ -147,7 +148,20 @@ def build_dataset(
             digest_in=stages.reports[-1].digest_out,
             progress=progress,
         )
+        if stages.pairs is not None and stages.pairs.rows_kept:
+            export_preference(
+                stages.pair_parts,
+                stages.texts(),
+                folder,
+                config.export,
+                stages.reports_of_pairs(),
+                sources=stages.raw.source_files,
+                described=described,
+                seed=config.seed,
+                progress=progress,
+            )
         manifest = manifest_of(exported, stages.reports, stages.raw.source_files, described)
+        manifest = replace(manifest, pairs=stages.pairs)
         stages.settle(folder / "stages")
         finish_dataset(folder, manifest)
     return manifest
@@ -171,7 +185,7 @@ def rebalance_dataset(
     """A dataset whose train split has its R in the range, from one dataset or from raw files.
 
     Raw files are read and converted; nothing is merged, decided between raters or held out. Of a dataset, the splits
-    stay as they are; rows that it left out earlier do not come back, and `weight` is set anew.
+    stay as they are, and so do its pairs; rows that it left out earlier do not come back, and `weight` is set anew.
 
     Args:
         inputs: the folder of one dataset, or raw files.
@@ -209,6 +223,7 @@ def rebalance_dataset(
         conflicts=replace(plain.conflicts, policy="off"),
         caps=replace(plain.caps, max_rater_share=1.0),
         split=replace(plain.split, test_fraction=0.0),
+        pairs=replace(plain.pairs, mode="off"),
     )
     return curate(only, out, overwrite=overwrite, progress=progress)
 
@@ -290,7 +305,8 @@ def _rebalance_curated(
             progress=progress,
         )
         manifest = manifest_of(exported, [*parent.stages, result.report], parent.sources, described)
-        manifest = replace(manifest, parent_digest=parent.digest)
+        copied = copy_preference(parent_folder, parent, folder)
+        manifest = replace(manifest, parent_digest=parent.digest, pairs=copied)
         finish_dataset(folder, manifest)
     return CurateResult(out, manifest)
 

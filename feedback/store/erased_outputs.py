@@ -1,6 +1,6 @@
 """Datasets and runs that saw somebody who is forgotten: marked, and cleaned of their rows and texts.
 
-    dataset   shards without their rows, a new manifest, no stage folder and no reports
+    dataset   shards without their rows, a new manifest, no stage folder and no reports; the pairs in it likewise
     run       no file that quotes them; the weights stay, and the mark says what they are worth
 
 A mark is the file `needs_retrain.json`, written before anything else is touched.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -27,14 +28,14 @@ from feedback.store.faults import faultpoint
 from feedback.store.needles import Needles, quoting_reports
 from feedback.store.registry import UNFINISHED, DatasetRecord, Registry, RunRecord
 from schemas.errors import InputNotFoundError
-from schemas.manifest import MANIFEST_NAME, Manifest, Shard, file_sha256
+from schemas.manifest import MANIFEST_NAME, PREFERENCE_FOLDER, Manifest, Shard, file_sha256
 
 __all__ = ["NEEDS_RETRAIN", "ErasedOutput", "erase_dataset", "erase_reports", "erase_run"]
 
 NEEDS_RETRAIN: Final = "needs_retrain.json"
 """Name of the mark."""
 
-_OURS: Final = frozenset({"data", "README.md", MANIFEST_NAME, NEEDS_RETRAIN})
+_OURS: Final = frozenset({"data", PREFERENCE_FOLDER, "README.md", MANIFEST_NAME, NEEDS_RETRAIN})
 _REPORTS: Final = frozenset({".csv", ".html", ".json", ".jsonl", ".md", ".txt", ".xml"})
 
 
@@ -46,9 +47,10 @@ class ErasedOutput:
         folder: its folder.
         digest: digest of the dataset, as it was.
         new_digest: as it is now.
-        rows: rows taken out of its shards.
+        rows: rows and pairs taken out of its shards.
         removed: files and folders removed, by their paths in it.
         left: files that are not ours and were not looked into.
+        pairs_digest: digest of the pairs in a dataset, as they were, which runs may know; empty where there are none.
     """
 
     folder: str
@@ -57,6 +59,7 @@ class ErasedOutput:
     rows: int = 0
     removed: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
+    pairs_digest: str = ""
 
 
 def erase_dataset(
@@ -69,7 +72,7 @@ def erase_dataset(
         registry: where the record is.
         store_id: id of the store, for the mark.
         receipt: the receipt that the mark names.
-        ids: `event_id` and `pair_id` of the rows; a curated row that any of them voted for goes.
+        ids: `event_id` and `pair_id` of the rows; a curated row or pair that any of them is behind goes.
 
     Raises:
         CorruptionError: the dataset is not what its manifest says.
@@ -91,9 +94,14 @@ def erase_dataset(
     if manifest.digest != record.digest and manifest.parent_digest != record.digest:
         return ErasedOutput(record.folder, record.digest, record.digest)  # another dataset lies there now
     _mark(folder, store_id, marked.forgotten)
+    pairs = _pairs_of(manifest, folder)
+    if pairs is not None:
+        # Recorded first: runs on the pairs are found by this digest also where the call is broken off from here on.
+        marked = registry.save(replace(marked, earlier=tuple(dict.fromkeys((*marked.earlier, pairs.digest)))))
     removed, left = _clear(folder)
+    lost_pairs = 0 if pairs is None else _erase_pairs(folder / PREFERENCE_FOLDER, pairs, receipt, ids)
     shards = [_without(folder, shard, ids) for shard in manifest.shards]
-    rows = sum(before.rows - after.rows for before, after in zip(manifest.shards, shards, strict=True))
+    rows = _lost(manifest.shards, shards)
     digest = record.digest
     if rows or manifest.digest != record.digest:
         digest = stable_id(record.digest, receipt)
@@ -104,7 +112,8 @@ def erase_dataset(
         faultpoint("erase.manifest.after")
         earlier = tuple(dict.fromkeys((*marked.earlier, record.digest)))
         registry.replace_dataset(marked, replace(marked, digest=digest, earlier=earlier))
-    return ErasedOutput(record.folder, record.digest, digest, rows, tuple(removed), tuple(left))
+    known = "" if pairs is None else pairs.digest
+    return ErasedOutput(record.folder, record.digest, digest, rows + lost_pairs, tuple(removed), tuple(left), known)
 
 
 def erase_run(record: RunRecord, registry: Registry, store_id: str, receipt: str, needles: Needles) -> ErasedOutput:
@@ -141,6 +150,32 @@ def erase_reports(folder: Path, needles: Needles) -> tuple[str, ...]:
         flush_folder(path.parent)
         removed.append(path.relative_to(folder).as_posix())
     return tuple(removed)
+
+
+def _pairs_of(manifest: Manifest, folder: Path) -> Manifest | None:
+    """The manifest of the pairs in a dataset; None where there are none."""
+    try:
+        return Manifest.read(folder / PREFERENCE_FOLDER) if manifest.has_pairs else None
+    except InputNotFoundError:
+        return None
+
+
+def _erase_pairs(folder: Path, manifest: Manifest, receipt: str, ids: frozenset[str]) -> int:
+    """Take pairs out of the dataset of pairs; how many."""
+    _clear(folder)
+    shards = [_without(folder, shard, ids) for shard in manifest.shards]
+    if any(before.sha256 != after.sha256 for before, after in zip(manifest.shards, shards, strict=True)):
+        digest = stable_id(manifest.digest, receipt)
+        changed = replace(manifest, digest=digest, parent_digest=manifest.digest, shards=tuple(shards))
+        faultpoint("erase.manifest.before", folder / MANIFEST_NAME)
+        finish_dataset(folder, changed)
+        flush_folder(folder)
+        faultpoint("erase.manifest.after")
+    return _lost(manifest.shards, shards)
+
+
+def _lost(before: Sequence[Shard], after: Sequence[Shard]) -> int:
+    return sum(one.rows for one in before) - sum(one.rows for one in after)
 
 
 def _finished(record: DatasetRecord, folder: Path, store_id: str) -> str | None:
@@ -195,10 +230,18 @@ def _without(folder: Path, shard: Shard, ids: frozenset[str]) -> Shard:
             partial.replace(path)
             flush_folder(path.parent)
             faultpoint("erase.shard.after")
-    label = pl.DataFrame(pq.read_table(path, columns=["label"]))["label"]
-    ups = int(label.sum())
+    rows = pq.read_metadata(path).num_rows
+    ups, downs = _labels(path)
     size, digest = path.stat().st_size, file_sha256(path)
-    return replace(shard, rows=len(label), desirable=ups, undesirable=len(label) - ups, bytes=size, sha256=digest)
+    return replace(shard, rows=rows, desirable=ups, undesirable=downs, bytes=size, sha256=digest)
+
+
+def _labels(path: Path) -> tuple[int, int]:
+    """Desirable and undesirable rows of a shard; pairs are neither."""
+    if "label" not in pq.read_schema(path).names:
+        return 0, 0
+    label = pl.DataFrame(pq.read_table(path, columns=["label"]))["label"]
+    return int(label.sum()), len(label) - int(label.sum())
 
 
 def _theirs(opened: pq.ParquetFile, group: int, ids: frozenset[str]) -> NDArray[np.bool_]:

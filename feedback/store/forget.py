@@ -136,7 +136,8 @@ def _clean_outputs(
     saw = [one for one in registry.datasets(with_unfinished=True) if one.store_version >= rows.first_version]
     erased = [erase_dataset(one, registry, store.id, receipt, rows.ids) for one in saw]
     datasets = tuple(one for one in erased if one is not None)
-    digests = {digest for one in saw for digest in one.earlier} | {one.digest for one in datasets}
+    digests = {digest for one in saw for digest in one.earlier}
+    digests |= {digest for one in datasets for digest in (one.digest, one.pairs_digest) if digest}
     runs = [one for one in registry.runs() if one.dataset_digest in digests]
     return datasets, tuple(erase_run(one, registry, store.id, receipt, needles) for one in runs)
 
