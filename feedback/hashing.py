@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 import polars_hash as plh
 from numpy.typing import NDArray
-from xxhash import xxh3_64_intdigest, xxh3_128, xxh3_128_digest, xxh3_128_hexdigest, xxh3_128_intdigest
+from xxhash import xxh3_64_intdigest, xxh3_128, xxh3_128_hexdigest, xxh3_128_intdigest
 
 from schemas.messages import Message
 
@@ -155,8 +155,9 @@ def wide_keys(texts: Iterable[str]) -> NDArray[np.uint64]:
     >>> "%016x%016x" % tuple(wide_keys(["a", "b"])[1]) == xxh3_128_hexdigest("b")
     True
     """
-    digests = b"".join([xxh3_128_digest(text.encode("utf-8")) for text in texts])
-    return np.frombuffer(digests, dtype=">u8").astype(np.uint64).reshape(-1, 2)
+    column = pl.Series(_TEXT, list(texts), dtype=pl.String).to_frame()
+    digests = column.select(_digests(pl.col(_TEXT), seed=0)).to_series().to_list()
+    return np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64).reshape(-1, 2)
 
 
 def sha256_of(records: pl.Expr) -> pl.Expr:
@@ -273,8 +274,11 @@ def _null_bits(column: pl.Series) -> bytes:
 
 
 def _hex_digests(texts: pl.Expr, seed: int) -> pl.Expr:
-    digests = plh.NonCryptographicHashingNameSpace(texts).xxh3_128(seed=seed, return_binary=True, byte_order="big")
-    return digests.bin.encode("hex")
+    return _digests(texts, seed).bin.encode("hex")
+
+
+def _digests(texts: pl.Expr, seed: int) -> pl.Expr:
+    return plh.NonCryptographicHashingNameSpace(texts).xxh3_128(seed=seed, return_binary=True, byte_order="big")
 
 
 @lru_cache(maxsize=64)

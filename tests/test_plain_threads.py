@@ -191,8 +191,11 @@ def test_lines_that_hold_some_bytes_are_marked(before: int) -> None:
     """Wherever they stand among the bytes that are looked at together."""
     text = b"a" * before + b'"fe"\n' + b"b" * 200 + b'\n"f\n"fe"'
     lines, found = split_lines(text), np.zeros(4, dtype=np.bool_)
-    mark_lines(np.frombuffer(text, np.uint8), lines.ends, np.frombuffer(b'"fe"', np.uint8), found)
-    assert found.tolist() == [True, False, False, True]
+    sought, other, third = (np.frombuffer(sign, np.uint8) for sign in (b'"fe"', b"no", b'"fx'))
+    for signs in ((sought, other, other), (other, sought, third), (other, third, sought)):
+        found[:] = False
+        mark_lines(np.frombuffer(text, np.uint8), lines.ends, *signs, found)
+        assert found.tolist() == [True, False, False, True]
     counts = np.zeros(4, np.int64)
-    count_in_lines(np.frombuffer(text, np.uint8), lines.ends, np.frombuffer(b'"fe"', np.uint8), counts)
+    count_in_lines(np.frombuffer(text, np.uint8), lines.ends, sought, counts)
     assert counts.tolist() == [1, 0, 0, 1]

@@ -17,6 +17,7 @@ from feedback.records.byte_stream import Tally, open_bytes
 from feedback.records.json_columns import split_lines
 from feedback.records.json_text import read_json_lines
 from feedback.records.raw_record import RawRecord, json_record
+from feedback.records.sources import read_blocks
 from feedback.records.text_blocks import TextBlock, read_text_blocks
 
 LINE = st.one_of(
@@ -94,3 +95,20 @@ def test_lines_are_what_stands_between_line_ends(parts: list[bytes], has_end: bo
     wanted = [part.rstrip(b"\r") for part in text.split(b"\n")]
     wanted = wanted[:-1] if not wanted[-1] and not text.endswith(b"\r") else wanted
     assert [lines.line(place) for place in range(len(lines))] == wanted
+
+
+@pytest.mark.parametrize(("lines", "count"), [(1, 1), (10, 1), (11, 4), (40, 4), (45, 8), (81, 12)])
+def test_a_file_of_several_blocks_has_blocks_of_one_size(
+    lines: int, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole lines of ten bytes, of which ten fill a block: a multiple of four blocks, as even as lines allow."""
+    monkeypatch.setattr("feedback.records.text_blocks.BLOCK_BYTES", 100)
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b'{"a": 12}\n' * lines)
+    sizes = [len(block.data) for block in read_blocks(path) if isinstance(block, TextBlock)]
+    assert (len(sizes), sum(sizes)) == (count, 10 * lines)
+    assert max(sizes) - min(sizes) <= 10
+    packed = tmp_path / "in.jsonl.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    sizes = [len(block.data) for block in read_blocks(packed) if isinstance(block, TextBlock)]
+    assert sizes == [100] * (lines // 10) + [lines % 10 * 10] * (lines % 10 > 0)

@@ -125,7 +125,8 @@ class Threads:
         text: field with what it says.
         is_user: field that is true where the user says it, and false where the assistant does.
         judgement: field that holds the judgement.
-        signs: bytes of which one stands in every line with the key of that field, whatever its value is.
+        signs: bytes of which one stands in every line with the key of that field, whatever its value is; the last two
+            begin with the same two bytes.
         empty: fields that are null, or an empty list, in messages of plain threads.
         alone: fields that are null in every message.
         what: what messages without a judgement are counted as.
@@ -137,7 +138,7 @@ class Threads:
     text: str
     is_user: str
     judgement: str
-    signs: tuple[bytes, ...]
+    signs: tuple[bytes, bytes, bytes]
     empty: tuple[str, ...]
     alone: tuple[str, ...]
     what: str

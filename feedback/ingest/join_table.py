@@ -44,7 +44,7 @@ Places = NDArray[np.int64]
 _WHOLE: Final = 2.0**53
 _SPACE: Final = b" \t\r"
 _AT_ONCE: Final = 2
-"""Blocks that are looked at together, while one more is read: most of that is done without Python's lock."""
+"""Blocks that are looked at together, while more are read: most of that is done without Python's lock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +56,14 @@ class JoinTask:
         format: name of the format that joins them.
         id_path: dotted path of the id in their records.
         table: where the table goes.
+        is_hashed: whether the digests of the files are wanted; not of those that are read again as records.
     """
 
     files: tuple[Place, ...]
     format: str
     id_path: str
     table: Path
+    is_hashed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def make_join_table(task: JoinTask) -> JoinTable:
     with written_whole(task.table) as partial, JoinedFileWriter(partial) as writer:
         made = _Made(writer)
         for path in task.files:
-            before, tally = made.records, new_tally(path)
+            before, tally = made.records, new_tally(path, is_hashed=task.is_hashed)
             for found in _found_ahead(read_blocks(path, tally=tally), id_path):
                 made.add(found)
             name, count = f"{task.format}, joined", made.records - before
@@ -157,7 +159,7 @@ def _found_ahead(blocks: Iterator[Block], id_path: Steps) -> Iterator[_Found]:
         waiting: deque[Future[_Found]] = deque()
         for block in blocks:
             waiting.append(finder.submit(_find, block, id_path))
-            if len(waiting) > _AT_ONCE:
+            if len(waiting) > _AT_ONCE + 1:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

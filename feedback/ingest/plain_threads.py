@@ -9,7 +9,6 @@ with one id. Everything else, and whatever is wrong, is for the records that are
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -212,11 +211,11 @@ def _are_there(column: pa.Array) -> Flags:
     return is_there
 
 
-def _marked(lines: Lines, signs: Iterable[bytes]) -> Flags:
-    """Which lines hold one of some signs."""
+def _marked(lines: Lines, signs: tuple[bytes, bytes, bytes]) -> Flags:
+    """Which lines hold one of three signs."""
     from feedback.records.line_kernels import mark_lines
 
     is_marked = np.zeros(len(lines), dtype=np.bool_)
-    for sign in signs:
-        mark_lines(np.frombuffer(lines.data, np.uint8), lines.ends, np.frombuffer(sign, np.uint8), is_marked)
+    sought, other, third = (np.frombuffer(sign, np.uint8) for sign in signs)
+    mark_lines(np.frombuffer(lines.data, np.uint8), lines.ends, sought, other, third, is_marked)
     return is_marked

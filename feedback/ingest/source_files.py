@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,7 @@ from feedback.ingest.join_table import JoinTable, JoinTask, make_join_table
 from feedback.ingest.source_format import open_format
 from feedback.records.places import Place, find_files
 from feedback.records.raw_record import RawRecord
-from feedback.records.text_blocks import BLOCK_BYTES, TextBlock
+from feedback.records.text_blocks import BLOCK_BYTES, TextBlock, even_count
 from schemas.errors import ConfigError, InputError, UsageError
 
 __all__ = ["SourceFiles", "find_source_files", "join_tables", "smaller_blocks"]
@@ -98,8 +98,11 @@ def join_tables(
     for one, files in sources:
         if one.join is not None and (files.other or files.is_itself):
             joined = files.other or _all_read(one, sources)
-            table = within / f"{len(tasks):05d}.joined"
-            tasks.setdefault((joined, one.join.other), JoinTask(joined, one.name, one.join.other, table))
+            key, is_hashed = (joined, one.join.other), bool(files.other)
+            if key not in tasks:
+                tasks[key] = JoinTask(joined, one.name, one.join.other, within / f"{len(tasks):05d}.joined", is_hashed)
+            elif is_hashed:
+                tasks[key] = replace(tasks[key], is_hashed=True)
     if not tasks:
         return [None] * len(sources), None
     made = dict(zip(tasks, engine.run("join", make_join_table, list(tasks.values())), strict=True))
@@ -134,11 +137,14 @@ def smaller_blocks(
 
 
 def _cut(block: TextBlock, lines: int) -> Iterator[TextBlock]:
+    """Parts of a block of at most so many lines, all of about one size."""
     from feedback.records.byte_kernels import count_bytes
 
-    if count_bytes(np.frombuffer(block.data, dtype=np.uint8), 0, _NEWLINE) <= lines:
+    count = count_bytes(np.frombuffer(block.data, dtype=np.uint8), 0, _NEWLINE)
+    if count <= lines:
         yield block
         return
+    lines = -(-count // even_count(-(-count // lines)))
     start, first_line = 0, block.first_line
     ends = np.flatnonzero(np.frombuffer(block.data, dtype=np.uint8) == _NEWLINE)[lines - 1 :: lines] + 1
     for end in [*ends.tolist(), len(block.data)]:

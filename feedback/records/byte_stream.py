@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import stat
 import sys
 import zlib
 from collections.abc import Callable
@@ -55,10 +57,16 @@ class _Decompressor(Protocol):
 
 
 class Tally:
-    """What was read of one raw file: bytes as they lie on disk, and their sha256."""
+    """What was read of one raw file: bytes as they lie on disk, and their sha256.
 
-    def __init__(self, advance: Advance | None = None) -> None:
+    Args:
+        advance: told how many bytes were read.
+        is_hashed: whether there is a sha256; not of a file that is read again for it.
+    """
+
+    def __init__(self, advance: Advance | None = None, *, is_hashed: bool = True) -> None:
         self.bytes = 0
+        self._is_hashed = is_hashed
         self._hashed = hashlib.sha256()
         self._advance = advance
         self._begun: Digest | None = None
@@ -67,14 +75,14 @@ class Tally:
     def add(self, data: bytes | memoryview) -> None:
         """Count and hash `data`."""
         self.bytes += len(data)
-        if self._begun is None:
+        if self._begun is None and self._is_hashed:
             self._hashed.update(data)
         if self._advance is not None:
             self._advance(len(data))
 
     def expect(self, stream: BinaryIO) -> None:
         """Before anything is added: hash nothing of a file that is hashed already, see `digest_ahead`."""
-        self._begun = digest_begun(stream)
+        self._begun = digest_begun(stream) if self._is_hashed else None
 
     def settle(self, stream: BinaryIO) -> None:
         """Make sure of the digest while the file is still open: one that may be of something else is taken anew."""
@@ -91,8 +99,8 @@ class Tally:
 
     @property
     def sha256(self) -> str:
-        """sha256 of everything added, 64 hex digits."""
-        return self._taken or self._hashed.hexdigest()
+        """sha256 of everything added, 64 hex digits; empty where nothing was hashed."""
+        return self._taken or (self._hashed.hexdigest() if self._is_hashed else "")
 
 
 class ByteStream(io.RawIOBase):
@@ -119,6 +127,15 @@ class ByteStream(io.RawIOBase):
         self._inner: _Decompressor | None = self._new() if self._new else None
         self._chunk = {None: _PLAIN_CHUNK, _new_zstd: _ZSTD_CHUNK}.get(self._new, _GZIP_CHUNK)
         self._has_ended = False
+
+    @property
+    def plain_size(self) -> int | None:
+        """How many bytes of content there are, where that is known: of a plain file, not of what is decompressed."""
+        try:
+            found = os.fstat(self._stream.fileno())
+        except (OSError, ValueError, AttributeError):
+            return None
+        return found.st_size if self._new is None and stat.S_ISREG(found.st_mode) else None
 
     def readable(self) -> bool:
         """Always: this is a stream to read."""

@@ -25,25 +25,46 @@ def _may_begin(signs, first, second):
     return found
 
 
-@njit(types.void(_SIGNS, _OFFSETS, _SIGNS, types.boolean[::1]), nogil=True, cache=True)
-def mark_lines(signs, ends, sought, found):
-    """Write True for every line in which some bytes stand, and leave the others as they are.
+@njit
+def _may_begin_either(signs, first, second, other_first, other_second):
+    """The same of two pairs of bytes."""
+    found = np.uint8(0)
+    for place in range(len(signs) - 1):
+        found |= np.uint8(signs[place] == first) & np.uint8(signs[place + 1] == second)
+        found |= np.uint8(signs[place] == other_first) & np.uint8(signs[place + 1] == other_second)
+    return found
+
+
+@njit
+def _begins(signs, place, sought):
+    """Whether some bytes stand at a place."""
+    same = 0
+    while same < len(sought) and place + same < len(signs) and signs[place + same] == sought[same]:
+        same += 1
+    return same == len(sought)
+
+
+@njit(types.void(_SIGNS, _OFFSETS, _SIGNS, _SIGNS, _SIGNS, types.boolean[::1]), nogil=True, cache=True)
+def mark_lines(signs, ends, sought, other, third, found):
+    """Write True for every line in which one of three rows of bytes stands, and leave the others as they are.
 
     Args:
         signs: bytes. [B] uint8.
         ends: byte behind each line. [N] int64.
         sought: what is looked for, at least two bytes, no line end among them. uint8.
+        other: likewise.
+        third: likewise, with the first two bytes of `other`.
         found: written here. [N] bool.
     """
-    first, second, size, line = sought[0], sought[1], len(sought), 0
+    line, first, second, other_first, other_second = 0, sought[0], sought[1], other[0], other[1]
     for begin in range(0, len(signs), _AT_ONCE):
-        if not _may_begin(signs[begin : min(begin + _AT_ONCE + 1, len(signs))], first, second):
+        part = signs[begin : min(begin + _AT_ONCE + 1, len(signs))]
+        if not _may_begin_either(part, first, second, other_first, other_second):
             continue
-        for place in range(begin, min(begin + _AT_ONCE, len(signs) - size + 1)):
-            same = 0
-            while same < size and signs[place + same] == sought[same]:
-                same += 1
-            if same == size:
+        for place in range(begin, min(begin + _AT_ONCE, len(signs))):
+            if signs[place] != first and signs[place] != other_first:
+                continue
+            if _begins(signs, place, sought) or _begins(signs, place, other) or _begins(signs, place, third):
                 while line < len(ends) and ends[line] <= place:
                     line += 1
                 if line < len(ends):
@@ -60,15 +81,12 @@ def count_in_lines(signs, ends, sought, counts):
         sought: what is looked for, at least two bytes, no line end among them. uint8.
         counts: added to here. [N] int64.
     """
-    first, second, size, line = sought[0], sought[1], len(sought), 0
+    line = 0
     for begin in range(0, len(signs), _AT_ONCE):
-        if not _may_begin(signs[begin : min(begin + _AT_ONCE + 1, len(signs))], first, second):
+        if not _may_begin(signs[begin : min(begin + _AT_ONCE + 1, len(signs))], sought[0], sought[1]):
             continue
-        for place in range(begin, min(begin + _AT_ONCE, len(signs) - size + 1)):
-            same = 0
-            while same < size and signs[place + same] == sought[same]:
-                same += 1
-            if same == size:
+        for place in range(begin, min(begin + _AT_ONCE, len(signs))):
+            if _begins(signs, place, sought):
                 while line < len(ends) and ends[line] <= place:
                     line += 1
                 if line < len(ends):

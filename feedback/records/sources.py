@@ -76,9 +76,9 @@ def read_blocks(
     return _read(place, max_record_bytes, tally, read_text_blocks)
 
 
-def new_tally(place: Place, advance: Advance | None = None) -> Tally | RowTally:
-    """What counts and hashes a place while it is read: the bytes of a file, the rows of a query."""
-    return RowTally(advance) if isinstance(place, Query) else Tally(advance)
+def new_tally(place: Place, advance: Advance | None = None, *, is_hashed: bool = True) -> Tally | RowTally:
+    """What counts a place while it is read, and hashes it: the bytes of a file, where they are to be, or rows."""
+    return RowTally(advance) if isinstance(place, Query) else Tally(advance, is_hashed=is_hashed)
 
 
 def tally_of(place: Place, advance: Advance | None = None) -> Tally | RowTally:

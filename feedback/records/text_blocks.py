@@ -14,11 +14,13 @@ from feedback.records.byte_stream import ByteStream
 from feedback.records.json_text import read_json_lines
 from feedback.records.raw_record import RawRecord, too_large_record
 
-__all__ = ["BLOCK_BYTES", "TextBlock", "read_text_blocks"]
+__all__ = ["BLOCK_BYTES", "TextBlock", "even_count", "read_text_blocks"]
 
 BLOCK_BYTES: Final = 16 << 20
 """Size of a block: large enough that its overhead is nothing, small enough that several fit into memory."""
 
+_SHARED: Final = 4
+"""What is cut into several parts is cut into a multiple of so many, so that no core waits for the last one."""
 _NEWLINE: Final = ord("\n")
 _STEP: Final = 1 << 18
 """Bytes that are looked at at once: they, and what is made of them, stay in a core's cache."""
@@ -57,12 +59,12 @@ def read_text_blocks(
         source: what `stream` reads from, which knows whether its end is missing.
         file: name for the records.
         max_bytes: longest record that is read.
-        block_bytes: size of a block, at least 1; None takes `BLOCK_BYTES`.
+        block_bytes: size of a block, at least 1; None takes at most `BLOCK_BYTES`.
     """
     from feedback.records.byte_kernels import count_bytes
 
     # Not more than a record may have, so that only the first line of a block can be too long.
-    size = min(block_bytes or BLOCK_BYTES, max_bytes)
+    size = min(block_bytes or _even_size(source.plain_size), max_bytes)
     line, rest = 1, memoryview(b"")
     while len(signs := _read_behind(rest, stream, size)) > len(rest):
         if _is_too_long(signs, max_bytes):
@@ -80,6 +82,20 @@ def read_text_blocks(
     tail: io.BufferedReader = io.BufferedReader(io.BytesIO(rest))
     for record in read_json_lines(tail, source, file, max_bytes):
         yield [replace(record, line=record.line + line - 1)]
+
+
+def even_count(parts: int) -> int:
+    """How many parts of one size are made of what could be so many: some more, so that cores end together.
+
+    >>> [even_count(parts) for parts in (1, 2, 4, 5)]
+    [1, 4, 4, 8]
+    """
+    return parts if parts < 2 else -(-parts // _SHARED) * _SHARED
+
+
+def _even_size(total: int | None) -> int:
+    """The size of each block of a text, where the size of that is known."""
+    return BLOCK_BYTES if not total else -(-total // even_count(-(-total // BLOCK_BYTES)))
 
 
 def _read_behind(rest: memoryview, stream: io.BufferedReader, size: int) -> NDArray[np.uint8]:
