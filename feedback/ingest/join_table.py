@@ -43,6 +43,8 @@ Places = NDArray[np.int64]
 
 _WHOLE: Final = 2.0**53
 _SPACE: Final = b" \t\r"
+_BLOCK_BYTES: Final = 4 << 20
+"""Less than a block of records has: little is made of it, so cores wait for each other at the ends of the file."""
 _AT_ONCE: Final = 2
 """Blocks that are looked at together, while more are read: most of that is done without Python's lock."""
 
@@ -104,7 +106,7 @@ def make_join_table(task: JoinTask) -> JoinTable:
         made = _Made(writer)
         for path in task.files:
             before, tally = made.records, new_tally(path, is_hashed=task.is_hashed)
-            for found in _found_ahead(read_blocks(path, tally=tally), id_path):
+            for found in _found_ahead(read_blocks(path, tally=tally, block_bytes=_BLOCK_BYTES), id_path):
                 made.add(found)
             name, count = f"{task.format}, joined", made.records - before
             files.append(SourceFile(place_name(path), name, tally.sha256, tally.bytes, count))

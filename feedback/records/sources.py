@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -67,13 +68,17 @@ def read_records(
 
 
 def read_blocks(
-    place: Place, *, max_record_bytes: int = MAX_RECORD_BYTES, tally: Tally | RowTally | None = None
+    place: Place,
+    *,
+    max_record_bytes: int = MAX_RECORD_BYTES,
+    tally: Tally | RowTally | None = None,
+    block_bytes: int | None = None,
 ) -> Iterator[TextBlock | list[RawRecord]]:
     """A place in pieces: text blocks of JSON lines, values and rows, and records of anything else.
 
-    Args and errors are those of `read_records`.
+    Args and errors are those of `read_records`; `block_bytes` is that of `read_text_blocks`.
     """
-    return _read(place, max_record_bytes, tally, read_text_blocks)
+    return _read(place, max_record_bytes, tally, partial(read_text_blocks, block_bytes=block_bytes))
 
 
 def new_tally(place: Place, advance: Advance | None = None, *, is_hashed: bool = True) -> Tally | RowTally:
