@@ -85,7 +85,8 @@ def _fit(scorer: Scorer, run: Callable[[int], None]) -> PassMemory:
     model: Any = scorer.module.model
     long = min(_LENGTHS[1], getattr(model.config.get_text_config(), "max_position_embeddings", None) or _LENGTHS[1])
     short = min(_LENGTHS[0], long // 2)
-    run(short)  # what the first pass of a process makes once
+    if scorer.device.type == "cuda":
+        run(short)  # the first pass on a GPU also makes the workspaces of its libraries
     low, high = (_peak(scorer, run, length) for length in (short, long))
     per_token = max(0.0, (high - low) / (long - short))
     return PassMemory(max(0.0, low - per_token * short), per_token)
