@@ -61,7 +61,7 @@ def formats(sniffed: str | None, map_out: Path | None, as_json: bool) -> None:
 
 @click.command(epilog="Example: thumbline convert votes.jsonl --from thumbs --to trl -o votes.parquet")
 @inputs_argument()
-@from_option(required=True)
+@from_option()
 @click.option("--to", "target_format", metavar="FORMAT", required=True, help="Format to write.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="File to write.")
 @click.option(
@@ -78,7 +78,7 @@ def formats(sniffed: str | None, map_out: Path | None, as_json: bool) -> None:
 @json_option
 def convert(
     inputs: tuple[str, ...],
-    source_format: str,
+    source_format: str | None,
     target_format: str,
     out: Path,
     dataset_type: Literal["unpaired_preference", "preference"] | None,
@@ -100,6 +100,10 @@ def convert(
     from feedback.formats.trainer_files import next_command
     from feedback.transcode import convert_files
 
+    if source_format is None:
+        from feedback.formats.sniffing.unnamed import unnamed_format  # looks into the files, which no right call needs
+
+        raise unnamed_format(inputs, problem="no format is given for the input")
     with shown_progress() as progress:
         report = convert_files(
             inputs,

@@ -87,14 +87,10 @@ def inputs_argument(name: str = "inputs", *, required: bool = True) -> Callable[
     return click.argument(name, nargs=-1, required=required, metavar=metavar)
 
 
-def from_option(*, required: bool = False) -> Callable[[Function], Function]:
+def from_option() -> Callable[[Function], Function]:
     """The option --from: the format of the input."""
     return click.option(
-        "--from",
-        "source_format",
-        metavar="FORMAT",
-        required=required,
-        help="Format of the input; see `thumbline formats`.",
+        "--from", "source_format", metavar="FORMAT", help="Format of the input; see `thumbline formats`."
     )
 
 

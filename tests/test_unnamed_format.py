@@ -40,6 +40,16 @@ def test_curate_proposes_it_or_a_config_file(tmp_path: Path, capsys: pytest.Capt
     assert "add --from thumbs. Or write a config file and name that." in capsys.readouterr().err
 
 
+def test_convert_proposes_it_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.jsonl"
+    code = run(["convert", str(SAMPLES / "thumbs.jsonl"), "--to", "trl", "-o", str(out)])
+    assert code == UsageError.exit_code
+    said = capsys.readouterr().err
+    assert "no format is given for the input" in said
+    assert "thumbs.jsonl looks like thumbs: add --from thumbs." in said
+    assert not out.exists()
+
+
 def test_a_file_in_no_known_format_gets_the_list(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no JSON at all\n")
     error = unnamed_format([tmp_path / "notes.txt"])

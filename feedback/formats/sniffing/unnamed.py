@@ -14,9 +14,10 @@ from schemas.errors import InputNotFoundError, ThumblineError, UsageError
 __all__ = ["unnamed_format"]
 
 _STDIN: Final = Path("-")
+_PROBLEM: Final = "the input is not a finished dataset and no format is given"
 
 
-def unnamed_format(inputs: Sequence[str | Path], *, todo: str = "") -> UsageError:
+def unnamed_format(inputs: Sequence[str | Path], *, todo: str = "", problem: str = _PROBLEM) -> UsageError:
     """The error to raise where raw files are named without their format.
 
     Of files of this machine the first is looked at, and the formats that read it are proposed. Standard input can be
@@ -25,6 +26,7 @@ def unnamed_format(inputs: Sequence[str | Path], *, todo: str = "") -> UsageErro
     Args:
         inputs: files, globs, folders and URLs.
         todo: what else the error advises.
+        problem: what is wrong, where the command reads no finished datasets.
 
     Raises:
         InputNotFoundError: a file of this machine that does not exist, which is the better error.
@@ -32,7 +34,7 @@ def unnamed_format(inputs: Sequence[str | Path], *, todo: str = "") -> UsageErro
     proposal = _proposal(inputs)
     general = "See `thumbline formats`, or ask about one file with `thumbline formats --sniff FILE`"
     return UsageError(
-        "the input is not a finished dataset and no format is given",
+        problem,
         where=", ".join(str(item) for item in inputs),
         expected=None if proposal else f"--from with one of {', '.join(FORMATS)}",
         todo=". ".join(text for text in (proposal or general, todo) if text),
