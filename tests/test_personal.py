@@ -118,7 +118,18 @@ def test_every_kind_is_found_whole_and_alone(kind: str, value: str) -> None:
     assert found(f"Write to ({value}), please.\nThanks") == [(kind, value)]
 
 
-@pytest.mark.parametrize("before", ["v", "V", "the next version", "numpy==", ">"])
+@pytest.mark.parametrize("before", ["> ", ">", "> > ", "ok\n> ", "host -> ", "<td>", '<a href="x">', "<", "a\n>"])
+def test_a_quoted_line_and_a_tag_hide_no_address(before: str) -> None:
+    """`>` says that a version is meant only where the name of what has the version stands before it."""
+    assert found(f"{before}203.0.113.9") != []
+
+
+@pytest.mark.parametrize("before", ["numpy>", "numpy > ", "(numpy<", "needs numpy>=", "~", "^", ">= ", "torch ~= "])
+def test_a_version_that_is_asked_for_is_no_address(before: str) -> None:
+    assert found(f"{before}203.0.113.9") == []
+
+
+@pytest.mark.parametrize("before", ["v", "V", "the next version", "numpy==", "numpy>", "numpy <"])
 def test_a_line_that_ends_as_before_a_version_hides_no_address(before: str) -> None:
     assert found(f"{before}\n203.0.113.9") == [("ip", "203.0.113.9")]
     assert found(f"{before}203.0.113.9" if before != "the next version" else f"{before} 203.0.113.9") == []

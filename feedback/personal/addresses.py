@@ -18,7 +18,7 @@ _V6: Final = re.compile(
 )
 _BEFORE_VERSION: Final = re.compile(
     r"(?:(?<![A-Za-z])(?:versions?|release|build|firmware|driver|update|upgrade|section|chapter|clause|paragraph|rev|ver)"
-    r"[ .:]*|(?<![A-Za-z])v\.?|§ ?|(?:==|[<>~^]=?) ?)\Z",
+    r"[ .:]*|(?<![A-Za-z])v\.?|§ ?|(?:[=<>~^]=|[~^]) ?|(?:\A|[\s(\[,;])[A-Za-z][\w.\-]*[ \t]*[<>] ?)\Z",
     re.IGNORECASE,
 )
 _BEFORE_ADDRESS: Final = re.compile(
@@ -34,7 +34,8 @@ def ip_spans(text: str) -> Iterator[Span]:
 
     Not personal: this machine itself (127.0.0.1, ::1), netmasks, multicast, and networks (a last byte of 0, or `/24`
     behind it). Four numbers under 20 are taken for a version or a section unless a word before says that they are an
-    address; so are four of any size behind such a word as "version".
+    address; so are four of any size behind such a word as "version", and behind `<` or `>` where a name stands before
+    it, as `>` alone begins a line that is quoted, and ends a tag.
 
     >>> list(ip_spans("from 203.0.113.9, version 1.2.3.4, Chrome/120.0.6099.71, 127.0.0.1"))
     [(5, 16)]
