@@ -2,7 +2,8 @@
 
     dataset of the whole history ─► mix ─► rebalance ─► export
 
-Splits stay as they are. The ratio of labels is brought into its range anew, as the mix has another one.
+Splits stay as they are. The ratio of labels is brought into its range anew, as the mix has another one. It has no
+pairs; those of the whole history stay where they are.
 """
 
 from __future__ import annotations
