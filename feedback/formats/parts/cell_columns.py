@@ -123,7 +123,7 @@ def _turns(both: pl.Series) -> pl.Series:
     starts = np.concatenate(([0], np.cumsum(2 * counts - 1)))
     rows = np.full(len(both), -1)
     rows[is_whole.to_numpy()] = np.arange(len(counts))
-    values = turns.to_struct().to_arrow(compat_level=pl.CompatLevel.oldest())
+    values = turns.to_struct().to_arrow(compat_level=pl.CompatLevel.newest())
     return placed(listed(values, starts, _TURNS), rows)
 
 

@@ -199,5 +199,5 @@ def _turns(roles: Sequence[Sequence[str]], texts: Sequence[Sequence[str]]) -> pl
             "content": pl.Series([text for one in texts for text in one], dtype=pl.String),
         }
     )
-    values = said.to_struct().to_arrow(compat_level=pl.CompatLevel.oldest())
+    values = said.to_struct().to_arrow(compat_level=pl.CompatLevel.newest())
     return placed(listed(values, starts, _TURNS), np.arange(len(roles)))

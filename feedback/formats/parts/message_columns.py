@@ -109,7 +109,7 @@ def _in_places(columns: Sequence[tuple[int, Mapping[str, pa.StringArray]]], is_o
 def _placed_turns(turns: pl.DataFrame, starts: _Numbers, is_whole: NDArray[np.bool_]) -> pl.Series:
     numbers = np.full(len(is_whole), -1)
     numbers[is_whole] = np.arange(len(starts) - 1)
-    values = turns.to_struct().to_arrow(compat_level=pl.CompatLevel.oldest())
+    values = turns.to_struct().to_arrow(compat_level=pl.CompatLevel.newest())
     return placed(listed(values, starts, _TURNS), numbers)
 
 
