@@ -6,18 +6,21 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from deltalake import DeltaTable
 
 from cli.main import run as command
+from cli.workflows.retrain import load_retrain_config, retrain
 from feedback.config import SourceConfig
 from feedback.pipeline import curate_store, store_config
 from feedback.store import Store
 from feedback.store.bucket import Bucket
-from schemas.errors import InputNotFoundError, LockedError, OutputExistsError
+from schemas.errors import ConfigError, InputNotFoundError, LockedError, NothingToDoError, OutputExistsError
 from tests.canary import places_of
+from tests.product_year import write_config, write_export
 from tests.servers import s3_server
 from tests.store_runs import KEY, contents, run, start
 
@@ -117,16 +120,19 @@ def test_a_working_copy_sees_what_others_did_since(url: str, tmp_path: Path) -> 
 
 
 def test_two_ingests_at_once_bring_each_row_once(url: str, tmp_path: Path) -> None:
-    """Also where they make the store, five times."""
-    path = write(tmp_path / "a.jsonl", votes(range(2000)))
-    for number in range(5):
-        both = [start(ingest, f"{url}{number}", path) for _ in range(2)]
+    """Also where they make the store, ten times; of the same file, and of files that share rows."""
+    same = write(tmp_path / "a.jsonl", votes(range(2000)))
+    other = write(tmp_path / "b.jsonl", votes(range(1000, 3000)))
+    for number in range(10):
+        files = (same, same) if number % 2 else (same, other)
+        both = [start(ingest, f"{url}{number}", path) for path in files]
         for one in both:
             one.join(300)
         assert [one.exitcode for one in both] == [0, 0]
         store = Store.open(f"{url}{number}")
-        assert store.events().collect()["event_id"].n_unique() == store.events().collect().height == 2000
-        assert len(store.source_files()) == 1
+        rows = store.events().collect()
+        assert rows["event_id"].n_unique() == rows.height == (2000 if number % 2 else 3000)
+        assert len(store.source_files()) == len(set(files))
         assert store.doctor().is_well
 
 
@@ -205,6 +211,41 @@ def test_an_optimize_that_another_machine_overtakes_is_refused(
     assert url in str(info.value)
     assert store.events().collect().height == 40
     assert store.optimize() > 0
+
+
+def test_a_forget_that_another_machine_overtakes_begins_again(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came in meanwhile is forgotten too."""
+    store = Store.open(url, create=True)
+    take_in(store, write(tmp_path / "a.jsonl", votes(range(10)), votes(range(3), CANARY)))
+    commit = store.opened.log.commit
+
+    def overtaken(*args: object, **more: object) -> None:
+        monkeypatch.setattr(store.opened.log, "commit", commit)
+        take_in(Store.open(url), write(tmp_path / "late.jsonl", votes(range(5, 20)), votes(range(3, 6), CANARY)))
+        commit(*args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store.opened.log, "commit", overtaken)
+    receipt = store.forget(rater=CANARY)
+    assert (receipt.rows, receipt.version, receipt.is_done) == ({"event": 6}, 3, True)
+    assert Store.open(url).events().collect().height == 20
+    assert places_of(CANARY, brought(url, tmp_path / "after")) == []
+
+
+def test_a_night_of_retraining_takes_a_store_in_a_bucket(url: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path / "cache"))
+    for week in range(6):
+        path = write_export(tmp_path, week)
+        assert path is not None
+        Store.open(url, create=True).ingest([SourceConfig(path=str(path), format="thumbs", name="chat")])
+    config = load_retrain_config(write_config(tmp_path), [f"store={url}"])
+    assert retrain(config).decision.kind == "promote"
+    with pytest.raises(NothingToDoError, match=url):
+        retrain(config)
+    assert [one.needs_retrain for one in Store.open(url).runs()] == [False]
+    with pytest.raises(ConfigError, match="lies on this machine"):
+        load_retrain_config(tmp_path / "retrain.toml", ["folder=s3://bucket/models"])
 
 
 def test_the_doctor_makes_a_damaged_object_again(url: str, tmp_path: Path, put: Callable[[str, bytes], None]) -> None:

@@ -111,7 +111,11 @@ def open_store(path: str | Path, *, create: bool) -> OpenedStore:
 
 
 def _create(folder: Path) -> None:
-    if (folder.exists() and not folder.is_dir()) or not all(map(_OURS.fullmatch, top_level(folder))):
+    inside = top_level(folder)
+    if STORE_FILE in inside:
+        pull(folder)  # somebody else has made it since we looked
+        return
+    if (folder.exists() and not folder.is_dir()) or not all(map(_OURS.fullmatch, inside)):
         raise OutputExistsError(
             "the folder holds files that are no store", where=folder, expected="an empty folder, or none"
         )
