@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -90,9 +90,28 @@ def _draft_row(draft: EventDraft | PairDraft, source: str, digest: str, place: i
     record_id = draft.record_id or f"sha256:{digest[:32]}"
     if place:
         record_id = f"{record_id}#{place}"
-    ids = (stable_id(source, record_id, digest), source, record_id, digest)
     rater = None if draft.rater is None else rater_key(draft.rater, key)
-    return _event_row(draft, ids, rater) if isinstance(draft, EventDraft) else _pair_row(draft, ids, rater)
+    make, schema = (_event_row, FEEDBACK_EVENT) if isinstance(draft, EventDraft) else (_pair_row, PREFERENCE_PAIR)
+    row = make(draft, ("", source, record_id, digest), rater)  # type: ignore[operator]
+    revision = _revision(dict(zip(schema.names, row, strict=True))) if draft.record_id else digest
+    return (stable_id(source, record_id, revision), *row[1:])
+
+
+def _revision(row: dict[str, Any]) -> str:
+    """What the source says, as `feedback.ingest.draft_tables` puts it together."""
+    names = [*("op", "event_ts", "updated_ts", "conversation_id", "message_id", "model_id", "model_a", "model_b")]
+    names += ["prompt_hash", "completion_hash", "response_a_hash", "response_b_hash", "tools", "signal", "raw_value"]
+    names += ["margin", "score_a", "score_b", "presented_first", "reason_codes", "comment", "lang", "consent"]
+    texts = {name: _text(row[name]) for name in names if row.get(name) is not None}
+    return "\x1f".join(f"{name}\x1f{text}" for name, text in texts.items())
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, datetime):
+        return str((value - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1))
+    if isinstance(value, list | tuple):
+        return "\x1f".join(value)
+    return value if isinstance(value, str) else str(pl.Series([value]).cast(pl.String).item())
 
 
 def _event_row(draft: EventDraft, ids: tuple[str, str, str, str], rater: str | None) -> Row:

@@ -30,6 +30,14 @@ Row = tuple[Any, ...]
 """Values in the order of an Arrow schema."""
 
 _MARGIN: Final = "margin"
+_BETWEEN: Final = "\x1f"
+_IDS: Final = frozenset({"event_id", "pair_id", "source_record_id", "raw_sha256"})
+_SAID: Final = (
+    *("op", "event_ts", "updated_ts", "conversation_id", "message_id", "model_id", "model_a", "model_b"),
+    *("prompt_hash", "completion_hash", "response_a_hash", "response_b_hash", "tools", "signal", "raw_value"),
+    *("margin", "score_a", "score_b", "presented_first", "reason_codes", "comment", "lang", "consent"),
+)
+"""Columns whose values come from the source."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -119,13 +127,17 @@ def told_table(
     for name in kind.turns:
         if f"{name}_hash" not in made:
             made[f"{name}_hash"] = list_hashes(made[name])
-    made |= _ids(kind, repeats or {}, made.pop("record_id", None), digests, source)
+    record_ids = made.pop("record_id", None)
     made |= _moments(times, rows)
     made["group_id"] = made["prompt_hash"]
     made["source"] = repeated(source, rows)
     if (rater := made.pop("rater", None)) is not None:
         made["rater_key"] = rater_keys(pl.Series(rater), key)
-    arrays = [as_field(made.get(field.name), field, rows) for field in kind.schema]
+    known = {field.name: as_field(made.get(field.name), field, rows) for field in kind.schema if field.name not in _IDS}
+    ids = _ids(kind, repeats or {}, record_ids, digests, _revisions(known), source)
+    arrays = [
+        known[field.name] if field.name in known else as_field(ids[field.name], field, rows) for field in kind.schema
+    ]
     return pa.Table.from_arrays(arrays, schema=kind.schema)
 
 
@@ -138,14 +150,37 @@ def rows_to_table(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
+def _revisions(columns: Mapping[str, pa.Array]) -> pl.Series:
+    """What the source says in each record, as one text: two revisions of a record differ in it. [N] string.
+
+    Whatever else stands in a record's bytes does not count: fields that nobody reads and that change by themselves,
+    such as when a user was last seen, the order of keys, white space, the kind of file. Nor does what is made here,
+    such as the label that a map gives.
+
+    Args:
+        columns: of the table, all but the ids.
+    """
+    frame = pl.DataFrame({name: pl.Series(columns[name]) for name in _SAID if name in columns})
+    parts = [pl.lit(f"{name}{_BETWEEN}") + _as_text(name, kind) for name, kind in frame.schema.items()]
+    return frame.select(pl.concat_str(parts, separator=_BETWEEN, ignore_nulls=True)).to_series()
+
+
+def _as_text(name: str, kind: pl.DataType) -> pl.Expr:
+    column = pl.col(name)
+    if isinstance(kind, pl.List):
+        return column.list.join(_BETWEEN)
+    return (column.to_physical() if isinstance(kind, pl.Datetime) else column).cast(pl.String)
+
+
 def _ids(
     kind: DraftKind,
     repeats: Mapping[int, int],
     given: pa.Array | pl.Series | None,
     digests: pl.Series,
+    revisions: pl.Series,
     source: str,
 ) -> dict[str, pl.Series]:
-    """Ids of rows and of records; a record without an id is known by its digest, as is each draft behind the first."""
+    """Ids of rows and of records; a record without an id is known by its digest, and all its bytes are its revision."""
     own_ids = pl.Series([None], dtype=pl.String).new_from_index(0, len(digests)) if given is None else pl.Series(given)
     numbers = pl.Series([None], dtype=pl.Int64).new_from_index(0, len(digests))
     if repeats:
@@ -156,10 +191,12 @@ def _ids(
         record_id = record_id + pl.when(number.is_null()).then(pl.lit("")).otherwise(
             pl.lit("#") + number.cast(pl.String)
         )
-    frame = pl.DataFrame({"own": own_ids.cast(pl.String), "raw": digests, "number": numbers}).with_columns(id=record_id)
+    columns = {"own": own_ids.cast(pl.String), "raw": digests, "number": numbers, "said": revisions}
+    frame = pl.DataFrame(columns).with_columns(id=record_id)
+    revision = pl.when(own.str.len_bytes() > 0).then(pl.col("said")).otherwise(raw)
     own_id = next(iter(kind.schema.names))
     return {
-        own_id: frame.select(ids_of_texts(source, pl.col("id"), raw)).to_series(),
+        own_id: frame.select(ids_of_texts(source, pl.col("id"), revision)).to_series(),
         "source_record_id": frame["id"],
         "raw_sha256": digests,
     }
