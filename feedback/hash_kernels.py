@@ -4,7 +4,7 @@ Imported only by functions that are about to use it: loading numba and the compi
 
 Source: xxhash.h of Cyan4973/xxHash 0.8, `XXH3_128bits_withSeed` and `XXH3_64bits_withSeed`, whose steps are kept;
 for machines whose words begin with their low byte. Compared with the library `xxhash` for all lengths up to several
-blocks (tests/test_hash_kernels.py).
+blocks (tests/curation/test_hash_kernels.py).
 """
 
 from __future__ import annotations
