@@ -18,6 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -89,6 +90,8 @@ def s3_server() -> Iterator[Callable[[str, bytes], None]]:
     try:
         yield put
     finally:
+        # Buckets live in this process, so the next server would show them again.
+        urlopen(Request(f"http://{host}:{port}/moto-api/reset", method="POST"), timeout=30).close()
         server.stop()
         for name, value in before.items():
             if value is None:
