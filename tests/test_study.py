@@ -120,15 +120,15 @@ def test_claims_compare_what_the_study_measures() -> None:
 
 
 def test_the_whole_study_is_kept_and_the_picture_is_drawn_from_it() -> None:
-    """`python -m bench.study --draw` draws it anew; the README's table is compared in tests/test_bench.py."""
+    """`python -m bench.study --draw` draws it anew; the table in docs is compared in tests/test_bench.py."""
     wanted = {(variant, name) for variant in VARIANTS for name in CONDITIONS if can_train(variant, name)}
     assert {(row["objective"], row["condition"]) for row in RESULT["table"]} == wanted
     assert all(len(row["seeds"]) == len(RESULT["seeds"]) >= 3 for row in RESULT["table"])
     assert RESULT["minutes"] < 60
     assert (ROOT / "docs" / "study.svg").read_text("utf-8") == draw(RESULT) + "\n"
-    text = (ROOT / "README.md").read_text("utf-8")
+    text = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
     assert study_tables(RESULT) in text
-    assert "](docs/study.svg)" in text
+    assert "](study.svg)" in text
 
 
 def test_make_takes_seeds_conditions_and_objectives() -> None:
