@@ -102,8 +102,7 @@ def _revision(row: dict[str, Any]) -> str:
     names = [*("op", "event_ts", "updated_ts", "conversation_id", "message_id", "model_id", "model_a", "model_b")]
     names += ["prompt_hash", "completion_hash", "response_a_hash", "response_b_hash", "tools", "signal", "raw_value"]
     names += ["margin", "score_a", "score_b", "presented_first", "reason_codes", "comment", "lang", "consent"]
-    texts = {name: _text(row[name]) for name in names if row.get(name) is not None}
-    return "\x1f".join(f"{name}\x1f{text}" for name, text in texts.items())
+    return "\x1f".join("\x00" if row[name] is None else _text(row[name]) for name in names if name in row)
 
 
 def _text(value: Any) -> str:
@@ -111,7 +110,9 @@ def _text(value: Any) -> str:
         return str((value - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1))
     if isinstance(value, list | tuple):
         return "\x1f".join(value)
-    return value if isinstance(value, str) else str(pl.Series([value]).cast(pl.String).item())
+    if isinstance(value, str):
+        return value
+    return str(pl.Series([value if isinstance(value, bool) else float(value)]).cast(pl.String).item())
 
 
 def _event_row(draft: EventDraft, ids: tuple[str, str, str, str], rater: str | None) -> Row:

@@ -31,6 +31,7 @@ Row = tuple[Any, ...]
 
 _MARGIN: Final = "margin"
 _BETWEEN: Final = "\x1f"
+_NULL: Final = "\x00"
 _IDS: Final = frozenset({"event_id", "pair_id", "source_record_id", "raw_sha256"})
 _SAID: Final = (
     *("op", "event_ts", "updated_ts", "conversation_id", "message_id", "model_id", "model_a", "model_b"),
@@ -134,7 +135,8 @@ def told_table(
     if (rater := made.pop("rater", None)) is not None:
         made["rater_key"] = rater_keys(pl.Series(rater), key)
     known = {field.name: as_field(made.get(field.name), field, rows) for field in kind.schema if field.name not in _IDS}
-    ids = _ids(kind, repeats or {}, record_ids, digests, _revisions(known), source)
+    has_ids = record_ids is not None and pl.Series(record_ids).null_count() < rows
+    ids = _ids(kind, repeats or {}, record_ids, digests, _revisions(known) if has_ids else digests, source)
     arrays = [
         known[field.name] if field.name in known else as_field(ids[field.name], field, rows) for field in kind.schema
     ]
@@ -161,15 +163,20 @@ def _revisions(columns: Mapping[str, pa.Array]) -> pl.Series:
         columns: of the table, all but the ids.
     """
     frame = pl.DataFrame({name: pl.Series(columns[name]) for name in _SAID if name in columns})
-    parts = [pl.lit(f"{name}{_BETWEEN}") + _as_text(name, kind) for name, kind in frame.schema.items()]
-    return frame.select(pl.concat_str(parts, separator=_BETWEEN, ignore_nulls=True)).to_series()
+    parts = [
+        pl.lit(_NULL) if columns[name].null_count == len(frame) else _as_text(name, kind).fill_null(_NULL)
+        for name, kind in frame.schema.items()
+    ]
+    return frame.select(pl.concat_str(parts, separator=_BETWEEN)).to_series()
 
 
 def _as_text(name: str, kind: pl.DataType) -> pl.Expr:
     column = pl.col(name)
     if isinstance(kind, pl.List):
         return column.list.join(_BETWEEN)
-    return (column.to_physical() if isinstance(kind, pl.Datetime) else column).cast(pl.String)
+    if isinstance(kind, pl.Datetime):
+        column = column.to_physical()
+    return column if kind == pl.String else column.cast(pl.String)
 
 
 def _ids(
