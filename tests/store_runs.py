@@ -1,6 +1,7 @@
 """Work on a store in processes of its own, which a fault may kill, and what a store holds, to be compared.
 
-The processes are forked from a server that has loaded everything and used nothing, so each starts in a moment.
+The processes are forked from a server that has loaded everything and used nothing, so each starts in a moment. It has
+the environment of when it started, perhaps for other tests, so each process gets the present one.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _CONTEXT.set_forkserver_preload(["tests.store_runs", "feedback.near.preload", "f
 
 def run(target: Callable[..., None], *arguments: Any, fault: str | None = None) -> int:
     """Run `target` in a process of its own; its exit code, negative where a signal ended it."""
-    process = _CONTEXT.Process(target=_guarded, args=(fault, target, *arguments))
+    process = _CONTEXT.Process(target=_guarded, args=(dict(os.environ), fault, target, *arguments))
     process.start()
     process.join(500)
     assert process.exitcode is not None
@@ -33,7 +34,7 @@ def run(target: Callable[..., None], *arguments: Any, fault: str | None = None) 
 
 def start(target: Callable[..., None], *arguments: Any) -> Any:
     """Start `target` in a process of its own."""
-    process = _CONTEXT.Process(target=_guarded, args=(None, target, *arguments))
+    process = _CONTEXT.Process(target=_guarded, args=(dict(os.environ), None, target, *arguments))
     process.start()
     return process
 
@@ -61,7 +62,9 @@ def contents(store: Path) -> dict[str, Any]:
     return {**rows, "files": sorted(file.sha256 for file in opened.source_files())}
 
 
-def _guarded(fault: str | None, target: Callable[..., None], *arguments: Any) -> None:
+def _guarded(environment: dict[str, str], fault: str | None, target: Callable[..., None], *arguments: Any) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
     os.environ["THUMBLINE_RATER_KEY"] = KEY
     if fault is not None:
         os.environ[FAULT_VARIABLE] = fault

@@ -140,9 +140,11 @@ def test_every_vote_is_in_the_store_exactly_once(lived: Year) -> None:
 
 
 def test_run_after_an_erasure_begins_from_the_base_model(lived: Year) -> None:
-    for week in ERASURES:
-        assert lived.starts[week] == "base"
-        assert lived.starts[week + 1] == "champion"
+    promoted = sorted(lived.starts)
+    for erasure in ERASURES:
+        first, second = [week for week in promoted if week >= erasure][:2]
+        assert lived.starts[first] == "base"
+        assert lived.starts[second] == "champion"
 
 
 def test_who_is_forgotten_appears_nowhere(lived: Year) -> None:
