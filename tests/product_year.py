@@ -141,7 +141,7 @@ batch_size = 16
 tokens_per_micro_batch = 4096
 
 [train.optimizer]
-learning_rate = 0.002
+learning_rate = 0.001
 
 [train.checkpoint]
 every_steps = 2

@@ -112,7 +112,7 @@ def test_gates_stop_the_brigade_and_the_poisoned_week_and_nothing_else(lived: Ye
     assert waited == [0, 1, 2, 3, year.OUTAGE_WEEK], "the first run waits for 200 votes"
     counts = Counter(lived.outcomes.values())
     assert counts["promote"] + counts["keep"] == WEEKS - 7
-    assert counts["promote"] >= 0.75 * (WEEKS - 7), "a tiny model wins most nights, not all"
+    assert counts["promote"] >= 0.9 * (WEEKS - 7)
 
 
 def test_every_vote_is_in_the_store_exactly_once(lived: Year) -> None:
@@ -140,11 +140,9 @@ def test_every_vote_is_in_the_store_exactly_once(lived: Year) -> None:
 
 
 def test_run_after_an_erasure_begins_from_the_base_model(lived: Year) -> None:
-    promoted = sorted(lived.starts)
-    for erasure in ERASURES:
-        first, second = [week for week in promoted if week >= erasure][:2]
-        assert lived.starts[first] == "base"
-        assert lived.starts[second] == "champion"
+    for week in ERASURES:
+        assert lived.starts[week] == "base"
+        assert lived.starts[week + 1] == "champion"
 
 
 def test_who_is_forgotten_appears_nowhere(lived: Year) -> None:
