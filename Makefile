@@ -15,8 +15,8 @@ demo: $(READY) ## raw thumbs in, an aligned model out, on sample_data (two cores
 test: $(READY) ## the tests, without those marked slow
 	$(BIN)/python -m pytest
 
-test-all: $(READY) ## all tests, the slow ones with a real model too
-	$(BIN)/python -m pytest -m ""
+test-all: $(READY) ## all tests, the slow ones with a real model too; properties are tried on new draws
+	$(BIN)/python -m pytest -m "" --hypothesis-profile default
 
 test-gpu: $(READY) ## what only a GPU shows; skipped where there is none
 	$(BIN)/python -m pytest tests/test_gpu.py
@@ -69,7 +69,7 @@ bench-tables: $(READY) ## print the tables of what was measured; README=1 writes
 theorem: $(READY) ## draw docs/theorem-4-3.svg anew, by training on a grid
 	$(BIN)/python -m bench.theorem
 
-study: $(READY) ## every objective on a task with exact answers: SEEDS=3 CONDITIONS="clean circles" OBJECTIVES="kto dpo"
+study: $(READY) ## every objective on a task with exact answers: SEEDS=8 CONDITIONS="clean circles" OBJECTIVES="kto dpo"
 	$(BIN)/python -m bench.study $(if $(SEEDS),--seeds $(SEEDS)) $(if $(CONDITIONS),--conditions $(CONDITIONS)) $(if $(OBJECTIVES),--objectives $(OBJECTIVES)) $(if $(SCRATCH),--scratch $(SCRATCH))
 
 clean: ## remove what the targets made

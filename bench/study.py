@@ -145,7 +145,7 @@ def _minutes_so_far(folder: Path, seconds: float) -> float:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.study", description="every objective on one tiny task")
-    parser.add_argument("--seeds", type=int, default=3, help="at least two")
+    parser.add_argument("--seeds", type=int, default=8, help="at least two")
     parser.add_argument("--conditions", nargs="+", choices=list(CONDITIONS), help="some of them")
     known = sorted({str(settings["name"]) for settings in VARIANTS.values()})
     parser.add_argument("--objectives", nargs="+", choices=known, help="some of them, with their variants")
