@@ -1,7 +1,7 @@
 """The only room that knows the order of the stages: from raw files to a dataset, on any engine."""
 
 from feedback.pipeline.from_store import curate_store, store_config
-from feedback.pipeline.mixed import mix_dataset
+from feedback.pipeline.mixed import mix_dataset, mix_pairs_of_dataset
 from feedback.pipeline.run import (
     CurateResult,
     RawCandidates,
@@ -20,6 +20,7 @@ __all__ = [
     "default_config",
     "load_curate_config",
     "mix_dataset",
+    "mix_pairs_of_dataset",
     "read_candidates",
     "rebalance_dataset",
     "store_config",

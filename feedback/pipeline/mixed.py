@@ -1,9 +1,10 @@
 """A dataset for a model that goes on: what is new in another dataset, and a share of what is older.
 
     dataset of the whole history ─► mix ─► rebalance ─► export
+    the pairs in it              ─► mix ──────────────► export
 
-Splits stay as they are. The ratio of labels is brought into its range anew, as the mix has another one. It has no
-pairs; those of the whole history stay where they are.
+Splits stay as they are. The ratio of labels is brought into its range anew, as the mix has another one. What is made of
+labelled answers holds no pairs and the reverse: a training run reads one of them.
 """
 
 from __future__ import annotations
@@ -15,17 +16,18 @@ import polars as pl
 
 from feedback.config import ExportConfig, RebalanceConfig
 from feedback.curated import read_curated, text_of_curated
-from feedback.export import export
+from feedback.curated_pairs import read_curated_pairs, text_of_curated_pairs
+from feedback.export import PAIRS, export
 from feedback.folders import built_folder, finish_dataset, is_whole, refuse_to_replace, same_result
-from feedback.mix import mix
+from feedback.mix import mix, mix_pairs
 from feedback.pipeline.run import CurateResult, manifest_of
 from feedback.rebalance import base_weights, rebalance
 from feedback.stage import write_stage
-from schemas.manifest import Manifest
+from schemas.manifest import PREFERENCE_FOLDER, Manifest
 from schemas.progress import Progress, silent
 from schemas.settings import settings_to_dict
 
-__all__ = ["mix_dataset"]
+__all__ = ["mix_dataset", "mix_pairs_of_dataset"]
 
 
 def mix_dataset(
@@ -80,5 +82,65 @@ def mix_dataset(
         )
         reports = [*parent.stages, mixed.report, balanced.report]
         manifest = replace(manifest_of(exported, reports, parent.sources, described), parent_digest=parent.digest)
+        finish_dataset(folder, manifest)
+    return CurateResult(out, manifest)
+
+
+def mix_pairs_of_dataset(
+    parent_folder: Path,
+    out: Path,
+    new_events: pl.Series,
+    *,
+    older_share: float,
+    export_config: ExportConfig | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> CurateResult:
+    """The pairs of a dataset that rest on new judgements, and a share of the others, as a dataset of pairs.
+
+    Args:
+        parent_folder: the dataset of the whole history, which has pairs.
+        out: the new dataset's folder. Where it already holds this very dataset, nothing is done.
+        new_events: ids of the events and pairs that are new. [N] text.
+        older_share: share of the train split that older pairs make, in [0, 1).
+        export_config: the shape on disk.
+        seed: decides which pairs stay.
+        progress: told about the export.
+
+    Raises:
+        OutputExistsError: `out` holds something else.
+        InputNotFoundError: the dataset has no pairs.
+        CorruptionError: its shards are not what its manifest says.
+    """
+    place = parent_folder / PREFERENCE_FOLDER
+    parent = Manifest.read(place)
+    parent.verify(place)
+    pairs = read_curated_pairs(place, parent)
+    mixed = mix_pairs(pairs, new_events, older_share, seed=seed, digest_in=parent.digest)
+    described = {**parent.config, "mix": mixed.report.config, "seed": seed}
+    found = same_result(out, lambda known: known.config == described and known.parent_digest == parent.digest)
+    if found is not None and is_whole(found, out):
+        return CurateResult(out, found, was_done=True)
+    refuse_to_replace(out, overwrite=found is not None)
+    with built_folder(out) as folder:
+        write_stage(mixed, folder / "stages" / mixed.report.stage)
+        exported = export(
+            mixed.kept,
+            [text_of_curated_pairs(place, parent)],
+            folder,
+            export_config or ExportConfig(),
+            layout=PAIRS,
+            seed=seed,
+            digest_in=mixed.report.digest_out,
+            progress=progress,
+        )
+        manifest = replace(
+            parent,
+            digest=exported.report.digest_out,
+            stages=(*parent.stages, mixed.report, exported.report),
+            shards=exported.shards,
+            config=described,
+            parent_digest=parent.digest,
+        )
         finish_dataset(folder, manifest)
     return CurateResult(out, manifest)

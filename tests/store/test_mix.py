@@ -10,10 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedback.config import RebalanceConfig
-from feedback.mix import mix, older_rows
-from feedback.pipeline import curate, default_config, mix_dataset
+from feedback.config import CurateConfig, ExportConfig, RebalanceConfig
+from feedback.mix import mix, mix_pairs, older_rows
+from feedback.pipeline import curate, default_config, mix_dataset, mix_pairs_of_dataset
+from schemas.datasets import PAIR_CANDIDATE
+from schemas.errors import InputNotFoundError
 from schemas.manifest import Manifest
+from schemas.settings import load_settings
 from tests.feedback_tables import candidate, table
 
 
@@ -104,3 +107,90 @@ def test_mixed_dataset_chains_to_its_parent_and_is_made_once(history: Path, tmp_
     assert made.manifest.ratio is not None
     assert made.manifest.ratio.is_in_range
     assert {shard.split for shard in made.manifest.shards} == {"train", "test"}
+
+
+def pairs(count: int) -> pl.DataFrame:
+    """Pairs with two judgements each, every tenth held out."""
+    places = range(count)
+    narrow = {
+        "row_id": [f"{place * 7919:016x}{0:016x}" for place in places],
+        "row_key": [place * 7919 for place in places],
+        "source_event_ids": [[f"a{place}", f"b{place}"] for place in places],
+        "split": ["test" if place % 10 == 0 else "train" for place in places],
+    }
+    made = pl.DataFrame(narrow, schema_overrides={"row_key": pl.UInt64})
+    other = {name: kind for name, kind in pl.Schema(PAIR_CANDIDATE).items() if name not in narrow}
+    filled = {name: pl.lit(1 if kind.is_numeric() else "-").cast(kind) for name, kind in other.items()}
+    return made.with_columns(**filled).select(PAIR_CANDIDATE.names)
+
+
+def test_older_pairs_make_the_wanted_share_and_those_with_a_new_judgement_are_new() -> None:
+    """Of 90 pairs that are trained on, 9 have one new judgement of two: with a share of 3/4, 27 older ones stay."""
+    made = pairs(100)
+    new = pl.Series([f"b{place}" for place in range(10)])
+    result = mix_pairs(made, new, 0.75, digest_in="d")
+    assert result.report.figures == {"new": 9, "older": 27, "older_left_out": 54}
+    assert result.report.dropped == {"older": 54}
+    assert result.kept.filter(split="test").equals(made.filter(split="test"))
+    assert set(made["row_id"][1:10]) <= set(result.kept["row_id"])
+    assert result.report.notes == ("9 new pairs and 27 of 81 older pairs.",)
+    shuffled = mix_pairs(made.sample(fraction=1, shuffle=True, seed=1), new, 0.75, digest_in="d")
+    assert shuffled.kept.equals(result.kept)
+    assert shuffled.report == result.report
+    more = mix_pairs(made, new, 0.8, digest_in="d")
+    assert set(result.kept["row_id"]) < set(more.kept["row_id"])
+    assert more.report.digest_out != result.report.digest_out
+
+
+@pytest.fixture
+def duels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A dataset of 80 comparisons and 40 prompts with an answer up and one down, whose raters it names."""
+    monkeypatch.setenv("THUMBLINE_RATER_KEY", "1" * 32)
+    votes = [
+        {"prompt": f"q {n}", "completion": f"{name} {n}", "label": label, "user": f"u{n}"}
+        for n in range(40)
+        for name, label in (("yes", "up"), ("no", "down"))
+    ]
+    compared = [{"prompt": f"w {n}", "chosen": f"good {n}", "rejected": f"bad {n} of {n}"} for n in range(80)]
+    for name, rows in (("votes", votes), ("duels", compared)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = load_settings(
+        CurateConfig,
+        {
+            "sources": [
+                {"path": str(tmp_path / "votes.jsonl"), "format": "thumbs"},
+                {"path": str(tmp_path / "duels.jsonl"), "format": "trl"},
+            ],
+            "export": {"raters": True},
+        },
+        where="test",
+    )
+    curate(config, tmp_path / "history")
+    return tmp_path / "history"
+
+
+def rows_of(folder: Path) -> pl.DataFrame:
+    return pl.concat([pl.read_parquet(path) for path in sorted(folder.glob("data/*.parquet"))]).sort("row_id")
+
+
+def test_mixed_pairs_are_a_dataset_that_chains_to_its_parent_and_is_made_once(duels: Path, tmp_path: Path) -> None:
+    place = duels / "preference"
+    parent, before = Manifest.read(place), rows_of(place)
+    train = before.filter(split="train")
+    options = {"older_share": 0.5, "export_config": ExportConfig(redact=False, raters=True)}
+    made = mix_pairs_of_dataset(duels, tmp_path / "mixed", train.head(20)["source_event_ids"].explode(), **options)
+    again = mix_pairs_of_dataset(duels, tmp_path / "mixed", train.head(20)["source_event_ids"].explode(), **options)
+    assert (made.was_done, again.was_done) == (False, True)
+    assert (made.manifest.dataset_type, made.manifest.parent_digest) == ("preference", parent.digest)
+    assert [stage.stage for stage in made.manifest.stages] == [*(one.stage for one in parent.stages), "mix", "export"]
+    assert made.manifest.stages[-2].digest_in == parent.digest
+    assert made.manifest.stages[-2].figures["new"] == made.manifest.stages[-2].figures["older"] == 20
+    mixed = rows_of(tmp_path / "mixed")
+    assert mixed.filter(split="train").height == 40
+    assert mixed.equals(before.join(mixed.select("row_id"), on="row_id", how="semi"))
+    assert mixed["rater_key"].null_count() < mixed.height
+
+
+def test_pairs_of_a_dataset_without_any_are_not_there_to_mix(history: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputNotFoundError, match=r"no manifest\.json"):
+        mix_pairs_of_dataset(history, tmp_path / "mixed", pl.Series(["a"]), older_share=0.5)
