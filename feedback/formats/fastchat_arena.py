@@ -20,10 +20,17 @@ fastchat/serve/monitor/clean_battle_data.py of lm-sys/FastChat.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final
 
+import polars as pl
+import pyarrow as pa
+
 from feedback.formats.drafts import Draft, EventDraft, Format, PairDraft
+from feedback.formats.parts.alternating_turns import STATE_FIELDS, alternating_turns
+from feedback.formats.parts.field_columns import id_of, is_id, is_short_number, json_of, text_of
 from feedback.formats.parts.fields import (
     need,
     need_list,
@@ -36,7 +43,9 @@ from feedback.formats.parts.fields import (
 )
 from feedback.formats.parts.joined import unjudged
 from feedback.formats.parts.threads import split_rated
+from feedback.formats.parts.turn_columns import all_but_last, shared_prompt
 from feedback.formats.parts.turns import read_messages, split_shared_prompt
+from feedback.formats.plain import FLOAT, ID, TEXT, WORDS, PlainRecords, Turns
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 
@@ -46,6 +55,9 @@ _LABELS: Final = {"upvote": True, "downvote": False, "flag": None}
 _OUTCOMES: Final = {"leftvote": "a", "rightvote": "b", "tievote": "tie", "bothbad_vote": "both_bad"}
 _SILENT: Final = frozenset({"chat", "share"})
 _ROLES: Final = {"user": "user", "assistant": "assistant"}
+_MOST_SECONDS: Final = 10**15
+_SIDES: Final = ("left", "right")
+_STATE: Final = pa.struct([*STATE_FIELDS, ("conv_id", pa.string()), ("model_name", pa.string())])
 
 
 def _parse(record: dict[str, Any]) -> Iterator[Draft]:
@@ -146,7 +158,84 @@ def _models(record: dict[str, Any], states: list[dict[str, Any]]) -> list[str | 
 def _record_id(record: dict[str, Any], state: dict[str, Any]) -> str | None:
     """Not the conversation's id alone: it may be voted on after every answer."""
     conversation, time = optional_id(state, "conv_id"), record.get("tstamp")
+    if type(time) is int and abs(time) < _MOST_SECONDS:
+        time = float(time)  # the same second, whether or not it was written with a fraction
     return None if conversation is None or time is None else f"{conversation}@{time}"
+
+
+def _plain_votes() -> PlainRecords:
+    """Votes on one model, and lines that are no vote."""
+    turns, kind = pl.col("turns"), pl.col("type")
+    return PlainRecords(
+        kind="events",
+        turns={
+            "prompt": Turns("state.messages", made=all_but_last(turns)),
+            "completion": Turns("state.messages", role="assistant", made=turns.list.last().struct.field("content")),
+        },
+        types={
+            **dict.fromkeys(("type", "model", "state.model_name"), TEXT),
+            **{f"state.{one.name}": (one.type,) for one in STATE_FIELDS},
+            "tstamp": FLOAT,
+            "state.conv_id": ID,
+        },
+        columns={"turns": ("state", alternating_turns)},
+        fields={
+            "signal": pl.when(kind == "flag").then(pl.lit("flag")).otherwise(pl.lit("thumb")),
+            "label": kind.replace_strict(_LABELS, default=None, return_dtype=pl.Boolean),
+            "raw_value": json_of("type", {one: json.dumps(one) for one in _LABELS}),
+            "record_id": pl.format("{}@{}", id_of("state.conv_id"), "tstamp"),
+            "rater_kind": pl.lit("end_user"),
+            "event_time": pl.col("tstamp"),
+            "model_id": pl.coalesce(text_of("state.model_name"), text_of("model")),
+            "conversation_id": id_of("state.conv_id"),
+        },
+        left_out=pl.when(kind.is_in(_SILENT)).then(pl.format("a line of type '{}' is no vote", kind)),
+        where=kind.is_in([*_LABELS, *_SILENT]) & is_id("state.conv_id") & is_short_number("tstamp"),
+        needs=("type", "state.messages"),
+        unread=frozenset({"models", "states", "gen_params", "start", "finish", "ip"}),
+    )
+
+
+def _plain_battles() -> PlainRecords:
+    """Votes between two models whose conversations part at the last answer."""
+    kind, (left, right) = pl.col("type"), (pl.col(side).struct for side in _SIDES)
+    turns, part_last = shared_prompt("states", "states", left.field("turns"), right.field("turns"))
+    names = {side: pl.col("models").list.get(place, null_on_oob=True) for place, side in enumerate(_SIDES)}
+    are_named = pl.col("models").list.len() == len(_SIDES)
+    return PlainRecords(
+        kind="pairs",
+        turns=turns,
+        types={"type": TEXT, "tstamp": FLOAT, "models": WORDS, "states": (pa.list_(_STATE),)},
+        columns={side: ("states", partial(_side_of, place)) for place, side in enumerate(_SIDES)},
+        parts={f"{side} name": pl.when(are_named).then(name) for side, name in names.items()},
+        fields={
+            "outcome": kind.replace_strict(_OUTCOMES, default=None, return_dtype=pl.String),
+            "raw_value": json_of("type", {one: json.dumps(one) for one in _OUTCOMES}),
+            "record_id": pl.format("{}@{}", left.field("conv_id"), "tstamp"),
+            "rater_kind": pl.lit("end_user"),
+            "event_time": pl.col("tstamp"),
+            "presented_first": pl.lit("a"),
+            "model_a": pl.coalesce(left.field("model_name"), text_of("left name")),
+            "model_b": pl.coalesce(right.field("model_name"), text_of("right name")),
+            "conversation_id": left.field("conv_id"),
+        },
+        where=part_last & kind.is_in(list(_OUTCOMES)) & is_short_number("tstamp"),
+        needs=("type", "states"),
+        unread=frozenset({"model", "state", "gen_params", "start", "finish", "ip"}),
+    )
+
+
+def _side_of(place: int, states: pa.ListArray) -> pl.Series:
+    """The turns, id and model of one of two conversations. [N] of structs; without turns where it is not plain."""
+    flat = states.flatten()
+    told = {one.name: flat.field(flat.type.get_field_index(one.name)) for one in _STATE}
+    ids, models = pl.Series(told["conv_id"]), pl.Series(told["model_name"])
+    frame = pl.DataFrame({"turns": alternating_turns(flat), "conv_id": ids, "model_name": models})
+    is_sure = is_id("conv_id")
+    side = pl.struct(pl.when(is_sure).then("turns"), "conv_id", text_of("model_name").alias("model_name"))
+    lengths = pl.Series(states).list.len().fill_null(0).cast(pl.Int64)
+    at = (lengths.cum_sum() - lengths + place).set(lengths != len(_SIDES), None)
+    return frame.select(side.alias("side"))["side"].gather(at)
 
 
 FASTCHAT_ARENA: Final = Format(
@@ -158,4 +247,5 @@ FASTCHAT_ARENA: Final = Format(
     fields="type, tstamp, and state or states (messages, offset; optional conv_id, model_name); optional model, models",
     keys=frozenset({"tstamp", "type", "model", "models", "state", "states", "gen_params", "start", "finish", "ip"}),
     parse=_parse,
+    plain=(_plain_votes(), _plain_battles()),
 )

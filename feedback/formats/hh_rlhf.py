@@ -14,14 +14,15 @@ import polars as pl
 from feedback.formats.drafts import Format, PairDraft
 from feedback.formats.parts.field_columns import stripped
 from feedback.formats.parts.fields import need, reject, shown
-from feedback.formats.parts.turn_columns import all_but_last, marked_parts, named_turns, shared_prompt
+from feedback.formats.parts.turn_columns import all_but_last, marked_parts, named_turns
 from feedback.formats.parts.turns import TRANSCRIPT_ROLES, TRANSCRIPT_TURN, read_transcript
-from feedback.formats.plain import TEXT, PlainRecords
+from feedback.formats.plain import TEXT, PlainRecords, Turns
 from schemas.reasons import RejectReason
 
 __all__ = ["HH_RLHF", "is_transcript", "parse_transcripts"]
 
 _TURN: Final = "\n\nAssistant:"
+_LOST_BYTES: Final = 2  # of a mark, when a text is cut at it: two line ends and a colon for one sign
 _BEGINNINGS: Final = ("\n\nHuman:", "\n\nAssistant:")
 
 
@@ -84,20 +85,32 @@ def _first_difference(first: str, second: str) -> int:
 
 
 def _plain() -> PlainRecords:
-    """Transcripts whose prompts are the same to the letter, also in what is cut off."""
-    sides, said = ("chosen", "rejected"), pl.element().struct
+    """Transcripts whose prompts are the same to the letter: of the second one, only what is behind it is cut."""
+    chosen, rejected = pl.col("chosen"), pl.col("rejected").cast(pl.Binary)
+    cut, turns, shared, tail = (pl.col(name) for name in ("cut", "turns", "shared", "tail"))
+    said, last = pl.element().struct, turns.list.last().struct
     turn = pl.struct(said.field("role").alias("role"), stripped(said.field("content")).alias("content"))
-    parts = {f"{side} parts": marked_parts(pl.col(side), TRANSCRIPT_TURN.pattern) for side in sides}
-    cut, other = (pl.col(name) for name in parts)
-    named = (named_turns(one.list.slice(1), TRANSCRIPT_ROLES).list.eval(turn) for one in (cut, other))
-    turns = {f"{side} turns": made for side, made in zip(sides, named, strict=True)}
+    is_shared = chosen.cast(pl.Binary).bin.head(shared) == rejected.bin.head(shared)
+    answer_bytes = cut.list.last().str.len_bytes() + _LOST_BYTES
     return PlainRecords(
         kind="pairs",
-        turns=shared_prompt(*sides, *map(pl.col, turns))[0],
-        types=dict.fromkeys(sides, TEXT),
-        parts={**parts, **turns},
+        turns={
+            "prompt": Turns("chosen", made=all_but_last(turns)),
+            "response_a": Turns("chosen", role="assistant", made=last.field("content")),
+            "response_b": Turns("rejected", role="assistant", made=stripped(tail.str.strip_prefix(_TURN))),
+        },
+        types={"chosen": TEXT, "rejected": TEXT},
+        parts={
+            "cut": marked_parts(chosen, TRANSCRIPT_TURN.pattern),
+            "turns": named_turns(cut.list.slice(1), TRANSCRIPT_ROLES).list.eval(turn),
+            "shared": chosen.str.len_bytes() - answer_bytes,
+            "tail": pl.when(is_shared).then(rejected.bin.slice(shared)).cast(pl.String),
+        },
         fields={"outcome": pl.lit("a"), "raw_value": pl.lit('"chosen"'), "rater_kind": pl.lit("annotator")},
-        where=(all_but_last(cut) == all_but_last(other)) & (stripped(cut.list.first()) == ""),
+        where=(stripped(cut.list.first()) == "")
+        & (last.field("role") == "assistant")
+        & tail.str.starts_with(_TURN)
+        & (tail.str.count_matches(TRANSCRIPT_TURN.pattern) == 1),
     )
 
 

@@ -32,7 +32,7 @@ from feedback.ingest.format_check import FIRST_RECORDS, FormatCheck, Miss
 from feedback.ingest.keys import SketchSettings
 from feedback.ingest.partners import Partners
 from feedback.ingest.plain_records import LeftOut, PlainRows, PlainSource, read_plain
-from feedback.ingest.plain_shapes import choose_shape, joined_schema, plain_schema
+from feedback.ingest.plain_shapes import choose_shapes, joined_schema, plain_schema
 from feedback.ingest.refused import Refused
 from feedback.ingest.source_format import open_format
 from feedback.ingest.table_files import write_tables
@@ -210,15 +210,16 @@ class _Made:
             [line for place in range(min(_SAMPLE, len(lines))) if (line := lines.line(place).strip())]
         )
         records = [value for value in sample if value is not None]
-        shape = choose_shape(self._format, records)
-        if shape is None:
+        shapes = choose_shapes(self._format, records)
+        if not shapes:
             return None
+        shape = shapes[0]
         is_joined = shape.joined is not None or (shape.threads is not None and self._task.is_joined_itself)
         if shape.joined is not None:
             records = self._partners.sample(records)
         return PlainSource(
-            shape=shape,
-            schema=plain_schema(shape, records),
+            shapes=shapes,
+            schema=plain_schema(shapes, records),
             joined=joined_schema(shape, records) if shape.joined is not None else None,
             read=self._format.keys or frozenset(),
             name=self._task.source,

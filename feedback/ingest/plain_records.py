@@ -94,7 +94,7 @@ class PlainSource:
     """What is known of a source before its lines are read.
 
     Args:
-        shape: what is plain.
+        shapes: what is plain; one shape where something is joined.
         schema: types of the fields, see `feedback.ingest.plain_shapes`.
         joined: types of the fields of what the records find in another file.
         read: all fields that the format reads.
@@ -103,7 +103,7 @@ class PlainSource:
         partners: what the records find in another file, or in other lines of their own.
     """
 
-    shape: PlainRecords
+    shapes: tuple[PlainRecords, ...]
     schema: pa.Schema
     joined: pa.Schema | None = None
     read: frozenset[str]
@@ -114,35 +114,53 @@ class PlainSource:
 
 def read_plain(lines: Lines, source: PlainSource) -> Iterator[PlainRows | LeftOut]:
     """The rows of the plain records on some lines, and what is left out of them."""
-    shape, partners = source.shape, source.partners
     for places, table in read_columns(lines, source.schema):
-        if any(name.startswith(shape.never) for name in table.column_names):
-            continue
-        if shape.threads is not None:
-            if partners is None or {PROMPT_TURNS, ANSWER_TURNS} & set(table.column_names):
-                continue
-            threaded = read_threads(table, places, lines, shape.threads, partners)
-            if len(threaded.left_out):
-                counts = Counter({shape.threads.what: len(threaded.left_out)})
-                names = _held(table, threaded.left_out, source.read)
-                yield LeftOut(counts, places[threaded.left_out], names)
-            known = partial(_known, threaded, lines)
-            yield from _plain_rows(threaded.table, lines, places[threaded.rows], source, known)
-        elif shape.joined is not None:
-            found = None
-            if partners is not None and source.joined is not None:
-                found = find_joined(table, shape.joined, source.joined, partners)
+        taken: list[Places] = []
+        for shape in source.shapes:
+            for rows in _read_shape(table, lines, places, shape, source):
+                taken.append(rows.records)
+                yield rows
+            is_left = np.isin(places, np.concatenate(taken), invert=True) if taken else np.ones(len(places), np.bool_)
+            if shape is source.shapes[-1] or not is_left.any():
+                break
+            table, places = gathered(table, np.flatnonzero(is_left)), places[is_left]
+
+
+def _read_shape(
+    table: pa.Table, lines: Lines, places: Places, shape: PlainRecords, source: PlainSource
+) -> Iterator[PlainRows | LeftOut]:
+    """The rows of the records of one shape among those of a table."""
+    partners = source.partners
+    if any(name.startswith(shape.never) for name in table.column_names):
+        return
+    if shape.threads is not None:
+        if partners is None or {PROMPT_TURNS, ANSWER_TURNS} & set(table.column_names):
+            return
+        threaded = read_threads(table, places, lines, shape.threads, partners)
+        if len(threaded.left_out):
+            counts = Counter({shape.threads.what: len(threaded.left_out)})
+            yield LeftOut(counts, places[threaded.left_out], _held(table, threaded.left_out, source.read))
+        known = partial(_known, threaded, lines)
+        yield from _plain_rows(threaded.table, lines, places[threaded.rows], shape, source, known)
+    elif shape.joined is not None:
+        if partners is not None and source.joined is not None:
+            found = find_joined(table, shape.joined, source.joined, partners)
             if found is not None:
-                yield from _plain_rows(found.table, lines, places[found.rows], source, found.digests)
-        else:
-            yield from _plain_rows(table, lines, places, source)
+                yield from _plain_rows(found.table, lines, places[found.rows], shape, source, found.digests)
+    else:
+        yield from _plain_rows(table, lines, places, shape, source)
 
 
 def _plain_rows(
-    table: pa.Table, lines: Lines, places: Places, source: PlainSource, known: Known | None = None
+    table: pa.Table,
+    lines: Lines,
+    places: Places,
+    shape: PlainRecords,
+    source: PlainSource,
+    known: Known | None = None,
 ) -> Iterator[PlainRows | LeftOut]:
     """The rows of a table of records; `known` says what they are known by, if not by their own bytes."""
-    found = _found(table, source.shape, source.read) if table.num_rows else None
+    found = _found(table, shape, source.read) if table.num_rows else None
     if found is None:
         return
     kept, owners = np.zeros(0, np.int64), found.owners
@@ -152,16 +170,16 @@ def _plain_rows(
         digests = digests if known is None else known(records, digests)
         if len(records) < len(owners):
             digests = digests.gather(pl.Series(np.searchsorted(records, owners)))
-        made = _rows(found, digests, source)
-        is_broken = _of_whole_records(_are_broken(made, source.shape), owners)
+        made = _rows(found, digests, shape, source)
+        is_broken = _of_whole_records(_are_broken(made, shape), owners)
         kept = np.flatnonzero(~is_broken)
         found = found.without(owners[is_broken])
     if len(kept):
         owners = owners[kept]
         records = owners[np.flatnonzero(np.diff(owners, prepend=-1))]
         made = made if len(kept) == made.num_rows else gathered(made, kept)
-        names = _held(table, records, frozenset(_made_here(source.shape)))
-        yield PlainRows(_KINDS[source.shape.kind], places[owners], made, names, places[records])
+        names = _held(table, records, frozenset(_made_here(shape)))
+        yield PlainRows(_KINDS[shape.kind], places[owners], made, names, places[records])
     if found.left_out:
         counts = Counter(what for _, what in found.left_out)
         others = np.setdiff1d([owner for owner, _ in found.left_out], owners if len(kept) else ())
@@ -310,8 +328,7 @@ def _digests(lines: Lines, places: Places) -> pl.Series:
     return records.to_frame(_RECORD).select(sha256_of(pl.col(_RECORD))).to_series()
 
 
-def _rows(found: _Found, digests: pl.Series, source: PlainSource) -> pa.Table:
-    shape = source.shape
+def _rows(found: _Found, digests: pl.Series, shape: PlainRecords, source: PlainSource) -> pa.Table:
     told: dict[str, pa.Array | pl.Series] = {name: found.fields[name] for name in shape.fields if name not in _TIMES}
     for name, turns in shape.turns.items():
         said = found.said[name]

@@ -1,4 +1,4 @@
-"""Which shape the plain records of a file have, and the types of their fields, as a sample tells."""
+"""Which shapes the plain records of a file have, and the types of their fields, as a sample tells."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 from feedback.formats import Format
 from feedback.formats.plain import ITEM, MESSAGE_LIST, PlainRecords, steps_of
 
-__all__ = ["choose_shape", "joined_schema", "plain_schema"]
+__all__ = ["choose_shapes", "joined_schema", "plain_schema"]
 
 Record = dict[str, Any]
 
@@ -21,23 +21,32 @@ _EACH: Final = "[]"
 """The step from a list to what is in it."""
 
 
-def choose_shape(source_format: Format, sample: Sequence[Record]) -> PlainRecords | None:
-    """The shape that most records of a sample could have, with the names that these have, or None where none could."""
+def choose_shapes(source_format: Format, sample: Sequence[Record]) -> tuple[PlainRecords, ...]:
+    """Of events and of pairs the shape that most records of a sample could have, with the names that these have.
+
+    A kind that none of the records could be of has none; the kind of more records is first.
+    """
     counts = [sum(_may_be(record, shape) for record in sample) for shape in source_format.plain]
-    best = max(range(len(counts)), key=counts.__getitem__, default=None)
-    return _named(source_format.plain[best], sample) if best is not None and counts[best] else None
+    best: dict[str, int] = {}
+    for place, shape in enumerate(source_format.plain):
+        if counts[place] > counts[best.get(shape.kind, place)] or shape.kind not in best:
+            best[shape.kind] = place
+    chosen = sorted(best.values(), key=counts.__getitem__, reverse=True)
+    return tuple(_named(source_format.plain[place], sample) for place in chosen if counts[place])
 
 
-def plain_schema(shape: PlainRecords, sample: Sequence[Record]) -> pa.Schema:
+def plain_schema(shapes: Sequence[PlainRecords], sample: Sequence[Record]) -> pa.Schema:
     """The types that the fields of plain records have, as far as a sample tells.
 
     Args:
-        shape: what is plain.
+        shapes: what is plain; where two say something of one field, the first is right.
         sample: some records of the file.
     """
-    types = _types(shape, sample)
-    joined = None if shape.joined is None else shape.joined.into
-    return pa.schema(_nested({steps: kind for steps, kind in types.items() if steps[0] != joined}))
+    types: dict[tuple[str, ...], pa.DataType] = {}
+    for shape in reversed(shapes):
+        joined = None if shape.joined is None else shape.joined.into
+        types |= {steps: kind for steps, kind in _types(shape, sample).items() if steps[0] != joined}
+    return pa.schema(_nested(types))
 
 
 def joined_schema(shape: PlainRecords, sample: Sequence[Record]) -> pa.Schema:

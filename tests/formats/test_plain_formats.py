@@ -23,7 +23,7 @@ from feedback.formats import FORMATS, Format
 from feedback.ingest import block
 from feedback.ingest.block import BlockResult, BlockTask, ingest_block
 from feedback.ingest.plain_records import PlainSource, read_plain
-from feedback.ingest.plain_shapes import choose_shape, plain_schema
+from feedback.ingest.plain_shapes import choose_shapes, plain_schema
 from feedback.records.json_columns import split_lines
 from feedback.records.text_blocks import TextBlock
 from schemas.errors import FormatMismatchError
@@ -142,11 +142,11 @@ def test_sound_records_are_read_as_columns_and_give_the_same(name: str, tmp_path
     """Nearly all are plain, so what the other test compares is not one way with itself."""
     records = list(records_of(name))
     one = format_of(name)
-    shape = choose_shape(one, records)
-    assert shape is not None
+    shapes = choose_shapes(one, records)
+    assert shapes
     lines = split_lines("".join(f"{json.dumps(record)}\n" for record in records).encode("utf-8"))
-    schema, read = plain_schema(shape, records), one.keys or frozenset()
-    found = read_plain(lines, PlainSource(shape=shape, schema=schema, read=read, name="source", key=b"k" * 16))
+    schema, read = plain_schema(shapes, records), one.keys or frozenset()
+    found = read_plain(lines, PlainSource(shapes=shapes, schema=schema, read=read, name="source", key=b"k" * 16))
     assert sum(len(rows.records) for rows in found) >= 0.9 * len(records)
     agree(tmp_path, name, records)
 
@@ -184,6 +184,57 @@ def test_what_stands_before_the_first_turn_of_a_transcript(before: str, before_r
     """Text there is no transcript, and white space must be the same in both."""
     turns = "\n\nHuman: q\n\nAssistant: "
     agree(tmp_path, "hh_rlhf", [{"chosen": f"{before}{turns}a", "rejected": f"{before_rejected}{turns}b"}] * 2)
+
+
+@pytest.mark.parametrize(
+    "rejected",
+    [
+        "\n\nHuman: q\n\nAssistant: a",
+        "\n\nHuman: q\n\nAssistant:\x1c a ",
+        "\n\nHuman: q\n\nAssistant: b\n\nAssistant: c",
+        "\n\nHuman: q\n\nAssistant: b\n\nHuman: c",
+        "\n\nHuman: q\n\nAssistant: b\n\nHuman: c\n\nAssistant: d",
+        "\n\nHuman: q\n\nHuman: b",
+        "\n\nHuman: q\n\nAssistant: b\x1e",
+        "\n\nHuman: q\n\nAssistant:",
+        "\n\nHuman: é\n\nAssistant: b",
+        "\n\nHuman: q\n",
+        "",
+    ],
+)
+def test_a_second_transcript_is_cut_where_the_first_one_was(rejected: str, tmp_path: Path) -> None:
+    """Only what is behind the prompt of the first is looked at, and it may be anything."""
+    record = {"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": rejected}
+    swapped = {"chosen": record["rejected"], "rejected": record["chosen"]}
+    sound = {**record, "rejected": "\n\nHuman: q\n\nAssistant: b"}
+    agree(tmp_path, "hh_rlhf", [sound, record, swapped, sound])
+
+
+@pytest.mark.parametrize("kind", ["upvote", "leftvote"])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *({"offset": offset} for offset in (2, 1, 4, 9, -1, None)),
+        *({"conv_id": value} for value in (None, " ", 7, "c\n")),
+        *({"model_name": value} for value in (None, "", " ", 7)),
+        *({"messages": value} for value in (None, [], [["U", "q"]], [["U", "q"], ["A", None]], [["U"], ["A", "a"]])),
+        {"messages": [[None, "q"], ["A", "a"], ["U", "q"], ["A", " "]]},
+        {"messages": [["U", "q", "x"], ["A", "a"]]},
+        {"messages": [["U", ["q", ["image"]]], ["A", "a"]]},
+    ],
+)
+def test_conversations_of_fastchat(kind: str, changed: dict[str, Any], tmp_path: Path) -> None:
+    """What a state may hold, in a log where votes on one model, on two and lines that are no vote stand together."""
+    texts = [["U", "q1"], ["A", "a1"], ["U", "q2"], ["A", "a2"]]
+    state: dict[str, Any] = {"messages": texts, "offset": 0, "conv_id": "c", "model_name": "m"}
+    other = {**state, "messages": [*texts[:-1], ["A", "b2"]]}
+    odd = {**state, **changed}
+    head = {"tstamp": 1767606699.25, "type": kind, "models": ["", "named"], "model": "shown", "ip": "10.0.0.1"}
+    battles = [[odd, other], [other, odd], [odd, odd], [other], [other, other, other]]
+    records = [{**head, "states": states} for states in battles] + [{**head, "state": odd}]
+    sound = [{**head, "type": "upvote", "state": state}, {**head, "type": "leftvote", "states": [state, other]}]
+    left_out = [{**head, "type": one, "state": odd} for one in ("chat", "share", "flag")]
+    agree(tmp_path, "fastchat_arena", [*sound, *records, *left_out, {**sound[0], "tstamp": 1767606699}, *sound])
 
 
 def test_votes_on_turns_of_mt_bench_and_who_gave_them(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from feedback.ingest import block
 from feedback.ingest.block import BlockResult, BlockTask, ingest_block
 from feedback.ingest.keys import SketchSettings
 from feedback.ingest.plain_records import PlainSource, read_plain
-from feedback.ingest.plain_shapes import choose_shape, plain_schema
+from feedback.ingest.plain_shapes import choose_shapes, plain_schema
 from feedback.records.json_columns import split_lines
 from feedback.records.text_blocks import TextBlock
 from schemas.errors import FormatMismatchError
@@ -211,10 +211,10 @@ def test_plain_records_are_read_as_columns(tmp_path: Path) -> None:
     odd = [{"tools": [{"name": "t"}]}, {"user": " "}, {"time": "soon"}, {"prompt": "\x1c"}, {"label": "maybe"}]
     rows = [record, record | {"meta": 1}, record | {"tools": None}, *(record | more for more in odd)]
     lines = split_lines(b"".join(dumped(row, True) + b"\n" for row in rows))
-    shape = choose_shape(THUMBS, rows[:1])
-    assert shape is not None
+    shapes = choose_shapes(THUMBS, rows[:1])
+    assert shapes
     assert THUMBS.keys is not None
-    schema = plain_schema(shape, rows[:1])
-    source = PlainSource(shape=shape, schema=schema, read=THUMBS.keys, name="thumbs", key=b"k" * 16)
+    schema = plain_schema(shapes, rows[:1])
+    source = PlainSource(shapes=shapes, schema=schema, read=THUMBS.keys, name="thumbs", key=b"k" * 16)
     (found,) = read_plain(lines, source)
     assert found.records.tolist() == [0, 1, 2]

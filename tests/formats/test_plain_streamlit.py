@@ -12,7 +12,7 @@ import pytest
 
 from feedback.formats.streamlit_feedback import STREAMLIT_FEEDBACK
 from feedback.ingest.plain_records import PlainSource, read_plain
-from feedback.ingest.plain_shapes import choose_shape, plain_schema
+from feedback.ingest.plain_shapes import choose_shapes, plain_schema
 from feedback.records.json_columns import split_lines
 from tests.formats.test_plain_formats import ODD, agree, change
 
@@ -63,12 +63,12 @@ def records(votes: list[dict[str, Any]], names: tuple[str, ...], chance: random.
 def test_votes_of_every_kind_are_read_as_columns(kind: int, names: tuple[str, ...], tmp_path: Path) -> None:
     chance = random.Random(kind)
     made = records(VOTES[kind], names, chance)
-    shape = choose_shape(STREAMLIT_FEEDBACK, made)
-    assert shape is not None
+    shapes = choose_shapes(STREAMLIT_FEEDBACK, made)
+    assert shapes
     lines = split_lines("".join(f"{json.dumps(one)}\n" for one in made).encode())
     keys = STREAMLIT_FEEDBACK.keys or frozenset()
-    schema = plain_schema(shape, made)
-    found = read_plain(lines, PlainSource(shape=shape, schema=schema, read=keys, name="source", key=b"k" * 16))
+    schema = plain_schema(shapes, made)
+    found = read_plain(lines, PlainSource(shapes=shapes, schema=schema, read=keys, name="source", key=b"k" * 16))
     assert sum(len(rows.records) for rows in found) == len(made)
     agree(tmp_path, "streamlit_feedback", made)
 
