@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-__all__ = ["study_tables", "title"]
+__all__ = ["study_claims", "study_tables", "title"]
 
 Result = Mapping[str, Any]
 
@@ -19,7 +19,14 @@ def study_tables(result: Result) -> str:
         "<details>\n<summary>The same of the most likely answers</summary>\n\n"
         f"Before alignment {_cell(result['base']['greedy'])}.\n\n{_table(result, 'greedy')}\n\n</details>"
     )
-    parts = (_head(result), _table(result, "sampled"), _conditions(result), _findings(result), _claims(result), greedy)
+    parts = (
+        _head(result),
+        _table(result, "sampled"),
+        _conditions(result),
+        _findings(result),
+        study_claims(result),
+        greedy,
+    )
     return "\n\n".join(part for part in parts if part)
 
 
@@ -128,7 +135,8 @@ def _at_the_edge(tries: Sequence[Mapping[str, Any]]) -> str:
     return f" At the end of what was tried: {', '.join(edge)}." if edge else ""
 
 
-def _claims(result: Result) -> str:
+def study_claims(result: Result) -> str:
+    """What is so here of what the paper says, with numbers, as Markdown; nothing where too little was run."""
     claims = result["claims"]
     if not claims:
         return ""

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from bench.headlines import headlines
 from bench.runner import results_folder
-from bench.study_page import study_tables
+from bench.study_page import study_claims, study_tables
 
 __all__ = [
     "PAGES",
@@ -254,20 +254,30 @@ PARTS: Final[dict[str, Callable[[Result], str]]] = {
 }
 """The parts in the order in which they are shown, each with what makes its tables."""
 
-_HEADLINES: Final = "headlines"
+_SUMMARIES: Final[dict[str, Callable[[Mapping[str, Result]], str]]] = {
+    "headlines": headlines,
+    "study_claims": lambda results: study_claims(results["study"]) if "study" in results else "",
+}
+"""What the README has of the results, by its mark."""
 
 
 def fill_in(text: str, results: Mapping[str, Result]) -> str:
     """`text` with the tables of `results` between their marks; parts without a result stay as they are.
 
-    The mark `headlines` gets the few figures of all results, see `bench.headlines`.
+    The mark `headlines` gets the few figures of all results, see `bench.headlines`; `study_claims` what the study says
+    of the paper's claims.
     """
 
     def _block(match: re.Match[str]) -> str:
         part = match["part"]
-        if part != _HEADLINES and part not in results:
+        if part in _SUMMARIES:
+            tables = _SUMMARIES[part](results)
+        elif part in results:
+            tables = PARTS[part](results[part])
+        else:
+            tables = ""
+        if not tables:
             return match[0]
-        tables = headlines(results) if part == _HEADLINES else PARTS[part](results[part])
         return f"<!-- bench: {part} -->\n{tables}\n<!-- bench: end -->"
 
     return _BLOCK.sub(_block, text)
