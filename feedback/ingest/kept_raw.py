@@ -2,10 +2,11 @@
 
     record ─┬─ nothing personal in it ─► its bytes
             ├─ an object ──────────────► the object as JSON; contacts cut out, user ids as keyed hashes
-            └─ not readable ───────────► its bytes, with everything that looks personal cut out
+            └─ not readable ───────────► its bytes; what looks personal cut out, user ids that are whole as keyed hashes
 
 Network addresses, e-mail addresses and telephone numbers are known by their keys, at any depth and in JSON that lies in
-a text; user ids by the keys that the format names. What people wrote themselves is not searched: a prompt may hold an
+a text; user ids by the keys that the format names, and the keyed hash says whose record it is when somebody is to be
+forgotten. What people wrote themselves is not searched: a prompt may hold an
 address as well as a name. Where nothing can be read, more is cut out than must be, since nobody can tell any more.
 """
 
@@ -35,6 +36,7 @@ _CONTACTS_OF_TWO: Final = frozenset({"e mail", "e mails", "user mail", "forwarde
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+[0-9]*")
 _KEY: Final = re.compile(rb'\\*["\']([^"\'\\]+)\\*["\']\s*:\s*')
 _VALUE: Final = re.compile(rb'"(?:[^"\\]|\\.)*"?|\\+"(?:(?!\\+").)*(?:\\+")?|[\[{].*|[^,}\]\s]+', re.DOTALL)
+_WHOLE_ID: Final = re.compile(rb'"(?:[^"\\]|\\.)+"|-?[0-9]+(?=[,}\]\s])')
 _MAIL: Final = re.compile(rb"[A-Za-z0-9._%+\-]+@[A-Za-z0-9\-]+(?:\.[A-Za-z0-9\-]+)+")
 _V4: Final = re.compile(rb"(?<![0-9.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![0-9.])")
 _V6: Final = re.compile(
@@ -52,7 +54,7 @@ def kept_raw(record: RawRecord, source_format: Format, key: bytes) -> bytes:
         key: key for user ids.
     """
     if record.value is None:
-        return _without_what_looks_personal(record, source_format.user_keys)
+        return _without_what_looks_personal(record, source_format.user_keys, key)
     cleaner = _Cleaner(source_format.user_keys, key)
     cleaned = cleaner.clean(_own_value(record, source_format))
     if not cleaner.has_cut:
@@ -124,17 +126,17 @@ class _Cleaner:
         return json.dumps(cleaned, ensure_ascii=False) if inner.has_cut else text
 
 
-def _without_what_looks_personal(record: RawRecord, user_keys: Collection[str]) -> bytes:
+def _without_what_looks_personal(record: RawRecord, user_keys: Collection[str], key: bytes) -> bytes:
     if any(is_contact_key(name) or name in user_keys for name in record.columns):
         # Which cell of a broken row belongs to which column is exactly what cannot be told.
         return b""
-    raw = _without_values(record.raw, user_keys)
+    raw = _without_values(record.raw, user_keys, key)
     for pattern in (_MAIL, _V4, _V6):
         raw = pattern.sub(CUT.encode(), raw)
     return raw
 
 
-def _without_values(raw: bytes, user_keys: Collection[str]) -> bytes:
+def _without_values(raw: bytes, user_keys: Collection[str], key: bytes) -> bytes:
     parts: list[bytes] = []
     end = 0
     for found in _KEY.finditer(raw):
@@ -143,6 +145,19 @@ def _without_values(raw: bytes, user_keys: Collection[str]) -> bytes:
             continue
         value = _VALUE.match(raw, found.end())
         if value is not None:
-            parts += [raw[end : found.end()], json.dumps(CUT).encode()]
+            is_id = name in user_keys and not is_contact_key(name)
+            kept = _hash_of(raw[value.start() : value.end() + 1], key) if is_id else CUT
+            parts += [raw[end : found.end()], json.dumps(kept).encode()]
             end = value.end()
     return b"".join((*parts, raw[end:]))
+
+
+def _hash_of(value: bytes, key: bytes) -> str:
+    """The keyed hash of an id as JSON writes it, with the byte behind it: a number at the end may go on."""
+    whole = _WHOLE_ID.match(value)
+    if whole is None:
+        return CUT
+    try:
+        return rater_key(str(json.loads(whole[0])), key)
+    except ValueError:
+        return CUT

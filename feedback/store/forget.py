@@ -10,6 +10,7 @@ does everything once more; what was done already changes nothing. The receipt th
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -38,6 +39,8 @@ from schemas.errors import CorruptionError
 __all__ = ["Receipt", "forget_subject", "unfinished_receipts"]
 
 _RECEIPTS: Final = "forgotten"
+_NEVER_ESCAPED: Final = re.compile(r"[A-Za-z0-9_.:@ -]*")
+"""Signs of which every writer of JSON leaves an id as it is; some escape others: "/" or "+", for example."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +155,9 @@ def _clear_halves(folder: Path) -> None:
 
 
 def _hints(name: str, subject: Forgotten) -> tuple[bytes, ...]:
-    forms = {name, *(json.dumps(name, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False)), *subject.subjects}
-    return tuple(form.encode("utf-8", "surrogatepass") for form in forms)
+    """Bytes of which one is in every line that names them; none where an id has signs that JSON may escape."""
+    forms = (name, *subject.subjects) if _NEVER_ESCAPED.fullmatch(name) else ()
+    return tuple(form.encode() for form in forms)
 
 
 def _commit(

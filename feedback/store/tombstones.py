@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,12 @@ SubjectKind = Literal["rater", "conversation"]
 _HEX_DIGITS: Final = 32
 _MOST_BYTES: Final = 256
 """Ids are short; a text that is longer is none."""
-_TOKEN: Final = re.compile(rb'"((?:[^"\\]|\\.){1,256})"|(?<=[:\[,\s])(-?[0-9]{1,32})(?=[\s,}\]]|$)')
+_MOST_ESCAPED: Final = 6 * _MOST_BYTES
+_QUOTE: Final = re.compile(rb'\\*"')
+_TEXT: Final = re.compile(rb'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
+_NUMBER: Final = re.compile(rb"(?<=[:\[,\s])(-?[0-9]{1,32})(?=[\s,}\]]|$)")
+_BORDER: Final = re.compile(rb"[,;|\t\r\n]")
+_NOTHING: Final = re.compile(rb"[\s:,\[\]{}]*")
 
 
 def subject_hash(kind: SubjectKind, name: str, key: bytes) -> str:
@@ -76,10 +82,7 @@ class Forgotten:
 
     def in_bytes(self, raw: bytes) -> bool:
         """Whether one of their ids, or the keyed hash of one, stands in a raw record as a value of its own."""
-        seen = {found[1] or found[2] for found in _TOKEN.finditer(raw)}
-        if b'\\"' in raw:
-            seen |= {found[1] or found[2] for found in _TOKEN.finditer(raw.replace(b'\\"', b'"'))}
-        return self._any(token.decode("utf-8", "replace") for token in seen)
+        return self._any(_names_in(raw))
 
     def in_value(self, value: Any) -> bool:
         """The same of a record that was read."""
@@ -87,6 +90,34 @@ class Forgotten:
 
     def _any(self, names: Iterable[str]) -> bool:
         return any(name in self.subjects or self.has(name) for name in names)
+
+
+def _names_in(raw: bytes) -> Iterator[str]:
+    """Whatever in a raw record may be an id: what stands between two quotes, or is a number or a cell.
+
+    A record need not be whole, so nobody knows which quotes open a text and which end one: what is outside of texts is
+    looked at too. In JSON within a text quotes are escaped, once or more often.
+    """
+    pieces = set(_QUOTE.split(raw))
+    pieces.update(_NUMBER.findall(raw))
+    if not raw.lstrip().startswith((b"{", b"[")):
+        pieces.update(cell.strip() for piece in tuple(pieces) for cell in _BORDER.split(piece))
+    if b'\\"' in raw:
+        pieces.update(_TEXT.findall(raw))  # an id may hold a quote
+    for piece in pieces:
+        if b"\\" in piece and len(piece) <= _MOST_ESCAPED:
+            yield from _unescaped(piece)
+        if len(piece) <= _MOST_BYTES and not _NOTHING.fullmatch(piece):
+            yield piece.decode("utf-8", "replace")
+
+
+def _unescaped(piece: bytes) -> Iterator[str]:
+    try:
+        text: str = json.loads(b'"' + piece + b'"')
+        text.encode()  # halves of a character are no id
+    except ValueError:
+        return
+    yield text
 
 
 def read_tombstones(files: Sequence[DataFile], root: Path, key: bytes) -> Forgotten:
