@@ -202,16 +202,9 @@ def _show_diff(datasets: DatasetDiff | None, models: dict[str, Any] | None) -> N
     from cli.render import show, table_of
 
     if datasets is not None:
-        titles = {
-            "came": "rows that came",
-            "went": "rows that went",
-            "label": "rows with another label",
-            "split": "rows in the other split",
-            "weight": "rows with another weight",
-            "same": "rows that are the same",
-        }
-        counts = [(title, datasets.counts[key]) for key, title in titles.items()]
-        show(f"From {datasets.rows_before:,} rows to {datasets.rows_after:,}.", table_of(("", "rows>"), counts))
+        _show_changes(datasets, "rows")
+        if datasets.pairs is not None:
+            _show_changes(datasets.pairs, "pairs")
     if models is not None:
         weights = models["weights"]
         moved = "–" if weights["relative"] is None else f"{weights['relative']:.4f}"
@@ -221,3 +214,18 @@ def _show_diff(datasets: DatasetDiff | None, models: dict[str, Any] | None) -> N
             show(table_of(("config key", "before", "after"), keys))
         figures = [(key.replace("_", " "), old, new) for key, (old, new) in models["evaluation"].items()]
         show(table_of(("held-out rows", "before>", "after>"), figures))
+
+
+def _show_changes(found: DatasetDiff, noun: str) -> None:
+    from cli.render import show, table_of
+
+    titles = {
+        "came": "that came",
+        "went": "that went",
+        "label": "with another label",
+        "split": "in the other split",
+        "weight": "with another weight",
+        "same": "that are the same",
+    }
+    counts = [(f"{noun} {titles[key]}", found.counts[key]) for key in titles if noun == "rows" or key != "label"]
+    show(f"From {found.rows_before:,} {noun} to {found.rows_after:,}.", table_of(("", f"{noun}>"), counts))

@@ -1,6 +1,7 @@
 """Which rows of a dataset came, went or changed between two versions of it, by their ids; no text is read.
 
     rows of both, by row_id ─► came, went, changed label, changed split, changed weight, the same
+    and so their pairs, which have no label
 
 A row keeps its id as long as the record behind it does. Where curation settles on another wording of an answer, the row
 of the one went and the row of the other came.
@@ -9,7 +10,7 @@ of the one went and the row of the other came.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.errors import InputError
-from schemas.manifest import Manifest
+from schemas.manifest import PREFERENCE_FOLDER, Manifest
 
 __all__ = ["CHANGES", "DatasetDiff", "diff_datasets"]
 
@@ -39,6 +40,7 @@ class DatasetDiff:
         rows_after: rows of the later one.
         rows: `row_id`, `change` (one of `CHANGES`), and `label`, `split`, `weight` and `source` of both sides, named
             with `_before` and `_after` and null where the row is not; sorted by `row_id`.
+        pairs: the same of the pairs in both datasets; null where neither has any.
     """
 
     before: str
@@ -46,6 +48,7 @@ class DatasetDiff:
     rows_before: int
     rows_after: int
     rows: pa.Table
+    pairs: DatasetDiff | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -72,6 +75,7 @@ class DatasetDiff:
             "rows_after": self.rows_after,
             "counts": self.counts,
             "by_source": self.by_source(),
+            "pairs": None if self.pairs is None else self.pairs.to_dict(),
         }
 
     def examples(self, change: str, limit: int) -> Iterator[dict[str, Any]]:
@@ -96,23 +100,39 @@ def diff_datasets(before: Path, after: Path) -> DatasetDiff:
         CorruptionError: a shard is not what its manifest says.
         InputError: a shard cannot be read, or an id stands twice.
     """
-    old, new = (_read(folder) for folder in (before, after))
-    joined = old[1].join(new[1], keys="row_id", join_type="full outer", left_suffix="_before", right_suffix="_after")
+    old, new = (_verified(folder) for folder in (before, after))
+    found = _diff(before, after, old, new)
+    if not (old.has_pairs or new.has_pairs):
+        return found
+    places = [folder / PREFERENCE_FOLDER for folder in (before, after)]
+    of_pairs = [Manifest.read(place) if one.has_pairs else None for place, one in zip(places, (old, new), strict=True)]
+    return replace(found, pairs=_diff(places[0], places[1], of_pairs[0], of_pairs[1]))
+
+
+def _verified(folder: Path) -> Manifest:
+    """The manifest of a dataset whose shards are what it says, those of its pairs too."""
+    manifest = Manifest.read(folder)
+    manifest.verify(folder)
+    return manifest
+
+
+def _diff(before: Path, after: Path, known_before: Manifest | None, known_after: Manifest | None) -> DatasetDiff:
+    """What changed between the shards of two manifests; null is a dataset without rows."""
+    old, new = _read(before, known_before), _read(after, known_after)
+    joined = old.join(new, keys="row_id", join_type="full outer", left_suffix="_before", right_suffix="_after")
     return DatasetDiff(
-        before=old[0].digest,
-        after=new[0].digest,
-        rows_before=old[1].num_rows,
-        rows_after=new[1].num_rows,
+        before="" if known_before is None else known_before.digest,
+        after="" if known_after is None else known_after.digest,
+        rows_before=old.num_rows,
+        rows_after=new.num_rows,
         rows=_changed(joined).sort_by("row_id"),
     )
 
 
-def _read(folder: Path) -> tuple[Manifest, pa.Table]:
-    """Manifest and narrow columns of a dataset."""
-    manifest = Manifest.read(folder)
-    manifest.verify(folder)
+def _read(folder: Path, manifest: Manifest | None) -> pa.Table:
+    """The narrow columns of a dataset, or of none."""
     parts = []
-    for shard in manifest.shards:
+    for shard in () if manifest is None else manifest.shards:
         file = pq.ParquetFile(folder / shard.path)
         names = set(file.schema_arrow.names)
         missing = {"row_id", "split"} - names
@@ -123,14 +143,14 @@ def _read(folder: Path) -> tuple[Manifest, pa.Table]:
     table = (
         pa.concat_tables(parts, promote_options="permissive")
         if parts
-        else pa.table({name: pa.array([], pa.string()) for name in _COLUMNS})
+        else pa.table({name: pa.array([], pa.string()) for name in ("row_id", "split")})
     )
     for name, kind in (("label", pa.bool_()), ("weight", pa.float64()), ("source", pa.string())):
         if name not in table.column_names:  # pairs have no label
             table = table.append_column(name, pa.nulls(table.num_rows, kind))
     if pc.count_distinct(table["row_id"]).as_py() != table.num_rows:
         raise InputError("an id stands twice in the dataset, so its rows cannot be compared", where=folder)
-    return manifest, table.select(_COLUMNS)
+    return table.select(_COLUMNS)
 
 
 def _changed(joined: pa.Table) -> pa.Table:

@@ -16,6 +16,7 @@ from align.champion.model_diff import diff_configs, diff_models, diff_weights
 from align.trainer import train
 from schemas.errors import CorruptionError, InputError, InputNotFoundError
 from schemas.manifest import Manifest, Shard, file_sha256
+from schemas.report import StageReport
 from tests.tiny_run import tiny_config, write_dataset, write_model
 
 
@@ -73,6 +74,51 @@ def test_dataset_does_not_differ_from_itself(before: Path) -> None:
     found = diff_datasets(before, before)
     assert found.rows.num_rows == 0
     assert found.counts == {**dict.fromkeys(CHANGES, 0), "same": 4}
+
+
+def with_pairs(folder: Path, pairs: list[tuple[str, str, float]]) -> Path:
+    """A dataset of one row that holds pairs, with what a diff reads of them."""
+    write_curated(folder, [("a", True, "train", 1.0)])
+    place = folder / "preference"
+    (place / "data").mkdir(parents=True)
+    path = place / "data" / "train.parquet"
+    pq.write_table(
+        pa.table({name: [pair[n] for pair in pairs] for n, name in enumerate(("row_id", "split", "weight"))}), path
+    )
+    shard = Shard("data/train.parquet", "train", len(pairs), 0, 0, path.stat().st_size, file_sha256(path))
+    made = StageReport("pairs", len(pairs), 0, len(pairs), {}, digest_out=f"pairs of {folder.name}")
+    Manifest(f"{folder.name}-pairs", "preference", "0", (), (made,), (shard,)).write(place)
+    replace(Manifest.read(folder), pairs=made).write(folder)
+    return folder
+
+
+def test_pairs_that_came_and_went_are_told_beside_the_rows(tmp_path: Path) -> None:
+    old = with_pairs(tmp_path / "old", [("p", "train", 1.0), ("q", "train", 1.0)])
+    new = with_pairs(tmp_path / "new", [("q", "train", 0.5), ("r", "train", 1.0), ("s", "train", 1.0)])
+    found = diff_datasets(old, new)
+    assert found.pairs is not None
+    assert found.counts["same"] == 1
+    assert found.pairs.counts == {"came": 2, "went": 1, "label": 0, "split": 0, "weight": 1, "same": 0}
+    assert (found.pairs.before, found.pairs.after) == ("old-pairs", "new-pairs")
+    assert found.to_dict()["pairs"]["rows_after"] == 3
+
+
+def test_where_one_side_has_no_pairs_all_of_them_came_or_went(before: Path, tmp_path: Path) -> None:
+    new = with_pairs(tmp_path / "new", [("q", "train", 0.5), ("r", "train", 1.0)])
+    there, back = diff_datasets(before, new).pairs, diff_datasets(new, before).pairs
+    assert there is not None
+    assert back is not None
+    assert (there.before, there.rows_before, there.counts["came"]) == ("", 0, 2)
+    assert (back.after, back.rows_after, back.counts["went"]) == ("", 0, 2)
+    assert diff_datasets(before, before).pairs is None
+
+
+def test_flipped_byte_of_a_pair_is_found(tmp_path: Path) -> None:
+    old = with_pairs(tmp_path / "old", [("p", "train", 1.0)])
+    path = old / "preference" / "data" / "train.parquet"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(CorruptionError, match="a shard is not what the manifest says"):
+        diff_datasets(old, old)
 
 
 def test_flipped_byte_and_double_id_are_found_before_anything_is_compared(before: Path, tmp_path: Path) -> None:
