@@ -263,7 +263,7 @@ def test_store_that_is_not_there_is_named(tmp_path: Path) -> None:
         ("gates.max_share_up_change=2", ConfigError, "'gates.max_share_up_change' is not right"),
         ("curate.split.test_fraction=0", ConfigError, "nothing would be held out to compare models on"),
         ("curate.split.held_out=x", ConfigError, "made and named by the run itself"),
-        ("train.objective.name=dpo", UnknownChoiceError, "objective for a store of labelled answers: got 'dpo'"),
+        ("train.objective.name=reward_model", UnknownChoiceError, "objective of a champion: got 'reward_model'"),
         ("notices.webhook=ftp://x", ConfigError, "the webhook is not a web address"),
         ("notices.prometheus=x.txt", ConfigError, "expected a name that ends in .prom"),
         ("start=last", ConfigError, "'start' is not right"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import Field
 
@@ -20,12 +20,16 @@ from feedback.config import (
     DedupConfig,
     EngineConfig,
     ExportConfig,
+    PairsConfig,
     RebalanceConfig,
     SourceConfig,
     SplitConfig,
 )
 from schemas.errors import ConfigError, UnknownChoiceError
 from schemas.settings import apply_overrides, load_settings, read_toml, settings, settings_to_dict
+
+if TYPE_CHECKING:
+    from align.objectives import Objective
 
 __all__ = [
     "CurationConfig",
@@ -58,6 +62,7 @@ class CurationConfig:
     conflicts: ConflictConfig = ConflictConfig()
     caps: CapsConfig = CapsConfig()
     split: SplitConfig = SplitConfig()
+    pairs: PairsConfig = PairsConfig()
     rebalance: RebalanceConfig = RebalanceConfig()
     export: ExportConfig = ExportConfig()
     engine: EngineConfig = EngineConfig()
@@ -70,7 +75,8 @@ class GatesConfig:
     Gates of the audit that fail always do.
 
     Args:
-        min_new: new events and pairs below which there is nothing to do yet, at least 1.
+        min_new: new events and pairs below which there is nothing to do yet, at least 1; where the objective trains on
+            pairs of answers, new pairs of the curated dataset too.
         min_first: the same for the first run, which freezes the evaluation set of all later ones, at least 1.
         stop_at: names of gates of the audit whose warning stops a run too, see docs/audit.md: accounts that vote as
             nobody else does, unless others are named.
@@ -92,8 +98,9 @@ class MixConfig:
     """How much of the older feedback is trained on again, so that the model does not forget.
 
     Args:
-        older_share: share of the rows trained on that are older than the champion, in [0, 1); 1 takes the whole
-            history. Null is 0.5 where training goes on from the champion, and 1 where it begins from the base model.
+        older_share: share of the rows or pairs trained on that are older than the champion, in [0, 1); 1 takes the
+            whole history. Null is 0.5 where training goes on from the champion, and 1 where it begins from the base
+            model.
     """
 
     older_share: Share | None = None
@@ -176,7 +183,7 @@ class RetrainConfig:
     keep_runs: Annotated[int, Field(ge=1)] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what the run itself decides, and objectives that train on pairs."""
+        """Refuse what the run itself decides, and objectives that make no champion."""
         if self.curate.split.held_out is not None:
             raise ConfigError(
                 "the frozen evaluation set is made and named by the run itself",
@@ -198,18 +205,39 @@ class RetrainConfig:
                 expected="a path",
                 todo="Only the store may be in a bucket",
             )
-        self._refuse_pairs()
+        self._check_objective()
 
-    def _refuse_pairs(self) -> None:
+    def _check_objective(self) -> None:
         from align.losses import check_objective
-        from align.objectives import OBJECTIVES
+        from align.objectives import OBJECTIVES, find_objective
 
-        objective = check_objective(self.train.objective)
-        if objective.data != "unpaired_preference" or objective.head == "rewards":
-            known = [name for name, one in OBJECTIVES.items() if one.data == "unpaired_preference"]
-            raise UnknownChoiceError(
-                "objective for a store of labelled answers", objective.name, known, where="config key 'train.objective'"
+        objective = find_objective(self.train.objective.name)
+        if not _makes_champion(objective):
+            reason = (
+                "It learns from a reward model's judgement of its own answers, not from what came in"
+                if objective.is_online
+                else "It makes a model that scores answers and gives none"
             )
+            raise UnknownChoiceError(
+                "objective of a champion",
+                objective.name,
+                [name for name, one in OBJECTIVES.items() if _makes_champion(one)],
+                where="config key 'train.objective.name'",
+                todo=f"{reason}: use `thumbline train` for it",
+            )
+        check_objective(self.train.objective)
+        if objective.data == "preference" and self.curate.pairs.mode == "off":
+            raise ConfigError(
+                f"the objective {objective.name!r} trains on pairs, and none would be made",
+                where="config key 'curate.pairs.mode'",
+                received="off",
+                expected="all or compared",
+            )
+
+
+def _makes_champion(objective: Objective) -> bool:
+    """Whether an objective makes a language model, of feedback: not one that scores, nor of a reward model's word."""
+    return objective.head == "logps" and not objective.is_online
 
 
 def load_retrain_config(path: Path, overrides: Iterable[str] = ()) -> RetrainConfig:

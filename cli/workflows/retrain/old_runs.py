@@ -15,7 +15,7 @@ from align.champion.registry import Registry
 from feedback.store.durable import flush_folder
 from feedback.store.faults import faultpoint
 
-__all__ = ["PINNED", "clear_old_runs"]
+__all__ = ["PINNED", "clear_old_runs", "clear_run"]
 
 PINNED: Final = "pinned"
 """A file of this name in a run's folder keeps all of the run."""
@@ -45,11 +45,15 @@ def clear_old_runs(registry: Registry, keep: int | None) -> tuple[str, ...]:
     if latest is not None:
         kept |= {entry.run for entry in (latest.champion, latest.previous) if entry is not None}
     runs = [registry.folder / "runs" / run for run in decided if run not in kept]
-    return tuple(run.name for run in runs if not (run / PINNED).exists() and _clear(run))
+    return tuple(run.name for run in runs if not (run / PINNED).exists() and clear_run(run))
 
 
-def _clear(run: Path) -> bool:
-    """Remove what is large of a run; whether there was any of it."""
+def clear_run(run: Path) -> bool:
+    """Remove what is large of a run, and return whether there was any of it; whoever calls holds the folder's lock.
+
+    Args:
+        run: the run's folder.
+    """
     large = [run / name for name in _LARGE]
     if (run / _TRAINING).is_dir():
         large += [path for path in sorted((run / _TRAINING).iterdir()) if path.name not in _KEPT_OF_TRAINING]

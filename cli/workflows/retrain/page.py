@@ -15,6 +15,7 @@ _HEADLINES: Final = {
     "stop": "Nothing was trained: the new feedback must be looked at first",
     "rollback": "An earlier champion is champion again",
 }
+_KINDS: Final = {"unpaired_preference": "labelled answers", "preference": "pairs"}
 _OUTCOMES: Final = {"held": "ok", "undecided": "warn", "lost": "fail"}
 
 
@@ -87,29 +88,35 @@ def _stages(dataset: Mapping[str, Any]) -> Sheet:
         dropped = ", ".join(f"{count:,} {reason}" for reason, count in sorted(stage["dropped"].items()))
         rows.append(cells(stage["stage"], stage["rows_in"], stage["rows_created"], dropped or "–", stage["rows_kept"]))
     ratio = "" if dataset["ratio"] is None else f" R = {dataset['ratio']:.3f}."
+    pairs = dataset.get("pairs")
     note = (
         f"The whole history is {dataset['rows']['train']:,} rows to train on and {dataset['rows']['test']:,} held out "
-        f"(digest {dataset['digest']}).{ratio}"
+        f"(digest {dataset['digest']})."
     )
+    if pairs is not None:
+        note += f" Of them are {pairs['train']:,} pairs to train on and {pairs['test']:,} held out."
+    note += f" Trained on: {_KINDS[dataset.get('kind', 'unpaired_preference')]}.{ratio}"
     return Sheet(
         "From the store to what is trained on", note, ("stage", "in", "created", "dropped", "kept"), tuple(rows)
     )
 
 
 def _changed(changed: Mapping[str, Any]) -> Sheet:
-    counts = changed["counts"]
     names = {
-        "came": "rows that came",
-        "went": "rows that went",
-        "label": "rows with another label",
-        "split": "rows in the other split",
-        "weight": "rows with another weight",
-        "same": "rows that stayed as they were",
+        "came": "that came",
+        "went": "that went",
+        "label": "with another label",
+        "split": "in the other split",
+        "weight": "with another weight",
+        "same": "that stayed as they were",
     }
     note = f"The dataset of the champion had {changed['rows_before']:,} rows, this one has {changed['rows_after']:,}."
-    return Sheet(
-        "What changed in the dataset", note, ("what", "rows"), tuple(cells(names[key], counts[key]) for key in names)
-    )
+    rows = [cells(f"rows {names[key]}", changed["counts"][key]) for key in names]
+    pairs = changed.get("pairs")
+    if pairs is not None:
+        note += f" It had {pairs['rows_before']:,} pairs, this one has {pairs['rows_after']:,}."
+        rows += [cells(f"pairs {names[key]}", pairs["counts"][key]) for key in names if key != "label"]
+    return Sheet("What changed in the dataset", note, ("what", "count"), tuple(rows))
 
 
 def _training(training: Mapping[str, Any]) -> Sheet:
@@ -122,7 +129,8 @@ def _training(training: Mapping[str, Any]) -> Sheet:
     ]
     steps = training["steps"]
     note = (
-        f"{steps['steps']:,} steps over {steps['examples']:,} examples in {training['seconds']['training']:.0f} s, "
+        f"{training.get('objective', 'kto')}: {steps['steps']:,} steps over {steps['examples']:,} examples in "
+        f"{training['seconds']['training']:.0f} s, "
         f"from the {training['start']} model {training['base']['digest']}. Rewards are relative to that model."
     )
     return Sheet("Training", note, ("held-out rows of this dataset", "before", "after"), tuple(rows))

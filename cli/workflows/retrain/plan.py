@@ -7,10 +7,11 @@
         run.json              what the run is made from, written first
         audit.json, .html     the audit of the new feedback
         dataset/              the whole history, curated
-        mixed/                what is trained on, where that is not all of it
+        mixed/                what is trained on, rows or pairs, where that is not all of it
         training/             see `align.run`
         contest.json          champion against challenger
         report.json, .html    what came in, what changed, what was decided; written last
+        waits.json            instead of all that is behind the audit, see `cli.workflows.retrain.new_pairs`
 
 The id of a run follows from the store's version, the config, the code and the model that training begins from: what is
 called again with the same of these is the same run, and goes on with it.
@@ -25,6 +26,8 @@ from typing import Any, Final
 
 from align.champion.registry import Decision, ModelEntry, Registry
 from align.model_files import model_digest, model_folder
+from align.objectives import find_objective
+from align.parts import DatasetType
 from cli.workflows.retrain.config import RetrainConfig, identity_of_retrain
 from feedback.hashing import stable_id
 from feedback.store import Store
@@ -74,6 +77,11 @@ class RunPlan:
     frozen: Path
     makes_frozen: bool
     identity: dict[str, Any]
+
+    @property
+    def kind(self) -> DatasetType:
+        """What the objective trains on."""
+        return find_objective(self.identity["config"]["train"]["objective"]["name"]).data
 
     @property
     def trained_until(self) -> int:

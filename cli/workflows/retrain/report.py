@@ -10,10 +10,12 @@ from typing import Any, Final
 from align.card import RunCard, find_run_card
 from align.champion.dataset_diff import diff_datasets
 from align.champion.registry import Decision, Registry
+from align.parts import part_for
 from cli.workflows.retrain.plan import RunPlan
 from feedback.audit import AuditReport
 from schemas import __version__
-from schemas.manifest import MANIFEST_NAME, Manifest
+from schemas.datasets import SPLITS
+from schemas.manifest import MANIFEST_NAME, PREFERENCE_FOLDER, Manifest
 
 __all__ = ["EXIT_CODES", "REPORT_NAME", "read_report", "run_report"]
 
@@ -77,15 +79,22 @@ def _dataset(plan: RunPlan) -> dict[str, Any] | None:
     if not (plan.dataset / MANIFEST_NAME).is_file():
         return None
     whole = Manifest.read(plan.dataset)
-    mixed = Manifest.read(plan.mixed) if (plan.mixed / MANIFEST_NAME).is_file() else whole
+    is_mixed = (plan.mixed / MANIFEST_NAME).is_file()
+    trained_on = Manifest.read(part_for(plan.mixed if is_mixed else plan.dataset, plan.kind))
     return {
         "digest": whole.digest,
-        "trained_on": mixed.digest,
-        "rows": {split: sum(one.rows for one in whole.shards if one.split == split) for split in ("train", "test")},
-        "stages": [stage.to_dict() for stage in mixed.stages],
-        "ratio": None if mixed.ratio is None else mixed.ratio.value,
+        "trained_on": trained_on.digest,
+        "kind": plan.kind,
+        "rows": _rows(whole),
+        "pairs": _rows(Manifest.read(plan.dataset / PREFERENCE_FOLDER)) if whole.has_pairs else None,
+        "stages": [stage.to_dict() for stage in trained_on.stages],
+        "ratio": None if trained_on.ratio is None else trained_on.ratio.value,
         "frozen": Manifest.read(plan.frozen).digest if (plan.frozen / MANIFEST_NAME).is_file() else None,
     }
+
+
+def _rows(manifest: Manifest) -> dict[str, int]:
+    return {split: sum(one.rows for one in manifest.shards if one.split == split) for split in SPLITS}
 
 
 def _changed(plan: RunPlan, registry: Registry) -> dict[str, Any] | None:
@@ -100,6 +109,7 @@ def _changed(plan: RunPlan, registry: Registry) -> dict[str, Any] | None:
 
 def _training(plan: RunPlan, card: RunCard) -> dict[str, Any]:
     return {
+        "objective": card.config["objective"]["name"],
         "start": "champion" if plan.goes_on else "base",
         "base": dict(card.model),
         "rows": card.rows,

@@ -21,6 +21,7 @@ from align.champion.registry import LOCK_NAME, Decision, DecisionKind, ModelEntr
 from align.model_files import model_digest
 from cli.workflows.retrain.config import RetrainConfig
 from cli.workflows.retrain.gates import stopping_reasons
+from cli.workflows.retrain.new_pairs import refuse_waiting
 from cli.workflows.retrain.notices import send_notices, tell_of_skip
 from cli.workflows.retrain.old_runs import clear_old_runs
 from cli.workflows.retrain.page import render_report
@@ -70,7 +71,7 @@ def retrain(config: RetrainConfig, *, progress: Progress = silent, tell: Tell = 
 
     Raises:
         LockedError: another process works in the folder or on the store; it is named.
-        NothingToDoError: nothing new has come in.
+        NothingToDoError: nothing new has come in, or too few pairs for an objective that trains on them.
         DataGateError: the new feedback must not be trained on; nothing was, and the champion stays.
         EvaluationGateError: the challenger lost, and the champion stays.
         CorruptionError: a file is not what was written.
@@ -93,6 +94,7 @@ def _retrain(config: RetrainConfig, registry: Registry, progress: Progress, tell
         known = registry.decided(plan.id)
         if known is not None:
             raise _decided_before(known, plan)
+        refuse_waiting(plan, config)
         begin_run(plan)
         decision = _decide(plan, config, store, registry, progress, tell)
         report = _finish(plan, config, registry, decision)

@@ -1,12 +1,13 @@
 """The long parts of a run, each of which is not done again where its result is there.
 
-audit ─► dataset (the whole history) ─► frozen set, once ─► what is trained on ─► training ─► contest
+audit ─► dataset (the whole history) ─► frozen set, once ─► what is trained on, rows or pairs ─► training ─► contest
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,17 @@ import pyarrow.parquet as pq
 from align.card import RunCard
 from align.champion.contest import contest
 from align.champion.safety import read_safety_list
+from align.parts import part_for
 from align.rows import LabelledRow, labelled_rows
 from align.trainer import train
 from cli.workflows.retrain.config import RetrainConfig, curate_config
+from cli.workflows.retrain.new_pairs import new_events, wait_for_pairs
 from cli.workflows.retrain.plan import RunPlan
 from feedback.audit import AuditReport, render_html
 from feedback.audit.new_feedback import audit_new_feedback
+from feedback.config import CurateConfig
 from feedback.frozen import freeze
-from feedback.pipeline import curate_store, mix_dataset
+from feedback.pipeline import curate_store, mix_dataset, mix_pairs_of_dataset
 from feedback.store import Store
 from feedback.store.durable import write_durably
 from feedback.store.faults import faultpoint
@@ -52,6 +56,7 @@ def dataset_step(plan: RunPlan, config: RetrainConfig, store: Store, progress: P
     """The dataset that is trained on; the whole history is curated, and the frozen set made where there is none.
 
     Raises:
+        NothingToDoError: the objective trains on pairs, and too few new ones have come.
         DataGateError: the feedback cannot be trained on.
     """
     frozen = None if plan.makes_frozen else plan.frozen
@@ -67,7 +72,9 @@ def dataset_step(plan: RunPlan, config: RetrainConfig, store: Store, progress: P
         progress=progress,
     )
     faultpoint("retrain.curate.after", plan.dataset)
+    wait_for_pairs(plan, config, store)
     if plan.makes_frozen:
+        store.begin_dataset(plan.frozen, plan.version)
         set_apart = freeze(plan.dataset, plan.frozen)
         store.register_dataset(plan.frozen, set_apart.digest, plan.version)
         faultpoint("retrain.freeze.after", plan.frozen)
@@ -75,16 +82,8 @@ def dataset_step(plan: RunPlan, config: RetrainConfig, store: Store, progress: P
     share = _older_share(plan, config)
     if share >= 1:
         return plan.dataset
-    mixed = mix_dataset(
-        plan.dataset,
-        plan.mixed,
-        _new_events(plan, store),
-        older_share=share,
-        config=settings.rebalance,
-        export_config=replace(settings.export, redact=False),  # the texts of the whole dataset are redacted already
-        seed=settings.seed,
-        progress=progress,
-    ).manifest
+    store.begin_dataset(plan.mixed, plan.version)
+    mixed = _mix(plan, settings, new_events(store, plan.trained_until, plan.version), share, progress)
     store.register_dataset(plan.mixed, mixed.digest, plan.version)
     faultpoint("retrain.mix.after", plan.mixed)
     return plan.mixed
@@ -92,7 +91,7 @@ def dataset_step(plan: RunPlan, config: RetrainConfig, store: Store, progress: P
 
 def train_step(plan: RunPlan, config: RetrainConfig, store: Store, dataset: Path, progress: Progress) -> RunCard:
     """The challenger, trained or trained on; the store knows of the run before it reads a row."""
-    store.register_run(plan.training, Manifest.read(dataset).digest)
+    store.register_run(plan.training, Manifest.read(part_for(dataset, plan.kind)).digest)
     faultpoint("retrain.train.before", plan.training)
     card = train(config.train, dataset=dataset, model=plan.start, out=plan.training, progress=progress)
     faultpoint("retrain.train.after", plan.training)
@@ -167,8 +166,16 @@ def _older_share(plan: RunPlan, config: RetrainConfig) -> float:
     return 0.5 if share is None else share
 
 
-def _new_events(plan: RunPlan, store: Store) -> pl.Series:
-    """Ids of the events and pairs that came after the champion's."""
-    events = store.events_since(plan.trained_until, plan.version).select("event_id").collect()["event_id"]
-    pairs = store.pairs_since(plan.trained_until, plan.version).select("pair_id").collect()["pair_id"]
-    return pl.concat([events, pairs.rename("event_id")])
+def _mix(plan: RunPlan, settings: CurateConfig, new: pl.Series, share: float, progress: Progress) -> Manifest:
+    """Write what is new and a share of what is older, of the rows or of the pairs; the manifest of that."""
+    as_it_is = replace(settings.export, redact=False)  # the texts of the whole dataset are redacted already
+    mix = mix_pairs_of_dataset if plan.kind == "preference" else partial(mix_dataset, config=settings.rebalance)
+    return mix(
+        plan.dataset,
+        plan.mixed,
+        new,
+        older_share=share,
+        export_config=as_it_is,
+        seed=settings.seed,
+        progress=progress,
+    ).manifest

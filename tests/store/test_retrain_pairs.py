@@ -1,0 +1,399 @@
+"""Scheduled retraining with objectives of pairs: a night that promotes, one without pairs, a crash, an erasure."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from align.card import find_run_card
+from align.champion.registry import Registry
+from cli.main import run
+from cli.workflows.retrain import RetrainResult, load_retrain_config, retrain
+from feedback.config import SourceConfig
+from feedback.store import Store
+from feedback.store.registry import Registry as StoreRegistry
+from schemas.errors import ConfigError, DataGateError, NothingToDoError, UnknownChoiceError
+from schemas.manifest import Manifest
+from tests.canary import places_of
+from tests.product_year import words, write_config
+from tests.retrain_night import nights, start_night
+
+FIRST, NIGHTLY = 120, 24
+CANARY = "zebrafinch"
+USER = f"user-{CANARY}"
+MAP = """
+kind = "pairs"
+[fields]
+id = "id"
+prompt = "prompt"
+chosen = "chosen"
+rejected = "rejected"
+user = "user"
+conversation = "conversation"
+time = "time"
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Reference log-probabilities go into a folder of the tests; processes inherit it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("THUMBLINE_RATER_KEY", "0" * 64)
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+
+
+def duels(night: int, count: int) -> list[dict[str, Any]]:
+    """Comparisons: what begins with "yes" wins. One rater of the first night writes a word that stands nowhere else."""
+    chance = random.Random(f"duels {night}")
+    made = [
+        {
+            "id": f"d{night}-{number}",
+            "prompt": words(chance, night, 9),
+            "chosen": f"yes it is {words(chance, night, 5)}",
+            "rejected": f"no sorry {words(chance, night, 5)}",
+            "user": f"u{chance.randrange(40)}",
+            "conversation": f"c{night}-{number}",
+            "time": f"2025-0{1 + night}-{1 + number % 28:02d}T{number % 24:02d}:00:00Z",
+        }
+        for number in range(count)
+    ]
+    for duel in made[:6] if night == 0 else ():
+        duel |= {"user": USER, "chosen": f"yes {CANARY} {duel['id']}"}
+    return made
+
+
+def votes(night: int, count: int = NIGHTLY) -> list[dict[str, Any]]:
+    """Thumbs, each on an answer to a question of its own: no pairs can be made of them."""
+    chance = random.Random(f"thumbs {night}")
+    return [
+        {
+            "id": f"v{night}-{number}",
+            "prompt": words(chance, night, 9),
+            "completion": ("yes it is " if number % 4 else "no sorry ") + words(chance, night, 5),
+            "label": "up" if number % 4 else "down",
+            "user": f"u{chance.randrange(40)}",
+            "time": f"2025-0{1 + night}-{1 + number % 28:02d}T{number % 24:02d}:00:00Z",
+        }
+        for number in range(count)
+    ]
+
+
+def ingest(folder: Path, records: list[dict[str, Any]], name: str) -> int:
+    """Take records into the store; the version after it."""
+    path = folder / f"{name}.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    (folder / "map.toml").write_text(MAP)
+    is_pairs = "chosen" in records[0]
+    source = (
+        SourceConfig(path=str(path), format="mapped", name="duels", map=str(folder / "map.toml"))
+        if is_pairs
+        else SourceConfig(path=str(path), format="thumbs", name="chat")
+    )
+    return Store.open(folder / "store", create=True).ingest([source]).version
+
+
+def write_pairs_config(folder: Path) -> Path:
+    path = write_config(folder, extra='\n[train.objective]\nname = "dpo"\n')
+    path.write_text(path.read_text().replace("[gates]\n", "[gates]\nmin_first = 60\n"))
+    return path
+
+
+def config_of(folder: Path, *overrides: str) -> Any:
+    return load_retrain_config(folder / "retrain.toml", overrides)
+
+
+def rows_of(folder: Path) -> pl.DataFrame:
+    return pl.concat([pl.read_parquet(path) for path in sorted(folder.glob("data/*.parquet"))])
+
+
+def prompts_of(folder: Path, split: str) -> set[str]:
+    return {turns[0]["content"] for turns in rows_of(folder).filter(split=split)["prompt"].to_list()}
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder after its first run with dpo, on comparisons and some thumbs."""
+    folder = tmp_path_factory.mktemp("first")
+    write_pairs_config(folder)
+    ingest(folder, duels(0, FIRST), "duels-0")
+    ingest(folder, votes(0), "votes-0")
+    retrain(config_of(folder))
+    return folder
+
+
+def copied(folder: Path, place: Path) -> Path:
+    """A copy of a folder, whose store knows the datasets and runs in the copy."""
+    shutil.copytree(folder, place, symlinks=True)
+    registry = StoreRegistry(place / "store")
+    records = [*registry.datasets(), *registry.runs()]
+    for path in [*place.glob("store/datasets/*"), *place.glob("store/runs/*")]:
+        path.unlink()
+    for record in records:
+        registry.save(replace(record, folder=record.folder.replace(str(folder), str(place))))
+    return place
+
+
+@pytest.fixture
+def world(first: Path, tmp_path: Path) -> Path:
+    """A copy of that folder, in its own place."""
+    return copied(first, tmp_path / "world")
+
+
+@pytest.fixture(scope="module")
+def second(first: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RetrainResult]:
+    """That folder after another night of comparisons and thumbs; nobody writes into it."""
+    folder = copied(first, tmp_path_factory.mktemp("second") / "world")
+    ingest(folder, duels(1, NIGHTLY), "duels-1")
+    ingest(folder, votes(1), "votes-1")
+    return folder, retrain(config_of(folder))
+
+
+def test_first_night_with_dpo_promotes_and_freezes_labelled_answers(first: Path) -> None:
+    decision = Registry(first / "models").latest()
+    assert decision is not None
+    assert (decision.kind, decision.watermark) == ("promote", 2)
+    run_folder = first / "models" / "runs" / decision.run
+    card = find_run_card(run_folder / "training")
+    assert card is not None
+    pairs = Manifest.read(run_folder / "dataset" / "preference")
+    assert card.config["objective"]["name"] == "dpo"
+    assert (card.dataset["name"], card.dataset["digest"]) == ("dataset/preference", pairs.digest)
+    assert card.rows["train"]["kept"] == sum(one.rows for one in pairs.shards if one.split == "train") > 60
+    assert Manifest.read(first / "models" / "evaluation").dataset_type == "unpaired_preference"
+    assert [one.dataset_digest for one in Store.open(first / "store").runs()] == [pairs.digest]
+
+
+def test_next_night_goes_on_from_the_champion_on_new_and_as_many_older_pairs(
+    second: tuple[Path, RetrainResult],
+) -> None:
+    folder, result = second
+    mixed = Manifest.read(result.folder / "mixed")
+    assert mixed.dataset_type == "preference"
+    assert mixed.parent_digest == Manifest.read(result.folder / "dataset" / "preference").digest
+    mix = next(stage for stage in result.report["dataset"]["stages"] if stage["stage"] == "mix")
+    assert mix["figures"]["older"] == mix["figures"]["new"] > 10
+    trained = rows_of(result.folder / "mixed").filter(split="train")
+    assert trained.height == 2 * mix["figures"]["new"]
+    training = result.report["training"]
+    assert (training["objective"], training["start"]) == ("dpo", "champion")
+    assert training["rows"]["train"]["kept"] == trained.height
+    history = Registry(folder / "models").history()
+    assert result.decision.previous == history[0].champion
+    assert result.decision.watermark == 4
+
+
+def test_prompts_of_the_frozen_set_are_in_no_pair_that_is_trained_on(second: tuple[Path, RetrainResult]) -> None:
+    folder, result = second
+    frozen = prompts_of(folder / "models" / "evaluation", "test")
+    held_out = prompts_of(result.folder / "dataset" / "preference", "test")
+    assert len(held_out) > 10
+    assert held_out <= frozen
+    for name in ("dataset/preference", "mixed"):
+        trained = prompts_of(result.folder / name, "train")
+        assert trained
+        assert trained.isdisjoint(frozen)
+
+
+def test_frozen_question_that_comes_again_in_a_comparison_is_not_trained_on(world: Path) -> None:
+    """What is compared beside it is."""
+    frozen = sorted(prompts_of(world / "models" / "evaluation", "test"))[:8]
+    again = [{**duel, "prompt": prompt} for duel, prompt in zip(duels(2, 8), frozen, strict=True)]
+    ingest(world, [*again, *({**duel, "id": duel["id"] + "x"} for duel in duels(3, 8))], "again")
+    result = retrain(config_of(world))
+    whole = rows_of(result.folder / "dataset" / "preference")
+    answers = {duel["chosen"] for duel in again}
+    mine = whole.filter(pl.col("chosen").list.first().struct.field("content").is_in(answers))
+    assert mine.height == 8
+    assert set(mine["split"]) == {"test"}
+    mix = next(stage for stage in result.report["dataset"]["stages"] if stage["stage"] == "mix")
+    assert mix["figures"]["new"] == 8
+
+
+def test_page_and_report_tell_of_pairs_and_show_no_text(second: tuple[Path, RetrainResult]) -> None:
+    _, result = second
+    report, page = result.report, (result.folder / "report.html").read_text()
+    assert report["dataset"]["kind"] == "preference"
+    assert report["dataset"]["trained_on"] == Manifest.read(result.folder / "mixed").digest
+    assert [stage["stage"] for stage in report["dataset"]["stages"]][-4:] == ["pairs", "export", "mix", "export"]
+    pairs = report["dataset"]["pairs"]
+    assert report["changed"]["pairs"]["rows_after"] == pairs["train"] + pairs["test"]
+    assert report["changed"]["pairs"]["counts"]["came"] == NIGHTLY
+    assert "Trained on: pairs." in page
+    assert "dpo: " in page
+    assert "pairs that came" in page
+    for name in ("report.html", "report.json"):
+        assert CANARY not in (result.folder / name).read_text()
+
+
+def test_night_without_new_pairs_waits_and_is_made_up_for_by_the_next_one(world: Path) -> None:
+    """Thumbs alone: 75, told again at once, no decision, no dataset left; then comparisons come, and all counts."""
+    version = ingest(world, votes(1), "votes-1")
+    before = Registry(world / "models").history()
+    sentence = f"0 new pairs to train on have come in since version {version - 1}; expected at least 1"
+    with pytest.raises(NothingToDoError, match=sentence) as caught:
+        retrain(config_of(world))
+    assert caught.value.exit_code == 75
+    assert Registry(world / "models").history() == before
+    (waiting,) = (path.parent for path in (world / "models" / "runs").glob("*/waits.json"))
+    assert not (waiting / "dataset").exists()
+    assert not (waiting / "training").exists()
+    said: list[str] = []
+    with pytest.raises(NothingToDoError, match="0 new pairs to train on"):
+        retrain(config_of(world), tell=said.append)
+    assert said == []
+    with pytest.raises(NothingToDoError, match=r"at least 1\b"):
+        retrain(config_of(world, "contest.margin=0.4"))
+    ingest(world, duels(1, NIGHTLY), "duels-1")
+    result = retrain(config_of(world))
+    assert result.report["came_in"]["since"] == version - 1
+    assert result.report["came_in"]["events"] >= NIGHTLY
+    assert result.decision.watermark == version + 1
+
+
+def test_first_run_waits_for_enough_pairs_before_anything_is_frozen(tmp_path: Path) -> None:
+    write_pairs_config(tmp_path)
+    ingest(tmp_path, votes(0, 100), "votes-0")
+    with pytest.raises(NothingToDoError, match=r"0 new pairs to train on .* expected at least 60"):
+        retrain(config_of(tmp_path))
+    assert not (tmp_path / "models" / "evaluation").exists()
+
+
+@pytest.mark.parametrize("place", ["retrain.mix.after", "retrain.train.after"])
+def test_killed_night_with_pairs_goes_on(
+    place: str, second: tuple[Path, RetrainResult], first: Path, tmp_path: Path
+) -> None:
+    """The next call ends where a night without a kill does."""
+    folder = copied(first, tmp_path / "world")
+    ingest(folder, duels(1, NIGHTLY), "duels-1")
+    ingest(folder, votes(1), "votes-1")
+    process = start_night(nights(), folder, f"{place}:kill")
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    process = start_night(nights(), folder)
+    process.join()
+    assert process.exitcode == 0
+    expected = second[1]
+    latest = Registry(folder / "models").latest()
+    assert latest is not None
+    assert (latest.kind, latest.run, latest.champion) == ("promote", expected.run, expected.decision.champion)
+    again = folder / "models" / "runs" / latest.run
+    assert Manifest.read(again / "mixed").digest == Manifest.read(expected.folder / "mixed").digest
+    assert (again / "report.json").is_file()
+
+
+def test_forgotten_rater_is_in_no_pair_any_more_and_the_runs_are_marked(world: Path) -> None:
+    """The champion knew them, so the next night begins from the base model though nothing has come in."""
+    ingest(world, duels(1, NIGHTLY), "duels-1")
+    night = retrain(config_of(world, "mix.older_share=0.9"))
+    models = world / "models"
+    (first_run,) = (path for path in (models / "runs").iterdir() if path != night.folder)
+    assert any("/mixed/" in path for path in places_of(CANARY, night.folder))
+    store = Store.open(world / "store")
+    store.forget(rater=USER)
+    for run_folder in (first_run, night.folder):
+        assert (run_folder / "training" / "needs_retrain.json").is_file()
+        assert (run_folder / "dataset" / "needs_retrain.json").is_file()
+    assert (night.folder / "mixed" / "needs_retrain.json").is_file()
+    assert all(one.needs_retrain for one in store.runs())
+    assert places_of(CANARY, models, world / "store") == []
+    Manifest.read(night.folder / "mixed").verify(night.folder / "mixed")
+    result = retrain(config_of(world))
+    assert result.report["came_in"]["is_forgotten"]
+    assert result.report["training"]["start"] == "base"
+    assert result.report["changed"]["pairs"]["counts"]["went"] == 0  # the champion's dataset was cleaned too
+
+
+@pytest.mark.parametrize("name", ["mixed", "evaluation"])
+def test_dataset_whose_run_was_killed_before_it_could_say_so_is_cleaned_too(
+    name: str, first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name == "mixed":
+        world = copied(first, tmp_path / "world")
+        ingest(world, duels(1, NIGHTLY), "duels-1")
+    else:
+        world = write_pairs_config(tmp_path).parent
+        ingest(world, duels(0, FIRST), "duels-0")
+    register = Store.register_dataset
+
+    def killed(store: Store, folder: Path, digest: str, version: int) -> Any:
+        if folder.name == name:
+            raise KeyboardInterrupt
+        return register(store, folder, digest, version)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "register_dataset", killed)
+        with pytest.raises(KeyboardInterrupt):
+            retrain(config_of(world, "mix.older_share=0.9", "curate.seed=1"))
+    assert any(f"/{name}/" in path for path in places_of(CANARY, world / "models"))
+    Store.open(world / "store").forget(rater=USER)
+    assert places_of(CANARY, world / "models", world / "store") == []
+
+
+def test_champion_that_knows_a_forgotten_rater_and_no_pairs_are_left_stops(world: Path) -> None:
+    Store.open(world / "store").forget(rater=USER)
+    with pytest.raises(DataGateError, match="there are no pairs to train on, and the champion knows somebody"):
+        retrain(config_of(world, "exclude_versions=[1]"))
+    latest = Registry(world / "models").latest()
+    assert latest is not None
+    assert latest.kind == "stop"
+
+
+@pytest.mark.parametrize("objective", ["cdpo", "slic", "orpo", "kto"])
+def test_other_objectives_go_on_from_a_champion_of_dpo(objective: str, world: Path) -> None:
+    ingest(world, duels(1, NIGHTLY), "duels-1")
+    result = retrain(config_of(world, f"train.objective.name={objective}"))
+    assert result.report["training"]["objective"] == objective
+    kind = "unpaired_preference" if objective == "kto" else "preference"
+    assert result.report["dataset"]["kind"] == kind == Manifest.read(result.folder / "mixed").dataset_type
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "message"),
+    [
+        (
+            ["reward_model"],
+            UnknownChoiceError,
+            r"objective of a champion: got 'reward_model'; expected one of cdpo, csft,",
+        ),
+        (["rlhf"], UnknownChoiceError, "not from what came in: use `thumbline train`"),
+        (["dpo", "curate.pairs.mode=off"], ConfigError, "'dpo' trains on pairs, and none would be made"),
+        (["orpo", "train.objective.beta=0.3"], ConfigError, "the objective 'orpo' has no such setting"),
+    ],
+)
+def test_objective_that_cannot_be_exits_2_before_anything_is_touched(
+    overrides: list[str], error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    path = write_config(tmp_path)
+    wanted = [f"train.objective.name={overrides[0]}", *overrides[1:]]
+    with pytest.raises(error, match=message):
+        load_retrain_config(path, wanted)
+    assert run(["retrain", str(path), *(part for one in wanted for part in ("--set", one))]) == 2
+    assert not (tmp_path / "models").exists()
+
+
+def test_nights_of_labelled_answers_may_do_without_pairs(tmp_path: Path) -> None:
+    assert load_retrain_config(write_config(tmp_path), ["curate.pairs.mode=off"]).curate.pairs.mode == "off"
+
+
+def test_diff_shows_pairs_that_came_and_went(
+    second: tuple[Path, RetrainResult], capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = str(second[0] / "models")
+    assert run(["diff", "previous", "champion", "--in", models]) == 0
+    shown = capsys.readouterr().out
+    assert "pairs that came" in shown
+    assert "pairs with another label" not in shown
+    assert run(["diff", "champion", "previous", "--in", models, "--json"]) == 0
+    pairs = json.loads(capsys.readouterr().out)["datasets"]["pairs"]
+    assert (pairs["counts"]["went"], pairs["counts"]["came"]) == (NIGHTLY, 0)
