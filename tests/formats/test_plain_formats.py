@@ -151,6 +151,20 @@ def test_sound_records_are_read_as_columns_and_give_the_same(name: str, tmp_path
     agree(tmp_path, name, records)
 
 
+@pytest.mark.parametrize("name", ["fastchat_arena", "llamafactory", "trl"])
+def test_events_and_pairs_of_one_file_are_both_read_as_columns(name: str, tmp_path: Path) -> None:
+    """In turn, and many of one kind behind few of the other, which the sample then hardly has."""
+    logs = [one for one in NAMES if one.partition(":")[0] == name]
+    records = [record for log in logs for record in records_of(log)[:40]]
+    one = format_of(name)
+    assert {shape.kind for shape in choose_shapes(one, records)} == {"events", "pairs"}
+    chance = random.Random(3)
+    for _ in range(4):
+        mixed = chance.sample(records, len(records))
+        agree(tmp_path, name, mixed + list(damaged(tuple(mixed), name, chance)))
+        agree(tmp_path, name, sorted(mixed, key=lambda record: len(str(record.keys()))))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_damaged_records_give_the_same_either_way(name: str, tmp_path: Path) -> None:
     for seed in range(ROUNDS):
