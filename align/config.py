@@ -204,7 +204,7 @@ class CheckpointConfig:
 
 @settings
 class WeightRule:
-    """Whose rows weigh how much; see `align.weights`.
+    """Whose rows weigh how much; see `align.data.weights`.
 
     Args:
         column: a column of the dataset, such as a segment, a rater or `source`.

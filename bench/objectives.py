@@ -5,7 +5,7 @@
 Rows are drawn: answers of one length to short prompts, so that objectives differ by their passes and by nothing else.
 Each objective trains with `align.trainer.train`, all in turn, round after round. One thread is used and its processor
 time is taken, which others on the machine change little. The first step of a run is left out, since it allocates.
-Beside it stand the operations that `align.forecast` counts. Written to `bench/results/objectives.json`.
+Beside it stand the operations that `align.resources.forecast` counts. Written to `bench/results/objectives.json`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from typing import Any, Final
 import torch
 
 from align.config import TrainConfig
-from align.forecast import forecast
-from align.model_files import model_folder
-from align.models import count_parameters, load_tokenizer
+from align.models.loading import count_parameters, load_tokenizer
+from align.models.model_files import model_folder
 from align.objectives import OBJECTIVES
+from align.resources.forecast import forecast
 from align.trainer import train
 from bench.runner import describe_machine, write_result
 from schemas.progress import Advance

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from align.generate import generate
-from align.models import load_policy
+from align.evaluate.generate import generate
+from align.models.loading import load_policy
 from bench.study_task import ANSWER_TOKENS, right_answer, write_jsonl
 from schemas.messages import Message
 

@@ -23,9 +23,9 @@ from typing import Any, Final
 
 import torch
 
-from align.chat import ChatEncoder
 from align.config import TrainConfig
-from align.models import load_policy
+from align.models.loading import load_policy
+from align.tokens.chat import ChatEncoder
 from align.trainer import train
 from schemas.messages import Message
 from schemas.settings import load_settings

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from align.model_files import model_folder
-from align.models import load_tokenizer
+from align.models.loading import load_tokenizer
+from align.models.model_files import model_folder
 from bench.runner import Measured, describe_machine, measure_process, results_folder, write_result
 from bench.tables import train_tables
 from bench.train_rows import labelled_rows, pair_rows, unpaired, write_rows

@@ -21,13 +21,13 @@ from typing import Any, Final
 import torch
 
 from align.config import ObjectiveConfig, OptimizerConfig
-from align.logps import CompletionLogps
-from align.models import load_policy
-from align.optimizer import build_optimizer, trainable_parameters
-from align.ranks import start_accelerator
-from align.scoring import Scorer
-from align.step import Example, backward_step
-from align.take_step import step_rules
+from align.distributed.ranks import start_accelerator
+from align.models.loading import load_policy
+from align.scoring.logps import CompletionLogps
+from align.scoring.scorer import Scorer
+from align.step.gradient import Example, backward_step
+from align.step.optimizer import build_optimizer, trainable_parameters
+from align.trainer.take_step import step_rules
 from bench.runner import describe_machine, write_result
 from bench.small_model import write_small_model
 from bench.tables import trl_losses_tables

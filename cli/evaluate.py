@@ -58,7 +58,7 @@ def evaluate(
     --dataset and --reference. With --reward-model, the dataset's answers are scored by that model instead, and of
     --best-of answers of RUN to each question the one that it likes best is shown.
     """
-    from align.card import find_run_card
+    from align.artifacts.card import find_run_card
     from align.evaluate import evaluate as evaluate_model
     from cli.progress import shown_progress
     from cli.workflows.answers import answer_side_by_side
@@ -100,8 +100,8 @@ def _evaluate_rewards(
     as_json: bool,
 ) -> None:
     """Score a dataset by a reward model, and let it choose among answers of RUN."""
-    from align.models import load_policy
-    from align.rank import load_reward_model, rank_answers, score_dataset
+    from align.evaluate.rank import load_reward_model, rank_answers, score_dataset
+    from align.models.loading import load_policy
     from cli.json_output import print_json
     from cli.progress import shown_progress
     from cli.render import show, table_of

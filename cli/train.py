@@ -12,8 +12,8 @@ import click
 from cli.options import FOLDER, json_option, set_option
 
 if TYPE_CHECKING:  # it loads torch's companions
-    from align.card import RunCard
-    from align.sweep import SweptRun
+    from align.artifacts.card import RunCard
+    from align.trainer.sweep import SweptRun
 
 __all__ = ["train"]
 
@@ -97,8 +97,8 @@ def train(
             as_json=as_json,
         )
         return launch(processes, call)
-    from align.sweep import sweep
     from align.trainer import train as train_model
+    from align.trainer.sweep import sweep
 
     if sweeps:
         with shown_progress() as progress:

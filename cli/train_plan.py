@@ -27,7 +27,7 @@ def show_dry_run(config: TrainConfig, dataset: Path, model: str, *, as_json: boo
         model: to train.
         as_json: for machines.
     """
-    from align.dry_run import dry_run
+    from align.resources.dry_run import dry_run
     from cli.json_output import print_json
     from cli.progress import shown_progress
     from cli.render import show, table_of

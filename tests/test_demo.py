@@ -112,7 +112,7 @@ def test_stopped_demo_goes_on_where_it_was(
     out = tmp_path / "again"
     shutil.copytree(demo[0], out)
     (out / "results.json").unlink()
-    monkeypatch.setattr("align.trainer._take_steps", None)
+    monkeypatch.setattr("align.trainer.loop._take_steps", None)
     monkeypatch.setattr("feedback.audit.sources.audit_files", None)
     results = run_demo(out, model=str(tiny_folder), steps=2)
     assert {**results, "seconds": None} == {**demo[1], "seconds": None}

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from align.metrics import read_metrics
+from align.artifacts.metrics import read_metrics
 from align.trainer import train
 from cli.launch import launch_command
 from tests.tiny_run import tiny_config, write_dataset, write_model
@@ -21,7 +21,7 @@ from tests.tiny_run import tiny_config, write_dataset, write_model
 GPUS = torch.cuda.device_count()
 pytestmark = pytest.mark.skipif(GPUS == 0, reason="no GPU that PyTorch can use")
 ROOT = Path(__file__).parents[1]
-FSDP2 = str(ROOT / "align" / "accelerate_configs" / "fsdp2.yaml")
+FSDP2 = str(ROOT / "align" / "distributed" / "accelerate_configs" / "fsdp2.yaml")
 
 
 @pytest.fixture

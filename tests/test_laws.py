@@ -24,6 +24,24 @@ STAGES = ("convert", "dedup", "conflicts", "caps", "split", "mix", "rebalance", 
 """Every stage that takes candidate rows: a module, or a package with the modules that are its own."""
 BELOW = ("engine", "formats", "near", "personal", "records")
 """Packages of `feedback` that know no stage."""
+LAYERS = (
+    "config",
+    "objectives",
+    "data",
+    "tokens",
+    "batches",
+    "models",
+    "distributed",
+    "scoring",
+    "reference",
+    "artifacts",
+    "evaluate",
+    "step",
+    "resources",
+    "trainer",
+    "champion",
+)
+"""Rooms of `align`, each of which imports only itself and those before it."""
 
 
 def _name(path: Path) -> str:
@@ -55,10 +73,10 @@ def test_module_imports_only_what_its_package_may(path: Path) -> None:
         assert "schemas.rules" not in imported
 
 
-def _rooms(path: Path) -> set[str]:
-    """The modules and packages of `feedback` that a file imports."""
+def _rooms(path: Path, package: str = "feedback") -> set[str]:
+    """The modules and packages of `package` that a file imports."""
     names = (name.split(".") for name in _imports(ast.parse(path.read_text("utf-8"))))
-    return {name[1] for name in names if name[0] == "feedback" and len(name) > 1}
+    return {name[1] for name in names if name[0] == package and len(name) > 1}
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -75,6 +93,23 @@ def test_stage_never_imports_another_stage(stage: str) -> None:
 def test_what_stages_stand_on_knows_no_stage(package: str) -> None:
     for path in (ROOT / "feedback" / package).rglob("*.py"):
         assert _rooms(path).isdisjoint({*STAGES, "ingest", "pipeline"}), path.name
+
+
+@pytest.mark.parametrize("room", LAYERS)
+def test_room_of_training_imports_only_those_it_stands_on(room: str) -> None:
+    below = set(LAYERS[: LAYERS.index(room) + 1])
+    for path in [*(ROOT / "align").glob(f"{room}.py"), *(ROOT / "align" / room).glob("*.py")]:
+        assert _rooms(path, "align") <= below, path.name
+
+
+def test_every_room_of_training_has_its_place_in_the_order() -> None:
+    """In the table, and in the docstring of the package, which draws it."""
+    rooms = {
+        path.stem for path in (ROOT / "align").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert rooms - {"__init__"} == set(LAYERS)
+    drawn = re.findall(r"^    (\w+) {2,}", importlib.import_module("align").__doc__ or "", re.MULTILINE)
+    assert tuple(drawn) == LAYERS
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)

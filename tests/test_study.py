@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 import bench.study_runs as study_runs
-from align.generate import generate
-from align.models import load_policy
+from align.evaluate.generate import generate
+from align.models.loading import load_policy
 from bench.study import run_study
 from bench.study_data import CONDITIONS, Judged, write_feedback
 from bench.study_page import study_tables

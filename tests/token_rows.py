@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from align.rows import LabelledRow
-from align.tokenize import TokenizedRow, TokenizedSplit, tokenize_rows
+from align.data.rows import LabelledRow
+from align.tokens.tokenize import TokenizedRow, TokenizedSplit, tokenize_rows
 from schemas.messages import Message
 
 

@@ -16,18 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from align.batches.inputs import tokenize_split
 from align.champion.config import ContestConfig
 from align.champion.paired import paired_auc
 from align.champion.probes import Probed, probe
 from align.champion.safety import SafetyItem
 from align.champion.verdict import Contest, judge
 from align.config import TrainConfig
-from align.inputs import tokenize_split
-from align.models import load_policy
-from align.ranks import start_accelerator
-from align.reference_pass import reference_file, score_reference
-from align.rows import LabelledRow
-from align.scoring import build_scorer
+from align.data.rows import LabelledRow
+from align.distributed.ranks import start_accelerator
+from align.models.loading import load_policy
+from align.reference.reference_pass import reference_file, score_reference
+from align.scoring.scorer import build_scorer
 from schemas.errors import EmptySplitError
 from schemas.messages import Message
 from schemas.progress import Progress, silent

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from align.card import RunCard, find_run_card
+from align.artifacts.card import RunCard, find_run_card
 from schemas.errors import InputNotFoundError
 
 __all__ = ["diff_configs", "diff_models", "diff_weights"]

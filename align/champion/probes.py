@@ -22,10 +22,11 @@ from typing import Final
 from align.champion.config import ProbeConfig
 from align.champion.facts import FACTS
 from align.champion.safety import SafetyItem, is_refusal
-from align.chat import ChatEncoder
-from align.generate import generate
-from align.models import LoadedModel
-from align.scoring import Scorer, TokenPair
+from align.evaluate.generate import generate
+from align.models.loading import LoadedModel
+from align.scoring.scorer import Scorer
+from align.tokens.chat import ChatEncoder
+from align.tokens.token_ids import TokenPair
 from schemas.messages import Message
 from schemas.progress import Progress, silent
 

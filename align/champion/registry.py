@@ -41,7 +41,7 @@ class ModelEntry:
     Args:
         run: id of the run that made it.
         folder: the model's folder, relative to the registry's.
-        digest: digest of its weights, see `align.model_files.model_digest`.
+        digest: digest of its weights, see `align.models.model_files.model_digest`.
         dataset: the dataset that it was trained on, relative to the registry's folder; empty where it is not kept.
         version: version of the store up to which its data reaches, at least 0.
     """

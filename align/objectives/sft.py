@@ -1,7 +1,7 @@
 """SFT and conditional SFT: the likelihood of completions, as pure functions of tensors.
 
 CSFT is the same loss on a control token and the completion: one token for desirable answers, one for undesirable ones.
-Which ids a row has is decided where it is tokenized (`align.control_tokens`), so the loss is shared.
+Which ids a row has is decided where it is tokenized (`align.tokens.control_tokens`), so the loss is shared.
 
 Letters: B examples. A step's loss is the sum of these over its number of completion tokens, not over its examples.
 """

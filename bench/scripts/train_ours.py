@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
+from align.artifacts.metrics import read_metrics
 from align.config import TrainConfig
-from align.metrics import read_metrics
 from align.trainer import train
 from schemas.progress import Advance
 from schemas.settings import load_settings

@@ -33,8 +33,8 @@ def answer_side_by_side(
 
 
 def _answer(model: str, questions: Sequence[str], max_new_tokens: int, progress: Progress) -> list[str]:
-    from align.generate import generate
-    from align.models import load_policy
+    from align.evaluate.generate import generate
+    from align.models.loading import load_policy
 
     prompts = [[Message(role="user", content=question)] for question in questions]
     return generate(load_policy(model), prompts, max_new_tokens=max_new_tokens, progress=progress)

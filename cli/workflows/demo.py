@@ -22,7 +22,7 @@ from schemas.manifest import Manifest, file_sha256, write_last
 from schemas.progress import Progress, silent
 
 if TYPE_CHECKING:  # they load torch and polars
-    from align.card import RunCard
+    from align.artifacts.card import RunCard
     from feedback.audit import AuditReport
     from feedback.config import SourceConfig
 

@@ -94,7 +94,7 @@ def ask_training(model: str, overrides: Iterable[str] = ()) -> TrainingAsked:
         ConfigError: an override that is not allowed.
         ModelError: no tokenizer or config can be loaded under that name.
     """
-    from align.models import count_parameters, load_tokenizer
+    from align.models.loading import count_parameters, load_tokenizer
 
     overrides = tuple(overrides)
     load_settings(TrainingSettings, apply_overrides({}, overrides), where="--set")
@@ -200,7 +200,7 @@ def _write_as_it_is(inputs: Sequence[str | Path], reading: RawReading, out: Path
 def _with_forecast(
     report: AuditReport, dataset: Path, asked: TrainingAsked, given: TrainingSettings, progress: Progress
 ) -> AuditReport:
-    from align.forecast import forecast
+    from align.resources.forecast import forecast
     from cli.workflows.training_metrics import advise_on_training, measure_training, tabulate_training
 
     try:

@@ -11,9 +11,9 @@ from feedback.audit.report import Advice, Column, Metric, Severity, Table
 from feedback.audit.wording import count, number, percent, plural
 
 if TYPE_CHECKING:  # it loads torch
-    from align.forecast import Forecast, Pass, Passes
-    from align.scoring import TokenPair
-    from align.tokenize import TokenizedRow
+    from align.resources.forecast import Forecast, Pass, Passes
+    from align.tokens.token_ids import TokenPair
+    from align.tokens.tokenize import TokenizedRow
 
 __all__ = ["TRAINING_METRICS", "advise_on_training", "cannot_train", "measure_training", "tabulate_training"]
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from align.batches.inputs import build_inputs, read_rows
 from align.config import ObjectiveConfig, TrainConfig
-from align.forecast import Forecast, Pass, Passes
-from align.inputs import build_inputs, read_rows
-from align.models import load_policy
+from align.models.loading import load_policy
 from align.objectives import OBJECTIVES
-from align.tokenize import TokenizedRow, TokenizedSplit
+from align.resources.forecast import Forecast, Pass, Passes
+from align.tokens.tokenize import TokenizedRow, TokenizedSplit
 from cli.main import run
 from cli.workflows.training_audit import ask_training, audit_training, split_overrides
 from cli.workflows.training_metrics import TRAINING_METRICS, advise_on_training, measure_training, tabulate_training
@@ -130,7 +130,7 @@ def test_cost_and_hours_by_hand(tmp_path: Path, model: str) -> None:
 
 
 def _forecast_of(path: Path, model: str, folder: Path) -> Forecast:
-    from align.forecast import forecast
+    from align.resources.forecast import forecast
 
     asked = ask_training(model)
     dataset = curate(default_config([path], "thumbs"), folder / "curated").folder

@@ -18,7 +18,7 @@ from align.champion.probes import Probed
 from align.champion.safety import is_refusal, read_safety_list
 from align.champion.verdict import judge
 from align.config import TrainConfig
-from align.dataset import read_split
+from align.data.dataset import read_split
 from align.trainer import train
 from schemas.errors import ConfigError, EmptySplitError, InputError, InputNotFoundError
 from tests.tiny_run import tiny_config, write_dataset, write_model

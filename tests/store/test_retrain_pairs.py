@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from align.card import find_run_card
+from align.artifacts.card import find_run_card
 from align.champion.registry import Registry
 from cli.main import run
 from cli.workflows.retrain import RetrainResult, load_retrain_config, retrain

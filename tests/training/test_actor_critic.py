@@ -9,13 +9,13 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from align.actor_critic import attach_critic, backward_actor_critic, detach_critic
 from align.config import ObjectiveConfig
-from align.logps import CompletionLogps
-from align.models import LoadedModel, load_policy
-from align.ranks import start_accelerator
-from align.scoring import Scorer
-from align.step import Example
+from align.distributed.ranks import start_accelerator
+from align.models.loading import LoadedModel, load_policy
+from align.scoring.logps import CompletionLogps
+from align.scoring.scorer import Scorer
+from align.step.actor_critic import attach_critic, backward_actor_critic, detach_critic
+from align.step.gradient import Example
 from align.trainer import train
 from tests.conftest import make_model
 from tests.tiny_run import tiny_config, write_dataset, write_model

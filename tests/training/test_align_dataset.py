@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from align.dataset import dataset_digest, read_pairs, read_split
-from align.rows import LabelledRow
+from align.data.dataset import dataset_digest, read_pairs, read_split
+from align.data.rows import LabelledRow
 from schemas.datasets import UNPAIRED_PREFERENCE
 from schemas.errors import CorruptionError, EmptySplitError, InputError, InputNotFoundError
 from schemas.manifest import Manifest, Shard, file_sha256

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from align.checkpoint import Checkpoint, check_identity, load_newest_checkpoint, save_checkpoint
+from align.artifacts.checkpoint import Checkpoint, check_identity, load_newest_checkpoint, save_checkpoint
 from align.config import OptimizerConfig, TrainConfig, identity_of
-from align.optimizer import build_optimizer, optimizer_tensors, restore_optimizer
-from align.schedule import learning_rate_factor
+from align.step.optimizer import build_optimizer, optimizer_tensors, restore_optimizer
+from align.step.schedule import learning_rate_factor
 from schemas.errors import CheckpointMismatchError
 from schemas.settings import load_settings
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from align.collate import collate
+from align.batches.collate import collate
 from schemas.errors import ShapeError
 
 IDS = st.lists(st.integers(1, 99), min_size=1, max_size=6)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from align.metrics import read_metrics
+from align.artifacts.metrics import read_metrics
 from align.trainer import train
 from tests.tiny_run import CONFIG, tiny_config, write_dataset, write_model
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from align.dry_run import dry_run, estimate_memory, matrix_speed
-from align.forecast import forecast
-from align.models import count_parameters, load_model_config, load_tokenizer
+from align.models.loading import count_parameters, load_model_config, load_tokenizer
+from align.resources.dry_run import dry_run, estimate_memory, matrix_speed
+from align.resources.forecast import forecast
 from cli import launch
 from cli.main import run
 from tests.conftest import make_model

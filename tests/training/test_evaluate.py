@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 import torch
 
-import align.evaluate as evaluation
+import align.evaluate.held_out_rewards as evaluation
+from align.artifacts.metrics import MetricsLog, RewardSums, read_metrics
+from align.batches.held_out import held_out_pairs
 from align.config import ObjectiveConfig
 from align.evaluate import evaluate, reward_figures
-from align.generate import generate
-from align.held_out import held_out_pairs
-from align.metrics import MetricsLog, RewardSums, read_metrics
-from align.models import load_policy
+from align.evaluate.generate import generate
+from align.models.loading import load_policy
 from align.objectives import OBJECTIVES
-from align.tokenize import TokenizedRow
+from align.tokens.tokenize import TokenizedRow
 from align.trainer import train
 from schemas.errors import ConfigError, EmptySplitError, InputError, ModelError
 from tests.tiny_run import tiny_config, write_dataset, write_model

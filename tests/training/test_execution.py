@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 import torch
 
-from align import execution, memory_probe
+from align.artifacts.metrics import read_metrics
 from align.config import TrainConfig
-from align.execution import Execution, choose_execution, longest_example
-from align.logps import CompletionLogps
-from align.memory_probe import PassMemory, free_memory, measure_passes
-from align.metrics import read_metrics
-from align.models import load_policy
-from align.ranks import start_accelerator
-from align.scoring import Scorer, build_scorer
-from align.tokenize import TokenizedRow
+from align.distributed.ranks import start_accelerator
+from align.models.loading import load_policy
+from align.resources import execution, memory_probe
+from align.resources.execution import Execution, choose_execution, longest_example
+from align.resources.memory_probe import PassMemory, free_memory, measure_passes
+from align.scoring.logps import CompletionLogps
+from align.scoring.scorer import Scorer, build_scorer
+from align.tokens.tokenize import TokenizedRow
 from align.trainer import train
 from tests.conftest import make_model
 from tests.simulated_ranks import SimulatedRank, on_ranks

@@ -11,14 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from align.collate import collate
+from align.batches.collate import collate
+from align.batches.plan import build_plan
 from align.config import ObjectiveConfig
-from align.logps import CompletionLogps
-from align.plan import build_plan
-from align.scoring import Scorer
-from align.step import Example, StepOutcome, backward_step
-from align.take_step import step_rules
-from align.tokenize import TokenizedRow
+from align.scoring.logps import CompletionLogps
+from align.scoring.scorer import Scorer
+from align.step.gradient import Example, StepOutcome, backward_step
+from align.tokens.tokenize import TokenizedRow
+from align.trainer.take_step import step_rules
 from tests.conftest import make_model
 from tests.simulated_ranks import on_ranks
 

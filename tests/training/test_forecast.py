@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from align.batches.inputs import build_inputs, read_rows
 from align.config import TrainConfig
-from align.forecast import Forecast, forecast, forward_backward_flops
-from align.inputs import build_inputs, read_rows
-from align.models import count_parameters, load_policy, load_tokenizer
+from align.models.loading import count_parameters, load_policy, load_tokenizer
 from align.objectives import OBJECTIVES
-from align.reference import ReferenceCache
+from align.reference.reference_cache import ReferenceCache
+from align.resources.forecast import Forecast, forecast, forward_backward_flops
 from align.trainer import train
 from schemas.errors import EmptySplitError, ModelError, UnsafeModelError
 from tests.conftest import make_model, make_tokenizer

@@ -296,9 +296,9 @@ def test_an_unknown_objective_lists_the_known_ones() -> None:
 @pytest.mark.parametrize("tokens", [1, 30, 60, 10_000])
 def test_a_step_is_the_same_in_any_micro_batches(tiny_model: Any, tokens: int) -> None:
     """z0 over the step first, then 1 to 8 micro batches divided by the step's examples: one loss, z0 and gradient."""
-    from align.collate import collate
-    from align.logps import CompletionLogps
-    from align.plan import micro_batches
+    from align.batches.collate import collate
+    from align.batches.plan import micro_batches
+    from align.scoring.logps import CompletionLogps
 
     module = CompletionLogps(tiny_model, 4)
     pairs = [(tuple(range(1, 4 + at)), tuple(range(50, 60 - at))) for at in range(8)]

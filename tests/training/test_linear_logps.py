@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from align.allocator import keep_memory
-from align.linear_logps import linear_token_logps
-from align.logps import CompletionLogps
-from align.scoring import Scorer
+from align.resources.allocator import keep_memory
+from align.scoring.linear_logps import linear_token_logps
+from align.scoring.logps import CompletionLogps
+from align.scoring.scorer import Scorer
 from tests.conftest import make_model
 
 

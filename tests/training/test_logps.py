@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from align.collate import Sequences, collate
-from align.logps import CompletionLogps, stream_token_logps
+from align.batches.collate import Sequences, collate
+from align.scoring.logps import CompletionLogps, stream_token_logps
 from schemas.errors import ModelError, ShapeError
 
 ROWS = [(5, 3), (1, 9), (12, 1), (4, 17)]

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from align.config import AdapterConfig
-from align.generate import generate
-from align.model_files import BUILTIN_MODELS, model_digest
-from align.models import load_policy
-from align.scoring import build_scorer
-from align.smollm2 import smollm2_folder
+from align.evaluate.generate import generate
+from align.models.loading import load_policy
+from align.models.model_files import BUILTIN_MODELS, model_digest
+from align.models.smollm2 import smollm2_folder
+from align.scoring.scorer import build_scorer
 from schemas.errors import MissingExtraError, ModelError, UnknownChoiceError, UnsafeModelError
 from tests.tiny_run import write_model
 
@@ -209,8 +209,8 @@ def test_half_made_conversion_is_made_again(monkeypatch: pytest.MonkeyPatch, tmp
         pytest.skip("the extra demo is not installed")
     monkeypatch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path))
     calls = []
-    monkeypatch.setattr("align.smollm2._convert_model", lambda source, folder: calls.append(folder))
-    monkeypatch.setattr("align.smollm2._convert_tokenizer", lambda source, folder: None)
+    monkeypatch.setattr("align.models.smollm2._convert_model", lambda source, folder: calls.append(folder))
+    monkeypatch.setattr("align.models.smollm2._convert_tokenizer", lambda source, folder: None)
     folder = smollm2_folder()
     assert smollm2_folder() == folder
     assert len(calls) == 1

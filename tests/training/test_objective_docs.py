@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from align.batches.inputs import tokenize_split
 from align.config import ObjectiveConfig, TokenConfig
-from align.dataset import read_split
-from align.inputs import tokenize_split
-from align.models import load_tokenizer
+from align.data.dataset import read_split
+from align.models.loading import load_tokenizer
 from align.objectives import OBJECTIVES
 from align.objectives.table import markdown_table
 from align.objectives.values import VALUES

@@ -15,10 +15,10 @@ import torch
 from torch.nn.functional import log_softmax
 
 from align.config import ObjectiveConfig
-from align.losses import ScoredBatch, bind_loss
 from align.objectives import OBJECTIVES
 from align.objectives.dpo import cdpo_loss, dpo_loss
 from align.objectives.kto import kl_estimate, kto_loss
+from align.objectives.losses import ScoredBatch, bind_loss
 from align.objectives.offline_ppo import offline_ppo_loss
 from align.objectives.reward_model import reward_model_loss
 from align.objectives.values import VALUES, value_loss

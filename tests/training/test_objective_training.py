@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from align.control_tokens import CONTROL_TOKENS
+from align.artifacts.metrics import read_metrics
 from align.evaluate import evaluate
-from align.generate import generate
-from align.metrics import read_metrics
-from align.models import load_policy
+from align.evaluate.generate import generate
+from align.models.loading import load_policy
 from align.objectives import OBJECTIVES
+from align.tokens.control_tokens import CONTROL_TOKENS
 from align.trainer import train
 from schemas.errors import ConfigError, EmptySplitError, InputError
 from tests.tiny_run import tiny_config, write_dataset, write_model
@@ -107,7 +107,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
     config = tiny_config(objective={"name": name})
     train(config, dataset=dataset, model=model, out=tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr("align.trainer._is_stopping", lambda run, _stop: run.total_steps > 0)
+        patch.setattr("align.trainer.loop._is_stopping", lambda run, _stop: run.total_steps > 0)
         with pytest.raises(KeyboardInterrupt):
             train(config, dataset=dataset, model=model, out=tmp_path / "broken")
     train(config, dataset=dataset, model=model, out=tmp_path / "broken")

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from align.config import OptimizerConfig, TrainConfig
-from align.dry_run import estimate_memory
-from align.optimizer import build_optimizer, optimizer_tensors, restore_optimizer
+from align.resources.dry_run import estimate_memory
+from align.step.optimizer import build_optimizer, optimizer_tensors, restore_optimizer
 from align.trainer import train
 from schemas.errors import MissingExtraError
 from tests.conftest import make_model

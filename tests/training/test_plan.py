@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from align.plan import PLAN, build_plan, micro_batches, split_by_rank
-from align.tokenize import TokenizedRow
+from align.batches.plan import PLAN, build_plan, micro_batches, split_by_rank
+from align.tokens.tokenize import TokenizedRow
 from schemas.errors import StepPlanError
 
 LABELS = st.lists(st.booleans(), min_size=2, max_size=60)

@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import feedback.pipeline.partitions
-from align.dataset import read_pairs, read_split
+from align.artifacts.metrics import read_metrics
+from align.data.dataset import read_pairs, read_split
+from align.data.parts import dataset_name, part_for
 from align.evaluate import evaluate
-from align.metrics import read_metrics
-from align.parts import dataset_name, part_for
 from align.trainer import train
 from cli.main import run
 from feedback.config import CurateConfig, RebalanceConfig, SourceConfig

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from align import scoring
-from align.logps import CompletionLogps
-from align.reference import ReferenceCache, reference_key, reference_logps
-from align.trees import tree_batches
+from align.reference.reference_cache import ReferenceCache, reference_key, reference_logps
+from align.scoring import scorer as scoring
+from align.scoring.logps import CompletionLogps
+from align.scoring.trees import tree_batches
 from schemas.errors import CorruptionError, NonFiniteLossError, ShapeError
 
 PAIRS = [((1, 2, 3), (4, 5)), ((1,), (2, 3, 4, 5)), ((9, 9), (8,)), ((1, 2), (3, 4, 5))]

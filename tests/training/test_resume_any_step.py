@@ -17,8 +17,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from align.card import find_run_card
-from align.metrics import read_metrics
+from align.artifacts.card import find_run_card
+from align.artifacts.metrics import read_metrics
 from align.trainer import train
 from cli.launch import launch_command
 from tests.tiny_run import CONFIG, tiny_config, weights_of

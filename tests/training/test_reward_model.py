@@ -11,11 +11,11 @@ import torch
 import transformers
 from click.testing import CliRunner
 
-from align.collate import collate
-from align.models import load_policy
+from align.batches.collate import collate
+from align.evaluate.rank import RewardModel, load_reward_model, rank_answers, score_dataset
+from align.models.loading import load_policy
 from align.objectives import OBJECTIVES
-from align.rank import RewardModel, load_reward_model, rank_answers, score_dataset
-from align.sequence_rewards import SequenceRewards
+from align.scoring.sequence_rewards import SequenceRewards
 from align.trainer import train
 from cli.main import thumbline
 from schemas.errors import EmptySplitError, InputError, ModelError, ShapeError
@@ -94,7 +94,7 @@ def test_an_answer_that_is_blank_or_too_long_has_no_reward_and_comes_last(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = ["no sorry", " ", "yes it is", "yes " * 40]
-    monkeypatch.setattr("align.rank.generate", lambda *_, **__: texts)
+    monkeypatch.setattr("align.evaluate.rank.generate", lambda *_, **__: texts)
     judge = load_reward_model(run / "out")
     short = RewardModel(judge.loaded, judge.scorer, tiny_config(tokens={"max_completion_tokens": 60}))
     (answers,) = rank_answers(judge.loaded, short, [[{"role": "user", "content": "hello"}]], best_of=4)

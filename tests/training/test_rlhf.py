@@ -10,14 +10,14 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from align.card import find_run_card
+from align.artifacts.card import find_run_card
+from align.artifacts.metrics import read_metrics
 from align.config import ObjectiveConfig
-from align.forecast import forecast
-from align.generate import sample_token_ids
-from align.metrics import read_metrics
-from align.models import load_policy, load_tokenizer
+from align.evaluate.generate import sample_token_ids
+from align.models.loading import load_policy, load_tokenizer
 from align.objectives.rloo import leave_one_out_advantages, penalized_rewards, rloo_loss
-from align.rlhf import step_seed
+from align.resources.forecast import forecast
+from align.step.rlhf import step_seed
 from align.trainer import train
 from cli.main import thumbline
 from schemas.errors import CheckpointMismatchError, ConfigError, ModelError, ShapeError
@@ -160,7 +160,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
     config = rlhf(reward_run, max_steps=4)
     train(config, dataset=pairs, model=model, out=tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr("align.trainer._is_stopping", lambda _run, _stop: True)
+        patch.setattr("align.trainer.loop._is_stopping", lambda _run, _stop: True)
         with pytest.raises(KeyboardInterrupt):
             train(config, dataset=pairs, model=model, out=tmp_path / "broken")
     train(config, dataset=pairs, model=model, out=tmp_path / "broken")
@@ -215,7 +215,7 @@ def test_a_run_is_not_gone_on_with_under_another_reward_model(
     judge.symlink_to(reward_run)
     config = rlhf(str(judge))
     with monkeypatch.context() as patch:
-        patch.setattr("align.trainer._is_stopping", lambda _run, _stop: True)
+        patch.setattr("align.trainer.loop._is_stopping", lambda _run, _stop: True)
         with pytest.raises(KeyboardInterrupt):
             train(config, dataset=pairs, model=model, out=tmp_path / "run")
     judge.unlink()
@@ -255,7 +255,7 @@ def test_the_command_names_the_reward_model_in_a_file_beside_it(
 
 
 def test_settings_are_those_of_rlhf_alone() -> None:
-    from align.losses import check_objective
+    from align.objectives.losses import check_objective
 
     with pytest.raises(ConfigError, match=r"answers_per_prompt: the objective 'dpo' has no such setting"):
         check_objective(ObjectiveConfig(name="dpo", answers_per_prompt=8))

@@ -9,8 +9,8 @@ import datasets
 import pytest
 import torch
 
-from align.logps import CompletionLogps
 from align.objectives.sft import sft_loss
+from align.scoring.logps import CompletionLogps
 from tests.trl_step import tiny_model
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from align.metrics import read_metrics
-from align.model_files import BUILTIN_MODELS
+from align.artifacts.metrics import read_metrics
+from align.models.model_files import BUILTIN_MODELS
 from align.trainer import train
 from tests.tiny_run import tiny_config
 

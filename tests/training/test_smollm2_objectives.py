@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from align.metrics import read_metrics
-from align.model_files import BUILTIN_MODELS
-from align.models import load_policy
+from align.artifacts.metrics import read_metrics
+from align.models.loading import load_policy
+from align.models.model_files import BUILTIN_MODELS
 from align.objectives import OBJECTIVES
 from align.trainer import train
 from feedback.transcode import convert_files
@@ -86,7 +86,7 @@ def test_loss_is_finite_and_falls_and_a_stopped_run_ends_with_the_same_bytes(
     # The same two rows in every step: what was learned of them shows. Advantages are whitened anew in each step.
     assert losses[-1] < losses[0] or (known.is_of_tokens and margins[-1] > margins[0])
     with monkeypatch.context() as patch:
-        patch.setattr("align.trainer._is_stopping", lambda _run, _stop: True)
+        patch.setattr("align.trainer.loop._is_stopping", lambda _run, _stop: True)
         with pytest.raises(KeyboardInterrupt):
             train(config, **call, out=runs / "stopped")
     train(config, **call, out=runs / "stopped")
@@ -111,7 +111,7 @@ def test_rlhf_is_finite_and_a_stopped_run_ends_with_the_same_bytes(
     steps = [line for line in read_metrics(runs / "whole") if line["kind"] == "step"]
     assert all(math.isfinite(line[key]) for line in steps for key in ("loss", "answer_reward", "answer_drift"))
     with monkeypatch.context() as patch:
-        patch.setattr("align.trainer._is_stopping", lambda _run, _stop: True)
+        patch.setattr("align.trainer.loop._is_stopping", lambda _run, _stop: True)
         with pytest.raises(KeyboardInterrupt):
             train(config, **call, out=runs / "stopped")
     train(config, **call, out=runs / "stopped")

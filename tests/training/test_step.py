@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from align.config import ObjectiveConfig
-from align.logps import CompletionLogps
-from align.ranks import start_accelerator, sum_gradients
-from align.scoring import Scorer, ratio_tolerance
-from align.step import Example, StepOutcome, backward_step
-from align.take_step import step_rules
+from align.distributed.ranks import start_accelerator, sum_gradients
+from align.scoring.logps import CompletionLogps
+from align.scoring.scorer import Scorer, ratio_tolerance
+from align.step.gradient import Example, StepOutcome, backward_step
+from align.trainer.take_step import step_rules
 from tests.conftest import make_model
 
 OBJECTIVE = ObjectiveConfig(beta=0.5, desirable_weight=1.5, undesirable_weight=0.75)

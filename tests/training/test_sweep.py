@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-import align.reference_pass as reference_pass
-from align.card import find_run_card
-from align.sweep import sweep
+import align.reference.reference_pass as reference_pass
+from align.artifacts.card import find_run_card
+from align.trainer.sweep import sweep
 from cli.main import thumbline
 from schemas.errors import ConfigError, UnknownChoiceError
 from tests.tiny_run import CONFIG, write_dataset, write_model

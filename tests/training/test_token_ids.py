@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from align.token_ids import TokenIds
+from align.tokens.token_ids import TokenIds
 
 IDS = st.lists(st.integers(0, 2**31 - 1), max_size=20)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from align.rows import LabelledRow
+from align.data.rows import LabelledRow
 from schemas.errors import ModelError
 from tests.token_rows import ids_of, one, row, run, turn
 
@@ -296,7 +296,7 @@ def test_control_tokens_that_cannot_be_renamed_are_an_error(
         def from_str(_: str) -> Any:
             return chat_tokenizer.backend_tokenizer
 
-    monkeypatch.setattr("align.chat.Tokenizer", Stubborn)
+    monkeypatch.setattr("align.tokens.chat.Tokenizer", Stubborn)
     with pytest.raises(ModelError, match=r"control tokens cannot be renamed: got \['<\|pad\|>'"):
         run(chat_tokenizer, row("x"))
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from align.config import TokenConfig
-from align.rows import PreferenceRow
-from align.tokenize_pairs import tokenize_pairs
+from align.data.rows import PreferenceRow
+from align.tokens.tokenize_pairs import tokenize_pairs
 from schemas.errors import ModelError
 from schemas.reasons import DropReason
 from tests.token_rows import one, row, run, turn

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import pytest
 from accelerate import tracking
 
-from align.metrics import read_metrics
-from align.trackers import Trackers
+from align.artifacts.metrics import read_metrics
+from align.artifacts.trackers import Trackers
 from align.trainer import train
 from schemas.errors import ConfigError, MissingExtraError
 from tests.tiny_run import tiny_config, write_dataset, write_model
@@ -46,7 +46,7 @@ def _fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_a_tracker_gets_every_line_and_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("align.trackers._is_installed", lambda name: True)
+    monkeypatch.setattr("align.artifacts.trackers._is_installed", lambda name: True)
     model, dataset, out = str(write_model(tmp_path / "m")), write_dataset(tmp_path / "d"), tmp_path / "run"
     train(tiny_config(epochs=1, trackers=["trackio"]), dataset=dataset, model=model, out=out)
     [tracker] = Noted.opened
@@ -65,7 +65,7 @@ def test_no_tracker_is_opened_unless_asked(tmp_path: Path) -> None:
 
 
 def test_a_tracker_that_is_not_there_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("align.trackers._is_installed", lambda name: False)
+    monkeypatch.setattr("align.artifacts.trackers._is_installed", lambda name: False)
     with pytest.raises(MissingExtraError, match=r"package 'mlflow' is not installed.*thumbline\[trackers\]"):
         Trackers(["mlflow"], {})
     with pytest.raises(ConfigError, match="trackers"):

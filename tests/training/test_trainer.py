@@ -7,11 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import align.trainer as trainer
-from align.metrics import read_metrics
-from align.models import load_policy
+import align.trainer.loop as trainer
+from align.artifacts.metrics import read_metrics
+from align.models.loading import load_policy
 from align.objectives import OBJECTIVES
-from align.reference_pass import score_reference
+from align.reference.reference_pass import score_reference
 from align.trainer import train
 from schemas.errors import (
     ConfigError,

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 import torch
 
-from align.card import find_run_card
-from align.metrics import read_metrics
-from align.models import load_policy
-from align.ranks import start_accelerator
-from align.reference_pass import known_reference, score_reference
-from align.scoring import Scorer, build_scorer
+from align.artifacts.card import find_run_card
+from align.artifacts.metrics import read_metrics
+from align.distributed.ranks import start_accelerator
+from align.models.loading import load_policy
+from align.reference.reference_pass import known_reference, score_reference
+from align.scoring.scorer import Scorer, build_scorer
 from align.trainer import train
 from schemas.errors import CheckpointMismatchError, OutputExistsError
 from schemas.progress import Advance
@@ -199,6 +199,6 @@ def test_second_run_computes_no_reference(
     """The cache goes by content: another beta and another order of epochs need the same matched pairs only."""
     train(tiny_config(), dataset=dataset, model=model, out=tmp_path / "a")
     calls = []
-    monkeypatch.setattr("align.reference_pass._score_batch", lambda batch, *_: calls.append(batch))
+    monkeypatch.setattr("align.reference.reference_pass._score_batch", lambda batch, *_: calls.append(batch))
     train(tiny_config(objective={"beta": 0.3}), dataset=dataset, model=model, out=tmp_path / "b")
     assert not calls

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from align.logps import CompletionLogps
-from align.scoring import Scorer
-from align.trees import plant_trees, tree_batches, tree_tokens
+from align.scoring.logps import CompletionLogps
+from align.scoring.scorer import Scorer
+from align.scoring.trees import plant_trees, tree_batches, tree_tokens
 from schemas.errors import ModelError, ShapeError
 from tests.conftest import make_model
 from tests.training.test_logps import LargestTensor, llama_like
@@ -184,7 +184,7 @@ def test_what_cannot_be_planted_is_refused() -> None:
 
 
 def test_a_setting_of_scores_that_trees_do_not_know_is_an_error() -> None:
-    from align.tree_attention import attend_to_trees
+    from align.scoring.tree_attention import attend_to_trees
 
     spans = plant_trees([((1, 2), (3,))]).spans
     states = torch.zeros(1, 1, 2, 4)

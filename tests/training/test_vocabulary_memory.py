@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from align.config import ObjectiveConfig
-from align.logps import CompletionLogps
-from align.ranks import start_accelerator
-from align.reference_pass import score_reference
-from align.scoring import Scorer
-from align.step import Example, backward_step
-from align.take_step import step_rules
+from align.distributed.ranks import start_accelerator
+from align.reference.reference_pass import score_reference
+from align.scoring.logps import CompletionLogps
+from align.scoring.scorer import Scorer
+from align.step.gradient import Example, backward_step
+from align.trainer.take_step import step_rules
 from tests.conftest import make_model
 from tests.training.test_logps import llama_like
 from tests.vocabulary_watch import VocabularyWatch

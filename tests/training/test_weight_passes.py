@@ -8,15 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from align.logps import CompletionLogps
-from align.scoring import Scorer, TokenPair
-from align.weight_passes import (
+from align.scoring.logps import CompletionLogps
+from align.scoring.scorer import Scorer
+from align.scoring.weight_passes import (
     gradient_in_place,
     rounded,
     rounded_once,
     sum_embedding_in_place,
     summed_in_place,
 )
+from align.tokens.token_ids import TokenPair
 from tests.conftest import make_model
 
 PAIRS: list[TokenPair] = [((1, 2, 3, 4), (5, 6)), ((7, 8, 2), (9, 10, 11)), ((12,), (13, 14)), ((2, 2), (15, 2))]

@@ -8,12 +8,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from align.artifacts.metrics import read_metrics
 from align.config import WeightRule
-from align.dataset import read_pairs, read_split
+from align.data.dataset import read_pairs, read_split
+from align.data.weights import weigh_rows
 from align.evaluate import evaluate
-from align.metrics import read_metrics
 from align.trainer import train
-from align.weights import weigh_rows
 from schemas.errors import ConfigError, InputError
 from tests.tiny_run import tiny_config, write_dataset, write_model
 

@@ -208,8 +208,8 @@ class RetrainConfig:
         self._check_objective()
 
     def _check_objective(self) -> None:
-        from align.losses import check_objective
         from align.objectives import OBJECTIVES, find_objective
+        from align.objectives.losses import check_objective
 
         objective = find_objective(self.train.objective.name)
         if not _makes_champion(objective):

@@ -8,7 +8,7 @@
         audit.json, .html     the audit of the new feedback
         dataset/              the whole history, curated
         mixed/                what is trained on, rows or pairs, where that is not all of it
-        training/             see `align.run`
+        training/             see `align.trainer.run`
         contest.json          champion against challenger
         report.json, .html    what came in, what changed, what was decided; written last
         waits.json            instead of all that is behind the audit, see `cli.workflows.retrain.new_pairs`
@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from align.champion.registry import Decision, ModelEntry, Registry
-from align.model_files import model_digest, model_folder
+from align.data.parts import DatasetType
+from align.models.model_files import model_digest, model_folder
 from align.objectives import find_objective
-from align.parts import DatasetType
 from cli.workflows.retrain.config import RetrainConfig, identity_of_retrain
 from feedback.hashing import stable_id
 from feedback.store import Store
@@ -216,7 +216,7 @@ def _is_forgotten(store: Store, folder: Path, champion: ModelEntry) -> bool:
 
 def _began_from(training: Path) -> Path | None:
     """The training run of the model that a run began from; null where that is no run of ours."""
-    from align.card import find_run_card
+    from align.artifacts.card import find_run_card
 
     card = find_run_card(training)
     if card is None:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from align.card import RunCard, find_run_card
+from align.artifacts.card import RunCard, find_run_card
 from align.champion.dataset_diff import diff_datasets
 from align.champion.registry import Decision, Registry
-from align.parts import part_for
+from align.data.parts import part_for
 from cli.workflows.retrain.plan import RunPlan
 from feedback.audit import AuditReport
 from schemas import __version__

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from align.champion.registry import LOCK_NAME, Decision, DecisionKind, ModelEntry, Registry
-from align.model_files import model_digest
+from align.models.model_files import model_digest
 from cli.workflows.retrain.config import RetrainConfig
 from cli.workflows.retrain.gates import stopping_reasons
 from cli.workflows.retrain.new_pairs import refuse_waiting

@@ -14,11 +14,11 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 
-from align.card import RunCard
+from align.artifacts.card import RunCard
 from align.champion.contest import contest
 from align.champion.safety import read_safety_list
-from align.parts import part_for
-from align.rows import LabelledRow, labelled_rows
+from align.data.parts import part_for
+from align.data.rows import LabelledRow, labelled_rows
 from align.trainer import train
 from cli.workflows.retrain.config import RetrainConfig, curate_config
 from cli.workflows.retrain.new_pairs import new_events, wait_for_pairs

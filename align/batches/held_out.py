@@ -1,0 +1,51 @@
+"""The rows that evaluation scores, and their pairs: the same ones whatever their order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from align.batches.plan import build_plan
+from align.objectives import Objective
+from align.tokens.token_ids import TokenPair
+from align.tokens.tokenize import TokenizedRow
+from schemas.errors import StepPlanError
+
+__all__ = ["HeldOut", "held_out_pairs"]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The rows that evaluation scores.
+
+    Args:
+        rows: the rows.
+        matched: prompt and completion of each; of pairs, those of the chosen answer and behind it of the rejected one.
+        mismatched: pairs for the KL estimate; empty where there is none to take, or the rows have no two prompts.
+    """
+
+    rows: tuple[TokenizedRow, ...]
+    matched: tuple[TokenPair, ...]
+    mismatched: tuple[TokenPair, ...]
+
+
+def held_out_pairs(rows: Sequence[TokenizedRow], objective: Objective, *, max_rows: int = 0) -> HeldOut:
+    """The rows to evaluate and their pairs, the same ones whatever their order.
+
+    Args:
+        rows: of the held-out split.
+        objective: what they are measured for; only one with a KL estimate gets mismatched pairs.
+        max_rows: at most so many; 0 is all.
+    """
+    ordered = sorted(rows, key=lambda row: (hashlib.blake2b(row.row_id.encode()).digest(), row.row_id))
+    chosen = ordered[: max_rows or None]
+    mismatched: list[TokenPair] = []
+    try:
+        if objective.needs_kl:
+            plan = build_plan(chosen, epochs=1, batch_size=max(2, len(chosen)), seed=0, digest="held-out")
+            for row, partner in zip(plan["row"].to_pylist(), plan["kl_partner"].to_pylist(), strict=True):
+                mismatched.append((chosen[row].prompt_ids, chosen[partner].completion_ids))
+    except StepPlanError:  # too few prompts to mismatch; evaluation then reports no z0
+        mismatched = []
+    return HeldOut(tuple(chosen), tuple(pair for row in chosen for pair in row.sequences), tuple(mismatched))

@@ -1,0 +1,193 @@
+"""Datasets on disk: the curated dataset of `thumbline curate`, or a folder or file made elsewhere.
+
+A folder with a manifest is read as it says, after every shard was compared with its sha256; its pairs are
+a dataset of their own, see `align.data.parts`. Anything else is opened by
+`datasets`, locally: Parquet or JSON lines with `prompt`, `completion` and a boolean `label`, or for objectives of pairs
+with `prompt`, `chosen` and `rejected`. Nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from align.config import WeightRule
+from align.data.library_bars import without_library_bars
+from align.data.parts import DatasetType, is_part
+from align.data.rows import LabelledRow, PreferenceRow, labelled_rows, preference_rows
+from align.data.weights import weigh_rows
+from schemas.errors import CorruptionError, EmptySplitError, InputError, InputNotFoundError
+from schemas.manifest import MANIFEST_NAME, Manifest, file_sha256
+
+__all__ = ["dataset_digest", "read_any", "read_pairs", "read_split"]
+
+_COLUMNS: Final[dict[DatasetType, tuple[str, ...]]] = {
+    "unpaired_preference": ("prompt", "completion", "label"),
+    "preference": ("prompt", "chosen", "rejected"),
+}
+_OF_TYPE: Final = {"unpaired_preference": "labelled answers", "preference": "pairs"}
+_READERS: Final = {".parquet": "parquet", ".jsonl": "json", ".ndjson": "json", ".json": "json"}
+
+
+def read_split(folder: Path, split: str, weights: Sequence[WeightRule] = ()) -> list[LabelledRow]:
+    """The rows of a split, in the order in which they lie on disk.
+
+    Args:
+        folder: a curated dataset, a folder that `datasets` can open, or one Parquet or JSON file.
+        split: `train` or `test`. A single file is the split `train`.
+        weights: rules that multiply the weights of rows; in the split `train` each must fit one.
+
+    Returns:
+        The rows; none where the dataset has no such split, except for `train`.
+
+    Raises:
+        InputNotFoundError: there is nothing at `folder`.
+        CorruptionError: a shard is not what the manifest says.
+        InputError: it is no dataset of labelled answers, a row is not one, or a rule of weights does not fit.
+        EmptySplitError: there is no row in the split `train`.
+    """
+    table = _read_table(folder, split, "unpaired_preference", weights)
+    return [] if table is None else labelled_rows(table, where=f"{folder.name}, split {split!r}")
+
+
+def read_pairs(folder: Path, split: str, weights: Sequence[WeightRule] = ()) -> list[PreferenceRow]:
+    """The pairs of a split, as `read_split` reads labelled rows; errors are the same."""
+    table = _read_table(folder, split, "preference", weights)
+    return [] if table is None else preference_rows(table, where=f"{folder.name}, split {split!r}")
+
+
+def read_any(folder: Path, split: str) -> list[LabelledRow] | list[PreferenceRow]:
+    """The rows of a split, labelled answers or pairs, whichever the dataset holds; errors are those of `read_split`."""
+    if (folder / MANIFEST_NAME).is_file():
+        is_pairs = Manifest.read(folder).dataset_type == "preference"
+    else:
+        table = _read_foreign(folder, split) if folder.exists() else None
+        is_pairs = table is not None and set(_COLUMNS["preference"]) <= set(table.column_names)
+    return read_pairs(folder, split) if is_pairs else read_split(folder, split)
+
+
+def dataset_digest(folder: Path) -> str:
+    """Digest of a dataset, 32 hex digits: the manifest's, or one over names and bytes of the data files.
+
+    Args:
+        folder: as in `read_split`.
+
+    Raises:
+        InputNotFoundError: there is no data file.
+        CorruptionError: the manifest cannot be read.
+    """
+    if (folder / MANIFEST_NAME).is_file():
+        return Manifest.read(folder).digest
+    files = [folder] if folder.is_file() else sorted(path for path in folder.rglob("*") if path.suffix in _READERS)
+    if not files:
+        raise InputNotFoundError("no data file in the folder", where=folder, expected=_known_files())
+    digest = hashlib.blake2b(digest_size=16)
+    for path in files:
+        name = path.name if path == folder else path.relative_to(folder).as_posix()
+        digest.update(f"{name}\0{file_sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _read_table(folder: Path, split: str, kind: DatasetType, weights: Sequence[WeightRule]) -> pa.Table | None:
+    if not folder.exists():
+        raise InputNotFoundError("no such dataset", where=folder)
+    is_curated = (folder / MANIFEST_NAME).is_file()
+    table = _read_curated(folder, split, kind) if is_curated else _read_foreign(folder, split)
+    if table is None or table.num_rows == 0:
+        if split == "train":
+            raise EmptySplitError("the dataset has no rows in the split 'train'", where=folder)
+        return None
+    _check_columns(table, folder, kind)
+    return weigh_rows(table, weights, where=f"{folder.name}, split {split!r}", must_fit=split == "train")
+
+
+def _read_curated(folder: Path, split: str, kind: DatasetType) -> pa.Table | None:
+    manifest = Manifest.read(folder)
+    if manifest.dataset_type != kind:
+        raise _other_type(folder, kind, received=manifest.dataset_type)
+    manifest.verify(folder)
+    paths = [folder / shard.path for shard in manifest.shards if shard.split == split]
+    try:
+        tables = [pq.ParquetFile(path).read() for path in paths]
+        return pa.concat_tables(tables) if tables else None
+    except pa.ArrowInvalid as error:
+        raise CorruptionError(f"a shard cannot be read ({error})", where=folder) from error
+
+
+def _read_foreign(path: Path, split: str) -> pa.Table | None:
+    import datasets
+    from datasets.exceptions import DatasetGenerationError
+
+    if path.is_file() and path.suffix not in _READERS:
+        raise InputError("not a dataset file", where=path, received=path.suffix, expected=_known_files())
+    options: dict[str, Any] = {"path": str(path)}
+    if path.is_file():
+        options = {"path": _READERS[path.suffix], "data_files": {"train": str(path)}}
+    with tempfile.TemporaryDirectory(prefix="thumbline-") as cache, without_library_bars():
+        try:
+            splits = datasets.load_dataset(**options, cache_dir=cache, keep_in_memory=True)
+        except (DatasetGenerationError, FileNotFoundError, ValueError, pa.ArrowInvalid) as error:
+            reason = error.__cause__ or error
+            raise InputError(f"the dataset cannot be read ({reason})", where=path, expected=_known_files()) from error
+        return splits[split].data.table if split in splits else None
+
+
+def _known_files() -> str:
+    return "a curated dataset, or files that end in " + ", ".join(_READERS)
+
+
+def _check_columns(table: pa.Table, where: Path, kind: DatasetType) -> None:
+    missing = [name for name in _COLUMNS[kind] if name not in table.column_names]
+    if missing:
+        others = [one for one, names in _COLUMNS.items() if one != kind and set(names) <= set(table.column_names)]
+        if others:
+            raise _other_type(where, kind, received=others[0])
+        raise InputError(
+            f"the dataset has no column {missing[0]!r}",
+            where=where,
+            received=sorted(table.column_names),
+            expected=f"{_COLUMNS[kind][0]}, {_COLUMNS[kind][1]} and {_COLUMNS[kind][2]}",
+            todo="Curate it first with: thumbline curate",
+        )
+    if kind == "preference":
+        return
+    label = table.schema.field("label").type
+    if not pa.types.is_boolean(label):
+        raise InputError(
+            "column 'label' is not boolean; labels are never guessed",
+            where=where,
+            received=str(label),
+            expected="bool: true for desirable, false for undesirable",
+            todo="Map its values with: thumbline convert --from mapped",
+        )
+
+
+def _other_type(where: Path, kind: DatasetType, *, received: str) -> InputError:
+    is_curated = (where / MANIFEST_NAME).is_file()
+    if received == "preference" and is_part(where):
+        todo = f"Name {shlex.quote(str(where.parent))}, which holds the labelled answers; or name another objective"
+        return _wrong_type(where, kind, received, todo)
+    source = f"'{where}/data/train-*.parquet'" if is_curated else shlex.quote(str(where))
+    again = ", the same with test" if is_curated else ""
+    todo = (
+        f"Convert it with: thumbline convert {source} --from trl --to trl --type {kind} -o NEW/train.parquet"
+        f"{again}, and train on NEW; or name another objective"
+    )
+    return _wrong_type(where, kind, received, todo)
+
+
+def _wrong_type(where: Path, kind: DatasetType, received: str, todo: str) -> InputError:
+    return InputError(
+        f"the objective trains on {_OF_TYPE[kind]}, and the dataset holds {_OF_TYPE.get(received, received)}",
+        where=where,
+        received=received,
+        expected=kind,
+        todo=todo,
+    )

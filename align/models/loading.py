@@ -1,0 +1,269 @@
+"""Models and tokenizers, loaded so that they train deterministically: dropout is off and every weight came from a file.
+
+An adapter (LoRA, extra `peft`) is added on request; its reference is the same model with the adapter switched off.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import safetensors
+import torch
+import transformers
+
+from align.config import AdapterConfig
+from align.data.library_bars import without_library_bars
+from align.models.model_files import adapter_base, model_digest, model_folder
+from schemas.errors import MissingExtraError, ModelError, UnknownChoiceError
+
+__all__ = [
+    "DTYPES",
+    "Head",
+    "LoadedModel",
+    "count_parameters",
+    "load_model_config",
+    "load_policy",
+    "load_tokenizer",
+]
+
+DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+"""Number formats of weights, by their name in configs."""
+
+Head = Literal["logps", "rewards"]
+"""What a model ends in: log-probabilities of tokens, or a reward."""
+
+_SCORE: Final = "score.weight"
+_LOAD_ERRORS: Final = (OSError, ValueError, KeyError, RuntimeError, ImportError, safetensors.SafetensorError)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A causal language model and its tokenizer.
+
+    Args:
+        model: the model; with an adapter, the base model with adapter layers in it.
+        tokenizer: its tokenizer, with a pad token.
+        name: the name it was asked for by.
+        digest: digest of the config and the weights' bytes without a fresh adapter, 32 hex digits.
+        peft_model: the wrapper that switches and saves the adapter; None without an adapter.
+    """
+
+    model: Any
+    tokenizer: Any
+    name: str
+    digest: str
+    peft_model: Any = None
+
+    def as_reference(self) -> AbstractContextManager[Any]:
+        """A context in which an adapter is switched off, so that the model computes what its base model computes."""
+        return nullcontext() if self.peft_model is None else self.peft_model.disable_adapter()
+
+    def save(self, folder: Path) -> None:
+        """Write weights (only the adapter's, where there is one) and tokenizer into `folder`."""
+        with without_library_bars():
+            (self.model if self.peft_model is None else self.peft_model).save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    def save_merged(self, folder: Path) -> None:
+        """Write the whole model with the adapter added to its weights, and tokenizer; the adapter is used up by it."""
+        merged = self.model if self.peft_model is None else self.peft_model.merge_and_unload()
+        with without_library_bars():
+            merged.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+def load_policy(
+    name_or_path: str | Path,
+    *,
+    dtype: str = "float32",
+    adapter: AdapterConfig | None = None,
+    seed: int = 0,
+    head: Head = "logps",
+) -> LoadedModel:
+    """The model of a name, ready for training or scoring, on the CPU.
+
+    Args:
+        name_or_path: a local folder, a builtin name, or `owner/name` on the hub (the only case that uses the network).
+            A folder that holds an adapter gives its base model with the adapter merged in.
+        dtype: of the weights, a key of `DTYPES`.
+        adapter: adds a fresh adapter and freezes everything else, where `adapter.enabled`.
+        seed: of the fresh adapter's weights.
+        head: `logps` for a language model, `rewards` for one with a scalar head instead, which is 0 where the files
+            have none, so that a fresh reward model gives every answer 0.
+
+    Raises:
+        UnknownChoiceError: a builtin name or a dtype that does not exist.
+        ModelError: nothing can be loaded under that name.
+        UnsafeModelError: only pickle weights, or code of its own.
+        MissingExtraError: the extra `demo` or `peft` is needed.
+    """
+    if dtype not in DTYPES:
+        raise UnknownChoiceError("dtype", dtype, DTYPES)
+    folder = model_folder(name_or_path)
+    model, base = _load_weights(folder, DTYPES[dtype], head)
+    tokenizer = _load_tokenizer(folder if _has_tokenizer(folder) else base)
+    if head == "rewards":
+        model.config.pad_token_id = tokenizer.pad_token_id  # how transformers finds the last token of a sequence
+    _switch_off_dropout(model)
+    wrapper = None
+    if adapter is not None and adapter.enabled:
+        wrapper = _with_adapter(model, adapter, base=str(name_or_path), seed=seed)
+    return LoadedModel(model.eval(), tokenizer, str(name_or_path), model_digest(folder), wrapper)
+
+
+def load_tokenizer(name_or_path: str | Path) -> Any:
+    """The tokenizer that `load_policy` gives for the same name; no weight is read or downloaded.
+
+    Args:
+        name_or_path: as in `load_policy`.
+
+    Raises:
+        ModelError: no tokenizer can be loaded under that name.
+    """
+    folder = model_folder(name_or_path, needs_weights=False)
+    return _load_tokenizer(folder if _has_tokenizer(folder) else _base_folder(folder))
+
+
+def count_parameters(name_or_path: str | Path) -> int:
+    """How many weights the model of that name has, from its config alone; tied weights count once, adapters do not.
+
+    Args:
+        name_or_path: as in `load_policy`.
+
+    Raises:
+        ModelError: the config is not that of a causal language model.
+    """
+    config = load_model_config(name_or_path)
+    with _model_errors(name_or_path), torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def load_model_config(name_or_path: str | Path) -> Any:
+    """The config of the model of that name, of an adapter that of its base model; no weight is read or downloaded.
+
+    Args:
+        name_or_path: as in `load_policy`.
+
+    Raises:
+        ModelError: there is no config.
+    """
+    folder = _base_folder(model_folder(name_or_path, needs_weights=False))
+    with _model_errors(folder):
+        return transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+
+
+def _base_folder(folder: Path) -> Path:
+    """The folder of the base model where `folder` holds an adapter, else the folder itself."""
+    if not (folder / "adapter_config.json").is_file():
+        return folder
+    return model_folder(adapter_base(folder), needs_weights=False)
+
+
+def _load_weights(folder: Path, dtype: torch.dtype, head: Head) -> tuple[Any, Path]:
+    """The model of `folder`, and the folder of its base model (the same one, without an adapter)."""
+    if not (folder / "adapter_config.json").is_file():
+        return _load_whole(folder, dtype, head), folder
+    peft = _import_peft()
+    base = model_folder(adapter_base(folder))
+    with _model_errors(folder), _old_names():
+        model = peft.PeftModel.from_pretrained(_load_whole(base, dtype, head), folder)
+        return model.merge_and_unload(), base
+
+
+def _load_whole(folder: Path, dtype: torch.dtype, head: Head) -> Any:
+    kind: Any = transformers.AutoModelForCausalLM
+    more: dict[str, int] = {}
+    if head == "rewards":
+        kind, more = transformers.AutoModelForSequenceClassification, {"num_labels": 1}
+    with _model_errors(folder), without_library_bars():
+        loaded: Any = kind.from_pretrained(
+            folder,
+            dtype=dtype,
+            trust_remote_code=False,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            **more,
+        )
+        model, loading = loaded
+    # transformers would fill these with random numbers and go on.
+    absent = sorted(loading["missing_keys"]) + sorted(str(key) for key in loading["mismatched_keys"])
+    if head == "rewards" and absent == [_SCORE]:
+        torch.nn.init.zeros_(model.score.weight)
+        absent = []
+    if absent:
+        raise ModelError("the files do not hold all weights", where=folder, received=absent[:3])
+    return model
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    with _model_errors(folder):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    if tokenizer.eos_token_id is None:
+        raise ModelError("the tokenizer has no end-of-sequence token", where=folder)
+    if tokenizer.pad_token_id is None:  # padding is masked, so any token will do
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json"))
+
+
+def _with_adapter(model: Any, adapter: AdapterConfig, *, base: str, seed: int) -> Any:
+    peft = _import_peft()
+    targets = adapter.target_modules
+    config = peft.LoraConfig(
+        task_type="CAUSAL_LM",
+        r=adapter.rank,
+        lora_alpha=adapter.alpha,
+        lora_dropout=0.0,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+    )
+    with torch.random.fork_rng(devices=[]), _model_errors(base), _old_names():
+        torch.manual_seed(seed)
+        wrapper = peft.get_peft_model(model, config)
+    # What `load_policy` needs to find the base again; a relative path would depend on the working directory.
+    path = Path(base).expanduser()
+    wrapper.peft_config["default"].base_model_name_or_path = str(path.resolve()) if path.exists() else base
+    return wrapper
+
+
+def _import_peft() -> Any:
+    try:
+        import peft
+    except ImportError as error:
+        raise MissingExtraError("peft", "peft") from error
+    return peft
+
+
+def _switch_off_dropout(model: Any) -> None:
+    """Set every dropout rate to 0: in layers, and in the attributes that attention reads in training mode."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        for key, value in vars(module).items():
+            if "dropout" in key and isinstance(value, float):
+                setattr(module, key, 0.0)
+
+
+@contextmanager
+def _model_errors(where: object) -> Iterator[None]:
+    try:
+        yield
+    except _LOAD_ERRORS as error:
+        raise ModelError(f"the model cannot be loaded ({error})", where=where) from error
+
+
+@contextmanager
+def _old_names() -> Iterator[None]:
+    """Let peft ask transformers by a name that transformers has renamed."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+        yield

@@ -1,0 +1,182 @@
+"""What a run would take, without taking a step: rows, steps, tokens, memory and time, before anything is loaded.
+
+Rows, steps and tokens are those of the run (`align.resources.forecast`). Memory and time are estimates: memory from the
+model's config, time from the operations and from a matrix product that is timed here.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from align.config import TrainConfig
+from align.distributed.ranks import device_type
+from align.models.loading import count_parameters, load_model_config, load_tokenizer
+from align.resources.forecast import Forecast, Passes, forecast
+from align.scoring.scorer import micro_batch_tokens
+from align.step.optimizer import moment_bytes
+from schemas.progress import Progress, silent
+
+__all__ = ["DryRun", "Footprint", "dry_run", "estimate_memory", "matrix_speed"]
+
+_HEAD_ROWS: Final = 512  # see `align.scoring.logps.CompletionLogps`
+# Share of the speed of plain matrix products that steps reach, measured with SmolLM2-135M on one core with bfloat16
+# matrix units. Smaller models reach less, larger ones more.
+_REACHED: Final = {"float32": 0.6, "bfloat16": 0.27}
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """Estimated memory of one process in training, in bytes.
+
+    Args:
+        weights: of the model, with their copy in bfloat16 where products are.
+        gradients: of what is trained.
+        optimizer: AdamW's two moments.
+        activations: kept from the forward to the backward pass of the largest micro batch.
+        head: a chunk of logits and what is made of it.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    head: int
+
+    @property
+    def total(self) -> int:
+        """All of it, without libraries and the data."""
+        return self.weights + self.gradients + self.optimizer + self.activations + self.head
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """What a run would take.
+
+    Args:
+        forecast: rows, steps and passes.
+        footprint: estimated memory; None where the steps cannot be built.
+        seconds: estimated time of all passes; None likewise.
+        operations_per_second: of the matrix product that was timed.
+    """
+
+    forecast: Forecast
+    footprint: Footprint | None
+    seconds: float | None
+    operations_per_second: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        found, passes = self.forecast, self.forecast.passes
+        memory = None
+        if self.footprint is not None:
+            parts = ("weights", "gradients", "optimizer", "activations", "head", "total")
+            memory = {name: getattr(self.footprint, name) for name in parts}
+        return {
+            "rows_read": found.rows_read,
+            "rows": len(found.train.rows),
+            "lost": found.train.dropped,
+            "are_pairs": found.is_of_pairs,
+            "desirable": found.ratio.desirable,
+            "undesirable": found.ratio.undesirable,
+            "ratio": found.ratio.value if found.ratio.undesirable else None,
+            "steps": len(found.inputs.steps) if found.inputs is not None else 0,
+            "one_label_steps": found.one_label_steps(),
+            "obstacle": found.obstacle,
+            "todo": found.todo,
+            "passes": None if passes is None else _tokens_by_pass(passes),
+            "parameters": found.parameters,
+            "memory_bytes": memory,
+            "seconds": self.seconds,
+            "operations_per_second": self.operations_per_second,
+        }
+
+
+def dry_run(config: TrainConfig, *, dataset: Path, model: str, progress: Progress = silent) -> DryRun:
+    """What `align.trainer.train` would take for the same arguments; no weight is read and nothing is written.
+
+    Args:
+        config: what to train and how.
+        dataset: as in `train`.
+        model: likewise.
+        progress: told of every row that is tokenized.
+
+    Raises:
+        ConfigError: the objective does not have a setting, or settings exclude each other.
+        InputError: the dataset cannot be read, or is not of the objective's type.
+        EmptySplitError: it has no row to train on.
+        ModelError: the tokenizer or the config cannot be used.
+    """
+    parameters = count_parameters(model)
+    found = forecast(dataset, load_tokenizer(model), config, parameters=parameters, progress=progress)
+    device = device_type(config.device)
+    speed = matrix_speed(device, config.dtype)
+    if found.passes is None:
+        return DryRun(found, None, None, speed)
+    passes = found.passes
+    every = (passes.policy, passes.mismatched, passes.reference, passes.evaluation)
+    seconds = sum(one.flops(parameters) for one in every) / (speed * _REACHED[config.dtype])
+    longest = max(len(prompt) + len(completion) for row in found.train.rows for prompt, completion in row.sequences)
+    tokens = max(longest, micro_batch_tokens(config.batch.tokens_per_micro_batch, device))
+    return DryRun(found, estimate_memory(load_model_config(model), parameters, config, tokens=tokens), seconds, speed)
+
+
+def estimate_memory(model_config: Any, parameters: int, config: TrainConfig, *, tokens: int) -> Footprint:
+    """Memory of a training process, from the sizes of a decoder with gated feed-forward layers.
+
+    Args:
+        model_config: of transformers.
+        parameters: weights of the model.
+        config: dtype, adapter, and whether activations are computed again; `auto` counts as not.
+        tokens: of the largest micro batch.
+    """
+    text = model_config.get_text_config()
+    hidden, layers = text.hidden_size, text.num_hidden_layers
+    inner = getattr(text, "intermediate_size", None) or 4 * hidden
+    is_half = config.dtype == "bfloat16"
+    trained = parameters
+    if config.adapter.enabled:  # two thin matrices beside each of about seven matrices of a layer
+        trained = layers * 7 * config.adapter.rank * (hidden + inner)
+    # What a layer keeps for its backward pass: 12 tensors as wide as hidden states and 4 as wide as the inner layer.
+    of_layer = (12 * hidden + 4 * inner) * (3 if is_half else 4)
+    kept = layers * hidden * 4 + of_layer if config.gradient_checkpointing is True else layers * of_layer
+    return Footprint(
+        weights=parameters * (6 if is_half else 4),
+        gradients=4 * trained,
+        optimizer=moment_bytes(config.optimizer) * trained,
+        activations=tokens * kept,
+        head=_HEAD_ROWS * text.vocab_size * 4 * 2,
+    )
+
+
+def matrix_speed(device: str, dtype: str) -> float:
+    """Operations a second of a matrix product of the size of a small model's layers, the best of a few.
+
+    Args:
+        device: `cpu` or `cuda`.
+        dtype: `float32` or `bfloat16`.
+    """
+    kind = torch.bfloat16 if dtype == "bfloat16" else torch.float32
+    left, right = (torch.ones(1024, 1024, dtype=kind, device=device) for _ in range(2))
+    best = float("inf")
+    for _ in range(6):
+        began = time.perf_counter()
+        product = left @ right
+        product[0, 0].item()  # a GPU is waited for
+        best = min(best, time.perf_counter() - began)
+    return float(2 * 1024**3 / best)
+
+
+def _tokens_by_pass(passes: Passes) -> dict[str, dict[str, int]]:
+    return {
+        name: {
+            "sequences": getattr(passes, name).sequences,
+            "tokens": getattr(passes, name).tokens,
+            "computed_tokens": getattr(passes, name).padded_tokens,
+        }
+        for name in ("policy", "mismatched", "reference", "evaluation")
+    }

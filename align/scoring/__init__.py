@@ -1,0 +1,10 @@
+"""A model as a scorer of token sequences: log-probabilities of completions, or their rewards.
+
+    scorer ─► logps ─► linear_logps      a head that is streamed over positions
+       │         └───► tree_attention    attention over trees of sequences with one prompt
+       └────► sequence_rewards           a scalar head
+
+The same numbers come out for any micro batches, padded or as trees; those change speed and memory only.
+"""
+
+__all__: list[str] = []

@@ -1,0 +1,91 @@
+"""Control tokens of conditional SFT: a token that tells whether the answer behind it is good or bad.
+
+In training, each answer begins with its label's token, which is learned too. Afterwards the chat template writes the
+good one behind the generation prompt, so whoever asks the model asks for a good answer without knowing of it.
+
+Source: Korbak et al. 2023, arXiv:2302.08582; Ethayarajh et al. 2024, arXiv:2402.01306, who put it before the answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+import torch
+
+from align.tokens.token_ids import TokenIds
+from align.tokens.tokenize import TokenizedSplit
+from schemas.errors import ModelError
+
+__all__ = ["CONTROL_TOKENS", "add_control_tokens", "ask_for_good", "asked_for_good", "with_control_tokens"]
+
+CONTROL_TOKENS: Final = {True: "<|good|>", False: "<|bad|>"}
+"""By label."""
+
+
+def add_control_tokens(model: Any, tokenizer: Any) -> None:
+    """Give tokenizer and model the control tokens, where they do not have them; new embeddings are the mean of all.
+
+    Args:
+        model: a causal language model; its embeddings grow where they must.
+        tokenizer: its tokenizer.
+
+    Raises:
+        ModelError: the tokenizer has no chat template, which asks for good answers later.
+    """
+    if tokenizer.chat_template is None:
+        raise ModelError(
+            "the model has no chat template, so nothing could ask it for good answers",
+            where=tokenizer.name_or_path,
+            expected="a chat model",
+            todo="Name a model that was tuned for chat, or the objective sft",
+        )
+    known = set(tokenizer.get_vocab())
+    new = [token for token in CONTROL_TOKENS.values() if token not in known]
+    if not new:
+        return
+    tokenizer.add_tokens(new, special_tokens=True)
+    rows = [matrix.weight for matrix in (model.get_input_embeddings(), model.get_output_embeddings())]
+    means = [weight.detach().float().mean(dim=0) for weight in rows]
+    if len(tokenizer) > rows[0].shape[0]:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    ids = tokenizer.convert_tokens_to_ids(new)
+    with torch.no_grad():
+        for matrix, mean in zip((model.get_input_embeddings(), model.get_output_embeddings()), means, strict=True):
+            matrix.weight[ids] = mean.to(matrix.weight.dtype)
+
+
+def with_control_tokens(split: TokenizedSplit, tokenizer: Any) -> TokenizedSplit:
+    """Each completion behind its label's token; one that begins with such a token already stays as it is.
+
+    Args:
+        split: labelled rows.
+        tokenizer: with the control tokens.
+    """
+    ids = {label: tokenizer.convert_tokens_to_ids(token) for label, token in CONTROL_TOKENS.items()}
+    rows = (
+        row
+        if row.completion_ids[0] in ids.values()
+        else replace(row, completion_ids=TokenIds((ids[row.label], *row.completion_ids)))
+        for row in split.rows
+    )
+    return replace(split, rows=tuple(rows))
+
+
+def asked_for_good(split: TokenizedSplit, tokenizer: Any) -> TokenizedSplit:
+    """Each prompt as the model is asked after training: with the good token at its end.
+
+    Args:
+        split: rows to evaluate.
+        tokenizer: with the control tokens, and a chat template that does not write them yet.
+    """
+    good = tokenizer.convert_tokens_to_ids(CONTROL_TOKENS[True])
+    asked = (replace(row, prompt_ids=TokenIds((*row.prompt_ids, good))) for row in split.rows)
+    return replace(split, rows=tuple(asked))
+
+
+def ask_for_good(tokenizer: Any) -> None:
+    """Let the chat template end the generation prompt with the good token; once is enough."""
+    wish = "{% if add_generation_prompt %}{{ '" + CONTROL_TOKENS[True] + "' }}{% endif %}"
+    if wish not in tokenizer.chat_template:
+        tokenizer.chat_template += wish

@@ -1,0 +1,72 @@
+"""Pairs into token ids: both answers as rows of their own, put together again where both fit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from transformers import PreTrainedTokenizerBase
+
+from align.config import TokenConfig
+from align.data.rows import LabelledRow, PreferenceRow
+from align.tokens.tokenize import TokenizedSplit, tokenize_rows
+from schemas.progress import Progress, silent
+
+__all__ = ["tokenize_pairs"]
+
+
+def tokenize_pairs(
+    rows: Sequence[PreferenceRow],
+    tokenizer: PreTrainedTokenizerBase,
+    config: TokenConfig,
+    *,
+    progress: Progress = silent,
+) -> TokenizedSplit:
+    """Token ids of every pair of which both answers fit; a pair that loses one is left out with that one's reason.
+
+    Figures count answers, two of each pair; `rows` alone counts pairs.
+
+    Args:
+        rows: pairs.
+        tokenizer: as in `tokenize_rows`.
+        config: length limits.
+        progress: told of every answer.
+
+    Raises:
+        ModelError: the tokenizer cannot be used, or its chat template refuses every answer.
+    """
+    fit = partial(
+        tokenize_rows,
+        tokenizer=tokenizer,
+        max_prompt_tokens=config.max_prompt_tokens,
+        max_completion_tokens=config.max_completion_tokens,
+        long_completions=config.long_completions,
+    )
+    split = fit([answer for row in rows for answer in _answers(row)], progress=progress)
+    kept = {row.row_id: row for row in split.rows}
+    lost = dict(split.dropped_rows)
+    pairs, dropped, lone = [], [], []
+    for row in rows:
+        chosen, rejected = _answers(row)
+        if chosen.row_id in kept and rejected.row_id in kept:
+            other = kept[rejected.row_id]
+            pair = replace(kept[chosen.row_id], row_id=row.row_id, rejected=(other.prompt_ids, other.completion_ids))
+            pairs.append(pair)
+        else:
+            lone += [answer for answer in (chosen, rejected) if answer.row_id in kept]
+            dropped.append((row.row_id, next(lost[one.row_id] for one in (chosen, rejected) if one.row_id in lost)))
+    reasons = Counter(reason for _, reason in dropped)
+    # What was counted of an answer whose partner does not fit is taken off again.
+    figures = Counter(split.figures)
+    figures.subtract(fit(lone).figures if lone else {})
+    return TokenizedSplit(tuple(pairs), dict(reasons), dict(figures) | {"rows": len(pairs)}, tuple(dropped))
+
+
+def _answers(row: PreferenceRow) -> tuple[LabelledRow, LabelledRow]:
+    """The chosen and the rejected answer as rows."""
+    return (
+        LabelledRow(f"{row.row_id}/chosen", row.prompt, row.chosen, True, row.weight, row.group_id, row.tools),
+        LabelledRow(f"{row.row_id}/rejected", row.prompt, row.rejected, False, row.weight, row.group_id, row.tools),
+    )
