@@ -19,6 +19,7 @@ from align.champion.registry import Registry
 from feedback.config import SourceConfig
 from feedback.store import Store
 from schemas.manifest import Manifest
+from tests.duel_nights import FIRST, NIGHTLY, duels, ingest, votes, write_pairs_config
 from tests.product_year import write_config, write_export
 from tests.retrain_night import nights, start_night
 
@@ -70,7 +71,7 @@ def night(folder: Path, fault: str | None = None) -> int:
 
 @pytest.fixture(scope="module")
 def evenings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A folder before its first night, and one before its second."""
+    """A folder before its first night, one before its second, one before a night of pairs, and one of none."""
     folder = tmp_path_factory.mktemp("evenings")
     first = folder / "first"
     first.mkdir()
@@ -83,14 +84,22 @@ def evenings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     assert night(second) == 0
     store = Store.open(second / "store")
     store.ingest([SourceConfig(path=str(write_export(second, WEEKS)), format="thumbs", name="chat")])
-    return {"first": first, "second": second}
+    pairs, waits = folder / "pairs", folder / "waits"
+    pairs.mkdir()
+    write_pairs_config(pairs)
+    ingest(pairs, duels(0, FIRST), "duels-0")
+    assert night(pairs) == 0
+    shutil.copytree(pairs, waits, symlinks=True)
+    ingest(pairs, duels(1, NIGHTLY), "duels-1")
+    ingest(waits, votes(1), "votes-1")
+    return {"first": first, "second": second, "pairs": pairs, "waits": waits}
 
 
 def points(folder: Path, evening: Path) -> list[str]:
     """Every fault point of ours that a night passes, with the number of its passage."""
     trace = folder / "trace"
     shutil.copytree(evening, folder / "traced", symlinks=True)
-    assert night(folder / "traced", f"trace:{trace}") == 0
+    assert night(folder / "traced", f"trace:{trace}") == (75 if evening.name == "waits" else 0)
     seen: dict[str, int] = {}
     found = []
     for name in trace.read_text().split():
@@ -100,7 +109,7 @@ def points(folder: Path, evening: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("which", ["first", "second"])
+@pytest.mark.parametrize("which", ["first", "second", "pairs"])
 def test_night_that_is_killed_anywhere_ends_like_one_that_is_not(
     which: str, evenings: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -120,6 +129,24 @@ def test_night_that_is_killed_anywhere_ends_like_one_that_is_not(
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(killed_and_gone_on_with, range(len(places))))
+
+
+def test_night_that_waits_for_pairs_and_is_killed_behind_curation_waits_and_leaves_no_dataset(
+    evenings: dict[str, Path], tmp_path: Path
+) -> None:
+    places = points(tmp_path, evenings["waits"])
+    places = places[places.index("retrain.curate.after@1") :]
+    assert {"retrain.waits.done@1", "retrain.clear.before@1"} <= set(places)
+    before = outcome(evenings["waits"])["history"]
+    for number, place in enumerate(places):
+        folder = tmp_path / f"night-{number}"
+        shutil.copytree(evenings["waits"], folder, symlinks=True)
+        assert night(folder, f"{place}:kill") == -signal.SIGKILL, place
+        assert night(folder) == 75, place
+        (waiting,) = (path.parent for path in (folder / "models" / "runs").glob("*/waits.json"))
+        assert sorted(path.name for path in waiting.iterdir()) == ["audit.html", "audit.json", "run.json", "waits.json"]
+        assert outcome(folder)["history"] == before, place
+        shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("kind", ["enospc", "eio"])

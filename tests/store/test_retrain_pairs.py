@@ -1,15 +1,11 @@
-"""Scheduled retraining with objectives of pairs: a night that promotes, one without pairs, a crash, an erasure."""
+"""Scheduled retraining with objectives of pairs: nights that promote, one without pairs, one that is killed."""
 
 from __future__ import annotations
 
 import json
-import random
-import shutil
 import signal
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
@@ -18,29 +14,22 @@ from align.artifacts.card import find_run_card
 from align.champion.registry import Registry
 from cli.main import run
 from cli.workflows.retrain import RetrainResult, load_retrain_config, retrain
-from feedback.config import SourceConfig
 from feedback.store import Store
-from feedback.store.registry import Registry as StoreRegistry
-from schemas.errors import ConfigError, DataGateError, NothingToDoError, UnknownChoiceError
+from schemas.errors import ConfigError, NothingToDoError, UnknownChoiceError
 from schemas.manifest import Manifest
-from tests.canary import places_of
-from tests.product_year import words, write_config
+from tests.duel_nights import (
+    CANARY,
+    FIRST,
+    NIGHTLY,
+    config_of,
+    copied,
+    duels,
+    ingest,
+    votes,
+    write_pairs_config,
+)
+from tests.product_year import write_config
 from tests.retrain_night import nights, start_night
-
-FIRST, NIGHTLY = 120, 24
-CANARY = "zebrafinch"
-USER = f"user-{CANARY}"
-MAP = """
-kind = "pairs"
-[fields]
-id = "id"
-prompt = "prompt"
-chosen = "chosen"
-rejected = "rejected"
-user = "user"
-conversation = "conversation"
-time = "time"
-"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -51,66 +40,6 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("THUMBLINE_RATER_KEY", "0" * 64)
         patch.setenv("OMP_NUM_THREADS", "1")
         yield
-
-
-def duels(night: int, count: int) -> list[dict[str, Any]]:
-    """Comparisons: what begins with "yes" wins. One rater of the first night writes a word that stands nowhere else."""
-    chance = random.Random(f"duels {night}")
-    made = [
-        {
-            "id": f"d{night}-{number}",
-            "prompt": words(chance, night, 9),
-            "chosen": f"yes it is {words(chance, night, 5)}",
-            "rejected": f"no sorry {words(chance, night, 5)}",
-            "user": f"u{chance.randrange(40)}",
-            "conversation": f"c{night}-{number}",
-            "time": f"2025-0{1 + night}-{1 + number % 28:02d}T{number % 24:02d}:00:00Z",
-        }
-        for number in range(count)
-    ]
-    for duel in made[:6] if night == 0 else ():
-        duel |= {"user": USER, "chosen": f"yes {CANARY} {duel['id']}"}
-    return made
-
-
-def votes(night: int, count: int = NIGHTLY) -> list[dict[str, Any]]:
-    """Thumbs, each on an answer to a question of its own: no pairs can be made of them."""
-    chance = random.Random(f"thumbs {night}")
-    return [
-        {
-            "id": f"v{night}-{number}",
-            "prompt": words(chance, night, 9),
-            "completion": ("yes it is " if number % 4 else "no sorry ") + words(chance, night, 5),
-            "label": "up" if number % 4 else "down",
-            "user": f"u{chance.randrange(40)}",
-            "time": f"2025-0{1 + night}-{1 + number % 28:02d}T{number % 24:02d}:00:00Z",
-        }
-        for number in range(count)
-    ]
-
-
-def ingest(folder: Path, records: list[dict[str, Any]], name: str) -> int:
-    """Take records into the store; the version after it."""
-    path = folder / f"{name}.jsonl"
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    (folder / "map.toml").write_text(MAP)
-    is_pairs = "chosen" in records[0]
-    source = (
-        SourceConfig(path=str(path), format="mapped", name="duels", map=str(folder / "map.toml"))
-        if is_pairs
-        else SourceConfig(path=str(path), format="thumbs", name="chat")
-    )
-    return Store.open(folder / "store", create=True).ingest([source]).version
-
-
-def write_pairs_config(folder: Path) -> Path:
-    path = write_config(folder, extra='\n[train.objective]\nname = "dpo"\n')
-    path.write_text(path.read_text().replace("[gates]\n", "[gates]\nmin_first = 60\n"))
-    return path
-
-
-def config_of(folder: Path, *overrides: str) -> Any:
-    return load_retrain_config(folder / "retrain.toml", overrides)
 
 
 def rows_of(folder: Path) -> pl.DataFrame:
@@ -130,18 +59,6 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ingest(folder, votes(0), "votes-0")
     retrain(config_of(folder))
     return folder
-
-
-def copied(folder: Path, place: Path) -> Path:
-    """A copy of a folder, whose store knows the datasets and runs in the copy."""
-    shutil.copytree(folder, place, symlinks=True)
-    registry = StoreRegistry(place / "store")
-    records = [*registry.datasets(), *registry.runs()]
-    for path in [*place.glob("store/datasets/*"), *place.glob("store/runs/*")]:
-        path.unlink()
-    for record in records:
-        registry.save(replace(record, folder=record.folder.replace(str(folder), str(place))))
-    return place
 
 
 @pytest.fixture
@@ -290,63 +207,6 @@ def test_killed_night_with_pairs_goes_on(
     again = folder / "models" / "runs" / latest.run
     assert Manifest.read(again / "mixed").digest == Manifest.read(expected.folder / "mixed").digest
     assert (again / "report.json").is_file()
-
-
-def test_forgotten_rater_is_in_no_pair_any_more_and_the_runs_are_marked(world: Path) -> None:
-    """The champion knew them, so the next night begins from the base model though nothing has come in."""
-    ingest(world, duels(1, NIGHTLY), "duels-1")
-    night = retrain(config_of(world, "mix.older_share=0.9"))
-    models = world / "models"
-    (first_run,) = (path for path in (models / "runs").iterdir() if path != night.folder)
-    assert any("/mixed/" in path for path in places_of(CANARY, night.folder))
-    store = Store.open(world / "store")
-    store.forget(rater=USER)
-    for run_folder in (first_run, night.folder):
-        assert (run_folder / "training" / "needs_retrain.json").is_file()
-        assert (run_folder / "dataset" / "needs_retrain.json").is_file()
-    assert (night.folder / "mixed" / "needs_retrain.json").is_file()
-    assert all(one.needs_retrain for one in store.runs())
-    assert places_of(CANARY, models, world / "store") == []
-    Manifest.read(night.folder / "mixed").verify(night.folder / "mixed")
-    result = retrain(config_of(world))
-    assert result.report["came_in"]["is_forgotten"]
-    assert result.report["training"]["start"] == "base"
-    assert result.report["changed"]["pairs"]["counts"]["went"] == 0  # the champion's dataset was cleaned too
-
-
-@pytest.mark.parametrize("name", ["mixed", "evaluation"])
-def test_dataset_whose_run_was_killed_before_it_could_say_so_is_cleaned_too(
-    name: str, first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if name == "mixed":
-        world = copied(first, tmp_path / "world")
-        ingest(world, duels(1, NIGHTLY), "duels-1")
-    else:
-        world = write_pairs_config(tmp_path).parent
-        ingest(world, duels(0, FIRST), "duels-0")
-    register = Store.register_dataset
-
-    def killed(store: Store, folder: Path, digest: str, version: int) -> Any:
-        if folder.name == name:
-            raise KeyboardInterrupt
-        return register(store, folder, digest, version)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Store, "register_dataset", killed)
-        with pytest.raises(KeyboardInterrupt):
-            retrain(config_of(world, "mix.older_share=0.9", "curate.seed=1"))
-    assert any(f"/{name}/" in path for path in places_of(CANARY, world / "models"))
-    Store.open(world / "store").forget(rater=USER)
-    assert places_of(CANARY, world / "models", world / "store") == []
-
-
-def test_champion_that_knows_a_forgotten_rater_and_no_pairs_are_left_stops(world: Path) -> None:
-    Store.open(world / "store").forget(rater=USER)
-    with pytest.raises(DataGateError, match="there are no pairs to train on, and the champion knows somebody"):
-        retrain(config_of(world, "exclude_versions=[1]"))
-    latest = Registry(world / "models").latest()
-    assert latest is not None
-    assert latest.kind == "stop"
 
 
 @pytest.mark.parametrize("objective", ["cdpo", "slic", "orpo", "kto"])
