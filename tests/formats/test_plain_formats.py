@@ -228,7 +228,7 @@ def test_a_second_transcript_is_cut_where_the_first_one_was(rejected: str, tmp_p
 @pytest.mark.parametrize(
     "changed",
     [
-        *({"offset": offset} for offset in (2, 1, 4, 9, -1, None)),
+        *({"offset": offset} for offset in (2, 1, 4, 6, 9, -1, -2, None)),
         *({"conv_id": value} for value in (None, " ", 7, "c\n")),
         *({"model_name": value} for value in (None, "", " ", 7)),
         *({"messages": value} for value in (None, [], [["U", "q"]], [["U", "q"], ["A", None]], [["U"], ["A", "a"]])),
