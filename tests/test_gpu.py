@@ -25,8 +25,7 @@ FSDP2 = str(ROOT / "align" / "distributed" / "accelerate_configs" / "fsdp2.yaml"
 
 
 @pytest.fixture
-def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path / "cache"))
+def model(tmp_path: Path, own_cache: None) -> str:
     return str(write_model(tmp_path / "model"))
 
 

@@ -166,6 +166,7 @@ def right(question: str, answer: str) -> bool:
     return answer == right_answer(question)
 
 
+@pytest.mark.usefixtures("own_cache")
 def test_a_miniature_of_the_study_runs_end_to_end(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One pretrained model for all seeds, a rate or two for tries; a second call trains nothing."""
 
@@ -173,7 +174,6 @@ def test_a_miniature_of_the_study_runs_end_to_end(base: Path, tmp_path: Path, mo
         shutil.copytree(base / "base", folder / "base")
         return str(folder / "base" / "model")
 
-    monkeypatch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(study_runs, "pretrain", copied)
     monkeypatch.setattr(study_runs, "_RATES", (1e-3, 2e-3))
     monkeypatch.setattr(study_runs, "_RATES_WITH_BETA", (1e-3,))

@@ -15,10 +15,9 @@ from tests.command_files import write_pairs, write_votes
 
 
 @pytest.fixture(autouse=True)
-def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cache: None) -> Path:
     """Commands run in a folder of their own, with a key and a cache of the tests."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("THUMBLINE_RATER_KEY", "0" * 64)
     return tmp_path
 

@@ -144,9 +144,8 @@ def test_shard_without_ids_is_refused(before: Path) -> None:
 
 
 @pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+def runs(tmp_path: Path, own_cache: None) -> tuple[Path, Path]:
     """Two runs from one model that differ in beta."""
-    monkeypatch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path / "cache"))
     model, dataset = write_model(tmp_path / "model"), write_dataset(tmp_path / "dataset")
     for name, beta in (("first", 0.1), ("second", 0.4)):
         config = tiny_config(objective={"beta": beta}, epochs=1)

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
@@ -233,8 +232,8 @@ def test_a_forget_that_another_machine_overtakes_begins_again(
     assert places_of(CANARY, brought(url, tmp_path / "after")) == []
 
 
-def test_a_night_of_retraining_takes_a_store_in_a_bucket(url: str, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path / "cache"))
+@pytest.mark.usefixtures("own_cache")
+def test_a_night_of_retraining_takes_a_store_in_a_bucket(url: str, tmp_path: Path) -> None:
     for week in range(6):
         path = write_export(tmp_path, week)
         assert path is not None

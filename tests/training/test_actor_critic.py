@@ -120,8 +120,8 @@ def test_a_row_of_weight_0_teaches_nothing_but_moves_the_mean_of_advantages() ->
     assert all(not value.any() for value in gradients(loaded.model).values())
 
 
-def test_the_value_head_is_gone_when_the_model_is_saved(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path / "cache"))
+@pytest.mark.usefixtures("own_cache")
+def test_the_value_head_is_gone_when_the_model_is_saved(tmp_path: Any) -> None:
     model, dataset = write_model(tmp_path / "model"), write_dataset(tmp_path / "data")
     config = tiny_config(objective={"name": "offline_ppo"}, max_steps=2)
     train(config, dataset=dataset, model=str(model), out=tmp_path / "out")
@@ -132,8 +132,8 @@ def test_the_value_head_is_gone_when_the_model_is_saved(tmp_path: Any, monkeypat
     assert '"loss": null' in lines
 
 
-def test_with_an_adapter_the_reference_is_the_model_without_it(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path / "cache"))
+@pytest.mark.usefixtures("own_cache")
+def test_with_an_adapter_the_reference_is_the_model_without_it(tmp_path: Any) -> None:
     model, dataset = write_model(tmp_path / "model"), write_dataset(tmp_path / "data")
     config = tiny_config(objective={"name": "offline_ppo"}, adapter={"enabled": True, "rank": 4}, epochs=4)
     card = train(config, dataset=dataset, model=str(model), out=tmp_path / "out")

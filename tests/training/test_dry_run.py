@@ -21,8 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path / "cache"))
+def model(tmp_path: Path, own_cache: None) -> str:
     return str(write_model(tmp_path / "model"))
 
 

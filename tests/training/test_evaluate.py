@@ -20,12 +20,9 @@ from align.trainer import train
 from schemas.errors import ConfigError, EmptySplitError, InputError, ModelError
 from tests.tiny_run import tiny_config, write_dataset, write_model
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 KTO = OBJECTIVES["kto"]
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path / "cache"))
 
 
 def _figures(ratios: list[float], labels: list[bool], mismatched: list[float], **objective: float) -> dict[str, Any]:

@@ -164,9 +164,9 @@ def test_the_longest_example_counts_both_answers_or_all_samples() -> None:
     assert longest_example([pair], online, has_trees=True) == 19
 
 
+@pytest.mark.usefixtures("own_cache")
 def test_a_run_with_little_memory_learns_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Losses and z0 of every step, with 40 tokens a pass and recomputed activations beside 512 without."""
-    monkeypatch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path / "cache"))
     model, dataset = str(write_model(tmp_path / "model")), write_dataset(tmp_path / "data", test=0)
     config = tiny_config(epochs=1, batch={"tokens_per_micro_batch": 0})
     card = train(config, dataset=dataset, model=model, out=tmp_path / "plain")

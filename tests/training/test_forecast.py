@@ -19,10 +19,7 @@ from schemas.errors import EmptySplitError, ModelError, UnsafeModelError
 from tests.conftest import make_model, make_tokenizer
 from tests.tiny_run import tiny_config, write_dataset, write_model
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def rows_file(folder: Path, *rows: tuple[str, str, bool]) -> Path:

@@ -61,9 +61,9 @@ def test_the_picture_of_theorem_4_3_has_a_text_alternative() -> None:
     assert (ROOT / "docs" / "theorem-4-3.svg").read_text("utf-8").startswith("<svg ")
 
 
+@pytest.mark.usefixtures("own_cache")
 def test_training_commands_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a model of a few thousand weights in the place of the built-in one, on a few rows: each objective once."""
-    monkeypatch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
     model = str(write_model(tmp_path / "model", max_position_embeddings=2048))
@@ -81,12 +81,12 @@ def test_training_commands_of_the_page_run(tmp_path: Path, monkeypatch: pytest.M
     assert trained == set(OBJECTIVES)
 
 
-def test_costs_are_counted_in_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("own_cache")
+def test_costs_are_counted_in_passes(tmp_path: Path) -> None:
     """Of sequences of one length: KTO 8 operations to SFT's 6, pairs 12; a reference pass 2, of KL partners 2 more.
 
     Two answers to one prompt in a pass compute it once, which is a share of one sequence less; reward models do not.
     """
-    monkeypatch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path / "cache"))
     model = write_model(tmp_path / "model")
     write_rows(tmp_path, 4)
     rows = tokenize_split(read_split(tmp_path / "labels.jsonl", "train"), load_tokenizer(model), TokenConfig()).rows

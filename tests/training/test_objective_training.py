@@ -20,6 +20,8 @@ from align.trainer import train
 from schemas.errors import ConfigError, EmptySplitError, InputError
 from tests.tiny_run import tiny_config, write_dataset, write_model
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 VARIANTS: dict[str, dict[str, Any]] = {
     **{
         name: {"name": name} for name in OBJECTIVES if not OBJECTIVES[name].is_online
@@ -30,11 +32,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "kto uniform": {"name": "kto", "reference": "uniform", "desirable_weight": 1.75, "beta": 0.01},
     "kto without z0": {"name": "kto", "z0_scope": "none"},
 }
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="module")

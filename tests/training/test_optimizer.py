@@ -77,8 +77,8 @@ def test_a_restored_state_goes_on_bit_for_bit() -> None:
         assert torch.equal(second[name], whole[name])
 
 
-def test_a_run_learns_with_it_and_resumes_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path / "cache"))
+@pytest.mark.usefixtures("own_cache")
+def test_a_run_learns_with_it_and_resumes_bit_for_bit(tmp_path: Path) -> None:
     model, dataset = str(write_model(tmp_path / "model")), write_dataset(tmp_path / "data")
     config = tiny_config(optimizer={"moments": "int8"}, checkpoint={"every_steps": 1, "keep": 99})
     card = train(config, dataset=dataset, model=model, out=tmp_path / "whole")

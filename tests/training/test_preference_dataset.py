@@ -36,8 +36,7 @@ from tests.trl_step import take_dpo_step
 
 
 @pytest.fixture(autouse=True)
-def _own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path / "cache"))
+def _own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cache: None) -> None:
     monkeypatch.setenv("THUMBLINE_RATER_KEY", "1" * 32)
 
 

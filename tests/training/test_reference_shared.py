@@ -14,10 +14,7 @@ from schemas.progress import Advance
 from tests.conftest import make_tokenizer
 from tests.tiny_run import tiny_config, write_dataset, write_model
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def computed(tmp_path: Path, name: str, *, model: str, dataset: Path, **changes: Any) -> int:

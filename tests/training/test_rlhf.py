@@ -24,6 +24,8 @@ from schemas.errors import CheckpointMismatchError, ConfigError, ModelError, Sha
 from tests.conftest import make_model, make_tokenizer
 from tests.tiny_run import tiny_config, write_model
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 
 def double(*values: float) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64)
@@ -92,11 +94,6 @@ def test_samples_follow_from_the_seed_and_end_with_the_token_that_ends(tmp_path:
     assert all(end not in answer[:-1] for answer in drawn[0])
     assert all(answer[-1] == end for answer in drawn[0] if len(answer) < 6)
     assert len({step_seed(seed, step) for seed in (0, 1) for step in range(50)}) == 100
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="module")

@@ -99,9 +99,9 @@ def test_shards_train_the_model_of_one_process(
 
 
 @pytest.mark.slow
-def test_runs_resume_with_and_without_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("own_cache")
+def test_runs_resume_with_and_without_shards(tmp_path: Path) -> None:
     """Begun by two that share the weights and ended by one, and the reverse: the weights of one alone, to rounding."""
-    monkeypatch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path / "cache"))
     model, dataset = str(write_model(tmp_path / "model")), write_dataset(tmp_path / "data", test=0)
     settings = {**CONFIG, **UNEVEN, **KEEP_ALL, "epochs": 1}
     options = {"dataset": str(dataset), "model": model, "config": settings}

@@ -15,10 +15,7 @@ from cli.main import thumbline
 from schemas.errors import ConfigError, UnknownChoiceError
 from tests.tiny_run import CONFIG, write_dataset, write_model
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")

@@ -39,8 +39,7 @@ class Noted:
 
 
 @pytest.fixture(autouse=True)
-def _fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path / "cache"))
+def _fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_cache: None) -> None:
     monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "trackio", Noted)
     monkeypatch.setattr(Noted, "opened", [])
 

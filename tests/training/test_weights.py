@@ -17,6 +17,8 @@ from align.trainer import train
 from schemas.errors import ConfigError, InputError
 from tests.tiny_run import tiny_config, write_dataset, write_model
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 TABLE = pa.table(
     {
         "label": [True, False, True, False],
@@ -25,11 +27,6 @@ TABLE = pa.table(
         "weight": [1.0, 2.0, None, 0.5],
     }
 )
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path / "cache"))
 
 
 def rule(column: str, value: str, weight: float, label: Any = "both") -> WeightRule:
