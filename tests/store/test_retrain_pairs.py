@@ -14,8 +14,9 @@ from align.artifacts.card import find_run_card
 from align.champion.registry import Registry
 from cli.main import run
 from cli.workflows.retrain import RetrainResult, load_retrain_config, retrain
+from cli.workflows.retrain.config import curate_config
 from feedback.store import Store
-from schemas.errors import ConfigError, NothingToDoError, UnknownChoiceError
+from schemas.errors import ConfigError, DataGateError, NothingToDoError, UnknownChoiceError
 from schemas.manifest import Manifest
 from tests.duel_nights import (
     CANARY,
@@ -176,6 +177,25 @@ def test_night_without_new_pairs_waits_and_is_made_up_for_by_the_next_one(world:
     assert result.report["came_in"]["since"] == version - 1
     assert result.report["came_in"]["events"] >= NIGHTLY
     assert result.decision.watermark == version + 1
+
+
+def test_night_of_thumbs_of_one_label_waits_and_is_stopped_where_labels_are_trained_on(world: Path) -> None:
+    ingest(world, [{**vote, "label": "up"} for vote in votes(1)], "votes-1")
+    anything = "gates.max_share_up_change=1"
+    with pytest.raises(NothingToDoError, match="0 new pairs to train on"):
+        retrain(config_of(world, anything))
+    with pytest.raises(DataGateError, match="labels: All 24 rows are up"):
+        retrain(config_of(world, anything, "train.objective.name=kto"))
+
+
+def test_ratio_of_labels_is_left_alone_where_pairs_are_trained_on(second: tuple[Path, RetrainResult]) -> None:
+    """A range that no down-sampling can reach stops nobody, and no answer is left out for it."""
+    folder, result = second
+    assert Manifest.read(result.folder / "dataset").config["rebalance"]["mode"] == "off"
+    wanted = config_of(folder, "curate.rebalance.low=5", "curate.rebalance.high=5")
+    assert curate_config(wanted, frozen=None).rebalance.mode == "off"
+    of_labels = config_of(folder, "train.objective.name=kto", "curate.rebalance.low=5", "curate.rebalance.high=5")
+    assert curate_config(of_labels, frozen=None).rebalance.low == 5
 
 
 def test_first_run_waits_for_enough_pairs_before_anything_is_frozen(tmp_path: Path) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
 from align.champion.config import ContestConfig
 from align.config import TrainConfig
+from align.objectives import OBJECTIVES, Objective, find_objective
 from feedback.audit.config import AuditConfig
 from feedback.config import (
     CapsConfig,
@@ -27,9 +28,6 @@ from feedback.config import (
 )
 from schemas.errors import ConfigError, UnknownChoiceError
 from schemas.settings import apply_overrides, load_settings, read_toml, settings, settings_to_dict
-
-if TYPE_CHECKING:
-    from align.objectives import Objective
 
 __all__ = [
     "CurationConfig",
@@ -208,7 +206,6 @@ class RetrainConfig:
         self._check_objective()
 
     def _check_objective(self) -> None:
-        from align.objectives import OBJECTIVES, find_objective
         from align.objectives.losses import check_objective
 
         objective = find_objective(self.train.objective.name)
@@ -274,6 +271,9 @@ def curate_config(config: RetrainConfig, *, frozen: Path | None) -> CurateConfig
         frozen: folder of the frozen evaluation set; null where this run makes it.
     """
     stages = {field.name: getattr(config.curate, field.name) for field in fields(CurationConfig)}
+    if find_objective(config.train.objective.name).data == "preference":
+        # Nobody trains on the labels, so their ratio must neither leave rows out nor stop a night.
+        stages["rebalance"] = RebalanceConfig(mode="off")
     if frozen is not None:
         stages["split"] = SplitConfig(test_fraction=0.0, held_out=str(frozen))
     return CurateConfig(sources=(SourceConfig(path="store", format="store"),), **stages)

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
+from align.data.parts import DatasetType
 from cli.workflows.retrain.config import GatesConfig
 from feedback.audit import AuditReport
 
 __all__ = ["stopping_reasons"]
 
+_BOTH_LABELS: Final = "labels"
+"""The gate that wants answers of both labels."""
 
-def stopping_reasons(report: AuditReport, gates: GatesConfig) -> tuple[str, ...]:
+
+def stopping_reasons(report: AuditReport, gates: GatesConfig, kind: DatasetType) -> tuple[str, ...]:
     """A sentence for each reason not to train on the new feedback; none where nothing stands against it.
 
     Args:
         report: the audit of the new feedback, set against the older one where there is any.
         gates: what stops a run.
+        kind: what the objective trains on. Pairs need no answers of both labels beside them.
     """
-    return tuple(dict.fromkeys(_reasons(report, gates)))
+    return tuple(dict.fromkeys(_reasons(report, gates, kind)))
 
 
-def _reasons(report: AuditReport, gates: GatesConfig) -> Iterator[str]:
+def _reasons(report: AuditReport, gates: GatesConfig, kind: DatasetType) -> Iterator[str]:
     for gate in report.gates:
-        if gate.severity == "fail":
+        if gate.severity == "fail" and not (gate.name == _BOTH_LABELS and kind == "preference"):
             yield f"{gate.name}: {gate.sentence}"
     yield from _rejected(report, gates)
     yield from _share_up(report, gates)

@@ -112,7 +112,7 @@ def _decide(
     try:
         if new:
             tell(f"1 of 4: auditing {new:,} new events and pairs, of versions {plan.since + 1} to {plan.version}")
-            reasons = stopping_reasons(audit_step(plan, config, store, progress), config.gates)
+            reasons = stopping_reasons(audit_step(plan, config, store, progress), config.gates, plan.kind)
             if reasons:
                 return _commit(plan, registry, "stop", reasons)
         tell("2 of 4: curating the whole history")
