@@ -158,7 +158,7 @@ def test_night_without_new_pairs_waits_and_is_made_up_for_by_the_next_one(world:
     """Thumbs alone: 75, told again at once, no decision, no dataset left; then comparisons come, and all counts."""
     version = ingest(world, votes(1), "votes-1")
     before = Registry(world / "models").history()
-    sentence = f"0 new pairs to train on have come in since version {version - 1}; expected at least 1"
+    sentence = f"only 0 new pairs to train on since version {version - 1}; expected at least 1"
     with pytest.raises(NothingToDoError, match=sentence) as caught:
         retrain(config_of(world))
     assert caught.value.exit_code == 75

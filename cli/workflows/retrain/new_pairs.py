@@ -20,6 +20,7 @@ from cli.workflows.retrain.config import RetrainConfig
 from cli.workflows.retrain.old_runs import clear_run
 from cli.workflows.retrain.plan import RunPlan
 from feedback.mix import is_new_pair
+from feedback.stage import counted
 from feedback.store import Store
 from feedback.store.durable import write_durably
 from schemas.errors import EmptySplitError, NothingToDoError
@@ -105,7 +106,7 @@ def _wanted(plan: RunPlan, config: RetrainConfig) -> int:
 
 def _too_few(plan: RunPlan, config: RetrainConfig, new: int) -> NothingToDoError:
     return NothingToDoError(
-        f"{new:,} new pairs to train on have come in since version {plan.since}",
+        f"only {counted(new, 'new pair')} to train on since version {plan.since}",
         where=config.store,
         expected=f"at least {_wanted(plan, config):,}",
         todo="Take feedback in with: thumbline ingest. What is there already counts again",

@@ -94,7 +94,7 @@ def _stages(dataset: Mapping[str, Any]) -> Sheet:
         f"(digest {dataset['digest']})."
     )
     if pairs is not None:
-        note += f" Of them are {pairs['train']:,} pairs to train on and {pairs['test']:,} held out."
+        note += f" It holds {pairs['train']:,} pairs to train on and {pairs['test']:,} held out."
     note += f" Trained on: {_KINDS[dataset.get('kind', 'unpaired_preference')]}.{ratio}"
     return Sheet(
         "From the store to what is trained on", note, ("stage", "in", "created", "dropped", "kept"), tuple(rows)
