@@ -30,6 +30,12 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path / "cache"))
 
 
+@pytest.fixture
+def rater_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The secret that user ids are hashed with."""
+    monkeypatch.setenv("THUMBLINE_RATER_KEY", "0" * 64)
+
+
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A folder with the model and tokenizer of `tests.tiny_run`; nobody writes into it."""

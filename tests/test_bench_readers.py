@@ -17,15 +17,11 @@ from bench.reader_run import AS_TEXT, Reading, read_floor, read_ours
 from bench.readers import Measured, chosen_names, reader_row, reader_targets
 from bench.tables import reader_tables
 from feedback.formats import FORMATS
-from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE
+
+pytestmark = pytest.mark.usefixtures("rater_key")
 
 ROOT = Path(__file__).parents[1]
 SIZE = 150_000
-
-
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "0" * 64)
 
 
 def test_every_format_is_measured_or_left_out_with_a_reason() -> None:

@@ -14,16 +14,12 @@ from feedback.config import ConvertConfig, SourceConfig
 from feedback.convert import Keys, convert
 from feedback.engine import read_rows
 from feedback.ingest import IngestResult, ingest
-from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE
 from feedback.ingest.source_format import open_format
 from feedback.stage import StageResult
 from schemas.errors import FormatMismatchError, UnknownChoiceError
 from tests.format_records import bot, user
 
-
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "a key that is for tests only")
+pytestmark = pytest.mark.usefixtures("rater_key")
 
 
 def lines(folder: Path, *records: dict[str, Any]) -> Path:

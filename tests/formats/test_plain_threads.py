@@ -19,21 +19,17 @@ from feedback.engine import read_rows
 from feedback.formats import FORMATS
 from feedback.ingest import block, ingest
 from feedback.ingest.known_by import KnownDigests, known_digests
-from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE
 from feedback.records.json_columns import split_lines
 from feedback.records.line_kernels import count_in_lines, mark_lines
 from schemas.errors import InputError
 from tests.formats.test_plain_formats import damaged, records_of
 
+pytestmark = pytest.mark.usefixtures("rater_key")
+
 LIBRECHAT = FORMATS["librechat"]
 ROOT = "00000000-0000-0000-0000-000000000000"
 UP = {"rating": "thumbsUp"}
 TIME = {"$date": "2026-01-05T09:51:39.000Z"}
-
-
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "0" * 64)
 
 
 def message(name: str, parent: str | None, **fields: Any) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from feedback.engine import read_rows
 from feedback.formats import EventDraft, IgnoredDraft, PairDraft, find_format
 from feedback.ingest import IngestResult, ingest
 from feedback.ingest.kept_raw import kept_raw
-from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE
 from feedback.records.raw_record import RawRecord
 from feedback.transcode import convert_files
 from schemas.errors import FormatMismatchError, RecordRejectedError
@@ -34,6 +33,8 @@ from tests.formats import test_format_otel_genai as otel_genai
 from tests.formats import test_format_phoenix as phoenix
 from tests.scored import mapped
 
+pytestmark = pytest.mark.usefixtures("rater_key")
+
 SAMPLES: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "langfuse": (langfuse.MAP, [langfuse.SCORE, {**langfuse.TRACE, "scores": [langfuse.SCORE]}]),
     "langsmith": (langsmith.MAP, [langsmith.FEEDBACK, {**langsmith.FEEDBACK, "key": "note", "correction": "b"}]),
@@ -43,11 +44,6 @@ SAMPLES: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "label_studio": (label_studio.MAP, [label_studio.TASK, label_studio.SMALL]),
     "argilla": (argilla.MAP, [argilla.FLAT, argilla.record(order=[argilla.response(argilla.ranking(one=1, two=2))])]),
 }
-
-
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "a key that is for tests only")
 
 
 def put(folder: Path, name: str, text: str, *records: Any) -> SourceConfig:

@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 from cli.main import run
-from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE
 from feedback.records.sources import read_records
 from feedback.transcode import convert_files
 from schemas.errors import InputError, OutputExistsError
+
+pytestmark = pytest.mark.usefixtures("rater_key")
 
 UP: dict[str, Any] = {
     "prompt": [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}],
@@ -23,11 +24,6 @@ UP: dict[str, Any] = {
 }
 DOWN = {"prompt": "q", "completion": "b", "label": "down"}
 PAIR = {"prompt": "q", "chosen": "a", "rejected": "b"}
-
-
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "a key that is for tests only")
 
 
 def put(folder: Path, *records: object) -> Path:

@@ -38,13 +38,10 @@ from schemas.quarantine import QUARANTINE
 from schemas.reasons import RejectReason
 from schemas.report import LabelCounts, StageReport
 
+pytestmark = pytest.mark.usefixtures("rater_key")
+
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 GOOD = {"prompt": "q", "completion": "a", "label": "up"}
-
-
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "a key that is for tests only")
 
 
 def lines(*records: object) -> bytes:

@@ -15,15 +15,11 @@ from hypothesis import strategies as st
 from feedback.config import SourceConfig
 from feedback.engine import LocalEngine, StagedEngine, read_rows
 from feedback.ingest import IngestResult, SketchSettings, ingest
-from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE
 from schemas.report import StageReport
 
+pytestmark = pytest.mark.usefixtures("rater_key")
+
 SKETCH = SketchSettings(0.8, 3)
-
-
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "a key that is for tests only")
 
 
 def record(number: int, **changes: Any) -> dict[str, Any]:

@@ -13,9 +13,10 @@ import pytest
 from feedback.config import SourceConfig
 from feedback.engine import read_rows
 from feedback.ingest import ingest
-from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE
 from feedback.store.store import Store
 from tests.format_records import webui
+
+pytestmark = pytest.mark.usefixtures("rater_key")
 
 VOTE = {"id": "v1", "prompt": "q", "completion": "a", "label": "up", "user": "u", "time": "2026-01-05T09:00:00Z"}
 WRITTEN: dict[str, Callable[[list[dict[str, Any]]], bytes]] = {
@@ -28,11 +29,6 @@ WRITTEN: dict[str, Callable[[list[dict[str, Any]]], bytes]] = {
         json.dumps(row | {"last_active_at": place}).encode() + b"\n" for place, row in enumerate(rows)
     ),
 }
-
-
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "a key that is for tests only")
 
 
 def event_ids(folder: Path, data: bytes, name: str = "in.jsonl", source_format: str = "thumbs") -> list[str]:

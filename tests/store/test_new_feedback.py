@@ -13,10 +13,7 @@ from feedback.pipeline import curate, curate_store, default_config, store_config
 from feedback.store import Store
 from feedback.store.selection import count_since, select_rows
 
-
-@pytest.fixture(autouse=True)
-def rater_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("THUMBLINE_RATER_KEY", "0" * 64)
+pytestmark = pytest.mark.usefixtures("rater_key")
 
 
 def votes(path: Path, week: int, *, count: int = 60, up: int = 3, user: str = "u") -> Path:

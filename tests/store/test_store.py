@@ -21,12 +21,9 @@ from schemas.errors import (
     UsageError,
 )
 
+pytestmark = pytest.mark.usefixtures("rater_key")
+
 HOUR = "2026-03-01T{:02}:00:00Z"
-
-
-@pytest.fixture(autouse=True)
-def rater_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("THUMBLINE_RATER_KEY", "0" * 64)
 
 
 def vote(number: int, label: str = "up", **more: object) -> dict[str, object]:

@@ -14,14 +14,11 @@ import pytest
 from feedback.store import Store
 from feedback.store.faults import FAULT_KINDS, faultpoint
 from schemas.errors import ThumblineError, UsageError
-from tests.store_runs import KEY, contents, ingest, points, run, start
+from tests.store_runs import contents, ingest, points, run, start
+
+pytestmark = pytest.mark.usefixtures("rater_key")
 
 _FEW = ("raw.rename.after", "landing.rename.before", "event.rename.after", "commit.before", "commit.after")
-
-
-@pytest.fixture(autouse=True)
-def rater_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("THUMBLINE_RATER_KEY", KEY)
 
 
 def export(path: Path, rows: int, first: int = 0) -> Path:

@@ -20,7 +20,8 @@ from feedback.pipeline import curate_store, store_config
 from feedback.store import Store
 from feedback.store.needles import Needles, quoting_reports
 from tests.canary import places_of, said
-from tests.store_runs import KEY
+
+pytestmark = pytest.mark.usefixtures("rater_key")
 
 CANARY = "zebrafinch"
 TALK = f"talk-{CANARY}"
@@ -38,11 +39,6 @@ conversation = "talk"
 one = "a"
 two = "b"
 """
-
-
-@pytest.fixture(autouse=True)
-def rater_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("THUMBLINE_RATER_KEY", KEY)
 
 
 def pair(number: int, talk: str | None = None) -> dict[str, str]:

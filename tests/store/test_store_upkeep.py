@@ -14,12 +14,9 @@ from feedback.config import SourceConfig
 from feedback.pipeline import curate_store, store_config
 from feedback.store import Store
 from schemas.errors import InputNotFoundError, UsageError
-from tests.store_runs import KEY, contents
+from tests.store_runs import contents
 
-
-@pytest.fixture(autouse=True)
-def rater_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("THUMBLINE_RATER_KEY", KEY)
+pytestmark = pytest.mark.usefixtures("rater_key")
 
 
 def export(path: Path, first: int, rows: int = 20) -> SourceConfig:
