@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import datasets
 
@@ -42,17 +43,7 @@ def take_kto_step(folder: Path, work: Path) -> float:
     from trl import KTOConfig, KTOTrainer
 
     loaded = datasets.load_dataset(str(folder), cache_dir=str(work / "cache"))
-    arguments = KTOConfig(
-        output_dir=str(work / "run"),
-        max_steps=1,
-        per_device_train_batch_size=4,
-        max_length=512,
-        report_to="none",
-        use_cpu=True,
-    )
-    model = str(tiny_model(work / "model"))
-    trainer = KTOTrainer(model=model, args=arguments, train_dataset=loaded["train"], eval_dataset=loaded.get("test"))
-    return float(trainer.train().training_loss)
+    return _take_step(KTOTrainer, KTOConfig, loaded, work)
 
 
 def take_dpo_step(folder: Path, work: Path) -> float:
@@ -60,7 +51,11 @@ def take_dpo_step(folder: Path, work: Path) -> float:
     from trl import DPOConfig, DPOTrainer
 
     loaded = datasets.load_dataset(str(folder), "preference", cache_dir=str(work / "cache"))
-    arguments = DPOConfig(
+    return _take_step(DPOTrainer, DPOConfig, loaded, work)
+
+
+def _take_step(trainer_of: Any, config_of: Any, loaded: Any, work: Path) -> float:
+    arguments = config_of(
         output_dir=str(work / "run"),
         max_steps=1,
         per_device_train_batch_size=4,
@@ -69,5 +64,5 @@ def take_dpo_step(folder: Path, work: Path) -> float:
         use_cpu=True,
     )
     model = str(tiny_model(work / "model"))
-    trainer = DPOTrainer(model=model, args=arguments, train_dataset=loaded["train"], eval_dataset=loaded.get("test"))
+    trainer = trainer_of(model=model, args=arguments, train_dataset=loaded["train"], eval_dataset=loaded.get("test"))
     return float(trainer.train().training_loss)

@@ -1,10 +1,6 @@
 """Two processes give what one gives: loss, z0, gradient and weights, by `accelerate launch` over gloo."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +10,17 @@ from safetensors.torch import load_file
 
 from align.artifacts.metrics import read_metrics
 from align.trainer import train
+from tests.launched_run import launch
 from tests.tiny_run import CONFIG, tiny_config, write_dataset, write_model
 
-ROOT = Path(__file__).parents[2]
 # Five rows a step: ranks hold two or three, in other numbers of micro batches, and now and then one label only.
 CHANGES: dict[str, Any] = {"epochs": 1, "batch": {"batch_size": 5, "tokens_per_micro_batch": 100}}
 
 
 def _launch(processes: int, options: dict[str, Any], cache: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     # accelerate starts CPU processes through MPI only; its launcher for GPUs starts them anywhere, and ours use the CPU
-    launcher = [sys.executable, "-W", "ignore", "-m", "accelerate.commands.launch", "--multi_gpu"]
-    launcher += ["--num_processes", str(processes), "--num_machines", "1", "--mixed_precision", "no"]
-    launcher += ["--dynamo_backend", "no", "--main_process_ip", "127.0.0.1", "--main_process_port", str(port)]
-    result = subprocess.run(
-        [*launcher, "-m", "tests.tiny_run", json.dumps(options)],
-        cwd=ROOT,
-        env={**os.environ, "THUMBLINE_CACHE_DIR": str(cache), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
+    kind = ["--multi_gpu", "--num_processes", str(processes), "--num_machines", "1"]
+    launch([*kind, "--mixed_precision", "no", "--dynamo_backend", "no"], options, cache)
 
 
 @pytest.mark.parametrize(

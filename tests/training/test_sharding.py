@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +14,11 @@ from align.artifacts.metrics import read_metrics
 from align.distributed.sharding import is_sharding_asked
 from align.trainer import train
 from schemas.errors import ConfigError
+from tests.launched_run import launch
 from tests.tiny_run import CONFIG, tiny_config, write_dataset, write_model
 from tests.training.test_resume_any_step import back_to_step
 
-ROOT = Path(__file__).parents[2]
-CONFIGS = ROOT / "align" / "distributed" / "accelerate_configs"
+CONFIGS = Path(__file__).parents[2] / "align" / "distributed" / "accelerate_configs"
 KEEP_ALL: dict[str, Any] = {"checkpoint": {"every_steps": 1, "keep": 99}}
 # Five rows a step in passes of 60 tokens: ranks have two or three rows, and other numbers of passes.
 UNEVEN: dict[str, Any] = {"batch": {"batch_size": 5, "tokens_per_micro_batch": 60}}
@@ -30,21 +26,7 @@ UNEVEN: dict[str, Any] = {"batch": {"batch_size": 5, "tokens_per_micro_batch": 6
 
 def train_sharded(options: dict[str, Any], cache: Path) -> None:
     """A run of two processes on the CPU with the config for FSDP2 that we ship."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    config = str(CONFIGS / "fsdp2.yaml")
-    command = [sys.executable, "-W", "ignore", "-m", "accelerate.commands.launch", "--config_file", config]
-    command += ["--main_process_ip", "127.0.0.1", "--main_process_port", str(port)]
-    done = subprocess.run(
-        [*command, "-m", "tests.tiny_run", json.dumps(options)],
-        cwd=ROOT,
-        env={**os.environ, "THUMBLINE_CACHE_DIR": str(cache), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    launch(["--config_file", str(CONFIGS / "fsdp2.yaml")], options, cache)
 
 
 def weights_of(run: Path) -> dict[str, torch.Tensor]:
