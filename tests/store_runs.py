@@ -1,4 +1,4 @@
-"""Work on a store in processes of its own, which a fault may kill, and what a store holds, to be compared.
+"""Work on a store in processes of its own, which a fault may kill, votes for it, and what it holds, to be compared.
 
 The processes are forked from a server that has loaded everything and used nothing, so each starts in a moment. It has
 the environment of when it started, perhaps for other tests, so each process gets the present one.
@@ -6,10 +6,11 @@ the environment of when it started, perhaps for other tests, so each process get
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,23 @@ def start(target: Callable[..., None], *arguments: Any) -> Any:
     process = _CONTEXT.Process(target=_guarded, args=(dict(os.environ), None, target, *arguments))
     process.start()
     return process
+
+
+def write_votes(path: Path, rows: int, first: int = 0, *, more: Iterable[dict[str, Any]] = ()) -> Path:
+    """Votes of nine users, in turn up and down, in the format `thumbs`; those of one number are alike in every file.
+
+    Args:
+        path: where the file goes.
+        rows: how many votes.
+        first: the number of the first.
+        more: records behind them.
+    """
+    votes = [
+        {"prompt": f"question {n}", "completion": f"answer {n}", "label": ("up", "down")[n % 2], "user": f"u{n % 9}"}
+        for n in range(first, first + rows)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*votes, *more]), encoding="utf-8")
+    return path
 
 
 def ingest(store: Path, files: list[Path]) -> None:

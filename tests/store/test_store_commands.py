@@ -10,18 +10,13 @@ import pytest
 
 from cli.main import run
 from feedback.store import Store
-from tests.store_runs import KEY
+from tests.store_runs import write_votes
 
 
 @pytest.fixture(autouse=True)
-def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rater_key: None) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("THUMBLINE_RATER_KEY", KEY)
-    rows = [
-        {"prompt": f"question {n}", "completion": f"answer {n}", "label": ("up", "down")[n % 2], "user": f"u{n % 9}"}
-        for n in range(40)
-    ]
-    Path("votes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    write_votes(Path("votes.jsonl"), 40)
     return tmp_path
 
 

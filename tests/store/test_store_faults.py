@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import subprocess
@@ -14,7 +13,7 @@ import pytest
 from feedback.store import Store
 from feedback.store.faults import FAULT_KINDS, faultpoint
 from schemas.errors import ThumblineError, UsageError
-from tests.store_runs import contents, ingest, points, run, start
+from tests.store_runs import contents, ingest, points, run, start, write_votes
 
 pytestmark = pytest.mark.usefixtures("rater_key")
 
@@ -22,18 +21,8 @@ _FEW = ("raw.rename.after", "landing.rename.before", "event.rename.after", "comm
 
 
 def export(path: Path, rows: int, first: int = 0) -> Path:
-    lines = [
-        {
-            "prompt": f"question {n}",
-            "completion": f"answer {n}",
-            "label": "up" if n % 3 else "down",
-            "user": f"u{n % 9}",
-        }
-        for n in range(first, first + rows)
-    ]
-    bad = [{"prompt": "no answer", "label": "up", "number": first}]
-    path.write_text("".join(json.dumps(line) + "\n" for line in [*lines, *bad]), encoding="utf-8")
-    return path
+    """Votes, and a record without an answer."""
+    return write_votes(path, rows, first, more=[{"prompt": "no answer", "label": "up", "number": first}])
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import polars as pl
@@ -14,23 +13,13 @@ from feedback.config import SourceConfig
 from feedback.pipeline import curate_store, store_config
 from feedback.store import Store
 from schemas.errors import InputNotFoundError, UsageError
-from tests.store_runs import contents
+from tests.store_runs import contents, write_votes
 
 pytestmark = pytest.mark.usefixtures("rater_key")
 
 
-def export(path: Path, first: int, rows: int = 20) -> SourceConfig:
-    votes = [
-        {
-            "prompt": f"question {n}",
-            "completion": f"answer {n}",
-            "label": "down" if n % 2 else "up",
-            "user": f"u{n % 9}",
-        }
-        for n in range(first, first + rows)
-    ]
-    path.write_text("".join(json.dumps(vote) + "\n" for vote in votes), encoding="utf-8")
-    return SourceConfig(path=str(path), format="thumbs")
+def export(path: Path, first: int) -> SourceConfig:
+    return SourceConfig(path=str(write_votes(path, 20, first)), format="thumbs")
 
 
 @pytest.fixture
@@ -76,7 +65,7 @@ def test_damage_behind_an_optimized_file_is_repaired_from_several_raw_copies(sto
 
 
 def test_audit_of_a_store_is_that_of_its_rows(store: Store, tmp_path: Path) -> None:
-    export(tmp_path / "all.jsonl", 0, 50)
+    write_votes(tmp_path / "all.jsonl", 50)
     of_files = audit([tmp_path / "all.jsonl"], source_format="thumbs")
     of_store = audit([store.folder])
     assert of_store.rows == of_files.rows
