@@ -315,6 +315,7 @@ def _as_candidates(rows: pl.DataFrame, leaks: int) -> pl.DataFrame:
         prompt_chars=pl.lit(100),
         completion_chars="chars",
         votes=pl.concat_list(vote),
+        other_event_ids=pl.lit(None),
         capped_rater=pl.lit(None),
     )
     return full.select(pl.col(name).cast(kind) for name, kind in CANDIDATE_TYPES.items())

@@ -36,7 +36,11 @@ _COLUMNS: Final = {
         ("`weight`", "multiplies the row's loss; holds lambda_D or lambda_U of the train split"),
         *_EVERY,
         ("`origin`, `source`", "the kind of feedback (thumb, pair, score) and where it came from"),
-        ("`source_event_ids`, `n_up`, `n_down`", "the votes behind the label: their ids and how many went each way"),
+        ("`n_up`, `n_down`", "the votes behind the label: how many went each way"),
+        (
+            "`source_event_ids`",
+            "all events behind the row, its text among them: first these votes, then those that count no more",
+        ),
         *_LAST,
     ),
     "preference": (

@@ -252,6 +252,7 @@ def _as_candidates(rows: pl.DataFrame) -> pl.DataFrame:
         cluster_id=pl.lit(0, dtype=pl.UInt64),
         weight=pl.lit(1.0),
         votes=pl.when(pl.col("label").is_not_null()).then(pl.concat_list(vote)).otherwise(pl.lit([], dtype=_VOTES)),
+        other_event_ids=pl.lit(None, dtype=pl.List(pl.String)),
         capped_rater=pl.lit(None, dtype=pl.UInt64),
         split=pl.lit(None, dtype=pl.String),
     )

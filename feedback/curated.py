@@ -27,7 +27,8 @@ def read_curated(folder: Path, manifest: Manifest) -> pl.DataFrame:
     """The rows of a dataset as `schemas.datasets.CANDIDATE`.
 
     Raters, times and models are not in a dataset, so they are null here; votes have their ids and their labels in
-    total. Every answer is a cluster of its own: what was nearly the same was merged when the dataset was made.
+    total, and stand apart from the events whose votes count no more. Every answer is a cluster of its own: what was
+    nearly the same was merged when the dataset was made.
 
     Args:
         folder: the dataset's folder.
@@ -59,7 +60,7 @@ def _candidates(batch: pa.RecordBatch) -> pl.DataFrame:
     prompts, completions = (flat_text(batch.column(name)) for name in ("prompt", "completion"))
     sketches = sketch_texts(prompts, completions)
     full = rows.with_columns(
-        _votes(rows),
+        *_events(rows),
         pl.Series("prompt_key", sketches.prompt_key),
         pl.Series("completion_key", sketches.completion_key),
         pl.Series("cluster_id", answer_id(sketches.prompt_key, sketches.completion_key)),
@@ -80,15 +81,22 @@ def _candidates(batch: pa.RecordBatch) -> pl.DataFrame:
     return full.select(pl.col(name).cast(kind) for name, kind in CANDIDATE_TYPES.items())
 
 
-def _votes(rows: pl.DataFrame) -> pl.Series:
-    """The votes of each row; which of them went up is not known any more, only how many did."""
-    lengths = rows["source_event_ids"].list.len().cast(pl.Int64).to_numpy()
+def _events(rows: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
+    """The votes of each row, of which only how many went up is known, not which any more, and its other events."""
+    ids, counts = pl.col("source_event_ids").list, pl.col("n_up") + pl.col("n_down")
+    has_others = ids.len() > counts
+    votes, others = rows.select(votes=ids.head(counts), other_event_ids=pl.when(has_others).then(ids.slice(counts)))
+    return _votes(votes, rows["n_up"]), others
+
+
+def _votes(ids: pl.Series, ups: pl.Series) -> pl.Series:
+    lengths = ids.list.len().cast(pl.Int64).to_numpy()
     offsets = np.concatenate(([0], np.cumsum(lengths)))
     places = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
     votes = pl.DataFrame(
         {
-            "event_id": rows["source_event_ids"].explode(empty_as_null=False),
-            "label": places < np.repeat(rows["n_up"].to_numpy(), lengths),
+            "event_id": ids.explode(empty_as_null=False),
+            "label": places < np.repeat(ups.to_numpy(), lengths),
         }
     ).select(
         "event_id",

@@ -1,5 +1,8 @@
 """Stage `dedup`: one row for each prompt, completion and label; the survivor carries the votes of all.
 
+Of one rater only the latest vote counts. The events of the others stay behind the row, beside its votes: the text that
+survives may be theirs.
+
 Labels are never mixed: the same answer, or nearly the same, called good and bad stays as two rows, which `conflicts`
 decides about. Which answers are nearly the same was found before, see `feedback.near`; here they share a `cluster_id`.
 """
@@ -22,12 +25,14 @@ __all__ = ["dedup", "dedup_notes"]
 _PLACE: Final = "place"
 _SURVIVOR: Final = "survivor_place"
 _VOTE: Final = ("event_id", "rater_key", "event_ts", "label")
+_IDS: Final = [_SURVIVOR, "event_id"]
+_EVENTS: Final = ("votes", "other_event_ids")
 _EXACT: Final = ["prompt_hash", "completion_hash", "label"]
 _TEXT_KEYS: Final = ("prompt_hash", "completion_hash", "prompt_key", "completion_key")
 _NORMALIZED: Final = ["prompt_key", "completion_key", "label"]
 _NEEDED: Final = (
     *("row_key", "row_id", "label", "cluster_id", *_TEXT_KEYS),
-    *("event_ts", "prompt_chars", "completion_chars", "votes"),
+    *("event_ts", "prompt_chars", "completion_chars", "votes", "other_event_ids"),
 )
 _CLUSTERS: Final = {"exact": _EXACT, "normalized": _NORMALIZED, "near": ["cluster_id", "label"]}
 
@@ -109,7 +114,7 @@ def _merge(rows: pl.DataFrame, cluster: list[str], keep: str) -> tuple[pl.DataFr
     )
     others = ranked.filter(pl.col(_PLACE) != pl.col(_SURVIVOR)).with_columns(drop_reason=reason)
     dropped = rows[others[_PLACE]].with_columns(others["drop_reason"])
-    votes = _merged_votes(ranked.select(_SURVIVOR, "votes"))
+    votes = _merged_votes(ranked.select(_SURVIVOR, "votes", "other_event_ids"))
     return _with_votes(rows, votes, others[_PLACE]), dropped.select(*CANDIDATE_TYPES.names(), "drop_reason")
 
 
@@ -127,8 +132,10 @@ def _with_votes(rows: pl.DataFrame, votes: pl.DataFrame, others: pl.Series) -> p
     is_kept[others.to_numpy()] = False
     source = np.arange(rows.height)
     source[votes[_SURVIVOR].to_numpy()] = rows.height + np.arange(votes.height)
+    taken = pl.Series(source[is_kept])
+    names = [name for name in _EVENTS if not (rows[name].is_null().all() and votes[name].is_null().all())]
     # In one piece: lists are gathered from several in a hundred times the time.
-    merged = pl.concat([rows["votes"], votes["votes"]], rechunk=True)[pl.Series(source[is_kept])]
+    merged = [pl.concat([rows[name], votes[name]], rechunk=True)[taken] for name in names]
     return rows.filter(pl.Series(is_kept)).with_columns(merged)
 
 
@@ -150,15 +157,22 @@ def _rank(shared: pl.DataFrame, keep: str) -> pl.DataFrame:
 
 
 def _merged_votes(rows: pl.DataFrame) -> pl.DataFrame:
-    """Per survivor: all votes of its cluster, of each known rater only the latest."""
+    """Per survivor: all votes of its cluster, of each known rater only the latest, and the ids of all other events."""
     votes = rows.explode("votes", empty_as_null=False).select(_SURVIVOR, pl.col("votes").struct.field(*_VOTE))
     if votes["event_id"].is_duplicated().any():
         votes = votes.unique()  # a pair with two bad answers votes twice, with one id
     is_again = pl.col("rater_key").is_not_null() & pl.struct(_SURVIVOR, "rater_key").is_duplicated()
     again = votes.filter(is_again).sort("event_ts", "event_id", descending=[True, False], nulls_last=True)
-    latest = again.unique([_SURVIVOR, "rater_key"], keep="first", maintain_order=True)
-    everyone = pl.concat([latest, votes.filter(~is_again)]).sort("event_id", "label")
-    return everyone.select(_SURVIVOR, votes=pl.struct(_VOTE)).group_by(_SURVIVOR, maintain_order=True).agg("votes")
+    is_latest = again.select(is_latest=pl.struct(_SURVIVOR, "rater_key").is_first_distinct()).to_series()
+    everyone = pl.concat([again.filter(is_latest), votes.filter(~is_again)]).sort("event_id", "label")
+    lists = everyone.select(_SURVIVOR, votes=pl.struct(_VOTE)).group_by(_SURVIVOR, maintain_order=True).agg("votes")
+    known = rows.select(_SURVIVOR, event_id="other_event_ids").filter(pl.col("event_id").is_not_null())
+    known = known.explode("event_id", empty_as_null=False).join(everyone, on=_IDS, how="anti")
+    others = pl.concat([again.filter(~is_latest).select(_IDS), known])
+    # Texts are copied in their order: a file holds their bytes as they lie in memory, and joins put them anywhere.
+    others = others.unique().sort(_IDS).with_columns(pl.concat_str("event_id", pl.lit("")))
+    others = others.group_by(_SURVIVOR, maintain_order=True).agg(other_event_ids="event_id")
+    return lists.join(others, on=_SURVIVOR, how="left", maintain_order="left")
 
 
 def _figures(kept: pl.DataFrame, dropped: pl.DataFrame) -> dict[str, int]:

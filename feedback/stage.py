@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -100,7 +100,7 @@ def finish_stage(
         labels_in=labels_in,
         labels_kept=count_labels(kept),
         digest_in=digest_in,
-        digest_out=stage_digest(digest_in, name, config, kept, _DECISIONS, _vote_keys(kept["votes"])),
+        digest_out=stage_digest(digest_in, name, config, kept, _DECISIONS, _event_keys(kept)),
         config=config,
         notes=tuple(notes),
         figures=figures or {},
@@ -228,8 +228,15 @@ def _count_reasons(dropped: pl.DataFrame) -> dict[str, int]:
     return dict(counts.iter_rows())
 
 
-def _vote_keys(votes: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """How many votes each row has, and a key of each vote."""
-    counts = votes.list.len().alias("votes")
-    events = votes.explode(empty_as_null=False).struct.field("event_id").to_frame()
-    return counts, events.select(keys_of_texts(pl.col("event_id"))).to_series()
+def _event_keys(rows: pl.DataFrame) -> Iterator[pl.Series]:
+    """How many votes each row has and a key of each vote; the same of its other events, where any row has some."""
+    votes, others = rows["votes"], rows["other_event_ids"]
+    yield votes.list.len().alias("votes")
+    yield _keys_of_ids(votes.explode(empty_as_null=False).struct.field("event_id"))
+    if others.null_count() < others.len():
+        yield others.list.len().fill_null(0).alias("other_event_ids")
+        yield _keys_of_ids(others.explode(empty_as_null=False, keep_nulls=False).alias("event_id"))
+
+
+def _keys_of_ids(ids: pl.Series) -> pl.Series:
+    return ids.to_frame().select(keys_of_texts(pl.col("event_id"))).to_series()

@@ -67,6 +67,7 @@ CANDIDATE: Final = pa.schema(
         _required("prompt_chars", pa.int64()),
         _required("completion_chars", pa.int64()),
         _required("votes", pa.list_(_VOTE)),
+        pa.field("other_event_ids", pa.list_(_TEXT)),
         pa.field("capped_rater", _KEY),
         pa.field("split", _TEXT),
     ]
@@ -77,8 +78,10 @@ CANDIDATE: Final = pa.schema(
 a or b) say where the text lies; `prompt_hash` and `completion_hash` identify it exactly, `prompt_key` and
 `completion_key` after normalisation, both keys of a kind together: 128 bits name an answer. `group_id` is the cluster
 of prompts that stays on one side of a split, `cluster_id` the cluster of near-duplicate answers; alone, a row has the
-ids of its own keys. `votes` are all judgements that this row stands for; `capped_rater` names the rater at the cap of
-influence whose row it is; `split` is null until the stage `split`. Hashes are the first 64 bits of their ids."""
+ids of its own keys. `votes` are all judgements that this row stands for and that count; `other_event_ids`, sorted, are
+the judgements that count no more, of a rater who judged again for example, null where there are none: the row may show
+the text of any of both. `capped_rater` names the rater at the cap of influence whose row it is; `split` is null until
+the stage `split`. Hashes are the first 64 bits of their ids."""
 
 PAIR_CANDIDATE: Final = pa.schema(
     [
@@ -125,7 +128,9 @@ UNPAIRED_PREFERENCE: Final = pa.schema(
 )
 """The curated table. `prompt`, `completion`, `label` are TRL's `unpaired_preference`; `weight` > 0 multiplies the row's
 loss and already holds a lambda where `rebalance` reweighted; `n_up` and `n_down` count the votes behind the label.
-`rater_key`, 16 hex digits of a keyed hash, is the one rater of all these votes, null where they are of several."""
+`source_event_ids` are all events behind the row, its text among them: first the n_up + n_down votes, then those that
+count no more, since their rater judged again for example; both are sorted. `rater_key`, 16 hex digits of a keyed hash,
+is the one rater of all votes that count, null where they are of several."""
 
 PREFERENCE: Final = pa.schema(
     [
@@ -145,4 +150,4 @@ PREFERENCE: Final = pa.schema(
 )
 """Pairs with an explicit prompt: TRL's `preference` with our columns beside it. `origin` is `pair` where both answers
 were compared side by side, else what the chosen answer was judged by alone; `source_event_ids` are all judgements
-behind either answer."""
+behind either answer, also those that count no more, sorted."""

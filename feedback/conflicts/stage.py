@@ -21,6 +21,7 @@ import polars as pl
 
 from feedback.config import ConflictConfig
 from feedback.conflicts.cycles import Cycles, find_cycles, pairs_of_votes
+from feedback.conflicts.events import events_of_texts, votes_of_texts
 from feedback.conflicts.notes import conflict_notes
 from feedback.stage import StageResult, count_labels, finish_stage
 from schemas.reasons import DropReason
@@ -29,8 +30,8 @@ from schemas.settings import settings_to_dict
 __all__ = ["conflict_notes", "resolve_conflicts"]
 
 _ANSWER: Final = ["prompt_key", "completion_key"]
-_VOTE: Final = ["event_id", "rater_key", "event_ts", "label"]
-_NEEDED: Final = ["cluster_id", "group_id", *_ANSWER, "label", "votes"]
+_NEEDED: Final = ["cluster_id", "group_id", *_ANSWER, "label", "votes", "other_event_ids"]
+_EVENTS: Final = ("votes", "other_event_ids")
 _KEPT_BOTH: Final = "kept_both"
 _SOFTENED: Final = "softened"
 _CHANGED_MIND: Final = DropReason.SUPERSEDED_VOTE.value
@@ -41,7 +42,7 @@ class _Decisions:
     """What becomes of each contested row, in their order, and the counts behind it.
 
     Args:
-        rows: `drop_reason` or null, `factor` of the weight and `votes` that stand, one row each.
+        rows: `drop_reason` or null, `factor` of the weight, `votes` that stand and `other_event_ids`, one row each.
         figures: see `resolve_conflicts`.
     """
 
@@ -53,7 +54,8 @@ def resolve_conflicts(candidates: pl.DataFrame, config: ConflictConfig, *, diges
     """Rows whose answers carry one label, or both where the policy keeps both.
 
     A row that is kept of a contested answer carries the votes that still stand, for either label, of its own text:
-    prompt and completion after normalisation. Votes of a near-duplicate stay with the near-duplicate.
+    prompt and completion after normalisation. Votes of a near-duplicate stay with the near-duplicate. Votes of its text
+    that do not stand are among its `other_event_ids`.
 
     Args:
         candidates: rows of `schemas.datasets.CANDIDATE`; all rows of a `cluster_id`.
@@ -109,14 +111,14 @@ def _apply(
     own = pl.int_range(candidates.height, eager=True)
     source = (full.cast(pl.Int64) + candidates.height).fill_null(own).filter(is_kept)
     # In one piece: lists are gathered from several in a hundred times the time.
-    votes = pl.concat([candidates["votes"], decided["votes"]], rechunk=True)[source]
+    events = [pl.concat([candidates[name], decided[name]], rechunk=True)[source] for name in _EVENTS]
     factor = decided["factor"].gather(full.filter(is_kept)).fill_null(1.0)
-    return candidates.filter(is_kept).with_columns(votes, weight=pl.col("weight") * factor), dropped
+    return candidates.filter(is_kept).with_columns(*events, weight=pl.col("weight") * factor), dropped
 
 
 def _decide(rows: pl.DataFrame, config: ConflictConfig) -> _Decisions:
     rows = rows.with_row_index("row")
-    given = _votes_of_texts(rows)
+    given = votes_of_texts(rows)
     votes, cycles, pairs_left_out = _without_cycles(given, config)
     standing, changed_minds = _standing_votes(votes)
     tally = _tally(standing, config)
@@ -128,17 +130,9 @@ def _decide(rows: pl.DataFrame, config: ConflictConfig) -> _Decisions:
     decided = counts.with_columns(is_decided=_is_decided(), ending=_ending(config))
     decided = decided.with_columns(drop_reason=_reason(config), factor=_factor(config))
     figures = _figures(rows, decided, changed_minds, cycles, pairs_left_out)
-    lists = _votes_of_answers(standing, decided.filter(pl.col("drop_reason").is_null()))
-    kept_votes = decided.select("row", *_ANSWER).join(lists, on=_ANSWER, how="left").sort("row")["votes"]
-    return _Decisions(decided.select("drop_reason", "factor", kept_votes), figures)
-
-
-def _votes_of_texts(rows: pl.DataFrame) -> pl.DataFrame:
-    """One row for each vote of an answer's text, once, though both rows of a text may carry it."""
-    ids = ["cluster_id", "group_id", *_ANSWER]
-    votes = rows.select(*ids, "votes").explode("votes", empty_as_null=False)
-    votes = votes.with_columns(pl.col("votes").struct.field(*_VOTE)).drop("votes")
-    return votes.unique([*_ANSWER, "event_id", "label"], keep="any")
+    lists = events_of_texts(given, standing, rows, decided.filter(pl.col("drop_reason").is_null()))
+    events = decided.select("row", *_ANSWER).join(lists, on=_ANSWER, how="left").sort("row").select(_EVENTS)
+    return _Decisions(decided.select("drop_reason", "factor").hstack(events), figures)
 
 
 def _without_cycles(votes: pl.DataFrame, config: ConflictConfig) -> tuple[pl.DataFrame, Cycles | None, int]:
@@ -243,13 +237,6 @@ def _factor(config: ConflictConfig) -> pl.Expr:
     edge = pl.when(share > 0.5).then(high - 0.5).otherwise(0.5 - low)
     is_soft = ~pl.col("is_decided") & (pl.col("ending") == _SOFTENED)
     return pl.when(is_soft).then((share - 0.5).abs() / edge).otherwise(1.0)
-
-
-def _votes_of_answers(standing: pl.DataFrame, kept: pl.DataFrame) -> pl.DataFrame:
-    """The votes that stand of each text that has a row kept, as lists in the order of their ids."""
-    votes = standing.join(kept.select(_ANSWER).unique(), on=_ANSWER, how="semi")
-    ordered = votes.sort("event_id", "label")
-    return ordered.group_by(_ANSWER, maintain_order=True).agg(votes=pl.struct(_VOTE))
 
 
 def _figures(

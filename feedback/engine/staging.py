@@ -35,7 +35,7 @@ R = TypeVar("R")
 STAGE_FILE: Final = "stage.json"
 """Name of a stage's manifest."""
 
-_FORMAT_VERSION: Final = 1
+_FORMAT_VERSION: Final = 2
 _BYTES_A_BATCH: Final = 32_000_000
 _MOVABLE: Final = "staging:/"
 _NAME: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")

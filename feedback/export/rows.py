@@ -17,7 +17,7 @@ __all__ = ["PAIR_COLUMNS", "ROW_COLUMNS", "export_pairs", "export_rows"]
 
 _PLAIN_COLUMNS: Final = ("row_id", "label", "weight", "origin", "source", "split")
 
-ROW_COLUMNS: Final = (*_PLAIN_COLUMNS, "group_id", "votes")
+ROW_COLUMNS: Final = (*_PLAIN_COLUMNS, "group_id", "votes", "other_event_ids")
 """What is read of `schemas.datasets.CANDIDATE`."""
 
 _PAIR: Final = ("row_id", "weight", "origin", "source", "source_event_ids", "split")
@@ -43,6 +43,7 @@ def export_rows(candidates: pl.DataFrame, order: Places, *, with_raters: bool = 
     if with_raters:
         arrays["rater_key"] = _hex_text(sole_raters(candidates["votes"])[pl.Series(order)])
     arrays |= _votes(candidates["votes"], order)
+    arrays["source_event_ids"] = _with_others(arrays["source_event_ids"], candidates["other_event_ids"], order)
     names = [name for name in UNPAIRED_PREFERENCE.names if name in arrays]
     return pa.RecordBatch.from_arrays([arrays[name] for name in names], names=names)
 
@@ -88,6 +89,25 @@ def _votes(votes: pl.Series, order: Places) -> dict[str, pa.Array]:
         "n_up": pl.Series(up, dtype=pl.Int64).to_arrow(),
         "n_down": pl.Series(taken - up, dtype=pl.Int64).to_arrow(),
     }
+
+
+def _with_others(ids: pa.Array, others: pl.Series, order: Places) -> pa.Array:
+    """The ids of the votes of each row, and behind them those of its other events; `ids` where no row has any.
+
+    Args:
+        ids: of the votes of the rows, in the wanted order. [N] lists.
+        others: of the other events of all candidates.
+        order: see `export_rows`. [N]
+    """
+    places = np.flatnonzero(others.is_not_null().to_numpy()[order])
+    if not places.size:
+        return ids
+    pairs = {"votes": pl.Series(ids.take(pl.Series(places).to_arrow())), "others": others[pl.Series(order[places])]}
+    joined = pl.DataFrame(pairs).select(pl.concat_list("votes", "others")).to_series()
+    taken = np.arange(len(ids))
+    taken[places] = len(ids) + np.arange(places.size)
+    both = pa.concat_arrays([ids, joined.to_arrow(compat_level=_PLAIN).cast(ids.type)])
+    return both.take(pl.Series(taken).to_arrow())
 
 
 def _typed(column: pl.Series, name: str) -> pa.Array:

@@ -49,9 +49,10 @@ _SAME: Final = {
 }
 """What answers of one label agree in that `dedup` has merged, by its setting `match`."""
 
+_OF_ANSWER: Final = ("weight", "votes", "other_event_ids", "split")
 _OF_SIDE: Final = (
     *("row_id", "text_id", "text_side", "source", "origin", "group_id", "prompt_chars", "completion_chars"),
-    *("weight", "votes", "split"),
+    *_OF_ANSWER,
 )
 _OF_ROW: Final = (*_OF_SIDE, *_EXACT, "row_key", "prompt_key", "completion_key", "cluster_id", "label")
 
@@ -136,7 +137,7 @@ def _compared(used: pl.DataFrame, whole: pl.DataFrame, rows: pl.DataFrame) -> pl
     own = whole.group_by(_PLACES).agg(own=pl.struct(pl.col("text_id").alias("event_id"), "rater_key"))
     pairs = used.join(own, on=_PLACES, how="left", maintain_order="left")
     for side in _SIDES:
-        answers = rows.select(pl.col(name).alias(f"{side}_{name}") for name in ("place", "weight", "votes", "split"))
+        answers = rows.select(pl.col(name).alias(f"{side}_{name}") for name in ("place", *_OF_ANSWER))
         pairs = pairs.join(answers, on=f"{side}_place", how="left", maintain_order="left")
     text_ids = {f"{side}_text_id": pl.col("text_id") for side in _SIDES}
     return _finished(pairs.with_columns(row_id="text_id", origin=pl.lit("pair"), **text_ids))
@@ -164,7 +165,9 @@ def _siblings(rows: pl.DataFrame) -> pl.DataFrame:
 def _finished(pairs: pl.DataFrame) -> pl.DataFrame:
     """Pairs as `schemas.datasets.PAIR_CANDIDATE`, from the columns of both answers and `own`, who compared them."""
     judged = pairs.select(votes=pl.concat_list(*(_who(pl.col(f"{side}_votes")) for side in _SIDES), "own"))["votes"]
-    ids = pl.concat_list(judged.list.eval(pl.element().struct.field("event_id")), "chosen_text_id", "rejected_text_id")
+    others = [pl.col(f"{side}_other_event_ids").fill_null(pl.lit([], dtype=pl.List(pl.String))) for side in _SIDES]
+    votes = judged.list.eval(pl.element().struct.field("event_id"))
+    ids = pl.concat_list(votes, *others, *(f"{side}_text_id" for side in _SIDES))
     made = pairs.with_columns(
         row_keys(pairs["row_id"]).alias("row_key"),
         sole_raters(judged).alias("rater_key"),

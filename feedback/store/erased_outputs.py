@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from feedback.folders import finish_dataset
-from feedback.hashing import stable_id
+from feedback.hashing import side_ids, stable_id
 from feedback.store.durable import PARTIAL, flush_file, flush_folder, write_durably
 from feedback.store.faults import faultpoint
 from feedback.store.needles import Needles, quoting_reports
@@ -62,6 +62,20 @@ class ErasedOutput:
     pairs_digest: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Theirs:
+    """What tells the rows to take out: ids of events, and the ids that rows have which show their texts."""
+
+    events: frozenset[str]
+    rows: pl.Series
+
+    @classmethod
+    def of(cls, events: frozenset[str]) -> _Theirs:
+        # Datasets of earlier versions do not list an event whose text stayed and whose vote did not.
+        known = pl.Series(sorted(events), dtype=pl.String)
+        return cls(events, pl.concat([known, side_ids(known, "a"), side_ids(known, "b")]))
+
+
 def erase_dataset(
     record: DatasetRecord, registry: Registry, store_id: str, receipt: str, ids: frozenset[str]
 ) -> ErasedOutput | None:
@@ -72,7 +86,8 @@ def erase_dataset(
         registry: where the record is.
         store_id: id of the store, for the mark.
         receipt: the receipt that the mark names.
-        ids: `event_id` and `pair_id` of the rows; a curated row or pair that any of them is behind goes.
+        ids: `event_id` and `pair_id` of the rows; a curated row or pair goes that any of them is behind, by its vote or
+            its text.
 
     Raises:
         CorruptionError: the dataset is not what its manifest says.
@@ -99,8 +114,9 @@ def erase_dataset(
         # Recorded first: runs on the pairs are found by this digest also where the call is broken off from here on.
         marked = registry.save(replace(marked, earlier=tuple(dict.fromkeys((*marked.earlier, pairs.digest)))))
     removed, left = _clear(folder)
-    lost_pairs = 0 if pairs is None else _erase_pairs(folder / PREFERENCE_FOLDER, pairs, receipt, ids)
-    shards = [_without(folder, shard, ids) for shard in manifest.shards]
+    theirs = _Theirs.of(ids)
+    lost_pairs = 0 if pairs is None else _erase_pairs(folder / PREFERENCE_FOLDER, pairs, receipt, theirs)
+    shards = [_without(folder, shard, theirs) for shard in manifest.shards]
     rows = _lost(manifest.shards, shards)
     digest = record.digest
     if rows or manifest.digest != record.digest:
@@ -160,10 +176,10 @@ def _pairs_of(manifest: Manifest, folder: Path) -> Manifest | None:
         return None
 
 
-def _erase_pairs(folder: Path, manifest: Manifest, receipt: str, ids: frozenset[str]) -> int:
+def _erase_pairs(folder: Path, manifest: Manifest, receipt: str, theirs: _Theirs) -> int:
     """Take pairs out of the dataset of pairs; how many."""
     _clear(folder)
-    shards = [_without(folder, shard, ids) for shard in manifest.shards]
+    shards = [_without(folder, shard, theirs) for shard in manifest.shards]
     if any(before.sha256 != after.sha256 for before, after in zip(manifest.shards, shards, strict=True)):
         digest = stable_id(manifest.digest, receipt)
         changed = replace(manifest, digest=digest, parent_digest=manifest.digest, shards=tuple(shards))
@@ -214,12 +230,12 @@ def _clear(folder: Path) -> tuple[list[str], list[str]]:
     return removed, left
 
 
-def _without(folder: Path, shard: Shard, ids: frozenset[str]) -> Shard:
-    """A shard without the rows that any of the ids voted for, row group by row group."""
+def _without(folder: Path, shard: Shard, theirs: _Theirs) -> Shard:
+    """A shard without the rows that any of the events is behind, row group by row group."""
     path = folder / shard.path
     partial = path.with_name(path.name + PARTIAL)
     with pq.ParquetFile(path) as opened:
-        masks = [_theirs(opened, group, ids) for group in range(opened.num_row_groups)]
+        masks = [_mask(opened, group, theirs) for group in range(opened.num_row_groups)]
         if any(mask.any() for mask in masks):
             faultpoint("erase.shard.before", partial)
             options = {"compression": "zstd", "write_statistics": False, "write_page_checksum": True}
@@ -244,7 +260,9 @@ def _labels(path: Path) -> tuple[int, int]:
     return int(label.sum()), len(label) - int(label.sum())
 
 
-def _theirs(opened: pq.ParquetFile, group: int, ids: frozenset[str]) -> NDArray[np.bool_]:
-    """Which rows of a row group any of the ids voted for. [N] bool."""
-    votes = pl.DataFrame(opened.read_row_group(group, columns=["source_event_ids"]))["source_event_ids"]
-    return np.array([not ids.isdisjoint(one) for one in votes.to_list()], dtype=np.bool_)
+def _mask(opened: pq.ParquetFile, group: int, theirs: _Theirs) -> NDArray[np.bool_]:
+    """Which rows of a row group stand for any of the events, or show the text of one. [N] bool."""
+    rows = pl.DataFrame(opened.read_row_group(group, columns=["row_id", "source_event_ids"]))
+    events = np.array([not theirs.events.isdisjoint(one) for one in rows["source_event_ids"].to_list()], dtype=np.bool_)
+    shows: NDArray[np.bool_] = rows["row_id"].is_in(theirs.rows.implode()).to_numpy()
+    return events | shows

@@ -223,6 +223,28 @@ def test_votes_of_a_near_duplicate_stay_with_it() -> None:
     assert {row["text_id"]: len(row["votes"]) for row in result.kept.to_dicts()} == {"up": 1, "down": 2}
 
 
+def test_votes_of_a_text_that_do_not_stand_stay_behind_its_row() -> None:
+    """Ann gave the text and took her vote back; of a near-duplicate nothing is behind the row."""
+    up = answer(True, {"ann": 1, "bob": 1, "cyd": 1, "eve": 1}) | {"other_event_ids": ["bob-before"]}
+    down = answer(False, {"ann": 2}) | {"other_event_ids": ["cyd-before"]}
+    far = answer(False, {"dee": 1}, completion="yes!") | {"text_id": "far"}
+    result = resolved(*near(up, down, far))
+    assert reasons(result.dropped) == {"down": "outvoted", "far": "outvoted"}
+    assert [vote["event_id"] for vote in result.kept["votes"][0]] == ["ann-False", "bob-True", "cyd-True", "eve-True"]
+    assert result.kept["other_event_ids"].to_list() == [["ann-True", "bob-before", "cyd-before"]]
+    assert result.dropped.sort("text_id")["other_event_ids"].to_list() == [["cyd-before"], None]
+
+
+def test_the_text_of_a_pair_that_is_left_out_stays_behind_its_row() -> None:
+    rows = [*judged_pairs("a>b", "a>b", "b>c", "b>c", "c>a")]
+    thumb = {"event_id": "thumb", "rater_key": None, "event_ts": None, "label": False}
+    for row in rows:
+        if row["text_id"] == "a down":
+            row["votes"].append(thumb)
+    kept = resolved(*rows, cycles="drop", policy="keep_both").kept
+    assert kept.filter(pl.col("text_id") == "a down")["other_event_ids"].to_list() == [["c>a#4"]]
+
+
 def test_a_text_with_both_labels_is_no_near_contradiction() -> None:
     rows = near(answer(True, 1), answer(False, 2), candidate(completion="hello!"))
     assert resolved(*rows).report.figures["near_duplicates"] == 0

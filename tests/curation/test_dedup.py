@@ -75,6 +75,26 @@ def test_one_rater_counts_once_and_unknown_raters_count_each() -> None:
     assert vote_ids(deduped(*rows)) == ["e2", "n1", "n2"]
 
 
+def test_a_vote_that_counts_no_more_stays_behind_the_row() -> None:
+    """The text that survives may be that of a vote which its rater gave again elsewhere."""
+    rows = [candidate(text_id=f"e{n}", row_id=f"{n:032x}", rater_key="r1", minutes=n) for n in range(3)]
+    result = deduped(*rows, candidate(text_id="n1", row_id="f" * 32))
+    assert result.kept["text_id"].to_list() == ["e0"]
+    assert vote_ids(result) == ["e2", "n1"]
+    assert result.kept["other_event_ids"].to_list() == [["e0", "e1"]]
+    assert dedup(result.kept, DedupConfig()).kept.equals(result.kept)
+    later = candidate(text_id="e9", row_id="e" * 32, rater_key="r1", minutes=9)
+    again = dedup(pl.concat([result.kept, table(later)]), DedupConfig())
+    assert again.kept["other_event_ids"].to_list() == [["e0", "e1", "e2"]]
+    assert (
+        again.report.digest_out != dedup(again.kept.with_columns(other_event_ids=None), DedupConfig()).report.digest_out
+    )
+
+
+def test_rows_all_of_whose_votes_count_have_no_other_events() -> None:
+    assert deduped(candidate(text_id="e1"), candidate(text_id="e2")).kept["other_event_ids"].to_list() == [None]
+
+
 def test_votes_are_not_counted_twice_when_run_again() -> None:
     rows = table(*(candidate(text_id=f"e{n}", rater_key=f"r{n}") for n in range(4)))
     once = dedup(rows, DedupConfig())

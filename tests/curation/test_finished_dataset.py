@@ -116,6 +116,28 @@ def test_votes_that_are_read_back_keep_how_many_went_up(tmp_path: Path) -> None:
     assert labels == [[True, True, False][: n % 4] for n in range(rows.height)]
 
 
+def test_events_whose_votes_count_no_more_are_read_back_apart_from_the_votes(tmp_path: Path) -> None:
+    """They stand behind the votes, whatever their ids: so a dataset that is rebalanced still says who counted."""
+    rows, texts = prepared(tmp_path, some_events(6), [])
+    votes = [{"event_id": f"{n + 9:032x}", "rater_key": n, "event_ts": None, "label": n < 2} for n in range(3)]
+    others = [[f"{n:032x}" for n in range(count)] or None for count in (0, 1, 0, 2, 3, 0)]
+    given = rows.with_columns(
+        pl.Series("votes", [votes[: n % 3 + 1] for n in range(6)], rows.schema["votes"]),
+        pl.Series("other_event_ids", others, rows.schema["other_event_ids"]),
+    )
+    result = export(given, texts, tmp_path / "out", ExportConfig())
+    manifest = Manifest("0" * 32, "unpaired_preference", "0", (), (), result.shards)
+    read = read_curated(tmp_path / "out", manifest)
+    assert read["other_event_ids"].to_list() == others
+    ids = read["votes"].list.eval(pl.element().struct.field("event_id")).to_list()
+    assert ids == [[one["event_id"] for one in votes[: n % 3 + 1]] for n in range(6)]
+    export(read, [text_of_curated(tmp_path / "out", manifest)], tmp_path / "again", ExportConfig())
+    files = [next((tmp_path / name / "data").glob("*.parquet")) for name in ("out", "again")]
+    first, second = (pl.read_parquet(path).sort("row_id") for path in files)
+    assert second["source_event_ids"].equals(first["source_event_ids"])
+    assert second.select("n_up", "n_down").equals(first.select("n_up", "n_down"))
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_trl_takes_a_kto_step_on_the_folder_unchanged(tmp_path: Path) -> None:

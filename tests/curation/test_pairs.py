@@ -78,6 +78,17 @@ def test_a_comparison_is_a_pair_with_its_winner_first() -> None:
     assert report.notes == ("2 pairs of answers that were compared side by side.",)
 
 
+def test_a_pair_names_the_events_of_its_answers_whose_votes_count_no_more() -> None:
+    """Ann judged the good answer twice, and her first vote may be whose text is shown."""
+    events = [event("hi", "hello", minutes=n, rater_key=ANN, record=f"e{n}") for n in range(3)]
+    events += [event("hi", "go away", False, rater_key=BOB, record="bad")]
+    for pairs in ([], [pair(minutes=9, rater_key=CYD)]):
+        result, rows = made(events, pairs)
+        assert rows["other_event_ids"].drop_nulls().to_list() == [sorted(one["event_id"] for one in events[:2])]
+        wanted = [*(one["event_id"] for one in events), *(one["pair_id"] for one in pairs)]
+        assert result.kept["source_event_ids"].to_list() == [sorted(wanted)]
+
+
 def test_ties_and_two_bad_answers_are_no_comparison() -> None:
     pairs = [pair("p", outcome="tie"), pair("q", outcome="both_bad"), pair("r", outcome="abstain")]
     result, _ = made(pairs=pairs)

@@ -101,6 +101,22 @@ def holds(rows_in: pl.DataFrame, result: StageResult) -> None:
     assert result.kept["row_id"].is_sorted()
 
 
+def events_behind(rows: pl.DataFrame) -> dict[str, set[str]]:
+    """The events behind each row, by its id."""
+    columns = rows.select("row_id", "votes", "other_event_ids").iter_rows()
+    return {row_id: {vote["event_id"] for vote in votes} | {*(others or [])} for row_id, votes, others in columns}
+
+
+def loses_no_event(rows_in: pl.DataFrame, result: StageResult) -> None:
+    """What was behind a row is behind it still, that of its text among it, and merged rows leave theirs to others."""
+    before, after = events_behind(rows_in), events_behind(result.kept)
+    assert all(before[row_id] <= events for row_id, events in after.items())
+    for votes, others in result.kept.select("votes", "other_event_ids").iter_rows():
+        assert others is None or (others and others == sorted({*others} - {vote["event_id"] for vote in votes}))
+    if result.report.stage == "dedup":
+        assert set().union(*before.values()) == set().union(*after.values())
+
+
 @pytest.mark.parametrize("name", ["dedup", "conflicts", "caps", "split", "rebalance"])
 @given(
     rows=CANDIDATES.map(unique),
@@ -116,6 +132,7 @@ def test_every_row_is_kept_or_dropped_whatever_the_order(name, rows, match, poli
     rows = table(*rows, *both)
     result = stage(rows, "")
     holds(rows, result)
+    loses_no_event(rows, result)
     shuffled = rows.sample(fraction=1.0, shuffle=True, seed=order.randrange(2**31))
     again = stage(shuffled, "")
     assert again.kept.equals(result.kept)
