@@ -2,19 +2,23 @@
 
 Whole goes what cannot be read, what would be read otherwise without them (see `raw_rewriting`), and files that are
 joined, since records of the other file are theirs without naming them. Their rows stay in the tables; only the
-possibility to make them again from the copy is lost. A note in its place keeps the copy away.
+possibility to make them again from the copy is lost. A note in its place keeps the copy away. Where a file's records
+find each other in the file itself, those that theirs find go with them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 from feedback.records.sources import RawRecord, read_records
 from feedback.store.durable import move_durably, remove_durably, write_durably
+from feedback.store.joined_records import JoinedRecords, joined_within
 from feedback.store.landing import ERASED, Landing, Landings
 from feedback.store.places import fetched
 from feedback.store.raw_rewriting import kind_of_copy, raw_lines, rewritten
@@ -23,6 +27,10 @@ from schemas.errors import CorruptionError, InputError
 from schemas.manifest import file_sha256
 
 __all__ = ["ErasedRaw", "erase_raw"]
+
+IsTheirs = Callable[[RawRecord], bool]
+Finder = Callable[[Path], IsTheirs]
+"""Says which records of a copy are cut out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,10 @@ class _Wanted:
     raw: frozenset[str]
     hints: tuple[bytes, ...]
 
+    def is_record(self, record: RawRecord) -> bool:
+        """Whether a record is theirs by its bytes, or by a value in it."""
+        return self.is_line(record) or (record.value is not None and self.subject.in_value(record.value))
+
     def is_line(self, record: RawRecord) -> bool:
         """Whether a record is theirs by its bytes."""
         if self.raw and hashlib.sha256(record.raw).hexdigest() in self.raw:
@@ -55,10 +67,6 @@ class _Wanted:
         if self.hints and not any(hint in record.raw for hint in self.hints):
             return False
         return self.subject.in_bytes(record.raw)
-
-    def is_record(self, record: RawRecord) -> bool:
-        """Whether a record is theirs by its bytes, or by a value in it."""
-        return self.is_line(record) or (record.value is not None and self.subject.in_value(record.value))
 
 
 def erase_raw(
@@ -84,9 +92,10 @@ def erase_raw(
     removed: list[str] = []
     for landing in chosen:
         hit = False
-        for copy in (*landing.read, *landing.other):
+        copies = (*landing.read, *landing.other)
+        for finder, copy in product(_in_turn(wanted, landings, landing), copies):
             path = landings.path(copy)
-            found = _erase(path, wanted) if fetched(path).is_file() else 0
+            found = _erase(path, finder) if fetched(path).is_file() else 0
             hit |= found != 0
             records += max(found, 0)
             if found:
@@ -98,10 +107,33 @@ def erase_raw(
     return ErasedRaw(records, tuple(dict.fromkeys(rewritten)), tuple(dict.fromkeys(removed)))
 
 
-def _erase(path: Path, wanted: _Wanted) -> int:
+def _in_turn(wanted: _Wanted, landings: Landings, landing: Landing) -> tuple[Finder, ...]:
+    """What is looked for in a landing: first what theirs find there, since nobody finds it once theirs are gone."""
+    by_name = partial(_finder, wanted)
+    joined = joined_within(landing)
+    if joined is None:
+        return (by_name,)
+    for path in (fetched(landings.path(copy)) for copy in landing.read):
+        try:
+            joined = joined.of(filter(by_name(path), _records(path))) if path.is_file() else joined
+        except (InputError, CorruptionError):
+            continue  # it is removed whole
+    return (partial(_finder_of_joined, wanted, joined), by_name)
+
+
+def _finder(wanted: _Wanted, path: Path) -> IsTheirs:
+    return wanted.is_line if kind_of_copy(path) == "lines" else wanted.is_record
+
+
+def _finder_of_joined(wanted: _Wanted, joined: JoinedRecords, path: Path) -> IsTheirs:
+    is_named = _finder(wanted, path)
+    return lambda record: joined.has(record) and not is_named(record)
+
+
+def _erase(path: Path, finder: Finder) -> int:
     """How many records were cut out of a copy; -1 where it was removed."""
     try:
-        find = wanted.is_line if kind_of_copy(path) == "lines" else wanted.is_record
+        find = finder(path)
         count = sum(map(find, _records(path)))
         if count:
             with rewritten(path, find) as new:

@@ -11,12 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from align.champion.registry import LOCK_NAME, Registry
 from cli.main import run
 from cli.workflows.retrain import load_retrain_config, retrain
 from feedback.config import SourceConfig
+from feedback.pipeline import mix_dataset
 from feedback.store import Store
 from schemas.errors import (
     ConfigError,
@@ -145,6 +147,32 @@ def test_second_week_goes_on_from_the_champion_on_new_and_some_older_rows(world:
     assert result.decision.previous == Registry(world / "models").history()[0].champion
     assert result.report["changed"]["counts"]["came"] > 20
     assert result.report["changed"]["counts"]["went"] >= 1
+
+
+def test_mix_whose_maker_was_killed_loses_who_is_forgotten(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was whole, and the store had not been told that it is."""
+
+    def killed(*arguments: Any, **settings: Any) -> None:
+        mix_dataset(*arguments, **settings)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cli.workflows.retrain.steps.mix_dataset", killed)
+    export = Path(str(write_export(world, 6)))
+    ingest(world, export)
+    with pytest.raises(KeyboardInterrupt):
+        retrain(config_of(world))
+    (mixed,) = (world / "models" / "runs").glob("*/mixed")
+    texts = _texts(mixed)
+    records = [json.loads(line) for line in export.read_text().splitlines()]
+    record = next(one for one in records if one.get("user") and one["completion"] in texts)
+    Store.open(world / "store").forget(rater=record["user"])
+    assert record["completion"] not in _texts(mixed)
+    assert (mixed / "needs_retrain.json").exists()
+
+
+def _texts(dataset: Path) -> set[str]:
+    tables = [pl.read_parquet(path, columns=["completion"]) for path in dataset.glob("data/*.parquet")]
+    return {turns[0]["content"] for table in tables for turns in table["completion"].to_list()}
 
 
 def test_frozen_rows_are_in_no_later_training_split(world: Path) -> None:

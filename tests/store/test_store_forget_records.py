@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from feedback.config import SourceConfig
 from feedback.store import Store
 from feedback.store.tombstones import Forgotten, subject_hash
 from tests.canary import places_of
-from tests.store_runs import KEY
+from tests.store_runs import KEY, run
 
 CANARY = "zebrafinch"
 USER, TALK = f"user-{CANARY}", f"talk-{CANARY}"
@@ -181,3 +182,62 @@ def test_no_record_of_the_forgotten_stays_in_quarantine_or_raw_copies(kind: str,
     (tmp_path / "more" / name).write_bytes(write(more))
     assert store.ingest([SourceConfig(path=str(tmp_path / "more" / name), format="thumbs")]).new == 4
     assert places_of(CANARY, tmp_path / "store") == []
+
+
+def message(talk: int, said: str, **more: Any) -> dict[str, Any]:
+    """A message of LibreChat; the question does not say who asked."""
+    return {
+        "conversationId": f"t{talk}",
+        "parentMessageId": "00000000-0000-0000-0000-000000000000",
+        "text": f"{said} of {talk}",
+        "isCreatedByUser": True,
+        "createdAt": "2026-01-01T00:00:00Z",
+        **more,
+    }
+
+
+def conversation(talk: int, said: str, user: str) -> list[dict[str, Any]]:
+    answer = {"isCreatedByUser": False, "user": user, "feedback": {"rating": "thumbsUp"}}
+    return [
+        message(talk, f"{said} question", messageId=f"q{talk}"),
+        message(talk, f"{said} answer", messageId=f"a{talk}", parentMessageId=f"q{talk}", **answer),
+    ]
+
+
+def forget(store: Path) -> None:
+    """Forget the one."""
+    Store.open(store).forget(rater=USER)
+
+
+@pytest.mark.parametrize("files", [1, 2])
+@pytest.mark.parametrize("fault", [None, "erase.raw.rename.after", "erase.raw.rename.after@2"])
+def test_what_a_vote_is_about_goes_from_the_file_that_both_are_in(
+    files: int, fault: str | None, tmp_path: Path
+) -> None:
+    """A message does not name who voted: its conversation does, also where it lies in another file of the source.
+
+    Where the call is killed between both, the next one still finds what is left.
+    """
+    kept = [row for talk in range(6) for row in conversation(talk, "a long", f"u{talk}")]
+    theirs = conversation(50, CANARY, USER)
+    parts = [[*kept, *theirs]] if files == 1 else [[*kept[:4], theirs[1]], [*kept[4:], theirs[0]]]
+    (tmp_path / "log").mkdir()
+    for number, part in enumerate(parts):
+        (tmp_path / "log" / f"{number}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
+    store = Store.open(tmp_path / "store", create=True)
+    summary = store.ingest([SourceConfig(path=str(tmp_path / "log"), format="librechat")])
+    assert summary.new == 7
+    if fault is not None:
+        assert run(forget, tmp_path / "store", fault=f"{fault}:kill") == -signal.SIGKILL
+        assert run(forget, tmp_path / "store") == 0
+    else:
+        receipt = store.forget(rater=USER)
+        assert receipt.raw is not None
+        assert (receipt.raw.records, receipt.raw.removed) == (2, ())
+    store = Store.open(tmp_path / "store")
+    assert places_of(CANARY, tmp_path / "store") == []
+    assert store.events().collect().height == 6
+    assert store.doctor().is_well
+    left = b"".join(path.read_bytes() for path in (tmp_path / "store" / "raw").rglob("*.jsonl"))
+    lines = [json.loads(line) for line in left.splitlines() if line]
+    assert sorted(line["messageId"] for line in lines) == sorted(row["messageId"] for row in kept)
