@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import njit, types
+from numba.extending import intrinsic
 
 __all__ = ["find_ambiguous", "find_boundaries"]
 
@@ -21,8 +23,11 @@ _QUOTE, _BACKSLASH, _COMMA, _COLON = 0x22, 0x5C, 0x2C, 0x3A
 _SPACE, _TAB, _RETURN = 0x20, 0x09, 0x0D
 _SMALL, _EXPONENT, _PLUS, _ZERO, _NINE = 0x20, 0x65, 0x2B, 0x30, 0x39
 _MOST_KEYS = 2048
-_AT_ONCE = 16
+_AT_ONCE = 32
 """Bytes of a text that are looked at together."""
+_WORD = 8
+_HASH_START, _HASH_STEP = np.uint64(0xCBF29CE484222325), np.uint64(0x9E3779B97F4A7C15)
+_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _OPEN, _OPEN_LIST, _CLOSE, _CLOSE_LIST = 0x7B, 0x5B, 0x7D, 0x5D
 
 
@@ -74,23 +79,55 @@ def find_boundaries(text: Any, start: Any, state: Any, is_array: Any, found: Any
     return count
 
 
-@njit
-def _may_end(signs: Any) -> Any:
-    """Whether a quote or a backslash is among sixteen bytes: one question of a vector, not sixteen."""
-    found = np.uint8(0)
-    for place in range(_AT_ONCE):
-        found |= np.uint8(signs[place] == _QUOTE) | np.uint8(signs[place] == _BACKSLASH)
-    return found
+@intrinsic
+def _stops(typing: Any, text: Any, index: Any) -> Any:  # noqa: ARG001 - numba passes its context
+    """A bit for each quote and each backslash among `_AT_ONCE` bytes from any address, the first byte's lowest."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        vector = ir.VectorType(ir.IntType(8), _AT_ONCE)
+        signs = builder.load(builder.bitcast(builder.gep(array.data, [arguments[1]]), vector.as_pointer()), align=1)
+        quote, backslash = (
+            builder.icmp_unsigned("==", signs, ir.Constant(vector, [sign] * _AT_ONCE)) for sign in (_QUOTE, _BACKSLASH)
+        )
+        return builder.zext(builder.bitcast(builder.or_(quote, backslash), ir.IntType(_AT_ONCE)), ir.IntType(64))
+
+    return types.uint64(text, types.intp), emit
+
+
+@intrinsic
+def _word_at(typing: Any, text: Any, index: Any) -> Any:  # noqa: ARG001 - numba passes its context
+    """`_WORD` bytes from any address as one number, the first byte lowest."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        address = builder.bitcast(builder.gep(array.data, [arguments[1]]), ir.IntType(64).as_pointer())
+        return builder.load(address, align=1)
+
+    return types.uint64(text, types.intp), emit
+
+
+@intrinsic
+def _lowest(typing: Any, bits: Any) -> Any:  # noqa: ARG001 - numba passes its context
+    """The place of the lowest bit that is set."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.uint64), emit
 
 
 @njit
-def _behind_plain(text: Any, place: Any, end: Any) -> Any:
+def _behind_plain(text, place, end):
     """The next place from `place` on with a quote or a backslash, or `end`."""
-    while place + _AT_ONCE <= end and not _may_end(text[place : place + _AT_ONCE]):
+    while place + _AT_ONCE <= len(text) and place < end:
+        stops = _stops(text, place)
+        if stops:
+            return min(place + _lowest(stops), end)
         place += _AT_ONCE
     while place < end and text[place] != _QUOTE and text[place] != _BACKSLASH:
         place += 1
-    return place
+    return min(place, end)
 
 
 @njit
@@ -106,11 +143,19 @@ def _may_be_infinite(text: Any, place: Any, end: Any) -> Any:
 
 
 @njit
-def _hash_of(text: Any, begin: Any, end: Any) -> Any:
-    """FNV-1a of some bytes."""
-    value = np.uint64(0xCBF29CE484222325)
-    for place in range(begin, end):
-        value = (value ^ np.uint64(text[place])) * np.uint64(0x100000001B3)
+def _hash_of(text, begin, end):
+    """A hash of some bytes, which is the same wherever they stand."""
+    value = _HASH_START ^ np.uint64(end - begin)
+    for place in range(begin, end, _WORD):
+        left = min(end - place, _WORD)
+        if place + _WORD <= len(text):
+            word = _word_at(text, place) & (_ALL >> np.uint64(8 * (_WORD - left)))
+        else:
+            word = np.uint64(0)
+            for behind in range(left):
+                word |= np.uint64(text[place + behind]) << np.uint64(8 * behind)
+        value = (value ^ word) * _HASH_STEP
+        value ^= value >> np.uint64(32)
     return value
 
 
