@@ -23,16 +23,18 @@ __all__ = ["read_curated", "text_of_curated"]
 _BATCH_ROWS: Final = 50_000
 
 
-def read_curated(folder: Path, manifest: Manifest) -> pl.DataFrame:
+def read_curated(folder: Path, manifest: Manifest, *, with_raters: bool = False) -> pl.DataFrame:
     """The rows of a dataset as `schemas.datasets.CANDIDATE`.
 
-    Raters, times and models are not in a dataset, so they are null here; votes have their ids and their labels in
-    total, and stand apart from the events whose votes count no more. Every answer is a cluster of its own: what was
-    nearly the same was merged when the dataset was made.
+    Times and models are not in a dataset, so they are null here; votes have their ids and their labels in total, and
+    stand apart from the events whose votes count no more. Every answer is a cluster of its own: what was nearly the
+    same was merged when the dataset was made.
 
     Args:
         folder: the dataset's folder.
         manifest: its manifest.
+        with_raters: whether votes are said to be of the one rater of their row, where the dataset has `rater_key`:
+            what it says is kept, but tells nothing of who gave the votes of all other rows.
 
     Raises:
         ShapeError: a shard has not the columns of `schemas.datasets.UNPAIRED_PREFERENCE`.
@@ -43,7 +45,7 @@ def read_curated(folder: Path, manifest: Manifest) -> pl.DataFrame:
             missing = set(UNPAIRED_PREFERENCE.names) - {*OPTIONAL_COLUMNS} - set(file.schema_arrow.names)
             if missing:
                 raise ShapeError(f"columns are missing: {', '.join(sorted(missing))}", where=folder / shard.path)
-            frames += [_candidates(batch) for batch in file.iter_batches(_BATCH_ROWS)]
+            frames += [_candidates(batch, with_raters=with_raters) for batch in file.iter_batches(_BATCH_ROWS)]
     return sort_rows(pl.concat(frames, rechunk=True))
 
 
@@ -53,10 +55,12 @@ def text_of_curated(folder: Path, manifest: Manifest) -> TextTable:
     return TextTable(paths, "row_id", {"completion": "completion"})
 
 
-def _candidates(batch: pa.RecordBatch) -> pl.DataFrame:
+def _candidates(batch: pa.RecordBatch, *, with_raters: bool) -> pl.DataFrame:
     from feedback.near import sketch_texts  # loads numba
 
     rows = pl.DataFrame(batch)
+    if not with_raters or "rater_key" not in rows.columns:
+        rows = rows.with_columns(rater_key=pl.lit(None, pl.String))
     prompts, completions = (flat_text(batch.column(name)) for name in ("prompt", "completion"))
     sketches = sketch_texts(prompts, completions)
     full = rows.with_columns(
@@ -86,21 +90,22 @@ def _events(rows: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
     ids, counts = pl.col("source_event_ids").list, pl.col("n_up") + pl.col("n_down")
     has_others = ids.len() > counts
     votes, others = rows.select(votes=ids.head(counts), other_event_ids=pl.when(has_others).then(ids.slice(counts)))
-    return _votes(votes, rows["n_up"]), others
+    return _votes(votes, rows["n_up"], rows["rater_key"].str.to_integer(base=16, dtype=pl.UInt64)), others
 
 
-def _votes(ids: pl.Series, ups: pl.Series) -> pl.Series:
+def _votes(ids: pl.Series, ups: pl.Series, raters: pl.Series) -> pl.Series:
     lengths = ids.list.len().cast(pl.Int64).to_numpy()
     offsets = np.concatenate(([0], np.cumsum(lengths)))
     places = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
     votes = pl.DataFrame(
         {
             "event_id": ids.explode(empty_as_null=False),
+            "rater_key": raters.gather(pl.Series(np.repeat(np.arange(len(lengths)), lengths))),
             "label": places < np.repeat(ups.to_numpy(), lengths),
         }
     ).select(
         "event_id",
-        pl.lit(None, dtype=pl.UInt64).alias("rater_key"),
+        "rater_key",
         pl.lit(None, dtype=pl.Datetime("us", "UTC")).alias("event_ts"),
         "label",
     )

@@ -60,7 +60,7 @@ def mix_dataset(
     """
     parent = Manifest.read(parent_folder)
     parent.verify(parent_folder)
-    rows = base_weights(read_curated(parent_folder, parent), parent.stages)
+    rows = base_weights(read_curated(parent_folder, parent, with_raters=True), parent.stages)
     mixed = mix(rows, new_events, older_share, seed=seed, digest_in=parent.digest)
     described = {**parent.config, "mix": mixed.report.config, "rebalance": settings_to_dict(config), "seed": seed}
     found = same_result(out, lambda known: known.config == described and known.parent_digest == parent.digest)

@@ -185,7 +185,8 @@ def rebalance_dataset(
     """A dataset whose train split has its R in the range, from one dataset or from raw files.
 
     Raw files are read and converted; nothing is merged, decided between raters or held out. Of a dataset, the splits
-    stay as they are, and so do its pairs; rows that it left out earlier do not come back, and `weight` is set anew.
+    stay as they are, and so do its pairs and its `rater_key`; rows that it left out earlier do not come back, and
+    `weight` is set anew.
 
     Args:
         inputs: the folder of one dataset, or raw files.
@@ -283,6 +284,7 @@ def _rebalance_curated(
     parent.verify(parent_folder)
     if out.resolve() == parent_folder.resolve():
         raise UsageError("a dataset cannot replace itself", where=out, todo="Name another output folder")
+    export_config = replace(export_config, raters=export_config.raters or _names_raters(parent))
     changed = resolved_config(
         CurateConfig(sources=(SourceConfig(path="-", format="-"),), seed=seed, rebalance=config, export=export_config)
     )
@@ -292,7 +294,7 @@ def _rebalance_curated(
         return CurateResult(out, found, was_done=True)
     refuse_to_replace(out, overwrite=overwrite or found is not None)
     with built_folder(out) as folder:
-        rows = base_weights(read_curated(parent_folder, parent), parent.stages)
+        rows = base_weights(read_curated(parent_folder, parent, with_raters=True), parent.stages)
         result = rebalance(rows, config, seed=seed, digest_in=parent.digest)
         write_stage(result, folder / "stages" / "rebalance")
         exported = export(
@@ -309,6 +311,11 @@ def _rebalance_curated(
         manifest = replace(manifest, parent_digest=parent.digest, pairs=copied)
         finish_dataset(folder, manifest)
     return CurateResult(out, manifest)
+
+
+def _names_raters(parent: Manifest) -> bool:
+    """Whether a dataset has the column `rater_key`, as its config says."""
+    return bool(parent.config.get("export", {}).get("raters", False))
 
 
 def manifest_of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from feedback.config import CurateConfig, ExportConfig, RebalanceConfig
 from feedback.mix import mix, mix_pairs, older_rows
-from feedback.pipeline import curate, default_config, mix_dataset, mix_pairs_of_dataset
+from feedback.pipeline import curate, default_config, mix_dataset, mix_pairs_of_dataset, rebalance_dataset
 from schemas.datasets import PAIR_CANDIDATE
 from schemas.errors import InputNotFoundError
 from schemas.manifest import Manifest
@@ -107,6 +108,33 @@ def test_mixed_dataset_chains_to_its_parent_and_is_made_once(history: Path, tmp_
     assert made.manifest.ratio is not None
     assert made.manifest.ratio.is_in_range
     assert {shard.split for shard in made.manifest.shards} == {"train", "test"}
+
+
+def test_whoever_a_row_rests_on_is_still_said_of_it_when_a_dataset_is_mixed_or_rebalanced(tmp_path: Path) -> None:
+    """Of rows of one rater, of several, and of one whom nobody knows; and nothing where the dataset says nothing."""
+    votes = [
+        {"prompt": f"q {n}", "completion": f"a {n}", "label": "up" if n % 3 else "down", "user": user}
+        for n in range(60)
+        for user in ([f"u{n}"], [f"u{n}", f"v{n}"], [None])[n % 3]
+    ]
+    path = tmp_path / "votes.jsonl"
+    path.write_text("".join(json.dumps({k: v for k, v in row.items() if v is not None}) + "\n" for row in votes))
+    as_it_is = RebalanceConfig(mode="off")
+    config = replace(default_config([path], "thumbs"), rebalance=as_it_is)
+    told, untold = ExportConfig(raters=True), ExportConfig()
+    for name, export in (("told", told), ("untold", untold)):
+        curate(replace(config, export=export), tmp_path / name)
+        events = rows_of(tmp_path / name)["source_event_ids"].explode()
+        options = {"older_share": 0.5, "config": as_it_is, "export_config": export}
+        mix_dataset(tmp_path / name, tmp_path / f"{name} mixed", events, **options)
+        rebalance_dataset([tmp_path / name], tmp_path / f"{name} again", as_it_is)
+    before = dict(rows_of(tmp_path / "told").select("row_id", "rater_key").iter_rows())
+    assert sum(key is None for key in before.values()) == 40
+    assert len(set(before.values())) == 21
+    for made in ("told mixed", "told again"):
+        assert dict(rows_of(tmp_path / made).select("row_id", "rater_key").iter_rows()) == before
+    for made in ("untold", "untold mixed", "untold again"):
+        assert "rater_key" not in rows_of(tmp_path / made).columns
 
 
 def pairs(count: int) -> pl.DataFrame:
