@@ -109,7 +109,8 @@ def config_of_inputs(
         )
     from feedback.formats.sniffing.unnamed import unnamed_format  # looks into the files, which no right call needs
 
-    raise unnamed_format(inputs, todo="Or write a config file and name that")
+    todo = "Or write a config file and name that"
+    raise unnamed_format(inputs, problem="no format is given for the input", todo=todo)
 
 
 def resolved_config(config: CurateConfig) -> dict[str, Any]:
