@@ -1,6 +1,6 @@
 """Plain records become rows column by column, see `feedback.formats.plain`.
 
-    lines ─► columns of Arrow ─► which records are plain ─► what they tell ─► a table ─► rules ─► rows
+    lines ─► columns of Arrow ─► judgements of plain records ─► a table ─► rules ─► rows
 
 What is plain is decided here, narrowly: every value of a type that the format wants, nothing blank, no field beyond
 those that its plain records have, and no rule broken. All other records, the faulty ones among them, go the way of
@@ -10,33 +10,27 @@ drafts, which says what is wrong.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from feedback.formats.plain import ANSWER_TURNS, PROMPT_TURNS, Items, PlainRecords
+from feedback.formats.plain import ANSWER_TURNS, PROMPT_TURNS, PlainRecords
 from feedback.hashing import sha256_of
 from feedback.ingest.arrow_columns import bytes_between, gathered, one_turn_each, repeated
 from feedback.ingest.draft_columns import EVENTS, PAIRS, DraftKind
 from feedback.ingest.draft_tables import told_table
 from feedback.ingest.partners import Partners
-from feedback.ingest.plain_items import Spread, spread_items
 from feedback.ingest.plain_joined import find_joined
-from feedback.ingest.plain_sound import are_sound
+from feedback.ingest.plain_judgements import TIMES, Judgements, find_judgements, of_whole_records
 from feedback.ingest.plain_threads import Threaded, read_threads
-from feedback.ingest.plain_times import Times, read_times
 from feedback.ingest.plain_turns import (
-    are_messages,
-    are_said,
     as_messages,
-    said_in,
-    value_at,
 )
 from feedback.ingest.turn_hashes import list_hashes, turn_hashes
 from feedback.records.json_columns import Lines, read_columns
@@ -48,11 +42,7 @@ Places = NDArray[np.int64]
 Known = Callable[[Places, pl.Series], pl.Series]
 
 _KINDS: Final = {"events": EVENTS, "pairs": PAIRS}
-_TIMES: Final = ("event_time", "updated_time")
 _RECORD: Final = "record"
-_ROW: Final = "row"
-_ALL: Final = "all"
-_LEFT_OUT: Final = "left out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +150,7 @@ def _plain_rows(
     known: Known | None = None,
 ) -> Iterator[PlainRows | LeftOut]:
     """The rows of a table of records; `known` says what they are known by, if not by their own bytes."""
-    found = _found(table, shape, source.read) if table.num_rows else None
+    found = find_judgements(table, shape, source.read) if table.num_rows else None
     if found is None:
         return
     kept, owners = np.zeros(0, np.int64), found.owners
@@ -171,7 +161,7 @@ def _plain_rows(
         if len(records) < len(owners):
             digests = digests.gather(pl.Series(np.searchsorted(records, owners)))
         made = _rows(found, digests, shape, source)
-        is_broken = _of_whole_records(_are_broken(made, shape), owners)
+        is_broken = of_whole_records(_are_broken(made, shape), owners)
         kept = np.flatnonzero(~is_broken)
         found = found.without(owners[is_broken])
     if len(kept):
@@ -204,132 +194,14 @@ def _held(table: pa.Table, rows: Places, read: frozenset[str]) -> tuple[str, ...
     return tuple(name for name in others if pl.Series(table.column(name).is_valid()).gather(pl.Series(rows)).any())
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """The judgements of plain records, as far as can be told before their rows are made.
-
-    Args:
-        owners: the row of the record of each, in rising order. [N].
-        fields: the draft's fields that are no turns. [N].
-        times: what its fields with times say. [N].
-        said: what its turns are made of. [N].
-        left_out: what records hold that is left out: the row of the record, and what it is counted as.
-    """
-
-    owners: Places
-    fields: pl.DataFrame
-    times: dict[str, Times]
-    said: dict[str, pa.Array]
-    left_out: Sequence[tuple[int, str]]
-
-    def without(self, owners: Places) -> _Found:
-        """The same without what some records have left out."""
-        if not len(owners) or not self.left_out:
-            return self
-        gone = set(owners.tolist())
-        return replace(self, left_out=[one for one in self.left_out if one[0] not in gone])
-
-
-def _found(table: pa.Table, shape: PlainRecords, read: frozenset[str]) -> _Found | None:
-    """The judgements of the plain records of a table; None where there are none."""
-    is_sound = are_sound(table, shape, read)
-    if shape.items is None:
-        return _found_in(table, np.arange(table.num_rows), is_sound, shape, [])
-    spread = spread_items(table, shape, shape.items)
-    if spread is None:
-        return None
-    is_sound = is_sound & spread.is_sound
-    left_out = _without(table, spread, is_sound, shape, shape.items)
-    return _found_in(spread.table, spread.owners, is_sound[spread.owners], shape, left_out)
-
-
-def _without(
-    table: pa.Table, spread: Spread, is_sound: NDArray[np.bool_], shape: PlainRecords, items: Items
-) -> list[tuple[int, str]]:
-    """The plain records without a judgement."""
-    rows = spread.without[is_sound[spread.without]]
-    if not len(rows):
-        return []
-    told = _narrow(table, shape).select((items.where & (pl.col(_ROW) >= 0)).alias(_ALL))[_ALL]
-    return [(row, items.without) for row in rows[told.fill_null(value=False).to_numpy()[rows]].tolist()]
-
-
-def _found_in(
-    table: pa.Table,
-    owners: Places,
-    is_plain: NDArray[np.bool_],
-    shape: PlainRecords,
-    left_out: list[tuple[int, str]],
-) -> _Found | None:
-    """The judgements of plain records among those of a table, each with its record and whether that may be plain."""
-    nothing = _Found(owners[:0], pl.DataFrame(), {}, {}, left_out) if left_out else None
-    if not len(owners):
-        return nothing
-    told = _told(_narrow(table, shape), shape)
-    times = {name: read_times(told[name]) for name in _TIMES if name in shape.fields}
-    is_left = told[_LEFT_OUT].is_not_null().to_numpy()
-    is_plain = is_plain & told[_ALL].fill_null(value=False).to_numpy()
-    for one in times.values():
-        is_plain &= one.is_read.to_numpy() | is_left
-    said: dict[str, pa.Array] = {}
-    for name, turns in shape.turns.items():
-        found = said_in(table, told.get_column(name, default=None), turns)
-        if found is None:
-            is_plain &= is_left
-            break
-        said[name] = found
-        is_plain &= (are_messages(found, turns.starts) if turns.role is None else are_said(found)) | is_left
-    is_plain = ~_of_whole_records(~is_plain, owners)
-    if is_plain.all() and not is_left.any():
-        return _Found(owners, told, times, said, left_out)
-    gone = np.flatnonzero(is_plain & is_left)
-    left_out = left_out + list(
-        zip(owners[gone].tolist(), told[_LEFT_OUT].gather(pl.Series(gone)).to_list(), strict=True)
-    )
-    rows = np.flatnonzero(is_plain & ~is_left)
-    if not len(rows):
-        return replace(nothing, left_out=left_out) if nothing else None
-    chosen, which = gathered(table, rows), pl.Series(rows)
-    told = told[which]
-    again = {name: said_in(chosen, told.get_column(name, default=None), one) for name, one in shape.turns.items()}
-    said = {name: found for name, found in again.items() if found is not None}
-    return _Found(owners[rows], told, {name: one.at(which) for name, one in times.items()}, said, left_out)
-
-
-def _of_whole_records(are_so: NDArray[np.bool_], owners: Places) -> NDArray[np.bool_]:
-    """Which rows are of a record of which any is so."""
-    if not are_so.any():
-        return are_so
-    whole = np.zeros(int(owners.max()) + 1, np.bool_)
-    whole[owners[are_so]] = True
-    return whole[owners]
-
-
-def _told(frame: pl.DataFrame, shape: PlainRecords) -> pl.DataFrame:
-    """The draft's fields, the turns that are made, whether all that must hold does, and what is left out."""
-    made = {name: turns.made for name, turns in shape.turns.items() if turns.made is not None}
-    for name, part in shape.parts.items():
-        frame = frame.with_columns(part.alias(name))
-    left_out = pl.lit(None, pl.String) if shape.left_out is None else shape.left_out
-    # Of a row's number too, since an expression that names no column has one row.
-    is_there = pl.col(_ROW) >= 0
-    return frame.select(
-        pl.col(_ROW),
-        (shape.where & is_there).alias(_ALL),
-        pl.when(is_there).then(left_out).alias(_LEFT_OUT),
-        **shape.fields,
-        **made,
-    )
-
-
 def _digests(lines: Lines, places: Places) -> pl.Series:
     """The sha256 of the bytes of each record, hex digits."""
     records = bytes_between(lines.data, lines.starts[places], lines.ends[places])
     return records.to_frame(_RECORD).select(sha256_of(pl.col(_RECORD))).to_series()
 
 
-def _rows(found: _Found, digests: pl.Series, shape: PlainRecords, source: PlainSource) -> pa.Table:
-    told: dict[str, pa.Array | pl.Series] = {name: found.fields[name] for name in shape.fields if name not in _TIMES}
+def _rows(found: Judgements, digests: pl.Series, shape: PlainRecords, source: PlainSource) -> pa.Table:
+    told: dict[str, pa.Array | pl.Series] = {name: found.fields[name] for name in shape.fields if name not in TIMES}
     for name, turns in shape.turns.items():
         said = found.said[name]
         if turns.role:
@@ -343,7 +215,7 @@ def _rows(found: _Found, digests: pl.Series, shape: PlainRecords, source: PlainS
     return told_table(_KINDS[shape.kind], told, found.times, digests, source.name, source.key, repeats)
 
 
-def _repeats(found: _Found, ids: pa.Array | pl.Series | None) -> dict[int, int]:
+def _repeats(found: Judgements, ids: pa.Array | pl.Series | None) -> dict[int, int]:
     """How many rows of the same record with the same id stand before one, by its place."""
     if (np.diff(found.owners) != 0).all():
         return {}
@@ -366,17 +238,3 @@ def _are_broken(made: pa.Table, shape: PlainRecords) -> NDArray[np.bool_]:
     checked = pl.DataFrame(pl.from_arrow(made.select(list(rules.types))))
     is_broken[[one.row for one in violations(checked, rules)]] = True
     return is_broken
-
-
-def _narrow(table: pa.Table, shape: PlainRecords) -> pl.DataFrame:
-    """The fields that are no turns, by their paths, and the number of each row."""
-    columns: dict[str, Any] = {_ROW: np.arange(table.num_rows)}
-    counted = () if shape.joined is None else [f"{shape.joined.into}.{name}" for name in shape.joined.counted]
-    for path in (*shape.types, *counted):
-        found = value_at(table, path)
-        columns[path] = pl.Series(path, pa.nulls(table.num_rows, pa.string()) if found is None else found)
-    columns |= {path: columns[name].rename(path) for path, (name, *_) in shape.names.items() if name in columns}
-    for name, (path, make) in shape.columns.items():
-        held = value_at(table, path)
-        columns[name] = make(held) if held is not None else pl.Series(name, [None]).new_from_index(0, table.num_rows)
-    return pl.DataFrame(columns)
