@@ -31,8 +31,8 @@ from feedback.ingest.drafted import Drafted
 from feedback.ingest.format_check import FIRST_RECORDS, FormatCheck, Miss
 from feedback.ingest.keys import SketchSettings
 from feedback.ingest.partners import Partners
-from feedback.ingest.plain_records import LeftOut, PlainRows, PlainSource, read_plain
-from feedback.ingest.plain_shapes import choose_shapes, joined_schema, plain_schema
+from feedback.ingest.plain.records import LeftOut, PlainRows, PlainSource, read_plain
+from feedback.ingest.plain.shapes import choose_shapes, joined_schema, plain_schema
 from feedback.ingest.refused import Refused
 from feedback.ingest.source_format import open_format
 from feedback.ingest.table_files import write_tables

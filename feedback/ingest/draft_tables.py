@@ -18,7 +18,7 @@ from feedback.hashing import ids_of_texts
 from feedback.ingest.arrow_columns import as_field, one_chunk, repeated
 from feedback.ingest.draft_columns import DraftColumns, DraftKind
 from feedback.ingest.event_time import read_time
-from feedback.ingest.plain_times import Times, read_any_times
+from feedback.ingest.plain.times import Times, read_any_times
 from feedback.ingest.rater_key import rater_keys
 from feedback.ingest.turn_hashes import list_hashes
 from schemas.errors import RecordRejectedError

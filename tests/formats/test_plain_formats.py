@@ -22,8 +22,8 @@ from feedback.engine import read_rows
 from feedback.formats import FORMATS, Format
 from feedback.ingest import block
 from feedback.ingest.block import BlockResult, BlockTask, ingest_block
-from feedback.ingest.plain_records import PlainSource, read_plain
-from feedback.ingest.plain_shapes import choose_shapes, plain_schema
+from feedback.ingest.plain.records import PlainSource, read_plain
+from feedback.ingest.plain.shapes import choose_shapes, plain_schema
 from feedback.records.json_columns import split_lines
 from feedback.records.text_blocks import TextBlock
 from schemas.errors import FormatMismatchError

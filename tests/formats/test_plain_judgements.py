@@ -19,7 +19,7 @@ from feedback.config import SourceConfig
 from feedback.engine import read_rows
 from feedback.formats import FORMATS
 from feedback.ingest import block, ingest
-from feedback.ingest.plain_records import LeftOut, PlainRows
+from feedback.ingest.plain.records import LeftOut, PlainRows
 from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE
 from schemas.errors import InputError
 from tests.formats.test_plain_formats import ODD

@@ -20,8 +20,8 @@ from feedback.formats.thumbs import THUMBS
 from feedback.ingest import block
 from feedback.ingest.block import BlockResult, BlockTask, ingest_block
 from feedback.ingest.keys import SketchSettings
-from feedback.ingest.plain_records import PlainSource, read_plain
-from feedback.ingest.plain_shapes import choose_shapes, plain_schema
+from feedback.ingest.plain.records import PlainSource, read_plain
+from feedback.ingest.plain.shapes import choose_shapes, plain_schema
 from feedback.records.json_columns import split_lines
 from feedback.records.text_blocks import TextBlock
 from schemas.errors import FormatMismatchError

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from feedback.formats.streamlit_feedback import STREAMLIT_FEEDBACK
-from feedback.ingest.plain_records import PlainSource, read_plain
-from feedback.ingest.plain_shapes import choose_shapes, plain_schema
+from feedback.ingest.plain.records import PlainSource, read_plain
+from feedback.ingest.plain.shapes import choose_shapes, plain_schema
 from feedback.records.json_columns import split_lines
 from tests.formats.test_plain_formats import ODD, agree, change
 

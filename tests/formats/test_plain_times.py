@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from feedback.ingest.event_time import read_time
-from feedback.ingest.plain_times import read_times
+from feedback.ingest.plain.times import read_times
 
 WRITTEN = [
     *("2026-01-05T09:51:39Z", "2026-01-05T09:51:39.123Z", "2026-01-05T09:51:39.123456+00:00"),

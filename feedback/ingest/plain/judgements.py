@@ -2,7 +2,7 @@
 
     columns ─► are they sound ─► items ─► fields, times and turns ─► of the plain ones
 
-See `feedback.ingest.plain_records`, which makes rows of them.
+See `feedback.ingest.plain.records`, which makes rows of them.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from feedback.formats.plain import Items, PlainRecords
 from feedback.ingest.arrow_columns import gathered
-from feedback.ingest.plain_items import Spread, spread_items
-from feedback.ingest.plain_sound import are_sound
-from feedback.ingest.plain_times import Times, read_times
-from feedback.ingest.plain_turns import are_messages, are_said, said_in, value_at
+from feedback.ingest.plain.items import Spread, spread_items
+from feedback.ingest.plain.sound import are_sound
+from feedback.ingest.plain.times import Times, read_times
+from feedback.ingest.plain.turns import are_messages, are_said, said_in, value_at
 
 __all__ = ["TIMES", "Judgements", "find_judgements", "of_whole_records"]
 

@@ -21,7 +21,7 @@ from feedback.ingest.arrow_columns import gathered, indices, one_chunk
 from feedback.ingest.join_table import id_text
 from feedback.ingest.known_by import known_digests
 from feedback.ingest.partners import Partners
-from feedback.ingest.plain_turns import value_at
+from feedback.ingest.plain.turns import value_at
 from feedback.records.json_columns import Lines, read_columns
 
 __all__ = ["Found", "find_joined"]

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from feedback.formats.plain import ITEM, Items, PlainRecords, steps_of
 from feedback.ingest.arrow_columns import indices, one_chunk, text_offsets
-from feedback.ingest.plain_sound import are_items_sound
-from feedback.ingest.plain_turns import value_at
+from feedback.ingest.plain.sound import are_items_sound
+from feedback.ingest.plain.turns import value_at
 
 __all__ = ["Spread", "spread_items"]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from feedback.formats.parts.attributes import others_of
 from feedback.formats.plain import ITEM, PlainRecords, steps_of
-from feedback.ingest.plain_turns import are_empty, value_at, value_in
+from feedback.ingest.plain.turns import are_empty, value_at, value_in
 
 __all__ = ["are_items_sound", "are_sound"]
 

@@ -22,7 +22,7 @@ from feedback.formats.plain import ANSWER_TURNS, MESSAGE_LIST, PROMPT_TURNS, Thr
 from feedback.ingest.arrow_columns import gathered, indices, one_chunk
 from feedback.ingest.known_by import known_digests
 from feedback.ingest.partners import Partners
-from feedback.ingest.plain_turns import are_empty, value_at
+from feedback.ingest.plain.turns import are_empty, value_at
 from feedback.records.json_columns import Lines
 
 __all__ = ["Threaded", "read_threads"]

@@ -26,10 +26,10 @@ from feedback.ingest.arrow_columns import bytes_between, gathered, one_turn_each
 from feedback.ingest.draft_columns import EVENTS, PAIRS, DraftKind
 from feedback.ingest.draft_tables import told_table
 from feedback.ingest.partners import Partners
-from feedback.ingest.plain_joined import find_joined
-from feedback.ingest.plain_judgements import TIMES, Judgements, find_judgements, of_whole_records
-from feedback.ingest.plain_threads import Threaded, read_threads
-from feedback.ingest.plain_turns import (
+from feedback.ingest.plain.joined import find_joined
+from feedback.ingest.plain.judgements import TIMES, Judgements, find_judgements, of_whole_records
+from feedback.ingest.plain.threads import Threaded, read_threads
+from feedback.ingest.plain.turns import (
     as_messages,
 )
 from feedback.ingest.turn_hashes import list_hashes, turn_hashes
@@ -85,7 +85,7 @@ class PlainSource:
 
     Args:
         shapes: what is plain; one shape where something is joined.
-        schema: types of the fields, see `feedback.ingest.plain_shapes`.
+        schema: types of the fields, see `feedback.ingest.plain.shapes`.
         joined: types of the fields of what the records find in another file.
         read: all fields that the format reads.
         name: name of the source.
