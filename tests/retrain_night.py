@@ -1,4 +1,8 @@
-"""A night of `thumbline retrain` in a process of its own, which may be killed at a fault point."""
+"""A night of `thumbline retrain` in a process of its own, which may be killed at a fault point.
+
+It trains on one thread, whatever the tests before it left in the environment of these processes: sums of another number
+of threads are rounded otherwise, and so is the model.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +27,11 @@ def start_night(context: ForkServerContext, folder: Path, fault: str | None = No
 
 
 def _night(folder: str, fault: str | None) -> None:
+    import torch
+
     from cli.main import run
 
+    torch.set_num_threads(1)
     os.environ.pop("FAULT", None)
     if fault is not None:
         os.environ["FAULT"] = fault

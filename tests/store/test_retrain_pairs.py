@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
 
 from align.artifacts.card import find_run_card
 from align.champion.registry import Registry
@@ -35,12 +36,14 @@ from tests.retrain_night import nights, start_night
 
 @pytest.fixture(scope="module", autouse=True)
 def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Reference log-probabilities go into a folder of the tests; processes inherit it."""
+    """Reference log-probabilities go into a folder of the tests, and nights here train as those in processes do."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("THUMBLINE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("THUMBLINE_RATER_KEY", "0" * 64)
-        patch.setenv("OMP_NUM_THREADS", "1")
         yield
+    torch.set_num_threads(threads)
 
 
 def rows_of(folder: Path) -> pl.DataFrame:
