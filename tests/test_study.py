@@ -7,10 +7,13 @@ import random
 import shutil
 import subprocess
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers.utils import logging as transformers_logging
 
 import bench.study_runs as study_runs
 from align.evaluate.generate import generate
@@ -166,7 +169,17 @@ def right(question: str, answer: str) -> bool:
     return answer == right_answer(question)
 
 
-@pytest.mark.usefixtures("own_cache")
+@pytest.fixture
+def _settings_of_this_process() -> Iterator[None]:
+    """Put back what a run of the study settles for the process that it is in, which is one of its own otherwise."""
+    threads, is_shown = torch.get_num_threads(), transformers_logging.is_progress_bar_enabled()
+    yield
+    torch.set_num_threads(threads)
+    if is_shown:
+        transformers_logging.enable_progress_bar()
+
+
+@pytest.mark.usefixtures("own_cache", "_settings_of_this_process")
 def test_a_miniature_of_the_study_runs_end_to_end(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One pretrained model for all seeds, a rate or two for tries; a second call trains nothing."""
 
