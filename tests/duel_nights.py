@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cli.workflows.retrain import RetrainConfig, load_retrain_config
+from cli.workflows.retrain import RetrainConfig, load_retrain_config, retrain
 from feedback.config import SourceConfig
 from feedback.store import Store
 from feedback.store.registry import Registry
@@ -107,3 +107,12 @@ def copied(folder: Path, place: Path) -> Path:
     for record in records:
         registry.save(replace(record, folder=record.folder.replace(str(folder), str(place))))
     return place
+
+
+def first_night(folder: Path) -> Path:
+    """`folder` after its first run with dpo, on comparisons and some thumbs."""
+    write_pairs_config(folder)
+    ingest(folder, duels(0, FIRST), "duels-0")
+    ingest(folder, votes(0), "votes-0")
+    retrain(config_of(folder))
+    return folder

@@ -21,11 +21,11 @@ from schemas.errors import ConfigError, DataGateError, NothingToDoError, Unknown
 from schemas.manifest import Manifest
 from tests.duel_nights import (
     CANARY,
-    FIRST,
     NIGHTLY,
     config_of,
     copied,
     duels,
+    first_night,
     ingest,
     votes,
     write_pairs_config,
@@ -57,12 +57,7 @@ def prompts_of(folder: Path, split: str) -> set[str]:
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder after its first run with dpo, on comparisons and some thumbs."""
-    folder = tmp_path_factory.mktemp("first")
-    write_pairs_config(folder)
-    ingest(folder, duels(0, FIRST), "duels-0")
-    ingest(folder, votes(0), "votes-0")
-    retrain(config_of(folder))
-    return folder
+    return first_night(tmp_path_factory.mktemp("first"))
 
 
 @pytest.fixture

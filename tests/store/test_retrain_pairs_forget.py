@@ -14,7 +14,18 @@ from feedback.store import Store
 from schemas.errors import DataGateError
 from schemas.manifest import Manifest
 from tests.canary import places_of
-from tests.duel_nights import CANARY, FIRST, NIGHTLY, USER, config_of, copied, duels, ingest, votes, write_pairs_config
+from tests.duel_nights import (
+    CANARY,
+    FIRST,
+    NIGHTLY,
+    USER,
+    config_of,
+    copied,
+    duels,
+    first_night,
+    ingest,
+    write_pairs_config,
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -29,12 +40,7 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder after its first run with dpo."""
-    folder = tmp_path_factory.mktemp("first")
-    write_pairs_config(folder)
-    ingest(folder, duels(0, FIRST), "duels-0")
-    ingest(folder, votes(0), "votes-0")
-    retrain(config_of(folder))
-    return folder
+    return first_night(tmp_path_factory.mktemp("first"))
 
 
 @pytest.fixture
