@@ -165,6 +165,12 @@ def test_texts_of_any_length_with_quotes_and_escapes_hide_no_key(values: list[tu
     assert ambiguous([line.encode()]) == [is_found]
 
 
+@pytest.mark.parametrize("key", [b"a", b"ab", b"abc", b"abcdefgh", b"abcdefghij"])
+def test_a_key_at_the_very_end_of_a_text_is_found_again(key: bytes) -> None:
+    """Behind it stand fewer bytes than are looked at together."""
+    assert ambiguous([b'{"%s":1,"x%s":1}' % (key, key), b'{"%s":1,"%s":1}' % (key, key)]) == [0, 1]
+
+
 def ambiguous(lines: list[bytes]) -> list[int]:
     text = np.frombuffer(b"".join(line + b"\n" for line in lines), dtype=np.uint8)
     ends = np.flatnonzero(text == ord("\n"))
