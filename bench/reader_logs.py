@@ -24,12 +24,13 @@ from bench.reader_sets import SETS
 from bench.reader_tools import MAPS, TOOLS
 from feedback.formats import FORMATS
 
-__all__ = ["LEFT_OUT", "READER_LOGS", "Written", "main", "write_reader_log"]
+__all__ = ["LEFT_OUT", "READER_LOGS", "READER_MAPS", "Written", "main", "write_reader_log"]
 
 LEFT_OUT: Final = {"gradio_flagged": "exists as CSV only, the log.csv of a ChatInterface"}
 """Formats that are not read from JSON Lines, and why."""
 
-_MAPS: Final = {**MAPS, "mapped": MAPPED_MAP}
+READER_MAPS: Final = {**MAPS, "mapped": MAPPED_MAP}
+"""The map of each format that needs one."""
 _ALL: Final[dict[str, Callable[[Draws], Drawn]]] = {**PRODUCTS, **TOOLS, **SETS}
 READER_LOGS: Final = tuple(name for one in FORMATS for name in _ALL if name.partition(":")[0] == one)
 """Names of what can be written, in the order of the formats: a format, or `FORMAT:SHAPE` where it has other shapes."""
@@ -83,13 +84,13 @@ def write_reader_log(name: str, folder: Path, *, size: int, seed: int = 0) -> Wr
             records, others, rows = records + len(drawn.records), others + len(drawn.others), rows + drawn.rows
     if not others:
         other_path.unlink()
-    if format_name in _MAPS:
-        map_path.write_text(_MAPS[format_name], "utf-8")
+    if format_name in READER_MAPS:
+        map_path.write_text(READER_MAPS[format_name], "utf-8")
     return Written(
         format=format_name,
         path=str(path),
         join=str(other_path) if others else None,
-        map=str(map_path) if format_name in _MAPS else None,
+        map=str(map_path) if format_name in READER_MAPS else None,
         records=records,
         other_records=others,
         rows=rows,

@@ -29,15 +29,17 @@ has an example of each; all keys are listed in `feedback.formats.mapping.map_con
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from feedback.formats.drafts import Draft, EventDraft, Format, Join, PairDraft
+from feedback.formats.mapping.map_columns import plain_shapes
 from feedback.formats.mapping.map_config import MapConfig, named_paths, read_map
+from feedback.formats.mapping.map_labels import first_shown, label_of, outcome_of
 from feedback.formats.mapping.map_scope import Scope, Scopes
 from feedback.formats.mapping.map_turns import MapTurns
-from feedback.formats.mapping.mapped_values import json_text, read_number, read_scaled_time
+from feedback.formats.mapping.mapped_values import read_number, read_scaled_time
 from feedback.formats.mapping.paths import Steps, find_value, parse_path
 from feedback.formats.parts.fields import (
     need,
@@ -48,7 +50,6 @@ from feedback.formats.parts.fields import (
     optional_tools,
     optional_words,
     reject,
-    shown,
 )
 from feedback.formats.parts.turns import split_last, without_prompt
 from schemas.errors import ConfigError
@@ -56,8 +57,6 @@ from schemas.messages import Message
 from schemas.reasons import RejectReason
 
 __all__ = ["MAPPED", "mapped_format"]
-
-_LABELS: Final = {"up": True, "down": False, "none": None}
 
 
 def mapped_format(map_path: Path) -> Format:
@@ -82,6 +81,7 @@ def mapped_format(map_path: Path) -> Format:
         fields=f"what the map {map_path.name} says: {listed}",
         keys=None,
         parse=mapping.pairs if config.kind == "pairs" else mapping.events,
+        plain=plain_shapes(config, map_path),
         join=_join_of(config, map_path),
         user_keys=mapping.user_keys,
     )
@@ -125,7 +125,7 @@ class _Mapping:
             completion=completion,
             signal=options.signal,
             raw_value=raw_value,
-            label=self._label(raw_value),
+            label=label_of(self._config, raw_value),
             record_id=self._id(found, scope),
             rater=optional_rater(found, "user"),
             rater_kind=options.rater_kind,
@@ -154,7 +154,7 @@ class _Mapping:
             prompt=prompt,
             response_a=answers[0],
             response_b=answers[1],
-            outcome="a" if sides[0] == "chosen" else self._outcome(found.get("outcome")),
+            outcome="a" if sides[0] == "chosen" else outcome_of(self._config, found.get("outcome")),
             raw_value="chosen" if sides[0] == "chosen" else found.get("outcome"),
             record_id=self._id(found, scope),
             rater=optional_rater(found, "user"),
@@ -163,7 +163,7 @@ class _Mapping:
             margin=read_number(found, "margin"),
             score_a=read_number(found, "score_a"),
             score_b=read_number(found, "score_b"),
-            presented_first=self._presented_first(found.get("presented_first")),
+            presented_first=first_shown(self._config, found.get("presented_first")),
             model_a=optional_id(found, "model_a"),
             model_b=optional_id(found, "model_b"),
             conversation_id=optional_id(found, "conversation"),
@@ -196,38 +196,6 @@ class _Mapping:
     def _with_system(self, found: dict[str, Any], prompt: list[Message]) -> list[Message]:
         system = optional_text(found, "system")
         return prompt if system is None else [{"role": "system", "content": system}, *prompt]
-
-    def _label(self, value: Any) -> bool | None:
-        known = self._config.labels
-        word = known.get(json_text(value))
-        if word is not None:
-            return _LABELS[word]
-        limits = self._config.thresholds
-        if limits is None or value is None:
-            return self._refuse("label", value, known)
-        number = read_number({"label": value}, "label")
-        if number is None or limits.down_to < number < limits.up_from:
-            return None
-        return number >= limits.up_from
-
-    def _outcome(self, value: Any) -> str:
-        word = self._config.outcomes.get(json_text(value))
-        return self._refuse("outcome", value, self._config.outcomes) if word is None else word
-
-    def _presented_first(self, value: Any) -> str | None:
-        """Which answer was shown first: named as outcomes are, or `a` and `b`, or `chosen` and `rejected`."""
-        if value is None:
-            return None
-        sides = {"a": "a", "b": "b", "chosen": "a", "rejected": "b"}
-        known = sides | {word: side for word, side in self._config.outcomes.items() if side in ("a", "b")}
-        side = known.get(json_text(value))
-        return self._refuse("presented_first", value, known) if side is None else side
-
-    def _refuse(self, field: str, value: Any, known: Mapping[str, str]) -> NoReturn:
-        if value is None:
-            reject(RejectReason.MISSING_FIELD, f"field {field!r} is absent or null, and the map has no 'null'")
-        listed = ", ".join(sorted(known)) or "a number"
-        reject(RejectReason.UNKNOWN_LABEL, f"field {field!r} is {shown(value)}; the map knows {listed}")
 
 
 def _join_of(config: MapConfig, map_path: Path) -> Join | None:

@@ -2,8 +2,8 @@
 
 A record is plain where every field that the format reads is of one of a few types, and nothing in it needs a second
 look. `Format.parse` gives the same for each of them, and reads all others. A field is named by its path, keys with dots
-between them, and `["key"]` for a key that has dots itself. The expressions to say it with are in
-`feedback.formats.parts`, `field_columns` and `turn_columns`.
+between them, `["key"]` for a key that has dots itself, and `[n]` for a place in a list, from its end where n is
+negative. The expressions to say it with are in `feedback.formats.parts`, `field_columns` and `turn_columns`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from feedback.records.json_columns import Lines
 __all__ = [
     "ANSWER_TURNS",
     "BOOLEAN",
+    "EACH",
     "FLOAT",
     "ID",
     "ITEM",
@@ -37,15 +38,18 @@ __all__ = [
     "WORDS",
     "Items",
     "Joined",
+    "Named",
     "PlainRecords",
     "Threads",
     "Turns",
     "Types",
     "path_of",
+    "schema_steps",
     "steps_of",
 ]
 
 Places = NDArray[np.int64]
+Steps = tuple[str | int, ...]
 Types = tuple[pa.DataType, ...]
 """Types that a field may have, the likeliest first."""
 
@@ -65,32 +69,68 @@ SHAREGPT_LIST: Final[Types] = (pa.list_(pa.struct([("from", pa.string()), ("valu
 PROMPT_TURNS: Final = "prompt turns"
 ANSWER_TURNS: Final = "answer turns"
 """The fields that `Threads` make."""
+EACH: Final = "[]"
+"""The step from a list to what is in it, where types are named by their steps."""
 ITEM: Final = "one item"
 """The field that `Items` make."""
 
-_STEP: Final = re.compile(r'\["([^"]+)"\]|([^.\[]+)')
+_STEP: Final = re.compile(r'\["([^"]+)"\]|\[(-?[0-9]+)\]|([^.\[]+)')
 
 
 @lru_cache(maxsize=4096)
-def steps_of(path: str) -> tuple[str, ...]:
-    """The keys of a path.
+def steps_of(path: str) -> Steps:
+    """The keys of a path, and its places in lists.
 
-    >>> steps_of('span.attributes["llm.model_name"]')
-    ('span', 'attributes', 'llm.model_name')
+    >>> steps_of('span.attributes["llm.model_name"]'), steps_of("choices[0].text")
+    (('span', 'attributes', 'llm.model_name'), ('choices', 0, 'text'))
     """
-    return tuple(quoted or plain for quoted, plain in _STEP.findall(path))
+    return tuple(int(place) if place else quoted or key for quoted, place, key in _STEP.findall(path))
 
 
-def path_of(*steps: str) -> str | None:
-    """The path that `steps_of` reads as these keys; None where a key has a quote in it, which none can have.
+def schema_steps(path: str) -> tuple[str, ...]:
+    """The steps to the type of a field: the items of a list have one type, whichever place is meant.
 
-    >>> path_of("fields", "a.b")
-    'fields["a.b"]'
+    >>> schema_steps("choices[0].text")
+    ('choices', '[]', 'text')
     """
-    if any('"' in step or not step for step in steps):
+    return tuple(EACH if isinstance(step, int) else step for step in steps_of(path))
+
+
+def path_of(*steps: str | int) -> str | None:
+    """The path that `steps_of` reads as these steps; None where a key has a quote in it, which none can have.
+
+    >>> path_of("fields", "a.b"), path_of("choices", 0, "text")
+    ('fields["a.b"]', 'choices[0].text')
+    """
+    if any(isinstance(step, str) and ('"' in step or not step) for step in steps):
         return None
-    parts = [f'["{step}"]' if "." in step or "[" in step else f".{step}" for step in steps]
-    return "".join(parts).removeprefix(".")
+    return "".join(map(_written, steps)).removeprefix(".")
+
+
+def _written(step: str | int) -> str:
+    if isinstance(step, int):
+        return f"[{step}]"
+    return f'["{step}"]' if "." in step or "[" in step else f".{step}"
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Messages of which only who speaks and the text are read; one that calls a tool is not plain.
+
+    Args:
+        role: the key of who speaks.
+        content: the key of the text.
+        roles: role by its name.
+    """
+
+    role: str
+    content: str
+    roles: Mapping[str, str]
+
+    @property
+    def kind(self) -> pa.ListType:
+        """The type of a list of them."""
+        return pa.list_(pa.struct([(self.role, pa.string()), (self.content, pa.string())]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +141,7 @@ class Turns:
         path: text, or a list of messages; where they are made, a field that every plain record has.
         role: who says the text; None where it is messages.
         starts: the role of the first message; None takes any.
+        named: how messages name what is read of them, where they may have other keys too; None: they are copied.
         made: the text, or a list of structs `role`, `content`, made from the fields in `types` instead of copied; null
             where the record is not plain.
     """
@@ -108,6 +149,7 @@ class Turns:
     path: str
     role: str | None = None
     starts: str | None = None
+    named: Named | None = None
     made: pl.Expr | None = None
 
 

@@ -16,8 +16,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from bench.reader_logs import READER_LOGS, write_reader_log
-from bench.reader_tools import MAPS
+from bench.reader_logs import READER_LOGS, READER_MAPS, write_reader_log
 from feedback.engine import read_rows
 from feedback.formats import FORMATS, Format
 from feedback.ingest import block
@@ -52,10 +51,10 @@ ODD: list[Any] = [
 def format_of(name: str) -> Format:
     """The format of a log, with the map that it needs."""
     one = FORMATS[name.partition(":")[0]]
-    if one.name not in MAPS or one.with_map is None:
+    if one.name not in READER_MAPS or one.with_map is None:
         return one
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
-        file.write(MAPS[one.name])
+        file.write(READER_MAPS[one.name])
         file.flush()
         return one.with_map(Path(file.name))
 
@@ -74,10 +73,9 @@ def records_of(name: str) -> tuple[dict[str, Any], ...]:
     return tuple(json.loads(line) for line in lines)
 
 
-def ingested(folder: Path, name: str, data: bytes, *, is_plain: bool) -> tuple[BlockResult | str, dict[str, Any]]:
+def ingested(folder: Path, one: Format, data: bytes, *, is_plain: bool) -> tuple[BlockResult | str, dict[str, Any]]:
     """What the kernel says of one block, or its error, and its tables in their order."""
     shutil.rmtree(folder, ignore_errors=True)
-    one = format_of(name)
     text = TextBlock("in.jsonl", 1, data)
     task = BlockTask(0, 0, folder, "source", one.name, None, "extremes", b"k" * 16, None, is_first=True, block=text)
     with pytest.MonkeyPatch.context() as patch:
@@ -90,11 +88,16 @@ def ingested(folder: Path, name: str, data: bytes, *, is_plain: bool) -> tuple[B
 
 
 def agree(folder: Path, name: str, records: list[Any]) -> None:
+    """Compare both ways of a known format."""
+    agree_in(folder, format_of(name), records)
+
+
+def agree_in(folder: Path, one: Format, records: list[Any]) -> None:
     """Compare both ways; quarantined records are in the order of their lines in both."""
-    data = "".join(f"{json.dumps(one, ensure_ascii=place % 2 == 0)}\n" for place, one in enumerate(records))
+    data = "".join(f"{json.dumps(record, ensure_ascii=place % 2 == 0)}\n" for place, record in enumerate(records))
     encoded = data.encode("utf-8", "surrogatepass")
-    fast, fast_tables = ingested(folder / "fast", name, encoded, is_plain=True)
-    slow, slow_tables = ingested(folder / "slow", name, encoded, is_plain=False)
+    fast, fast_tables = ingested(folder / "fast", one, encoded, is_plain=True)
+    slow, slow_tables = ingested(folder / "slow", one, encoded, is_plain=False)
     assert fast_tables.keys() == slow_tables.keys(), (fast, slow)
     for table_name, table in slow_tables.items():
         assert fast_tables[table_name].schema == table.schema

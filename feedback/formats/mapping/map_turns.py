@@ -12,10 +12,15 @@ from feedback.formats.mapping.paths import find_value, json_of_text, parse_path
 from feedback.formats.parts.turns import OPENAI_ROLES, read_messages
 from schemas.messages import Message
 
-__all__ = ["MapTurns"]
+__all__ = ["MapTurns", "map_roles"]
 
 _CALLS = ("tool_calls", "function_call")
 """What a message holds beside text that text cannot hold; `read_messages` rejects it."""
+
+
+def map_roles(config: MapConfig) -> Mapping[str, str]:
+    """The role of each name that a speaker may have."""
+    return {**OPENAI_ROLES, **config.roles}
 
 
 class MapTurns:
@@ -36,7 +41,7 @@ class MapTurns:
         self._content = parse_path(options.content_key, where)
         self._is_flat = self._role == (options.role_key,) and self._content == (options.content_key,)
         self._json = frozenset(options.json)
-        self._roles: Mapping[str, str] = {**OPENAI_ROLES, **config.roles}
+        self._roles = map_roles(config)
 
     def read(self, value: Any, field: str, speaker: str) -> list[Message]:
         """The turns of a field: text is what `speaker` said, other values are one message or a list of them.

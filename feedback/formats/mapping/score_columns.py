@@ -1,20 +1,16 @@
-"""What a map says of many scores at once: its rules are asked once for every different score.
-
-A whole number among floats is a float in a column, while a map may name `1` and not `1.0`. So of such a float both are
-asked, and where they say different things the score is for the way of records that are read one by one.
-"""
+"""What a map says of many scores at once: its rules are asked once for every different score."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
 from typing import Any, Final
 
-import numpy as np
 import polars as pl
 
+from feedback.formats.mapping.asked_once import ask_once, meant
 from feedback.formats.mapping.score_map import ScoreMap, ScoreRule
 from feedback.formats.parts.fields import shown
 from schemas.errors import RecordRejectedError
@@ -38,8 +34,6 @@ _TOLD: Final = pl.Struct(
 _UNKNOWN: Final = (False, *[None] * 6)
 _NAME: Final = "name"
 _AS_JSON: Final = json.JSONEncoder(ensure_ascii=False, default=str).encode
-_EXACT: Final = 2**53
-"""From here on not every whole number is a float."""
 
 
 def told_scores(
@@ -65,20 +59,10 @@ def score_fields() -> dict[str, pl.Expr]:
 
 
 def _told(scores: pl.Series, *, known: ScoreMap, may_read: Callable[[ScoreRule], bool]) -> pl.Series:
-    frame = scores.struct.unnest()
-    # Equal floats may have different signs, so it is their bits that are told apart.
-    bits = [
-        pl.Series(name, column.fill_null(np.nan).to_numpy().view(np.int64)) if column.dtype == pl.Float64 else column
-        for name, column in frame.to_dict().items()
-    ]
-    keys = pl.DataFrame(bits)
-    firsts = keys.with_row_index("first").unique(keys.columns, keep="first", maintain_order=True)
-    told = [_tell(score, known, may_read) for score in frame[firsts["first"]].iter_rows()]
-    found = firsts.drop("first").with_columns(pl.DataFrame(told, schema=dict(_TOLD), orient="row").to_struct(SCORE))
-    return keys.join(found, on=keys.columns, how="left", nulls_equal=True, maintain_order="left")[SCORE]
+    return ask_once(scores.struct.unnest(), partial(_tell, known=known, may_read=may_read), _TOLD)
 
 
-def _tell(score: tuple[Any, ...], known: ScoreMap, may_read: Callable[[ScoreRule], bool]) -> tuple[Any, ...]:
+def _tell(score: tuple[Any, ...], *, known: ScoreMap, may_read: Callable[[ScoreRule], bool]) -> tuple[Any, ...]:
     """What the map says of one score, in the order of `_TOLD`."""
     name, *values = score
     if name is None:
@@ -89,7 +73,7 @@ def _tell(score: tuple[Any, ...], known: ScoreMap, may_read: Callable[[ScoreRule
     table = rule.table
     if table.outcomes or table.answers or table.corrections or not may_read(rule):
         return _UNKNOWN
-    said = {_said(rule, one) for one in product(*(_meant(value) for value in values))}
+    said = {_said(rule, one) for one in product(*(meant(value) for value in values))}
     (first, *others) = said
     return _UNKNOWN if first is None or others else (True, None, *first, rule.signal, table.rater_kind)
 
@@ -101,11 +85,3 @@ def _said(rule: ScoreRule, values: Sequence[Any]) -> tuple[bool | None, float | 
         return rule.label(values), rule.number(values), _AS_JSON(raw)
     except (RecordRejectedError, OverflowError):
         return None
-
-
-def _meant(value: Any) -> Iterator[Any]:
-    """What a value of a column may have been in JSON."""
-    yield value
-    if isinstance(value, float) and value.is_integer():
-        # Of larger ones, and of a zero with a sign, it cannot be told: such scores must not depend on them.
-        yield int(value) if abs(value) < _EXACT and str(value) != "-0.0" else None

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from feedback.formats import Format
-from feedback.formats.plain import ITEM, MESSAGE_LIST, PlainRecords, steps_of
+from feedback.formats.plain import EACH, ITEM, MESSAGE_LIST, PlainRecords, schema_steps, steps_of
 
 __all__ = ["choose_shapes", "joined_schema", "plain_schema"]
 
@@ -17,8 +17,6 @@ Record = dict[str, Any]
 
 _MESSAGE_LIST: Final = MESSAGE_LIST[0]
 _PYTHON: Final = {pa.string(): str, pa.bool_(): bool, pa.int64(): int, pa.float64(): float}
-_EACH: Final = "[]"
-"""The step from a list to what is in it."""
 
 
 def choose_shapes(source_format: Format, sample: Sequence[Record]) -> tuple[PlainRecords, ...]:
@@ -61,9 +59,10 @@ def _types(shape: PlainRecords, sample: Sequence[Record]) -> dict[tuple[str, ...
     types = {path: _type_of(path, choice, sample, shape) for path, choice in shape.types.items()}
     for turns in shape.turns.values():
         if turns.made is None and shape.threads is None:
-            types[turns.path] = pa.string() if turns.role else _MESSAGE_LIST
-    within = () if shape.items is None else (*steps_of(shape.items.path), _EACH)
-    by_steps = {steps_of(path): kind for path, kind in types.items()}
+            messages = _MESSAGE_LIST if turns.named is None else turns.named.kind
+            types[turns.path] = pa.string() if turns.role else messages
+    within = () if shape.items is None else (*schema_steps(shape.items.path), EACH)
+    by_steps = {schema_steps(path): kind for path, kind in types.items()}
     return {(*within, *steps[1:]) if steps[0] == ITEM else steps: kind for steps, kind in by_steps.items()}
 
 
@@ -112,8 +111,12 @@ def _found_at(record: Record, path: str, shape: PlainRecords) -> Any:
 
 def _value_at(record: Record, path: str) -> Any:
     value: Any = record
-    for name in steps_of(path):
-        value = value.get(name) if isinstance(value, dict) else None
+    for step in steps_of(path):
+        if isinstance(step, str):
+            value = value.get(step) if isinstance(value, dict) else None
+        else:
+            is_there = isinstance(value, list) and -len(value) <= step < len(value)
+            value = value[step] if is_there else None
     return value
 
 
@@ -139,6 +142,6 @@ def _nested(types: Mapping[tuple[str, ...], pa.DataType]) -> list[pa.Field]:
 def _kind_of(inner: Mapping[tuple[str, ...], pa.DataType]) -> pa.DataType:
     if () in inner:
         return inner[()]
-    if next(iter(inner))[0] == _EACH:
-        return pa.list_(pa.struct(_nested({path[1:]: kind for path, kind in inner.items()})))
+    if next(iter(inner))[0] == EACH:
+        return pa.list_(_kind_of({path[1:]: kind for path, kind in inner.items()}))
     return pa.struct(_nested(inner))

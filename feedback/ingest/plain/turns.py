@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from feedback.formats.parts.bare_messages import bare_messages
 from feedback.formats.plain import MESSAGE_LIST, Turns, steps_of
 from feedback.ingest.arrow_columns import indices, one_chunk, text_offsets
 from schemas.messages import MESSAGES, ROLES
@@ -24,21 +25,38 @@ _MAY_BEGIN_BLANK: Final = np.isin(np.arange(256), [*range(9, 14), *range(28, 33)
 
 
 def value_at(table: pa.Table, path: str) -> pa.Array | None:
-    """What lies at a path; null where an object around it is null."""
+    """What lies at a path; null where an object around it is null, or a list too short."""
     top, *inner = steps_of(path)
     if top not in table.column_names:
         return None
     found = one_chunk(table.column(top))
-    for name in inner:
-        if not pa.types.is_struct(found.type) or found.type.get_field_index(name) < 0:
+    for step in inner:
+        if isinstance(step, int):
+            if not pa.types.is_list(found.type):
+                return None
+            found = _item_in(found, step)
+            continue
+        if not pa.types.is_struct(found.type) or found.type.get_field_index(step) < 0:
             return None
-        found = value_in(found, name)
+        found = value_in(found, step)
     return found
 
 
 def value_in(objects: pa.StructArray, name: str) -> pa.Array:
     """What objects have under one of their keys; null where the object is."""
     return objects.flatten()[objects.type.get_field_index(name)]
+
+
+def _item_in(lists: pa.ListArray, place: int) -> pa.Array:
+    """What stands at one place of each list, from its end where that is negative; null where nothing does."""
+    # A list that is null, or in an object that is, has no items.
+    offsets = text_offsets(lists)
+    at = offsets[:-1] + place if place >= 0 else offsets[1:] + place
+    is_there = (at >= offsets[:-1]) & (at < offsets[1:])
+    if is_there.all() and (np.diff(at) == 1).all():
+        return lists.values.slice(int(at[0]) if len(at) else 0, len(at))
+    known = pa.py_buffer(np.packbits(is_there, bitorder="little"))
+    return lists.values.take(pa.Array.from_buffers(pa.int32(), len(at), [known, pa.py_buffer(at.astype(np.int32))]))
 
 
 def said_in(table: pa.Table, made: pl.Series | None, turns: Turns) -> pa.Array | None:
@@ -53,6 +71,8 @@ def said_in(table: pa.Table, made: pl.Series | None, turns: Turns) -> pa.Array |
     if made is not None:
         return made.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(kind)
     said = value_at(table, turns.path)
+    if turns.named is not None and said is not None:
+        said = bare_messages(said, turns.named)
     if said is None or (said.type != kind and not (turns.role and pa.types.is_null(said.type))):
         return None
     return said.cast(kind) if turns.role else said
