@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -25,106 +23,26 @@ from feedback.engine import written_whole
 from feedback.formats import Format
 from feedback.ingest.arrow_columns import gathered
 from feedback.ingest.block_records import BlockRecords, LineRecords, ListRecords, spoken_lines
+from feedback.ingest.block_task import BlockResult, BlockTask
 from feedback.ingest.draft_columns import KINDS, DraftKind
 from feedback.ingest.draft_tables import DraftTable
 from feedback.ingest.drafted import Drafted
-from feedback.ingest.format_check import FIRST_RECORDS, FormatCheck, Miss
-from feedback.ingest.keys import SketchSettings
+from feedback.ingest.format_check import FIRST_RECORDS, FormatCheck
+from feedback.ingest.own_records import BlockIds, OwnRecords, own_lines, own_list
 from feedback.ingest.partners import Partners
-from feedback.ingest.plain.records import LeftOut, PlainRows, PlainSource, read_plain
+from feedback.ingest.plain.records import LeftOut, PlainRows, PlainSource, Tables, read_plain
 from feedback.ingest.plain.shapes import choose_shapes, joined_schema, plain_schema
 from feedback.ingest.refused import Refused
 from feedback.ingest.source_format import open_format
 from feedback.ingest.table_files import write_tables
-from feedback.near import SketchFile
-from feedback.records.json_columns import Lines, split_lines
+from feedback.records.json_columns import Lines, read_columns, split_lines
 from feedback.records.json_lines import decode_lines
-from feedback.records.raw_record import RawRecord
 from feedback.records.text_blocks import TextBlock
 
-__all__ = ["BlockResult", "BlockTask", "ingest_block"]
+__all__ = ["ingest_block"]
 
 _MOST_FIELDS: Final = 1000
 _SAMPLE: Final = 20
-
-
-@dataclass(frozen=True, slots=True)
-class BlockTask:
-    """A block and what is needed to read it.
-
-    Args:
-        number: which block of the run it is, from 0; names its files.
-        owner: which file of the run it is from, from 0.
-        folder: where its files go.
-        source: name of the source.
-        format: name of the source's format.
-        map: path of the TOML map, for the format `mapped`.
-        ranking: which ranked answers become pairs, for formats that rank.
-        key: key for user ids.
-        sketch: for which near-duplicates texts are sketched; None writes no sketches.
-        is_first: whether it is the first block of its file, which tells whether the file is in the format.
-        block: the lines, or records.
-        join: the table of the other file, for formats that join one.
-        with_keys: whether the keys of rows are written beside them.
-        is_joined_itself: whether the other file is the block's own.
-    """
-
-    number: int
-    owner: int
-    folder: Path
-    source: str
-    format: str
-    map: str | None
-    ranking: str
-    key: bytes
-    sketch: SketchSettings | None
-    is_first: bool
-    block: TextBlock | list[RawRecord]
-    join: Path | None = None
-    with_keys: bool = True
-    is_joined_itself: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class BlockResult:
-    """What a block gave; its files lie in the task's folder.
-
-    Args:
-        owner: which file of the run it is from.
-        records: records in it.
-        events: rows of events kept, pairs: of pairs.
-        drafts: rows beyond one for each record that was accepted.
-        ups: events that say up; labelled: events that say up or down.
-        rejected: quarantined records by reason.
-        ignored: what formats left out on purpose, by what it is.
-        first_cases: the first of them, for people.
-        unused: names of fields that nobody reads.
-        is_in_format: whether a record was in the format, or spoke for it.
-        miss: the first record that lacked a required field.
-        sketches: files of sketches.
-        outcome: sum of what all rows say, see `feedback.ingest.keys.outcome_sum`.
-        joined: records that found what they lacked in the other file; alone: records that did not.
-        first_alone: the id of the first that did not.
-    """
-
-    owner: int
-    records: int
-    events: int = 0
-    pairs: int = 0
-    drafts: int = 0
-    ups: int = 0
-    labelled: int = 0
-    rejected: dict[str, int] = field(default_factory=dict)
-    ignored: dict[str, int] = field(default_factory=dict)
-    first_cases: tuple[str, ...] = ()
-    unused: tuple[str, ...] = ()
-    is_in_format: bool = False
-    miss: Miss | None = None
-    sketches: tuple[SketchFile, ...] = ()
-    outcome: int = 0
-    joined: int = 0
-    alone: int = 0
-    first_alone: str = ""
 
 
 def ingest_block(task: BlockTask) -> BlockResult:
@@ -136,8 +54,8 @@ def ingest_block(task: BlockTask) -> BlockResult:
     source_format = open_format(task.format, task.map, task.ranking)
     with closing(Partners(source_format.join, task.join)) as partners:
         made = _Made(task, source_format, partners)
-        block = task.block
-        return made.write(made.read_text(block) if isinstance(block, TextBlock) else made.read(ListRecords(block)))
+        drafted = made.read_block()
+        return BlockResult(task.owner, 0, ids=made.ids) if drafted is None else made.write(drafted)
 
 
 class _Made:
@@ -154,17 +72,41 @@ class _Made:
         self._first_line = 0
         self._unused: set[str] = set()
         self._count = 0
+        self._own_join = source_format.join if task.is_joined_itself and task.join is None else None
+        self._fits = True
+        self.ids: BlockIds | None = None
 
-    def read_text(self, block: TextBlock) -> Drafted:
-        """Take the lines of a text: the plain records among them as columns, all others one by one."""
+    def read_block(self) -> Drafted | None:
+        """Take all records; None where they are too many to be read with all that they find in their own block."""
+        block = self._task.block
+        if not isinstance(block, TextBlock):
+            if self._own_join is not None:
+                self._look_in(own_list(block, self._own_join))
+            return self._read(ListRecords(block)) if self._fits else None
         lines = split_lines(block.data)
-        is_left = np.ones(len(lines), dtype=np.bool_)
-        first = self._read_plain(block, lines, is_left)
-        places = spoken_lines(lines, is_left)
-        # Whether the file is in its format is seen from its first records in their order, the plain ones among them.
-        return self.read(LineRecords(block.file, block.first_line, lines, places), int(np.searchsorted(places, first)))
+        source = self._plain_source(lines) if self._format.plain and len(lines) else None
+        tables: Tables = () if source is None else read_columns(lines, source.schema)
+        if self._own_join is not None:
+            tables = list(tables)
+            self._look_in(own_lines(lines, tables, self._own_join))
+        return self._read_text(block, lines, source, tables) if self._fits else None
 
-    def read(self, records: BlockRecords, before: int | None = None) -> Drafted:
+    def _look_in(self, own: OwnRecords) -> None:
+        """Let records find each other in their block."""
+        self.ids = own.ids
+        self._fits = not own.ids.is_dense
+        self._partners.look_in(own.records)
+
+    def _read_text(self, block: TextBlock, lines: Lines, source: PlainSource | None, tables: Tables) -> Drafted:
+        """Take the lines of a text: the plain records among them as columns, all others one by one."""
+        is_left = np.ones(len(lines), dtype=np.bool_)
+        first = len(lines) if source is None else self._read_plain(lines, source, tables, is_left)
+        places = spoken_lines(lines, is_left)
+        self._first_line = block.first_line
+        # Whether the file is in its format is seen from its first records in their order, the plain ones among them.
+        return self._read(LineRecords(block.file, block.first_line, lines, places), int(np.searchsorted(places, first)))
+
+    def _read(self, records: BlockRecords, before: int | None = None) -> Drafted:
         """Take records one by one.
 
         Args:
@@ -183,14 +125,10 @@ class _Made:
             drafted.read(before, len(records))
         return drafted
 
-    def _read_plain(self, block: TextBlock, lines: Lines, is_left: NDArray[np.bool_]) -> int:
+    def _read_plain(self, lines: Lines, source: PlainSource, tables: Tables, is_left: NDArray[np.bool_]) -> int:
         """Take the plain records, which are then not left; the place of the first one's line."""
         first = len(lines)
-        source = self._plain_source(lines) if self._format.plain and first else None
-        if source is None:
-            return first
-        self._first_line = block.first_line
-        for rows in read_plain(lines, source):
+        for rows in read_plain(lines, source, tables):
             self._count += len(rows.records)
             if source.partners is not None:
                 self._partners.found += len(rows.records)
@@ -261,6 +199,7 @@ class _Made:
             joined=self._partners.found,
             alone=self._partners.alone,
             first_alone=self._partners.first_alone,
+            ids=self.ids,
         )
 
     def _in_order(self, drafted: Drafted, others: DraftTable, kind: DraftKind) -> pa.Table:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from feedback.formats.drafts import Join
-from feedback.ingest.block import BlockResult
+from feedback.ingest.block_task import BlockResult
 from feedback.ingest.join_table import JoinTable
 from schemas.errors import InputError
 

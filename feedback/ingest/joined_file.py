@@ -17,10 +17,10 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from feedback.hashing import wide_keys
+from feedback.hashing import Keys, wide_keys
 from feedback.records.json_columns import Lines
 
-__all__ = ["JoinedFile", "JoinedFileWriter"]
+__all__ = ["JoinedFileWriter", "JoinedRecords", "open_joined", "records_by_id"]
 
 Places = NDArray[np.int64]
 
@@ -41,7 +41,7 @@ class JoinedFileWriter:
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb")
         self._end = 0
-        self._keys: list[NDArray[np.uint64]] = []
+        self._keys: list[Keys] = []
         self._starts: list[Places] = []
         self._sizes: list[Places] = []
         self.ids = 0
@@ -75,30 +75,34 @@ class JoinedFileWriter:
         self._file.write(bytes(-self._end % _WORD))
         keys = np.concatenate([np.empty((0, 2), np.uint64), *self._keys])
         starts, sizes = (np.concatenate([np.empty(0, np.int64), *some]) for some in (self._starts, self._sizes))
-        # Records with one key stay in the order of the file.
-        order = np.lexsort((keys[:, 1], keys[:, 0]))
-        keys = keys[order]
-        for column in (keys[:, 0].copy(), keys[:, 1].copy(), starts[order], sizes[order]):
-            self._file.write(column.data)
-        self._file.write(np.int64(len(order)).tobytes())
-        self.ids = int((keys[1:] != keys[:-1]).any(axis=1).sum()) + bool(len(keys))
+        index = _index(keys, starts, sizes)
+        self._file.write(index.data)
+        self._file.write(np.int64(len(keys)).tobytes())
+        self.ids = int((index[:2, 1:] != index[:2, :-1]).any(axis=0).sum()) + bool(len(keys))
 
 
-class JoinedFile:
-    """The file, open for reading.
+class JoinedRecords:
+    """Records by their ids.
 
     Args:
-        path: where it lies.
+        data: text that holds them.
+        index: the high half of each record's key, the low one, its first byte in `data` and its size; sorted by keys,
+            records with one key by their places. [4, N] int64.
     """
 
-    def __init__(self, path: Path) -> None:
-        with path.open("rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._data = memoryview(self._map)
-        count = int(np.frombuffer(self._map[-_WORD:], np.int64)[0])
-        words = np.frombuffer(self._data, np.int64, _COLUMNS * count, len(self._map) - _WORD * (_COLUMNS * count + 1))
-        high, low, self._starts, self._sizes = words.reshape(_COLUMNS, count)
-        self._high, self._low = high.view(np.uint64), low.view(np.uint64)
+    def __init__(self, data: memoryview, index: NDArray[np.int64]) -> None:
+        self._data = data
+        self._high: Keys = index[0].view(np.uint64)
+        self._low: Keys = index[1].view(np.uint64)
+        self._starts, self._sizes = index[2:]
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @property
+    def keys(self) -> Keys:
+        """The high half of each record's key, in rising order. [N]."""
+        return self._high
 
     def spans(self, names: Sequence[str]) -> list[tuple[int, int]]:
         """The rows of the index that belong to each id: the first, and the one behind the last."""
@@ -141,3 +145,36 @@ class JoinedFile:
         text = b"\n".join([self._data[start:end] for start, end in spans])
         starts = np.cumsum(sizes + 1) - sizes - 1
         return Lines(text, starts, starts + sizes), places
+
+
+def open_joined(path: Path) -> JoinedRecords:
+    """The records of a file, which is mapped into memory as long as they are held.
+
+    Args:
+        path: where it lies.
+    """
+    with path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    count = int(np.frombuffer(mapped[-_WORD:], np.int64)[0])
+    first = len(mapped) - _WORD * (_COLUMNS * count + 1)
+    words = np.frombuffer(mapped, np.int64, _COLUMNS * count, first)
+    return JoinedRecords(memoryview(mapped), words.reshape(_COLUMNS, count))
+
+
+def records_by_id(data: memoryview, names: Sequence[str], starts: Places, ends: Places) -> JoinedRecords:
+    """Records of a text in memory by their ids.
+
+    Args:
+        data: text that holds them.
+        names: the id of each. [N].
+        starts: its first byte in `data`. [N].
+        ends: the byte behind it. [N].
+    """
+    return JoinedRecords(data, _index(wide_keys(names), starts, ends - starts))
+
+
+def _index(keys: Keys, starts: Places, sizes: Places) -> NDArray[np.int64]:
+    """The index of records. [4, N]."""
+    # Records with one key stay in the order of the file.
+    order = np.lexsort((keys[:, 1], keys[:, 0]))
+    return np.stack([*keys[order].T.view(np.int64), starts[order], sizes[order]])

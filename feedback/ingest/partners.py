@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from feedback.formats.drafts import Join
 from feedback.formats.mapping.paths import Steps, find_value, parse_path
 from feedback.formats.parts.fields import reject
-from feedback.ingest.join_table import id_text
-from feedback.ingest.joined_file import JoinedFile
+from feedback.ingest.found_ids import id_text
+from feedback.ingest.joined_file import JoinedRecords, open_joined
 from feedback.records.json_columns import Lines
 from feedback.records.raw_record import MAX_RECORD_BYTES
 from schemas.errors import RecordRejectedError
@@ -34,18 +34,23 @@ class Partners:
 
     Args:
         join: what the format's records need; None where they need nothing.
-        table: the table of the other file; None where none was named.
+        table: the table of the other file; None where none was named, or where records find each other in their own
+            block, which `look_in` then tells.
     """
 
     def __init__(self, join: Join | None, table: Path | None) -> None:
         self._join = join
         self._is_judged = None if join is None else join.is_judged
-        self._lookup = None if join is None or table is None else _Lookup(join, table)
+        self._lookup = None if join is None or table is None else _Lookup(join, open_joined(table))
         self.found = 0
         self.alone = 0
         self.first_alone = ""
         self._is_lacking = False
         self._is_placed = False
+
+    def look_in(self, records: JoinedRecords) -> None:
+        """Look for what records need among these."""
+        self._lookup = None if self._join is None else _Lookup(self._join, records)
 
     def close(self) -> None:
         """Let go of the table."""
@@ -131,13 +136,13 @@ class Partners:
 
 
 class _Lookup:
-    """A table that is open for reading."""
+    """Records that are looked up."""
 
-    def __init__(self, join: Join, table: Path) -> None:
+    def __init__(self, join: Join, records: JoinedRecords) -> None:
         self._join = join
         self._key = parse_path(join.key, "the format's join")
         self._only = _only_key(self._key)
-        self._file = JoinedFile(table)
+        self._records = records
         self._expected: dict[str, _Span] = {}
         self._checked: tuple[str, _Span] = ("", (0, 0))
         self._read: tuple[_Span, list[memoryview], list[Any]] = ((0, 0), [], [])
@@ -147,12 +152,12 @@ class _Lookup:
         return id_text(record.get(self._only) if self._only is not None else find_value(record, self._key))
 
     def spans(self, names: Sequence[str]) -> list[_Span]:
-        """Where the records with each id are, see `JoinedFile.spans`."""
-        return self._file.spans(names)
+        """Where the records with each id are, see `JoinedRecords.spans`."""
+        return self._records.spans(names)
 
     def lines(self, rows: NDArray[np.int64]) -> tuple[Lines, NDArray[np.int64]]:
-        """Records by their rows as lines, see `JoinedFile.lines`."""
-        return self._file.lines(rows)
+        """Records by their rows as lines, see `JoinedRecords.lines`."""
+        return self._records.lines(rows)
 
     def first(self, record: dict[str, Any]) -> dict[str, Any]:
         """What a record finds under the key that it is placed under; empty where it finds nothing, or no object."""
@@ -160,10 +165,10 @@ class _Lookup:
             name = self.id_of(record)
         except RecordRejectedError:
             name = None
-        ((first, end),) = self._file.spans([name]) if name is not None else [(0, 0)]
+        ((first, end),) = self._records.spans([name]) if name is not None else [(0, 0)]
         if end == first or record.get(self._join.into) is not None:
             return {}
-        (text, *_) = self._file.records((first, end))
+        (text, *_) = self._records.records((first, end))
         return {self._join.into: _DECODE(text)}
 
     def expect(self, records: Iterable[dict[str, Any]]) -> None:
@@ -175,7 +180,7 @@ class _Lookup:
                     names.add(self.id_of(record) or "")
         names.discard("")
         sought = list(names)
-        self._expected = dict(zip(sought, self._file.spans(sought), strict=True))
+        self._expected = dict(zip(sought, self._records.spans(sought), strict=True))
 
     def span(self, name: str) -> _Span | None:
         """Where the other file's records with an id are, None where there is none.
@@ -185,7 +190,7 @@ class _Lookup:
         """
         # Records with one id often follow each other: the messages of a conversation, the scores of a trace.
         if self._checked[0] != name:
-            span = self._expected.get(name) or self._file.spans([name])[0]
+            span = self._expected.get(name) or self._records.spans([name])[0]
             self._refuse(span)
             self._checked = (name, span)
         first, end = self._checked[1]
@@ -194,7 +199,7 @@ class _Lookup:
     def read(self, span: _Span) -> tuple[list[memoryview], list[Any]]:
         """The records of a span as JSON and as values, which nobody may change."""
         if self._read[0] != span:
-            texts = self._file.records(span)[: None if self._join.is_many else 1]
+            texts = self._records.records(span)[: None if self._join.is_many else 1]
             self._read = (span, texts, [_DECODE(text) for text in texts])
         return self._read[1], self._read[2]
 
@@ -203,11 +208,11 @@ class _Lookup:
         if count < 2:
             return
         if not self._join.is_many:
-            texts = self._file.records(span)
+            texts = self._records.records(span)
             if any(text != texts[0] for text in texts):
                 detail = f"several different {what} have the id in {key!r}, and one is wanted"
                 reject(RejectReason.RULE_VIOLATION, detail)
-        elif count > _MOST_PARTNERS or self._file.size(span) > MAX_RECORD_BYTES:
+        elif count > _MOST_PARTNERS or self._records.size(span) > MAX_RECORD_BYTES:
             reject(RejectReason.TOO_LARGE, f"more {what} have the id in {key!r} than are read")
 
 

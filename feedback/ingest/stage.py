@@ -12,59 +12,37 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from feedback.config import SourceConfig
 from feedback.engine import Engine, LocalEngine, StagedEngine
-from feedback.formats import Format
-from feedback.ingest.block import BlockResult, BlockTask, ingest_block
+from feedback.engine.staging import STAGE_FILE
+from feedback.ingest.block import ingest_block
+from feedback.ingest.block_task import BlockResult
 from feedback.ingest.calm_collector import calm_collector
 from feedback.ingest.format_check import format_mismatch
 from feedback.ingest.join_notes import join_notes, refuse_no_partner
-from feedback.ingest.join_table import JoinTable
 from feedback.ingest.keys import SketchSettings
 from feedback.ingest.outcome import outcome_digest
 from feedback.ingest.rater_key import load_rater_key
-from feedback.ingest.source_files import find_source_files, join_tables, smaller_blocks
-from feedback.ingest.source_format import open_format
+from feedback.ingest.source_blocks import FileCounts, OpenSource, SourceBlocks
+from feedback.ingest.source_files import join_tables
 from feedback.near import SketchFile, preload
-from feedback.records.byte_stream import Tally
-from feedback.records.places import place_name, place_size
-from feedback.records.queries import RowTally
-from feedback.records.sources import new_tally, read_blocks, tally_of
-from schemas.errors import OutputExistsError, TooManyRejectedError
+from feedback.records.places import place_size
+from schemas.errors import FormatMismatchError, OutputExistsError, TooManyRejectedError
 from schemas.manifest import SourceFile
 from schemas.progress import Advance, Progress, silent
 from schemas.reasons import DropReason, RejectReason
 from schemas.report import LabelCounts, StageReport
 
-__all__ = ["FileCounts", "IngestResult", "SketchSettings", "ingest", "table_paths"]
+__all__ = ["IngestResult", "SketchSettings", "ingest", "table_paths"]
 
 _FIELD_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\- ]{0,39}")
 _SHOWN_FIELDS: Final = 12
 _FIRST_CASES: Final = 3
-
-
-@dataclass(frozen=True, slots=True)
-class FileCounts:
-    """What became of one file: records + created == events + pairs + quarantined + ignored.
-
-    Args:
-        records: records in it.
-        created: rows beyond one for each record.
-        events: events kept, pairs: pairs kept.
-        quarantined: records in quarantine.
-        ignored: what its format left out on purpose.
-    """
-
-    records: int
-    created: int
-    events: int
-    pairs: int
-    quarantined: int
-    ignored: int
+_JOINED: Final = "joined"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +108,11 @@ def ingest(
     if not isinstance(engine, StagedEngine) and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputExistsError("the folder for ingested tables is not empty", where=folder)
     preload()
-    opened = [_Source(config) for config in sources]
+    opened = [OpenSource(config) for config in sources]
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as undo:
         undo.callback(shutil.rmtree, folder, ignore_errors=True)
-        reader = _Reader(opened, folder, sketch, key or load_rater_key(), with_keys=with_keys)
+        reader = SourceBlocks(opened, folder, sketch, key or load_rater_key(), with_keys=with_keys)
         result = _ingest(reader, folder, max_rejected_share, engine or LocalEngine(), progress)
         undo.pop_all()
     return result
@@ -146,18 +124,15 @@ def table_paths(folder: Path, name: str) -> tuple[Path, ...]:
 
 
 def _ingest(
-    reader: _Reader, folder: Path, max_rejected_share: float, engine: Engine, progress: Progress
+    reader: SourceBlocks, folder: Path, max_rejected_share: float, engine: Engine, progress: Progress
 ) -> IngestResult:
     sources = reader.sources
-    with calm_collector():
-        tables, tables_folder = join_tables([(one.format, one.files) for one in sources], folder / "join", engine)
-    for source, table in zip(sources, tables, strict=True):
-        source.table = table
     with progress("ingest", _size(sources)) as advance, calm_collector():
-        results = engine.run("ingest", ingest_block, reader.tasks(advance))
+        results = _read_alone(reader, folder, engine, advance)
+        if results is None:
+            results = _read_joined(reader, folder, engine, advance)
         files = reader.source_files(results, advance)
-    if tables_folder is not None and not isinstance(engine, StagedEngine):
-        shutil.rmtree(tables_folder)
+    reader.note_groups(results, files)
     _refuse_wrong_formats(sources, reader, results)
     for source in sources:
         if source.table is not None and source.files.other and source.format.join is not None:
@@ -182,103 +157,54 @@ def _ingest(
     )
 
 
-class _Source:
-    """A source with its format and its files."""
-
-    def __init__(self, config: SourceConfig) -> None:
-        self.config = config
-        self.format: Format = open_format(config.format, config.map, config.ranking)
-        self.name = config.name or self.format.name
-        self.files = find_source_files(config, self.format)
-        self.table: JoinTable | None = None
-
-    def described(self) -> dict[str, str]:
-        """What the report says of it."""
-        ranking = {"ranking": self.config.ranking} if self.format.rankings else {}
-        return {"name": self.name, "format": self.format.name, **ranking}
-
-
-class _Reader:
-    """All blocks of all sources, and which block came from which file."""
-
-    def __init__(
-        self, sources: Sequence[_Source], folder: Path, sketch: SketchSettings | None, key: bytes, *, with_keys: bool
-    ) -> None:
-        self.sources = sources
-        self._folder = folder
-        self._sketch = sketch
-        self._key = key
-        self._with_keys = with_keys
-        self._files = [(source, path) for source in sources for path in source.files.read]
-        self._tallies: list[Tally | RowTally] = []
-
-    def tasks(self, advance: Advance) -> Iterator[BlockTask]:
-        """The blocks, read one after another."""
-        number = 0
-        for owner, (source, path) in enumerate(self._files):
-            self._tallies.append(new_tally(path, advance))
-            blocks = read_blocks(path, tally=self._tallies[owner])
-            if source.table is not None:
-                blocks = smaller_blocks(blocks, source.table, is_itself=source.files.is_itself)
-            for place, block in enumerate(blocks):
-                yield BlockTask(
-                    number=number,
-                    owner=owner,
-                    folder=self._folder,
-                    source=source.name,
-                    format=source.config.format,
-                    map=source.config.map,
-                    ranking=source.config.ranking,
-                    key=self._key,
-                    sketch=self._sketch,
-                    is_first=place == 0,
-                    block=block,
-                    join=None if source.table is None else source.table.table,
-                    with_keys=self._with_keys,
-                    is_joined_itself=source.files.is_itself,
-                )
-                number += 1
-
-    def source_files(self, results: Sequence[BlockResult], advance: Advance) -> list[SourceFile]:
-        """What was read of each file; where the stage was complete before, the files are read again for it."""
-        if not self._tallies:
-            self._tallies = [tally_of(path, advance) for _, path in self._files]
-        records = Counter[int]()
-        for result in results:
-            records[result.owner] += result.records
-        read = [
-            SourceFile(place_name(path), source.format.name, tally.sha256, tally.bytes, records[owner])
-            for owner, ((source, path), tally) in enumerate(zip(self._files, self._tallies, strict=True))
-        ]
-        other = [source.table.files for source in self.sources if source.table is not None and source.files.other]
-        return [*read, *dict.fromkeys(file for files in other for file in files)]
-
-    def counts(self, results: Sequence[BlockResult]) -> tuple[FileCounts, ...]:
-        """What became of each file."""
-        found = [Counter[str]() for _ in self._files]
-        for one in results:
-            found[one.owner].update(
-                records=one.records,
-                created=one.drafts,
-                events=one.events,
-                pairs=one.pairs,
-                quarantined=sum(one.rejected.values()),
-                ignored=sum(one.ignored.values()),
-            )
-        return tuple(FileCounts(**{field.name: one[field.name] for field in fields(FileCounts)}) for one in found)
-
-    def of_source(self, source: _Source, results: Sequence[BlockResult]) -> list[BlockResult]:
-        """The results of the blocks of one source."""
-        return [result for result in results if self._files[result.owner][0] is source]
+def _read_alone(reader: SourceBlocks, folder: Path, engine: Engine, advance: Advance) -> list[BlockResult] | None:
+    """What the blocks give where records find all that they lack in their own; None where they need a table for it."""
+    if isinstance(engine, StagedEngine) and (engine.folder("join") / STAGE_FILE).exists():
+        # It was needed when this plan was run before.
+        return None
+    if not reader.find_groups():
+        return None
+    try:
+        results = engine.run("ingest", ingest_block, reader.tasks(advance))
+    except FormatMismatchError:
+        # Records that lack what lies in another block may look like those of another format.
+        results = None
+    if results is not None and not reader.are_apart(results):
+        return results
+    if not isinstance(engine, StagedEngine):
+        _empty(folder)
+    return None
 
 
-def _size(sources: Sequence[_Source]) -> int | None:
+def _read_joined(reader: SourceBlocks, folder: Path, engine: Engine, advance: Advance) -> list[BlockResult]:
+    """What the blocks give with tables of all that their records find."""
+    sources = reader.sources
+    is_itself = any(one.files.is_itself for one in sources)
+    tables, tables_folder = join_tables([(one.format, one.files) for one in sources], folder / "join", engine)
+    for source, table in zip(sources, tables, strict=True):
+        source.table, source.groups = table, None
+    # Of another key than what was read without tables, so that one is never taken for the other.
+    results = engine.run("ingest", ingest_block, reader.tasks(advance), key=_JOINED if is_itself else "")
+    if tables_folder is not None and not isinstance(engine, StagedEngine):
+        shutil.rmtree(tables_folder)
+    return results
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _size(sources: Sequence[OpenSource]) -> int | None:
     sizes = [place_size(path) for source in sources for path in source.files.read]
     known = [size for size in sizes if size is not None]
     return sum(known) if len(known) == len(sizes) else None
 
 
-def _refuse_wrong_formats(sources: Sequence[_Source], reader: _Reader, results: Sequence[BlockResult]) -> None:
+def _refuse_wrong_formats(sources: Sequence[OpenSource], reader: SourceBlocks, results: Sequence[BlockResult]) -> None:
     """Refuse a source in which no record was in its format.
 
     One bad record may be all that a small file holds; it condemns the source only where nothing speaks for it.
@@ -312,8 +238,8 @@ def _refuse_too_many(rejected: Counter[str], results: Sequence[BlockResult], rec
 
 
 def _report(
-    sources: Sequence[_Source],
-    reader: _Reader,
+    sources: Sequence[OpenSource],
+    reader: SourceBlocks,
     results: Sequence[BlockResult],
     rejected: Counter[str],
     max_rejected_share: float,
@@ -343,7 +269,9 @@ def _report(
     )
 
 
-def _notes(sources: Sequence[_Source], reader: _Reader, results: Sequence[BlockResult], records: int) -> Iterator[str]:
+def _notes(
+    sources: Sequence[OpenSource], reader: SourceBlocks, results: Sequence[BlockResult], records: int
+) -> Iterator[str]:
     if not records:
         yield "No record was read: the files are empty."
     unused: dict[str, set[str]] = {}

@@ -10,8 +10,10 @@ is one rejected record, never the end of the file.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -28,13 +30,14 @@ from feedback.records.object_store import StoredObject
 from feedback.records.places import Place, find_files, place_name
 from feedback.records.queries import Query, RowTally, read_query
 from feedback.records.raw_record import MAX_RECORD_BYTES, RawRecord
-from feedback.records.text_blocks import TextBlock, read_text_blocks
+from feedback.records.text_blocks import CutAt, TextBlock, read_text_blocks
 from schemas.progress import Advance
 
 __all__ = [
     "SUFFIXES",
     "RawRecord",
     "find_files",
+    "first_lines",
     "new_tally",
     "read_blocks",
     "read_records",
@@ -73,12 +76,35 @@ def read_blocks(
     max_record_bytes: int = MAX_RECORD_BYTES,
     tally: Tally | RowTally | None = None,
     block_bytes: int | None = None,
+    cut_at: CutAt | None = None,
 ) -> Iterator[TextBlock | list[RawRecord]]:
     """A place in pieces: text blocks of JSON lines, values and rows, and records of anything else.
 
-    Args and errors are those of `read_records`; `block_bytes` is that of `read_text_blocks`.
+    Args and errors are those of `read_records`; `block_bytes` and `cut_at` are those of `read_text_blocks`.
     """
-    return _read(place, max_record_bytes, tally, partial(read_text_blocks, block_bytes=block_bytes))
+    return _read(place, max_record_bytes, tally, partial(read_text_blocks, block_bytes=block_bytes, cut_at=cut_at))
+
+
+def first_lines(place: Place, size: int) -> TextBlock | None:
+    """The first lines of a file of JSON lines; None of anything else, and where the first one is longer.
+
+    Args:
+        place: the file.
+        size: bytes that are read.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    found: list[TextBlock | list[RawRecord]] = []
+
+    def take(stream: io.BufferedReader, source: ByteStream, name: str, max_bytes: int) -> _Blocks:
+        found.extend(islice(read_text_blocks(stream, source, name, max_bytes, block_bytes=size), 1))
+        return iter(())
+
+    if not isinstance(place, Query):
+        with closing(_read(place, MAX_RECORD_BYTES, new_tally(place, is_hashed=False), take)) as blocks:
+            next(blocks, None)
+    return found[0] if found and isinstance(found[0], TextBlock) else None
 
 
 def new_tally(place: Place, advance: Advance | None = None, *, is_hashed: bool = True) -> Tally | RowTally:
@@ -108,7 +134,7 @@ def _read(
     max_bytes: int,
     tally: Tally | RowTally | None,
     read_lines: Callable[..., _Blocks],
-) -> _Blocks:
+) -> Generator[TextBlock | list[RawRecord], None, None]:
     if isinstance(place, Query):
         yield from read_query(place, max_bytes, tally if isinstance(tally, RowTally) else RowTally())
         return

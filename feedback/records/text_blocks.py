@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from feedback.records.byte_stream import ByteStream
 from feedback.records.json_text import read_json_lines
 from feedback.records.raw_record import RawRecord, too_large_record
 
-__all__ = ["BLOCK_BYTES", "TextBlock", "even_count", "read_text_blocks"]
+__all__ = ["BLOCK_BYTES", "CutAt", "TextBlock", "even_count", "read_text_blocks"]
 
 BLOCK_BYTES: Final = 16 << 20
 """Size of a block: large enough that its overhead is nothing, small enough that several fit into memory."""
@@ -24,6 +24,12 @@ _SHARED: Final = 4
 _NEWLINE: Final = ord("\n")
 _STEP: Final = 1 << 18
 """Bytes that are looked at at once: they, and what is made of them, stay in a core's cache."""
+
+
+_KEPT_BACK: Final = 4
+"""A line that does not begin its block, since others are kept back before it, is shorter than so many blocks."""
+
+CutAt = Callable[[memoryview], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +56,13 @@ class TextBlock:
 
 
 def read_text_blocks(
-    stream: io.BufferedReader, source: ByteStream, file: str, max_bytes: int, *, block_bytes: int | None = None
+    stream: io.BufferedReader,
+    source: ByteStream,
+    file: str,
+    max_bytes: int,
+    *,
+    block_bytes: int | None = None,
+    cut_at: CutAt | None = None,
 ) -> Iterator[TextBlock | list[RawRecord]]:
     """Blocks of lines; a line that is too long, and a last one without an end, come as records.
 
@@ -60,11 +72,14 @@ def read_text_blocks(
         file: name for the records.
         max_bytes: longest record that is read.
         block_bytes: size of a block, at least 1; None takes at most `BLOCK_BYTES`.
+        cut_at: where a block ends, of whole lines that others follow: what lies behind begins the next block, with the
+            last line of the file where that has no end. 0 leaves them as they are. None leaves all.
     """
     from feedback.records.byte_kernels import count_bytes
 
     # Not more than a record may have, so that only the first line of a block can be too long.
-    size = min(block_bytes or _even_size(source.plain_size), max_bytes)
+    most = max_bytes if cut_at is None else max(max_bytes // _KEPT_BACK, 1)
+    size = min(block_bytes or _even_size(source.plain_size), most)
     line, rest = 1, memoryview(b"")
     while len(signs := _read_behind(rest, stream, size)) > len(rest):
         if _is_too_long(signs, max_bytes):
@@ -75,13 +90,20 @@ def read_text_blocks(
             line += 1
             signs = np.frombuffer(left, dtype=np.uint8)
         cut = _behind_last_line(signs)
+        if cut and cut_at is not None and (cut < len(signs) or stream.peek(1)):
+            cut = cut_at(memoryview(signs)[:cut]) or cut  # type: ignore[arg-type]
         if cut:
             yield TextBlock(file, line, memoryview(signs)[:cut])  # type: ignore[arg-type]
             line += count_bytes(signs[:cut], 0, _NEWLINE)
         rest = memoryview(signs)[cut:]  # type: ignore[arg-type]
     tail: io.BufferedReader = io.BufferedReader(io.BytesIO(rest))
-    for record in read_json_lines(tail, source, file, max_bytes):
-        yield [replace(record, line=record.line + line - 1)]
+    records = (
+        replace(record, line=record.line + line - 1) for record in read_json_lines(tail, source, file, max_bytes)
+    )
+    if cut_at is None:
+        yield from ([record] for record in records)
+    elif last := list(records):
+        yield last
 
 
 def even_count(parts: int) -> int:

@@ -20,10 +20,11 @@ from bench.reader_logs import READER_LOGS, READER_MAPS, write_reader_log
 from feedback.engine import read_rows
 from feedback.formats import FORMATS, Format
 from feedback.ingest import block
-from feedback.ingest.block import BlockResult, BlockTask, ingest_block
+from feedback.ingest.block import ingest_block
+from feedback.ingest.block_task import BlockResult, BlockTask
 from feedback.ingest.plain.records import PlainSource, read_plain
 from feedback.ingest.plain.shapes import choose_shapes, plain_schema
-from feedback.records.json_columns import split_lines
+from feedback.records.json_columns import read_columns, split_lines
 from feedback.records.text_blocks import TextBlock
 from schemas.errors import FormatMismatchError
 
@@ -149,7 +150,8 @@ def test_sound_records_are_read_as_columns_and_give_the_same(name: str, tmp_path
     assert shapes
     lines = split_lines("".join(f"{json.dumps(record)}\n" for record in records).encode("utf-8"))
     schema, read = plain_schema(shapes, records), one.keys or frozenset()
-    found = read_plain(lines, PlainSource(shapes=shapes, schema=schema, read=read, name="source", key=b"k" * 16))
+    source = PlainSource(shapes=shapes, schema=schema, read=read, name="source", key=b"k" * 16)
+    found = read_plain(lines, source, read_columns(lines, schema))
     assert sum(len(rows.records) for rows in found) >= 0.9 * len(records)
     agree(tmp_path, name, records)
 

@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from feedback.engine import read_rows
 from feedback.formats.thumbs import THUMBS
 from feedback.ingest import block
-from feedback.ingest.block import BlockResult, BlockTask, ingest_block
+from feedback.ingest.block import ingest_block
+from feedback.ingest.block_task import BlockResult, BlockTask
 from feedback.ingest.keys import SketchSettings
 from feedback.ingest.plain.records import PlainSource, read_plain
 from feedback.ingest.plain.shapes import choose_shapes, plain_schema
-from feedback.records.json_columns import split_lines
+from feedback.records.json_columns import read_columns, split_lines
 from feedback.records.text_blocks import TextBlock
 from schemas.errors import FormatMismatchError
 from tests.json_text import MUTATIONS, NAUGHTY
@@ -216,5 +217,5 @@ def test_plain_records_are_read_as_columns(tmp_path: Path) -> None:
     assert THUMBS.keys is not None
     schema = plain_schema(shapes, rows[:1])
     source = PlainSource(shapes=shapes, schema=schema, read=THUMBS.keys, name="thumbs", key=b"k" * 16)
-    (found,) = read_plain(lines, source)
+    (found,) = read_plain(lines, source, read_columns(lines, schema))
     assert found.records.tolist() == [0, 1, 2]

@@ -13,7 +13,7 @@ import pytest
 from feedback.formats.streamlit_feedback import STREAMLIT_FEEDBACK
 from feedback.ingest.plain.records import PlainSource, read_plain
 from feedback.ingest.plain.shapes import choose_shapes, plain_schema
-from feedback.records.json_columns import split_lines
+from feedback.records.json_columns import read_columns, split_lines
 from tests.formats.test_plain_formats import ODD, agree, change
 
 NAMES = [
@@ -68,7 +68,8 @@ def test_votes_of_every_kind_are_read_as_columns(kind: int, names: tuple[str, ..
     lines = split_lines("".join(f"{json.dumps(one)}\n" for one in made).encode())
     keys = STREAMLIT_FEEDBACK.keys or frozenset()
     schema = plain_schema(shapes, made)
-    found = read_plain(lines, PlainSource(shapes=shapes, schema=schema, read=keys, name="source", key=b"k" * 16))
+    source = PlainSource(shapes=shapes, schema=schema, read=keys, name="source", key=b"k" * 16)
+    found = read_plain(lines, source, read_columns(lines, schema))
     assert sum(len(rows.records) for rows in found) == len(made)
     agree(tmp_path, "streamlit_feedback", made)
 

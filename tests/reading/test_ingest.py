@@ -102,7 +102,7 @@ def test_every_reason_for_rejection_is_given_and_kept_with_its_place(
     tmp_path: Path, reason: RejectReason, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One bad record beside two good ones: it alone is in quarantine, with file, line, reason and bytes."""
-    monkeypatch.setattr("feedback.ingest.stage.read_blocks", partial(read_blocks, max_record_bytes=200_000))
+    monkeypatch.setattr("feedback.ingest.source_blocks.read_blocks", partial(read_blocks, max_record_bytes=200_000))
     format_name, record = REJECTIONS[reason]
     raw = record if isinstance(record, bytes) else json.dumps(record).encode()
     good = {"thumbs": GOOD, "trl": PAIR}.get(format_name)

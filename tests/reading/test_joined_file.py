@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from feedback.hashing import Keys, wide_keys
 from feedback.ingest import joined_file
-from feedback.ingest.joined_file import JoinedFile, JoinedFileWriter
+from feedback.ingest.joined_file import JoinedFileWriter, open_joined
 
 
 def written(path: Path, records: list[tuple[str, bytes]], at_once: int = 2) -> JoinedFileWriter:
@@ -41,7 +41,7 @@ def test_an_id_finds_its_records_in_their_order(
         if are_half:
             patch.setattr(joined_file, "wide_keys", half_keys)
         writer = written(path, records)
-        file = JoinedFile(path)
+        file = open_joined(path)
         names = [*"abcdefghi"]
         keys = [tuple(key) for key in joined_file.wide_keys(names).tolist()]
         of_name = dict(zip(names, keys, strict=True))

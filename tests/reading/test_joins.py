@@ -320,8 +320,8 @@ def test_a_config_names_the_other_file_relative_to_itself(in_folder: Path) -> No
 @pytest.mark.parametrize("suffix", ["jsonl", "json"])
 def test_blocks_are_cut_by_what_their_records_find(suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Short scores of long traces: no block holds more than a few texts, and lines keep their numbers."""
-    monkeypatch.setattr("feedback.ingest.source_files.BLOCK_BYTES", 10_000)
-    monkeypatch.setattr("feedback.ingest.source_files._LEAST_RECORDS", 3)
+    monkeypatch.setattr("feedback.ingest.block_sizes.BLOCK_BYTES", 10_000)
+    monkeypatch.setattr("feedback.ingest.block_sizes._LEAST_RECORDS", 3)
     rows = [score(number, number) for number in range(20)]
     Path(f"scores.{suffix}").write_text("\n".join(map(json.dumps, rows)) if suffix == "jsonl" else json.dumps(rows))
     write("traces.jsonl", *({**trace(number), "more": "x" * 2_000} for number in range(19)))

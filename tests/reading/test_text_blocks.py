@@ -50,19 +50,53 @@ def read(path: Path, read_lines: Any, max_bytes: int) -> list[Any]:
         return list(read_lines(io.BufferedReader(source), source, "f", max_bytes))
 
 
-@given(TEXT, st.integers(1, 50), st.sampled_from([8, 20, 1000]))
-@settings(max_examples=120, deadline=None)
+def behind_first_line(text: memoryview) -> int:
+    """A cut that keeps back as much as there may be."""
+    return bytes(text).find(b"\n") + 1
+
+
+def before_last_line(text: memoryview) -> int:
+    """A cut that keeps back one line; 0 where there is no other."""
+    return bytes(text).rfind(b"\n", 0, -1) + 1
+
+
+@given(
+    TEXT,
+    st.integers(1, 50),
+    st.sampled_from([8, 20, 1000]),
+    st.sampled_from([None, behind_first_line, before_last_line]),
+)
+@settings(max_examples=200, deadline=None)
 def test_blocks_hold_the_records_of_the_lines(
-    tmp_path_factory: pytest.TempPathFactory, text: bytes, block_bytes: int, max_bytes: int
+    tmp_path_factory: pytest.TempPathFactory, text: bytes, block_bytes: int, max_bytes: int, cut_at: Any
 ) -> None:
     """Numbers, bytes, values and rejections; lines that are too long and a last one without an end too."""
     path = tmp_path_factory.getbasetemp() / "blocks.jsonl"
     path.write_bytes(text)
     wanted = read(path, read_json_lines, max_bytes)
-    found = records_of(read(path, partial(read_text_blocks, block_bytes=block_bytes), max_bytes))
+    found = records_of(read(path, partial(read_text_blocks, block_bytes=block_bytes, cut_at=cut_at), max_bytes))
     assert [replace(one, raw=one.raw[:max_bytes]) for one in found] == [
         replace(one, raw=one.raw[:max_bytes]) for one in wanted
     ]
+
+
+@pytest.mark.parametrize("end", [b"\n", b""])
+@pytest.mark.parametrize("block_bytes", [8, 16, 24, 32, 40, 64])
+def test_what_a_cut_keeps_back_begins_the_next_block(tmp_path: Path, block_bytes: int, end: bytes) -> None:
+    """Lines of eight bytes, in pairs: none is parted, not even where the last line has no end."""
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b"\n".join(b'{"a":%d}' % (number // 2) for number in range(8)) + end)
+
+    def cut_at(text: memoryview) -> int:
+        values = bytes(text).splitlines()
+        return sum(len(value) + 1 for value in values if value != values[-1])
+
+    pieces = read(path, partial(read_text_blocks, block_bytes=block_bytes, cut_at=cut_at), 1000)
+    found = [{one.raw for one in records_of([piece])} for piece in pieces]
+    if block_bytes >= 24:
+        assert sum(map(len, found)) == len(set().union(*found)) == 4
+        assert all(isinstance(piece, TextBlock) for piece in pieces[: None if end else -1])
+    assert [one.line for one in records_of(pieces)] == list(range(1, 9))
 
 
 @pytest.mark.parametrize("size", [0.2, 0.5, 0.9])

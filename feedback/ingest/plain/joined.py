@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from feedback.formats.plain import Joined
 from feedback.ingest.arrow_columns import gathered, indices, one_chunk
-from feedback.ingest.join_table import id_text
+from feedback.ingest.found_ids import id_text
 from feedback.ingest.known_by import known_digests
 from feedback.ingest.partners import Partners
 from feedback.ingest.plain.turns import value_at

@@ -10,7 +10,7 @@ drafts, which says what is wrong.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -33,12 +33,13 @@ from feedback.ingest.plain.turns import (
     as_messages,
 )
 from feedback.ingest.turn_hashes import list_hashes, turn_hashes
-from feedback.records.json_columns import Lines, read_columns
+from feedback.records.json_columns import Lines
 from schemas.rules import violations
 
-__all__ = ["LeftOut", "PlainRows", "PlainSource", "read_plain"]
+__all__ = ["LeftOut", "PlainRows", "PlainSource", "Tables", "read_plain"]
 
 Places = NDArray[np.int64]
+Tables = Iterable[tuple[Places, pa.Table]]
 Known = Callable[[Places, pl.Series], pl.Series]
 
 _KINDS: Final = {"events": EVENTS, "pairs": PAIRS}
@@ -102,9 +103,15 @@ class PlainSource:
     partners: Partners | None = None
 
 
-def read_plain(lines: Lines, source: PlainSource) -> Iterator[PlainRows | LeftOut]:
-    """The rows of the plain records on some lines, and what is left out of them."""
-    for places, table in read_columns(lines, source.schema):
+def read_plain(lines: Lines, source: PlainSource, tables: Tables) -> Iterator[PlainRows | LeftOut]:
+    """The rows of the plain records on some lines, and what is left out of them.
+
+    Args:
+        lines: the lines.
+        source: what is known of them.
+        tables: those that are records of its schema, as columns, with the line of each row.
+    """
+    for places, table in tables:
         taken: list[Places] = []
         for shape in source.shapes:
             for rows in _read_shape(table, lines, places, shape, source):
