@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -90,7 +89,8 @@ class Partners:
         """Some records, each with what it finds, where it finds one object."""
         if self._join is None or self._lookup is None:
             return list(records)
-        return [record | self._lookup.first(record) for record in records]
+        found = self._lookup.firsts(records)
+        return [record | one for record, one in zip(records, found, strict=True)]
 
     def expect(self, records: Sequence[dict[str, Any] | None]) -> None:
         """Look up together what `place` will ask for one by one."""
@@ -159,28 +159,30 @@ class _Lookup:
         """Records by their rows as lines, see `JoinedRecords.lines`."""
         return self._records.lines(rows)
 
-    def first(self, record: dict[str, Any]) -> dict[str, Any]:
-        """What a record finds under the key that it is placed under; empty where it finds nothing, or no object."""
-        try:
-            name = self.id_of(record)
-        except RecordRejectedError:
-            name = None
-        ((first, end),) = self._records.spans([name]) if name is not None else [(0, 0)]
-        if end == first or record.get(self._join.into) is not None:
-            return {}
-        (text, *_) = self._records.records((first, end))
-        return {self._join.into: _DECODE(text)}
+    def firsts(self, records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What each record finds, under the key that it is placed under; empty where it finds nothing."""
+        names = [self._name_of(record) for record in records]
+        found = zip(names, records, self._records.spans(names), strict=True)
+        return [
+            {self._join.into: _DECODE(self._records.records((first, first + 1))[0])}
+            if name and end > first and record.get(self._join.into) is None
+            else {}
+            for name, record, (first, end) in found
+        ]
 
     def expect(self, records: Iterable[dict[str, Any]]) -> None:
         """Look up the ids of records that lack the other file's."""
-        names: set[str] = set()
-        for record in records:
-            if record.get(self._join.into) is None:
-                with suppress(RecordRejectedError):
-                    names.add(self.id_of(record) or "")
+        names = {self._name_of(record) for record in records if record.get(self._join.into) is None}
         names.discard("")
         sought = list(names)
         self._expected = dict(zip(sought, self._records.spans(sought), strict=True))
+
+    def _name_of(self, record: dict[str, Any]) -> str:
+        """The id that a record looks for; empty where there is none, or none that can be read."""
+        try:
+            return self.id_of(record) or ""
+        except RecordRejectedError:
+            return ""
 
     def span(self, name: str) -> _Span | None:
         """Where the other file's records with an id are, None where there is none.

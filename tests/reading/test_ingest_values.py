@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 import stat
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from feedback.ingest import rater_key
 from feedback.ingest.event_time import read_time
-from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE, load_rater_key
+from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE, load_rater_key, rater_keys
 from schemas.errors import ConfigError, RecordRejectedError
 from schemas.reasons import RejectReason
 
@@ -73,3 +75,14 @@ def test_a_key_that_is_too_short_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     ):
         load_rater_key()
     assert os.environ[ENVIRONMENT_VARIABLE] == "x"
+
+
+@pytest.mark.parametrize("size", [16, 63, 64, 65, 200])
+def test_many_user_ids_have_the_keyed_hashes_that_each_has(size: int) -> None:
+    """Keys as long as a block of sha256, shorter and longer ones, and ids of every kind."""
+    key = bytes(place % 256 for place in range(size))
+    names = ["u1", "u2", "u1", None, "", "é", "\0", "long" * 100, "7"]
+    expected = [None if name is None else hmac.new(key, name.encode(), "sha256").hexdigest()[:32] for name in names]
+    assert rater_keys(pl.Series(names), key).to_list() == expected
+    assert [None if name is None else rater_key.rater_key(name, key) for name in names] == expected
+    assert rater_keys(pl.Series([None, None], dtype=pl.String), key).to_list() == [None, None]
