@@ -14,7 +14,7 @@ from feedback.formats import Format
 from feedback.formats.mapped import mapped_format
 from feedback.ingest.plain.records import PlainSource, read_plain
 from feedback.ingest.plain.shapes import choose_shapes, plain_schema
-from feedback.records.json_columns import split_lines
+from feedback.records.json_columns import read_columns, split_lines
 from tests.formats.test_plain_formats import ODD, agree_in, change, with_value
 
 Record = dict[str, Any]
@@ -223,7 +223,7 @@ def count_plain(one: Format, records: list[Record]) -> int:
     lines = split_lines("".join(f"{json.dumps(record)}\n" for record in records).encode("utf-8"))
     schema = plain_schema(shapes, records[:20])
     source = PlainSource(shapes=shapes, schema=schema, read=frozenset(), name="source", key=b"k" * 16)
-    return sum(len(rows.records) for rows in read_plain(lines, source))
+    return sum(len(rows.records) for rows in read_plain(lines, source, read_columns(lines, source.schema)))
 
 
 @pytest.mark.parametrize("case", CASES)
