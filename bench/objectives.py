@@ -53,6 +53,7 @@ VARIANTS: Final[Mapping[str, Mapping[str, Any]]] = {
 _TWINS: Final = ("kto", "kto, `reference = uniform`")
 _WORDS: Final = "the note page table list task plan team file week open save share move count first new then with"
 _WORDS_OF_ANSWER: Final = 48
+_COUNTED_STEPS: Final = 40
 
 
 class _Finished(Exception):  # noqa: N818 - no error: it leaves a run whose steps were all taken
@@ -107,13 +108,14 @@ def measure_costs(model: str, scratch: Path, *, batch: int, steps: int, rounds: 
                     progress=watch,
                 )
             seconds[name] += watch.steps[1:]
-            reference[name].append(watch.reference / steps)
+            reference[name].append(watch.reference / max(1, watch.reference_pairs))
             print(f"{name}: {[round(one, 2) for one in watch.steps]} s", flush=True)
     rows = []
     for name, objective in VARIANTS.items():
+        counted = _count(objective, scratch, model, batch=batch)
         step, once = min(seconds[name]), min(reference[name])  # what others do on the machine only adds
-        rows.append({"name": name, "seconds": round(step, 3), "reference_seconds": round(once, 3)})
-        rows[-1] |= _count(objective, scratch, model, batch=batch)
+        once *= counted["reference_pairs"]
+        rows.append({"name": name, "seconds": round(step, 3), "reference_seconds": round(once, 3), **counted})
     base = rows[0]
     for row in rows:
         row["times_sft"] = round(row["seconds"] / base["seconds"], 2)
@@ -209,22 +211,32 @@ def _rows_of(objective: Mapping[str, Any], scratch: Path) -> Path:
 
 
 def _count(objective: Mapping[str, Any], scratch: Path, model: str, *, batch: int) -> dict[str, Any]:
-    """Operations of a mean step, in units of 10^9, and of the reference pass for its rows."""
+    """Operations of a mean step behind the first, in units of 10^9, and of the reference pass for its rows.
+
+    The first step, which needs less, is one of many: rows are drawn for as many.
+    """
     parameters = count_parameters(model)
+    drawn = scratch / "many"
+    drawn.mkdir(exist_ok=True)
+    write_rows(drawn, batch * _COUNTED_STEPS)
     found = forecast(
-        _rows_of(objective, scratch), load_tokenizer(model), _config(objective, batch), parameters=parameters
+        _rows_of(objective, drawn), load_tokenizer(model), _config(objective, batch), parameters=parameters
     )
     assert found.inputs is not None
     assert found.passes is not None
-    steps, passes = len(found.inputs.steps), found.passes
-    each = passes.policy.flops(parameters) + passes.mismatched.flops(parameters)
+    inputs, steps, passes = found.inputs, len(found.inputs.steps), found.passes
+    later = steps - inputs.has_reference
+    each = passes.policy.flops(parameters) / steps + passes.mismatched.flops(parameters) / later
     if OBJECTIVES[objective["name"]].is_of_tokens:  # reference and values are scored in the step, forward only
-        each += 2 * 2 * parameters * passes.policy.tokens
+        each += 2 * 2 * parameters * passes.policy.tokens / steps
+    pairs = sum(len(inputs.sequences(planned)) for planned in inputs.steps[1]) + len(inputs.mismatched_pairs(1))
+    share = pairs / max(1, passes.reference.sequences)
     return {
-        "gigaflop": each / steps / 1e9,
-        "reference_gigaflop": passes.reference.flops(parameters) / steps / 1e9,
+        "gigaflop": each / 1e9,
+        "reference_gigaflop": passes.reference.flops(parameters) * share / 1e9,
+        "reference_pairs": pairs,
         "tokens": passes.policy.tokens / steps,
-        "mismatched_tokens": passes.mismatched.tokens / steps,
+        "mismatched_tokens": passes.mismatched.tokens / later,
     }
 
 
@@ -235,11 +247,13 @@ class _Watch:
         self.wanted = steps
         self.steps: list[float] = []
         self.reference = 0.0
+        self.reference_pairs = 0
 
     @contextmanager
     def __call__(self, description: str, total: int | None = None) -> Iterator[Advance]:
         """Watch a task."""
-        del total
+        if description == "reference":
+            self.reference_pairs += total or 0
         began = time.process_time()
 
         def advance(units: int) -> None:

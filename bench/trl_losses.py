@@ -25,7 +25,8 @@ from align.distributed.ranks import start_accelerator
 from align.models.loading import load_policy
 from align.scoring.logps import CompletionLogps
 from align.scoring.scorer import Scorer
-from align.step.gradient import Example, backward_step
+from align.step.example import Example
+from align.step.gradient import backward_step
 from align.step.optimizer import build_optimizer, trainable_parameters
 from align.trainer.take_step import step_rules
 from bench.runner import describe_machine, write_result

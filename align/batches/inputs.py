@@ -97,17 +97,38 @@ class RunInputs:
             return None
         return self.train.rows[planned.row].prompt_ids, self.train.rows[planned.partner].completion_ids
 
-    def reference_pairs(self) -> list[TokenPair]:
-        """All pairs whose reference log-probability the run needs, each once, in a fixed order.
+    def mismatched_pairs(self, step: int) -> list[TokenPair]:
+        """The mismatched pairs that a step scores; none in the first one, whose policy is the reference.
 
-        What is held out is always measured against the model that training began with.
+        Args:
+            step: counted from 0.
+        """
+        if self.has_reference and not step:
+            return []
+        return [pair for planned in self.steps[step] if (pair := self.mismatched(planned)) is not None]
+
+    def reference_pairs(self, *, with_first_step: bool = False) -> list[TokenPair]:
+        """All pairs that the reference scores before training, each once, in a fixed order.
+
+        In the first step the policy is the reference, so what is learned there gets its number there; only the shortest
+        sequence is scored here too, so that the step can check that both are one model. What is held out is always
+        measured against the model that training began with.
+
+        Args:
+            with_first_step: whether to include what is learned in the first step, as a resumed run has left it behind.
         """
         pairs: dict[TokenPair, None] = {}
-        for step in self.steps if self.has_reference else ():
-            pairs.update((pair, None) for planned in step for pair in self.sequences(planned))
-            pairs.update((pair, None) for planned in step if (pair := self.mismatched(planned)) is not None)
-        pairs.update((pair, None) for pair in (*self.held_out.matched, *self.held_out.mismatched))
-        return list(pairs)
+        first: list[TokenPair] = []
+        for number, step in enumerate(self.steps if self.has_reference else ()):
+            learned = [pair for planned in step for pair in self.sequences(planned)]
+            first = first if number else learned
+            pairs.update((pair, None) for pair in (*learned, *self.mismatched_pairs(number)))
+        held_out = dict.fromkeys((*self.held_out.matched, *self.held_out.mismatched))
+        if first and not with_first_step:
+            checked = min(first, key=lambda pair: len(pair[0]) + len(pair[1]))
+            for pair in {*first} - {checked}:
+                del pairs[pair]
+        return list(pairs | held_out)
 
 
 def read_rows(dataset: Path, objective: Objective, weights: Sequence[WeightRule] = ()) -> dict[str, Rows]:

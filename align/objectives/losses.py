@@ -109,9 +109,10 @@ def check_objective(config: ObjectiveConfig) -> Objective:
 
 
 def needs_reference(config: ObjectiveConfig) -> bool:
-    """Whether training reads a reference model's log-probabilities of the rows' own answers."""
+    """Whether training reads one number of the reference for each answer; some keep a reference beside the policy."""
     objective = find_objective(config.name)
-    return objective.needs_reference and config.reference == "model" and not objective.is_online
+    is_beside = objective.is_online or objective.is_of_tokens
+    return objective.needs_reference and config.reference == "model" and not is_beside
 
 
 def needs_kl(config: ObjectiveConfig) -> bool:

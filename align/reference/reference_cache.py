@@ -24,7 +24,7 @@ from torch import Tensor
 from schemas.errors import CorruptionError, NonFiniteLossError, ShapeError
 from schemas.progress import Progress, silent
 
-__all__ = ["ReferenceCache", "reference_key", "reference_logps"]
+__all__ = ["ReferenceCache", "check_finite", "reference_key", "reference_logps"]
 
 _DIGEST: Final = b"digest"
 Pair = tuple[Sequence[int], Sequence[int]]
@@ -158,13 +158,26 @@ def _score(
     if logps.shape != (len(keys),):
         raise ShapeError("the scorer's values do not fit", received=tuple(logps.shape), expected=f"({len(keys)},)")
     for row, (key, logp) in enumerate(zip(keys, logps.double().tolist(), strict=True)):
-        if not math.isfinite(logp):
-            raise NonFiniteLossError(
-                "the reference gives a completion a log-probability that is not finite",
-                received=logp,
-                where=f"tokens {[token for part in pairs[row] for token in part][:8]}...",
-            )
+        check_finite(logp, pairs[row])
         cache.put(key, logp)
+
+
+def check_finite(logp: float, pair: Pair) -> None:
+    """Refuse a log-probability of the reference that is NaN or infinite.
+
+    Args:
+        logp: in nats.
+        pair: whose it is.
+
+    Raises:
+        NonFiniteLossError: it is.
+    """
+    if not math.isfinite(logp):
+        raise NonFiniteLossError(
+            "the reference gives a completion a log-probability that is not finite",
+            received=logp,
+            where=f"tokens {[token for part in pair for token in part][:8]}...",
+        )
 
 
 def _bytes(token_ids: Sequence[int]) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -18,13 +18,13 @@ from accelerate import Accelerator
 
 from align.distributed.ranks import gather_objects
 from align.models.cache import cache_folder
-from align.reference.reference_cache import ReferenceCache, reference_key, reference_logps
+from align.reference.reference_cache import ReferenceCache, check_finite, reference_key, reference_logps
 from align.scoring.scorer import Scorer
 from align.tokens.token_ids import TokenPair
 from schemas.errors import CorruptionError
 from schemas.progress import Progress, silent
 
-__all__ = ["known_reference", "reference_file", "score_reference"]
+__all__ = ["keep_reference", "known_reference", "reference_file", "score_reference"]
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +73,39 @@ def score_reference(
         if accelerator.is_main_process:
             kept.save()
             known.save()
+    return {pair: kept[key] for pair, key in keys.items()}
+
+
+def keep_reference(
+    logps: Mapping[TokenPair, float], *, model_digest: str, dtype: str, own: Path, shared: Path, is_writer: bool
+) -> dict[TokenPair, float]:
+    """Keep numbers of the reference that were found elsewhere than in its pass; what a file knows already stays.
+
+    Args:
+        logps: log-probability of each pair, in nats.
+        model_digest: of the reference's weights.
+        dtype: that they were computed in.
+        own: the run's file.
+        shared: the cache of all runs.
+        is_writer: whether this process writes the files.
+
+    Returns:
+        The number of each pair, as the run's file has it.
+
+    Raises:
+        NonFiniteLossError: a log-probability is NaN or infinite.
+        CorruptionError: the run's file is not what was written.
+    """
+    kept, known = ReferenceCache(own), _open_shared(shared)
+    keys = {pair: reference_key(model_digest, dtype, *pair) for pair in logps}
+    for pair, key in keys.items():
+        check_finite(logps[pair], pair)
+        for cache in (kept, known):
+            if key not in cache:
+                cache.put(key, logps[pair])
+    if is_writer:
+        kept.save()
+        known.save()
     return {pair: kept[key] for pair, key in keys.items()}
 
 

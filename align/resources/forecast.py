@@ -62,8 +62,9 @@ class Passes:
 
     Args:
         policy: forward and backward, each planned row.
-        mismatched: forward, the pairs that z0 is taken over.
-        reference: forward, every pair that needs the reference's number, once; sampled answers in each step.
+        mismatched: forward, the pairs that z0 is taken over; none in a first step that begins with the reference.
+        reference: forward, every pair that needs the reference's number, once, but those that the first step learns
+            from; sampled answers in each step.
         evaluation: forward, the held-out pairs at each evaluation.
         whole_steps: tokens with padding, of the policy's pass, where each step is one batch as long as its longest row.
     """
@@ -187,9 +188,7 @@ def _passes(inputs: RunInputs, config: TrainConfig) -> Passes:
     # Sampled answers are also written, token by token, and scored before they are learned from.
     learned = forward_backward_flops(config) + (4 if objective.is_online else 0)
     references = [inputs.reference_pairs(), *(matched if objective.is_online else ())]
-    mismatched = [
-        [pair for planned in step if (pair := inputs.mismatched(planned)) is not None] for step in inputs.steps
-    ]
+    mismatched = [inputs.mismatched_pairs(step) for step in range(len(inputs.steps))]
     held_out = [*inputs.held_out.matched, *inputs.held_out.mismatched]
     times = _evaluations(len(inputs.steps), config) if held_out else 0
     return Passes(

@@ -25,7 +25,8 @@ from align.models.loading import LoadedModel
 from align.objectives.offline_ppo import estimate_advantages, last_token_rewards, offline_ppo_loss, whiten
 from align.reference.frozen import FrozenReference, freeze_reference
 from align.scoring.scorer import Scorer
-from align.step.gradient import Example, StepOutcome, StepTally, step_outcome
+from align.step.example import Example
+from align.step.outcome import StepOutcome, StepTally, step_outcome
 
 __all__ = ["ActorCritic", "attach_critic", "backward_actor_critic", "detach_critic"]
 

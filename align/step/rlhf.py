@@ -26,7 +26,8 @@ from align.models.loading import LoadedModel
 from align.objectives.rloo import leave_one_out_advantages, penalized_rewards, rloo_loss
 from align.reference.frozen import FrozenReference, freeze_reference
 from align.scoring.scorer import Scorer, lengths_of
-from align.step.gradient import Example, SampledAnswers, StepOutcome, StepTally, step_outcome
+from align.step.example import Example
+from align.step.outcome import SampledAnswers, StepOutcome, StepTally, step_outcome
 from align.tokens.token_ids import TokenPair
 from schemas.errors import ConfigError, ModelError
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from align.step.gradient import StepOutcome
+from align.step.outcome import StepOutcome
 
 __all__ = ["peak_memory_mib", "step_cost"]
 

@@ -42,10 +42,12 @@ from align.tokens.control_tokens import add_control_tokens, ask_for_good
 from align.tokens.token_ids import TokenPair
 from align.trainer.interrupt import StopRequest, stop_on_signals
 from align.trainer.run import (
+    REFERENCE_NAME,
     Run,
     TrainingState,
     check_folder,
     find_finished,
+    has_checkpoint,
     open_folder,
     save_model,
     save_state,
@@ -179,8 +181,8 @@ def _open_scorer(config: TrainConfig, loaded: LoadedModel, accelerator: Accelera
 def _reference_logps(
     inputs: RunInputs, loaded: LoadedModel, scorer: Scorer, accelerator: Accelerator, *, out: Path, progress: Progress
 ) -> dict[TokenPair, float]:
-    """The reference's number of every pair: before the first step the policy is the reference."""
-    pairs = inputs.reference_pairs()
+    """The reference's numbers, of this very model: before the first step the policy is the reference."""
+    pairs = inputs.reference_pairs(with_first_step=has_checkpoint(out))
     if isinstance(scorer.module, SequenceRewards):  # a reward is no difference to a reference
         return dict.fromkeys(pairs, 0.0)
     with loaded.as_reference():
@@ -189,7 +191,7 @@ def _reference_logps(
             scorer,
             accelerator,
             model_digest=loaded.digest,
-            own=out / "reference.parquet",
+            own=out / REFERENCE_NAME,
             shared=reference_file(loaded.digest, scorer.dtype),
             progress=progress,
         )

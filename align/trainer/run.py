@@ -44,10 +44,12 @@ from schemas.manifest import flush_to_disk, write_last
 from schemas.settings import load_settings
 
 __all__ = [
+    "REFERENCE_NAME",
     "Run",
     "TrainingState",
     "check_folder",
     "find_finished",
+    "has_checkpoint",
     "open_folder",
     "save_model",
     "save_state",
@@ -56,6 +58,8 @@ __all__ = [
 
 _RUN_NAME: Final = "run.json"
 _CHECKPOINTS: Final = "checkpoints"
+REFERENCE_NAME: Final = "reference.parquet"
+"""The reference's numbers, in a run's folder."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +177,11 @@ def open_folder(out: Path, identity: dict[str, Any], plan: pa.Table, accelerator
         write_last(out / _RUN_NAME, json.dumps(identity, indent=2, sort_keys=True) + "\n")
         pq.write_table(plan, out / "plan.parquet")
     accelerator.wait_for_everyone()
+
+
+def has_checkpoint(out: Path) -> bool:
+    """Whether a run in `out` has a whole checkpoint to go on from."""
+    return load_newest_checkpoint(out / _CHECKPOINTS) is not None
 
 
 def start_state(run: Run) -> TrainingState:

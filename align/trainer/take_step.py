@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,13 +18,16 @@ from align.distributed.ranks import sum_gradients
 from align.distributed.sharding import whole
 from align.objectives import find_objective
 from align.objectives.losses import bind_loss, needs_kl, reward_scale
+from align.reference.reference_pass import keep_reference, reference_file
 from align.step.actor_critic import backward_actor_critic
-from align.step.gradient import Example, StepOutcome, StepRules, backward_step
+from align.step.example import Example
+from align.step.gradient import StepRules, backward_step
+from align.step.outcome import StepOutcome
 from align.step.rlhf import backward_rlhf, step_seed
 from align.step.schedule import learning_rate_factor
 from align.step.step_cost import step_cost
 from align.tokens.token_ids import TokenPair
-from align.trainer.run import Run, TrainingState
+from align.trainer.run import REFERENCE_NAME, Run, TrainingState
 from schemas.errors import NonFiniteLossError, ReferenceMismatchError
 
 __all__ = ["Backward", "choose_backward", "step_rules", "take_step"]
@@ -59,7 +63,9 @@ def choose_backward(run: Run, state: TrainingState) -> Backward:
             accelerator=run.accelerator,
         )
     rules = step_rules(run.config.objective)
-    return partial(backward_step, scorer=run.scorer, rules=rules, accelerator=run.accelerator)
+    return lambda examples: backward_step(
+        examples, run.scorer, replace(rules, is_reference=_is_reference(run, state.steps_done)), run.accelerator
+    )
 
 
 def step_rules(objective: ObjectiveConfig) -> StepRules:
@@ -89,18 +95,20 @@ def take_step(run: Run, state: TrainingState, backward: Backward) -> dict[str, A
     """
     began = time.perf_counter()
     step, config = state.steps_done, run.config
-    examples = [_example(run, planned) for planned in run.inputs.steps[step]]
+    examples = [_example(run, planned, step) for planned in run.inputs.steps[step]]
     state.optimizer.zero_grad(set_to_none=True)
     outcome = backward(examples)
     seconds_backward = time.perf_counter() - began
     sum_gradients(state.parameters.values(), run.accelerator)
     limit = config.optimizer.max_grad_norm or math.inf
     norm = float(whole(torch.nn.utils.clip_grad_norm_(state.parameters.values(), limit)))
-    if step == 0 and (run.inputs.has_reference or run.judge is not None):
+    if step == 0 and (run.inputs.has_reference or run.judge is not None or run.critic is not None):
         _check_reference(outcome, config.dtype)
     is_bad = not (math.isfinite(outcome.loss) and math.isfinite(norm)) or _is_empty(outcome.loss, norm, run)
     if is_bad and not config.skip_bad_steps:
         raise _bad_step(step, outcome.loss, norm, examples)
+    if outcome.reference_logps:
+        _keep_reference(run, outcome.reference_logps)
     rate = _learning_rate(config, step, run.total_steps)
     if not is_bad:
         for group in state.optimizer.param_groups:
@@ -124,22 +132,37 @@ def _is_empty(loss: float, norm: float, run: Run) -> bool:
     return not norm or (not loss and not may_be_zero)
 
 
-def _example(run: Run, planned: PlannedRow) -> Example:
+def _is_reference(run: Run, step: int) -> bool:
+    """Whether the policy of a step is the reference: before the first update."""
+    return not step and run.inputs.has_reference
+
+
+def _example(run: Run, planned: PlannedRow, step: int) -> Example:
     row, mismatched = run.inputs.train.rows[planned.row], run.inputs.mismatched(planned)
-
-    def reference(pair: TokenPair) -> float:
-        """Its log-probability under the reference; 0 without one."""
-        return run.references[pair] if run.inputs.has_reference else 0.0
-
+    has_reference, references = run.inputs.has_reference, run.references
+    known: Callable[[TokenPair], Any] = references.get if _is_reference(run, step) else references.__getitem__
     return Example(
         row_id=row.row_id,
         sequences=row.sequences,
         mismatched=mismatched,
-        reference_logps=tuple(reference(pair) for pair in row.sequences),
-        mismatched_reference_logp=0.0 if mismatched is None else reference(mismatched),
+        reference_logps=tuple(known(pair) if has_reference else 0.0 for pair in row.sequences),
+        mismatched_reference_logp=(known(mismatched) or 0.0) if has_reference and mismatched is not None else 0.0,
         label=row.label,
         weight=row.weight,
     )
+
+
+def _keep_reference(run: Run, logps: Mapping[TokenPair, float]) -> None:
+    """Keep what the first step found of the reference, for later steps, for a resumed run and for other runs."""
+    kept = keep_reference(
+        logps,
+        model_digest=run.loaded.digest,
+        dtype=run.scorer.dtype,
+        own=run.out / REFERENCE_NAME,
+        shared=reference_file(run.loaded.digest, run.scorer.dtype),
+        is_writer=run.accelerator.is_main_process,
+    )
+    run.references.update(kept)
 
 
 def _learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:

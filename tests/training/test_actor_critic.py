@@ -15,7 +15,7 @@ from align.models.loading import LoadedModel, load_policy
 from align.scoring.logps import CompletionLogps
 from align.scoring.scorer import Scorer
 from align.step.actor_critic import attach_critic, backward_actor_critic, detach_critic
-from align.step.gradient import Example
+from align.step.example import Example
 from align.trainer import train
 from tests.conftest import make_model
 from tests.tiny_run import tiny_config, write_dataset, write_model

@@ -16,7 +16,9 @@ from align.batches.plan import build_plan
 from align.config import ObjectiveConfig
 from align.scoring.logps import CompletionLogps
 from align.scoring.scorer import Scorer
-from align.step.gradient import Example, StepOutcome, backward_step
+from align.step.example import Example
+from align.step.gradient import backward_step
+from align.step.outcome import StepOutcome
 from align.tokens.tokenize import TokenizedRow
 from align.trainer.take_step import step_rules
 from tests.conftest import make_model

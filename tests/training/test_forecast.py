@@ -38,24 +38,25 @@ FOUR = (("pq", "xyz", True), ("rs", "xy", True), ("tu", "x", False), ("vw", "xyz
 
 
 def test_tokens_padding_and_cost_by_hand(tmp_path: Path) -> None:
-    """One step of lengths 8, 7, 6, 9: 30 tokens; padded to the longest, 4 x 9 = 36.
+    """Two steps, each of lengths 8, 7, 6, 9: 60 tokens; padded to the longest, 2 x 4 x 9 = 72.
 
-    The last token of a sequence predicts nothing: 26 are computed. Mismatched pairs have the same prompts' and
-    completions' tokens in sum. All 8 pairs are different, so the reference reads 60; it computes each of 4 prompts of 4
-    tokens once and the completions without their ends twice, 16 + 2 x 10 = 36. Of 10 weights:
-    6 x 10 x 26 + 2 x 10 x 26 + 2 x 10 x 36 = 2,800.
+    The last token of a sequence predicts nothing: 52 are computed. Mismatched pairs have the same prompts' and
+    completions' tokens in sum, and the first step has none. It gives the reference's number of all 4 rows, so the
+    reference reads the shortest one, 6 tokens, and the second step's mismatched pairs, 30. It computes each of 4
+    prompts of 4 tokens once, their completions without ends, 10, and the shortest row's one token: 27. Of 10 weights:
+    6 x 10 x 52 + 2 x 10 x 26 + 2 x 10 x 27 = 4,180.
     """
-    config = tiny_config(epochs=1, batch={"batch_size": 4, "tokens_per_micro_batch": 100})
+    config = tiny_config(epochs=2, batch={"batch_size": 4, "tokens_per_micro_batch": 100})
     found = seen(rows_file(tmp_path, *FOUR), config)
     passes = found.passes
     assert passes is not None
-    assert (passes.policy.sequences, passes.policy.tokens, passes.policy.padded_tokens) == (4, 30, 26)
-    assert passes.whole_steps == 36
+    assert (passes.policy.sequences, passes.policy.tokens, passes.policy.padded_tokens) == (8, 60, 52)
+    assert passes.whole_steps == 72
     assert (passes.mismatched.sequences, passes.mismatched.tokens) == (4, 30)
-    assert (passes.reference.sequences, passes.reference.tokens) == (8, 60)
+    assert (passes.reference.sequences, passes.reference.tokens) == (5, 36)
     assert passes.evaluation.tokens == 0
     every = (passes.policy, passes.mismatched, passes.reference, passes.evaluation)
-    assert sum(one.flops(10) for one in every) == 2800
+    assert sum(one.flops(10) for one in every) == 4180
     assert found.obstacle == ""
     assert found.one_label_steps() == 0
     assert found.ratio.value == 1
@@ -132,7 +133,7 @@ def test_forecast_is_what_the_run_then_does(tmp_path: Path) -> None:
     assert padded == sum(line["padded_tokens"] for line in steps)
     assert passes.policy.sequences == sum(line["examples"] for line in steps)
     cache = ReferenceCache(tmp_path / "run" / "reference.parquet")
-    assert passes.reference.sequences == len(cache)
+    assert passes.reference.sequences + len(inputs.steps[0]) - 1 == len(cache)
     evaluations = [line for line in lines if line["kind"] == "evaluation"]
     assert passes.evaluation.sequences == 2 * len(inputs.held_out.rows) * len(evaluations)
     assert found.ratio.value == card.ratio["value"]

@@ -16,7 +16,9 @@ from align.config import ObjectiveConfig
 from align.distributed.ranks import start_accelerator, sum_gradients
 from align.scoring.logps import CompletionLogps
 from align.scoring.scorer import Scorer, ratio_tolerance
-from align.step.gradient import Example, StepOutcome, backward_step
+from align.step.example import Example
+from align.step.gradient import backward_step
+from align.step.outcome import StepOutcome
 from align.trainer.take_step import step_rules
 from tests.conftest import make_model
 
@@ -65,7 +67,9 @@ def _plain_step(model: Any, examples: list[Example]) -> tuple[float, float]:
     z0 = max(0.0, float(sum(ratios)) / len(ratios))
     total = torch.zeros(())
     for example in examples:
-        gain = OBJECTIVE.beta * (_plain_logp(model, example.sequences[0]) - example.reference_logps[0] - z0)
+        [reference] = example.reference_logps
+        assert reference is not None
+        gain = OBJECTIVE.beta * (_plain_logp(model, example.sequences[0]) - reference - z0)
         if example.label:
             total = total + example.weight * OBJECTIVE.desirable_weight * (1 - torch.sigmoid(gain))
         else:
@@ -74,10 +78,13 @@ def _plain_step(model: Any, examples: list[Example]) -> tuple[float, float]:
     return float(total.detach()) / len(examples), z0
 
 
-def _step(model: Any, examples: list[Example], *, tokens: int, scope: Any = "step") -> StepOutcome:
+def _step(
+    model: Any, examples: list[Example], *, tokens: int, scope: Any = "step", is_reference: bool = False
+) -> StepOutcome:
     accelerator = start_accelerator("cpu")
     scorer = Scorer(CompletionLogps(model), torch.device("cpu"), "float32", 0, tokens)
-    outcome = backward_step(examples, scorer, replace(step_rules(OBJECTIVE), z0_scope=scope), accelerator)
+    rules = replace(step_rules(OBJECTIVE), z0_scope=scope, is_reference=is_reference)
+    outcome = backward_step(examples, scorer, rules, accelerator)
     sum_gradients(model.parameters(), accelerator)
     return outcome
 
@@ -142,6 +149,54 @@ def test_scope_none_needs_no_mismatched_pair() -> None:
     outcome = _step(make_model(), rows, tokens=64, scope="none")
     assert (outcome.z0, outcome.mean_kl) == (0.0, None)
     assert outcome.tokens == sum(len(prompt) + len(answer) for prompt, answer in (row.sequences[0] for row in rows))
+
+
+def _of_the_reference(examples: list[Example], known: float | None) -> list[Example]:
+    """The examples as the first step has them: no number of the reference but perhaps that of one row."""
+    return [
+        replace(each, reference_logps=(None if position else known,), mismatched_reference_logp=0.0)
+        for position, each in enumerate(examples)
+    ]
+
+
+@pytest.mark.parametrize("scope", ["step", "micro"])
+@pytest.mark.parametrize("tokens", [10_000, 35])
+def test_where_the_policy_is_the_reference_nothing_is_computed_of_it(scope: str, tokens: int) -> None:
+    """Loss and gradient are those of log-ratios of 0; the numbers that were saved are given back."""
+    examples = _examples()
+    plain, ours = make_model(), make_model()
+    logps = {e.sequences[0]: _plain_logp(plain, e.sequences[0]).item() for e in examples}
+    equal = [
+        replace(
+            e,
+            reference_logps=(logps[e.sequences[0]],),
+            mismatched_reference_logp=_plain_logp(plain, e.mismatched).item() if e.mismatched else 0.0,
+        )
+        for e in examples
+    ]
+    loss, z0 = _plain_step(plain, equal)
+    first = _of_the_reference(examples, logps[examples[0].sequences[0]])
+    outcome = _step(ours, first, tokens=tokens, scope=scope, is_reference=True)
+    assert outcome.loss == pytest.approx(loss, abs=1e-6)
+    torch.testing.assert_close(_gradient(ours), _gradient(plain), rtol=1e-4, atol=1e-6)
+    assert z0 < 1e-5
+    assert (outcome.z0, outcome.mean_kl) == (0.0, 0.0)
+    assert (outcome.rewards.desirable_reward, outcome.rewards.undesirable_reward) == (0.0, 0.0)
+    assert outcome.tokens == sum(len(prompt) + len(answer) for prompt, answer in logps)
+    assert outcome.reference_logps == pytest.approx(logps, abs=1e-4)
+    assert outcome.mismatch < 1
+
+
+def test_a_known_number_of_another_model_is_seen_where_the_policy_is_the_reference() -> None:
+    examples = _examples()
+    known = _plain_logp(make_model(), examples[0].sequences[0]).item() + 0.01
+    outcome = _step(make_model(), _of_the_reference(examples, known), tokens=64, is_reference=True)
+    assert outcome.mismatch > 1
+    assert outcome.largest_ratio == pytest.approx(0.01, abs=1e-4)
+
+
+def test_other_steps_give_no_number_of_the_reference() -> None:
+    assert _step(make_model(), _examples(), tokens=64).reference_logps == {}
 
 
 def test_weight_of_zero_is_a_zero() -> None:

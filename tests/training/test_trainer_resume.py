@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,13 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from align.artifacts.card import find_run_card
 from align.artifacts.metrics import read_metrics
 from align.distributed.ranks import start_accelerator
+from align.models.cache import cache_folder
 from align.models.loading import load_policy
+from align.reference.reference_cache import ReferenceCache
 from align.reference.reference_pass import known_reference, score_reference
 from align.scoring.scorer import Scorer, build_scorer
 from align.trainer import train
@@ -71,6 +76,25 @@ def test_interrupted_run_goes_on_to_the_same_weights(dataset: Path, model: str, 
     assert steps == list(range(6))
     wanted = [_without_cost(line) for line in read_metrics(tmp_path / "whole")]
     assert [_without_cost(line) for line in read_metrics(out)] == wanted
+
+
+def test_lost_numbers_of_the_reference_are_computed_anew(dataset: Path, model: str, tmp_path: Path) -> None:
+    """Those of the first step too, which were the policy's: of the model on disk, not of the checkpoint."""
+    train(tiny_config(), dataset=dataset, model=model, out=tmp_path / "whole")
+    out = tmp_path / "stopped"
+    with _interrupt_after(3) as progress, pytest.raises(KeyboardInterrupt):
+        train(tiny_config(), dataset=dataset, model=model, out=out, progress=progress)
+    known = ReferenceCache(out / "reference.parquet")
+    (out / "reference.parquet").unlink()
+    shutil.rmtree(cache_folder("reference"))
+    train(tiny_config(), dataset=dataset, model=model, out=out)
+    found = pq.read_table(out / "reference.parquet")
+    assert len(found) == len(known)
+    for key, logp in zip(found["key"].to_pylist(), found["logp"].to_pylist(), strict=True):
+        assert logp == pytest.approx(known[key], abs=1e-4)
+    wanted = load_file(tmp_path / "whole" / "model" / "model.safetensors")
+    for name, weight in load_file(out / "model" / "model.safetensors").items():
+        torch.testing.assert_close(weight, wanted[name], rtol=1e-3, atol=1e-4)
 
 
 def test_another_run_may_not_go_on_but_another_execution_may(dataset: Path, model: str, tmp_path: Path) -> None:

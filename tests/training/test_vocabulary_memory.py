@@ -12,7 +12,8 @@ from align.distributed.ranks import start_accelerator
 from align.reference.reference_pass import score_reference
 from align.scoring.logps import CompletionLogps
 from align.scoring.scorer import Scorer
-from align.step.gradient import Example, backward_step
+from align.step.example import Example
+from align.step.gradient import backward_step
 from align.trainer.take_step import step_rules
 from tests.conftest import make_model
 from tests.training.test_logps import llama_like
