@@ -12,10 +12,8 @@ import errno
 import json
 import os
 import shutil
-import sys
 import uuid
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -25,14 +23,9 @@ from feedback.hashing import stable_id
 from feedback.ingest.source_files import SourceFiles, find_source_files
 from feedback.ingest.source_format import open_format
 from feedback.records.digest_ahead import give_digest
-from feedback.records.object_store import StoredObject
 from feedback.records.places import Place, place_name
-from feedback.records.queries import Query
-from feedback.records.sources import read_blocks
-from feedback.records.text_blocks import TextBlock
 from feedback.store.durable import (
     PARTIAL,
-    flush_file,
     flush_folder,
     move_durably,
     private_folder,
@@ -40,19 +33,15 @@ from feedback.store.durable import (
     remove_folder_durably,
     write_durably,
 )
-from feedback.store.faults import faultpoint
 from feedback.store.places import fetched, listed
+from feedback.store.raw_bytes import copy_durably
 from schemas.errors import CorruptionError, InputNotFoundError
-from schemas.manifest import file_sha256
 
 __all__ = ["ERASED", "Landing", "Landings", "RawCopy"]
 
 ERASED: Final = "erased.json"
 """Stands beside or in the place of a copy that was erased from, so that it is not brought back as it was: the copy's
 name, and the sha256 of what is left of it, null where nothing is."""
-
-_CHUNK: Final = 1 << 22
-_STDIN: Final = "-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +192,7 @@ class Landings:
         name = place_name(place).replace("/", "_")
         incoming = private_folder(self._raw / f"incoming-{os.getpid()}-{uuid.uuid4().hex[:8]}")
         try:
-            sha256 = _copy_bytes(place, incoming / name)
+            sha256 = copy_durably(place, incoming / name)
             folder = private_folder(self._raw / sha256[:2]) / sha256
             known = _name_in(folder)
             if known is not None:
@@ -250,33 +239,3 @@ def _is_readable(path: Path) -> bool:
     except CorruptionError:
         return False
     return True
-
-
-def _copy_bytes(place: Place, path: Path) -> str:
-    """Copy a place to `path`, flushed; sha256 of the bytes."""
-    faultpoint("raw.write.before", path)
-    path.touch(0o600)
-    if isinstance(place, Path) and str(place) != _STDIN:
-        try:
-            shutil.copyfile(place, path)  # within the system, where it can
-        except FileNotFoundError as error:
-            raise InputNotFoundError("no such file", where=place) from error
-    else:
-        with path.open("wb") as stream:
-            stream.writelines(_bytes_of(place))
-    faultpoint("raw.sync.before", path, unflushed=True)
-    with ThreadPoolExecutor(1) as pool:
-        digest = pool.submit(file_sha256, path)
-        flush_file(path)
-        return digest.result()
-
-
-def _bytes_of(place: StoredObject | Query | Path) -> Iterator[bytes]:
-    if isinstance(place, Query):
-        for block in read_blocks(place):
-            lines = block.lines() if isinstance(block, TextBlock) else [record.raw for record in block]
-            yield b"".join(line + b"\n" for line in lines)
-        return
-    stream = sys.stdin.buffer if isinstance(place, Path) else place.open()
-    while data := stream.read(_CHUNK):
-        yield data
