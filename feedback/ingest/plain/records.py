@@ -195,10 +195,14 @@ def _made_here(shape: PlainRecords) -> set[str]:
 
 def _held(table: pa.Table, rows: Places, read: frozenset[str]) -> tuple[str, ...]:
     """The fields beyond those that are read in which some rows hold something."""
-    others = [name for name in table.column_names if name not in read]
-    if len(rows) == table.num_rows:
-        return tuple(name for name in others if table.column(name).null_count < table.num_rows)
-    return tuple(name for name in others if pl.Series(table.column(name).is_valid()).gather(pl.Series(rows)).any())
+    return tuple(name for name in table.column_names if name not in read and _is_held(table.column(name), rows))
+
+
+def _is_held(column: pa.ChunkedArray, rows: Places) -> bool:
+    """Whether any of some rows of a column is not null: for most columns its number of nulls tells."""
+    if column.null_count in (0, len(column)) or len(rows) == len(column):
+        return bool(len(rows)) and column.null_count < len(column)
+    return bool(pl.Series(column.is_valid()).gather(pl.Series(rows)).any())
 
 
 def _digests(lines: Lines, places: Places) -> pl.Series:
