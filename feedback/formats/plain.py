@@ -245,6 +245,8 @@ class PlainRecords:
         unread: keys that the format knows and does not read in such records; every other one must be null.
         absent: keys of those others of which an empty list says something too.
         never: how keys begin that no record of a block may have, since null says something too.
+        seen: keys that say something, beside those of paths. Fields under all others may be passed over, where they
+            have no one type. None: every field may say something.
         attributes: the names that are sought in objects with attributes, by the path of the object: under no other key
             may stand what belongs to them, see `feedback.formats.parts.attributes`.
         threads: how the turns are found, where each message is a record; `types` then has its fields too.
@@ -266,6 +268,7 @@ class PlainRecords:
     unread: frozenset[str] = frozenset()
     absent: frozenset[str] = frozenset()
     never: tuple[str, ...] = ()
+    seen: tuple[str, ...] | None = None
     attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     threads: Threads | None = None
     items: Items | None = None

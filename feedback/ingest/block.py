@@ -85,7 +85,7 @@ class _Made:
             return self._read(ListRecords(block)) if self._fits else None
         lines = split_lines(block.data)
         source = self._plain_source(lines) if self._format.plain and len(lines) else None
-        tables: Tables = () if source is None else read_columns(lines, source.schema)
+        tables: Tables = () if source is None else read_columns(lines, source.schema, source.seen)
         if self._own_join is not None:
             tables = list(tables)
             self._look_in(own_lines(lines, tables, self._own_join))

@@ -3,15 +3,17 @@
 Arrow's reader is as strict as `strict_json` about keys that occur twice, types, numbers and surrogates. It differs in
 four things, and lines where they could matter are left out: NaN and infinities, whole numbers without end, nesting
 without end, and two objects on one line. Where it refuses a block, msgspec finds the lines that are no JSON or have
-another type, and if that is not all, the block is parted until the refused lines stand alone. What is left out here is
-for `json_lines`, which says what is wrong with it.
+another type, and if that is not all, the block is parted until the refused lines stand alone; or what nobody reads is
+passed over, which Arrow then does not look into, so that `json_scan` must. What is left out here is for `json_lines`,
+which says what is wrong with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 import numpy as np
@@ -20,16 +22,18 @@ import pyarrow as pa
 import pyarrow.json
 from numpy.typing import NDArray
 
-from feedback.records.json_lines import long_numbers
+from feedback.records.json_lines import long_numbers, suspects
 from feedback.records.strict_json import MAX_DEPTH
 
 __all__ = ["Lines", "is_utf8", "read_columns", "split_lines"]
 
 Places = NDArray[np.int64]
+_Others = Literal["infer", "ignore"]
 
 _NEWLINE, _RETURN, _OPEN, _CLOSE = (ord(sign) for sign in "\n\r{}")
 _PYTHON: Final = {pa.string(): str, pa.int64(): int, pa.float64(): float, pa.bool_(): bool}
 """What msgspec takes for values of a type; so does Arrow, but for a whole number where a float is wanted."""
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _CASE: Final = np.uint8(0x20)
 _ALONE: Final = 24
 _PARTS: Final = 8
@@ -96,18 +100,22 @@ def is_utf8(text: bytes | memoryview) -> bool:
     return True
 
 
-def read_columns(lines: Lines, schema: pa.Schema) -> Iterator[tuple[Places, pa.Table]]:
+def read_columns(
+    lines: Lines, schema: pa.Schema, seen: Sequence[str] | None = None
+) -> Iterator[tuple[Places, pa.Table]]:
     """Tables of the lines that hold one object each, whose fields have the types of `schema`.
 
     Args:
         lines: the lines.
         schema: types of the fields that are known. A field that a line lacks is null; others are added, each with the
             type that Arrow finds for it.
+        seen: keys of other fields that are read, at any depth. Where fields under all other keys have no one type, they
+            are passed over, and lines with one of these keys are not read. None: no field is passed over.
 
     Yields:
         Places of lines, and a table with a row for each. Lines of no table were not read.
     """
-    yield from _read(lines, _candidates(lines), schema)
+    yield from _read(lines, _candidates(lines), schema, seen)
 
 
 def _candidates(lines: Lines) -> Places:
@@ -131,18 +139,43 @@ def _candidates(lines: Lines) -> Places:
 
 
 def _read(
-    lines: Lines, places: Places, schema: pa.Schema, *, is_sifted: bool = False
+    lines: Lines,
+    places: Places,
+    schema: pa.Schema,
+    seen: Sequence[str] | None,
+    *,
+    is_sifted: bool = False,
+    others: _Others = "infer",
 ) -> Iterator[tuple[Places, pa.Table]]:
     if not len(places):
         return
-    table = _parse(_text(lines, places), len(places), schema)
+    table = _parse(_text(lines, places), len(places), schema, others)
     if table is not None:
         yield from _finite(places, table)
+        return
+    sound = places if is_sifted else _sift(lines, places, schema)
+    # Where all lines are sound, it is other fields that have no one type.
+    if seen is not None and others == "infer" and len(sound) == len(places):
+        yield from _read(lines, _clear(lines, sound, seen), schema, seen, is_sifted=True, others="ignore")
     elif not is_sifted:
-        yield from _read(lines, _sift(lines, places, schema), schema, is_sifted=True)
+        yield from _read(lines, sound, schema, seen, is_sifted=True)
     elif len(places) > _ALONE:
         for part in np.array_split(places, _PARTS):
-            yield from _read(lines, part, schema, is_sifted=True)
+            yield from _read(lines, part, schema, seen, is_sifted=True, others=others)
+
+
+def _clear(lines: Lines, places: Places, seen: Sequence[str]) -> Places:
+    """The places of lines in which a field can be passed over: none of some keys, and nothing of two readings."""
+    from feedback.records.line_kernels import count_in_lines  # loads numba
+
+    signs = np.frombuffer(lines.data, dtype=np.uint8)
+    is_clear = ~suspects(signs, lines.starts[places], lines.ends[places])
+    for key in seen:
+        counts = np.zeros(len(lines), dtype=np.int64)
+        # A key that is written otherwise has an escape, and is of two readings.
+        count_in_lines(signs, lines.ends, np.frombuffer(f'"{key}"'.encode(), dtype=np.uint8), counts)
+        is_clear &= counts[places] == 0
+    return places[is_clear]
 
 
 def _finite(places: Places, table: pa.Table) -> Iterator[tuple[Places, pa.Table]]:
@@ -182,12 +215,15 @@ def _finite_numbers(numbers: pa.Array | pa.ChunkedArray) -> pl.Series:
 
 def _sift(lines: Lines, places: Places, schema: pa.Schema) -> Places:
     """The places of lines that are JSON and have the right types, as far as msgspec can tell."""
-    decode = msgspec.json.Decoder(_row_type(list(schema))).decode
+    decoder = msgspec.json.Decoder(_row_type(list(schema)))
+    with suppress(*_UNREADABLE):
+        if len(decoder.decode_lines(_text(lines, places))) == len(places):
+            return places
     sound = []
     for place, line in zip(places.tolist(), lines.at(places), strict=True):
         try:
-            decode(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            decoder.decode(line)
+        except _UNREADABLE:
             continue
         sound.append(place)
     return np.array(sound, dtype=np.int64)
@@ -217,13 +253,13 @@ def _text(lines: Lines, places: Places) -> bytes | memoryview:
     return b"\n".join(lines.at(places))
 
 
-def _parse(text: bytes | memoryview, rows: int, schema: pa.Schema) -> pa.Table | None:
+def _parse(text: bytes | memoryview, rows: int, schema: pa.Schema, others: _Others) -> pa.Table | None:
     try:
         table = pyarrow.json.read_json(
             pa.BufferReader(text),
             # One block: whoever asks for columns brings blocks, and has other threads to run.
             read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=len(text) + 1),
-            parse_options=pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="infer"),
+            parse_options=pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior=others),
         )
         # Of lists whose items are null, Arrow 26 makes arrays that reach beyond their values.
         table.validate()

@@ -223,7 +223,8 @@ def count_plain(one: Format, records: list[Record]) -> int:
     lines = split_lines("".join(f"{json.dumps(record)}\n" for record in records).encode("utf-8"))
     schema = plain_schema(shapes, records[:20])
     source = PlainSource(shapes=shapes, schema=schema, read=frozenset(), name="source", key=b"k" * 16)
-    return sum(len(rows.records) for rows in read_plain(lines, source, read_columns(lines, source.schema)))
+    tables = read_columns(lines, schema, source.seen)
+    return sum(len(rows.records) for rows in read_plain(lines, source, tables))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -298,3 +299,24 @@ def test_roles_of_a_map_are_named_in_columns_too(tmp_path: Path) -> None:
         assert count_plain(one, records) == len(records)
         agree_in(tmp_path, one, records)
     assert count_plain(format_of(tmp_path, text), records) == 6
+
+
+def test_fields_that_a_map_does_not_name_may_have_any_types(tmp_path: Path) -> None:
+    """Beside the fields, in the objects around them and in messages; but no message may call a tool, nor be a tool."""
+    one = format_of(tmp_path, VOTES)
+    records = [{key: value for key, value in vote(number).items() if key != "tools"} for number in range(60)]
+    odd: list[Any] = [1, "x", {"a": 1}, [1, "x"], None, 2.5, [[]]]
+    for number, record in enumerate(records):
+        record["more"] = odd[number % len(odd)]
+        record["request"]["kept"] = odd[number % 3]
+        record["request"]["messages"][0]["at"] = odd[number % 4]
+    assert count_plain(one, records) == len(records)
+    agree_in(tmp_path, one, records)
+    for number, (key, value) in enumerate(
+        [("tool_calls", [{"id": 1}]), ("tool_calls", None), ("function_call", {"n": 1})]
+    ):
+        records[7 * number + 3]["request"]["messages"][1][key] = value
+    records[50]["tools"] = [{"name": "t"}]
+    records[51]["tools"] = None
+    assert count_plain(one, records) == len(records) - 5
+    agree_in(tmp_path, one, records)

@@ -20,6 +20,7 @@ from tests.json_text import LINES, NAUGHTY, SOUND
 
 SCHEMA = pa.schema([("a", pa.string()), ("b", pa.int64()), ("c", pa.float64()), ("d", pa.bool_()), ("e", pa.string())])
 PLAIN = b'{"a": "z", "b": 3, "c": 0.5, "d": true}'
+NO_ONE_TYPE = [b'{"a": "z", "other": 1}', b'{"a": "z", "other": "x"}', b'{"a": "z", "other": {"b": [1]}}']
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -31,10 +32,10 @@ def strictly(line: bytes) -> tuple[dict[str, Any] | None, tuple[str, str] | None
         return None, (error.reason, error.detail)
 
 
-def columns_of(lines: list[bytes]) -> dict[int, dict[str, Any]]:
+def columns_of(lines: list[bytes], seen: tuple[str, ...] | None = None) -> dict[int, dict[str, Any]]:
     """Row by place of the lines that were read, each read once; a field of a table is null where the line lacks it."""
     found: dict[int, dict[str, Any]] = {}
-    for places, table in read_columns(split_lines(b"".join(line + b"\n" for line in lines)), SCHEMA):
+    for places, table in read_columns(split_lines(b"".join(line + b"\n" for line in lines)), SCHEMA, seen):
         assert table.schema.names[: len(SCHEMA)] == SCHEMA.names
         assert [table.schema.field(field.name).type for field in SCHEMA] == SCHEMA.types
         assert len(places) == table.num_rows
@@ -44,18 +45,26 @@ def columns_of(lines: list[bytes]) -> dict[int, dict[str, Any]]:
     return found
 
 
+def as_strictly(line: bytes, row: dict[str, Any]) -> dict[str, Any]:
+    """The object of a line, whose known fields are those of the row."""
+    value, reject = strictly(line)
+    assert value is not None, (line, reject)
+    known = {name: value.get(name) for name in SCHEMA.names}
+    assert {name: row[name] for name in SCHEMA.names} == known, line
+    assert all(type(row[name]) is type(known[name]) or name == "c" for name in known), line
+    return value
+
+
 def agree(lines: list[bytes]) -> int:
     """Check both readers on the lines; how many were read as columns."""
     lines = [line.rstrip(b"\r") for line in lines]
     columns = columns_of(lines)
     for place, row in columns.items():
-        value, reject = strictly(lines[place])
-        assert value is not None, (lines[place], reject)
-        known = {name: value.get(name) for name in SCHEMA.names}
-        assert {name: row[name] for name in SCHEMA.names} == known, lines[place]
-        assert all(type(row[name]) is type(known[name]) or name == "c" for name in known), lines[place]
-        others = {name for name in value.keys() - known.keys() if value[name] is not None}
-        assert others <= row.keys(), lines[place]
+        value = as_strictly(lines[place], row)
+        others = {name for name in value.keys() - row.keys() if value[name] is not None}
+        assert not others, lines[place]
+    for place, row in columns_of([*lines, *NO_ONE_TYPE], ("seen",)).items():
+        as_strictly([*lines, *NO_ONE_TYPE][place], row)
     texts = [line for line in lines if line.strip(b" \t\r")]
     values, rejects = decode_lines(texts)
     wanted = [strictly(line) for line in texts]
@@ -177,3 +186,29 @@ def ambiguous(lines: list[bytes]) -> list[int]:
     found = np.empty(len(lines), np.uint8)
     find_ambiguous(text, np.concatenate(([0], ends[:-1] + 1)), ends, MAX_DEPTH, found)
     return found.tolist()
+
+
+def test_what_has_no_one_type_is_passed_over_where_nobody_reads_it() -> None:
+    """But not in lines with a key that is read, at any depth and however it is written, nor what is no sound JSON."""
+    odd = [
+        *(b'{"a": "s", "seen": 1}', b'{"a": "s", "x": [{"seen": null}]}', b'{"a": "s", "s\\u0065en": 1}'),
+        *(
+            b'{"a": "s", "x": NaN}',
+            b'{"a": "s", "x": -Infinity}',
+            b'{"a": "s", "x": 1e999}',
+            b'{"a": "s", "x": "\\ud800"}',
+        ),
+        *(b'{"a": "s", "x": 1, "x": 2}', b'{"a": "s", "x": {"y": 1, "y": 1}}', b'{"a": "s", "x": "\xff"}'),
+        b'{"a": "s", "x": ' + b"[" * (MAX_DEPTH + 2) + b"]" * (MAX_DEPTH + 2) + b"}",
+        b'{"a": "s", "x": ' + b"9" * (MAX_DIGITS + 1) + b"}",
+    ]
+    sound = [PLAIN, *NO_ONE_TYPE] * 20
+    found = columns_of(sound, ("seen",))
+    assert len(found) == len(sound)
+    assert "other" not in found[0]
+    assert len(columns_of(sound)) < len(sound)
+    for line in odd:
+        read = columns_of([*sound, line, *sound], ("seen",))
+        assert len(sound) not in read, line
+        assert len(read) >= 2 * len(sound) - 24, line
+    assert len(columns_of([*sound, *odd[:3], *sound], ("seen",))) == 2 * len(sound)

@@ -20,6 +20,7 @@ from feedback.formats.mapping.map_labels import first_shown, json_of, label_of, 
 from feedback.formats.mapping.mapped_values import are_digits, read_number, read_scaled_time, scaled_times
 from feedback.formats.mapping.paths import parse_path
 from feedback.formats.mapping.turn_shapes import TURN_FIELDS, TurnShape, turn_shapes
+from feedback.formats.parts.bare_messages import CALLS
 from feedback.formats.parts.field_columns import are_said, id_of, is_id, number_of, text_of
 from feedback.formats.parts.fields import (
     optional_bool,
@@ -203,6 +204,7 @@ class _Told:
             fields=self._fields,
             where=pl.all_horizontal(self._where),
             nulls=self._nulls,
+            seen=(*CALLS, *(schema_steps(path)[0] for path in self._nulls)),
         )
 
     def _at(self, name: str, types: Types) -> str:

@@ -11,9 +11,9 @@ import pyarrow as pa
 from feedback.formats.plain import MESSAGE_LIST, Named
 from schemas.messages import ROLES
 
-__all__ = ["bare_messages"]
+__all__ = ["CALLS", "bare_messages"]
 
-_CALLS: Final = ("tool_calls", "function_call")
+CALLS: Final = ("tool_calls", "function_call")
 """What text cannot hold: `feedback.formats.parts.turns` rejects a message with it, and reads no other key."""
 
 
@@ -34,7 +34,7 @@ def bare_messages(lists: pa.Array, named: Named) -> pa.ListArray | None:
         return None
     held = lists.values.flatten()
     speaks = _roles(held[places[0]], named)
-    for name in _CALLS:
+    for name in CALLS:
         place = kind.get_field_index(name)
         if place >= 0 and held[place].null_count < len(held[place]):
             speaks = _where_empty(speaks, held[place])

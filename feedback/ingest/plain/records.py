@@ -102,6 +102,12 @@ class PlainSource:
     key: bytes
     partners: Partners | None = None
 
+    @property
+    def seen(self) -> tuple[str, ...] | None:
+        """Keys beside those of the schema that say something; None where every key may."""
+        keys = [shape.seen for shape in self.shapes]
+        return None if None in keys else tuple(dict.fromkeys(key for one in keys for key in one or ()))
+
 
 def read_plain(lines: Lines, source: PlainSource, tables: Tables) -> Iterator[PlainRows | LeftOut]:
     """The rows of the plain records on some lines, and what is left out of them.
