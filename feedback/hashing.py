@@ -149,15 +149,17 @@ def keys_of_texts(texts: pl.Expr) -> pl.Expr:
     return plh.NonCryptographicHashingNameSpace(texts).xxh3_64()
 
 
-def wide_keys(texts: Iterable[str]) -> NDArray[np.uint64]:
+def wide_keys(texts: Iterable[str] | pl.Series) -> NDArray[np.uint64]:
     """A key of 128 bits for each text, as two halves. [N, 2] uint64.
 
     >>> "%016x%016x" % tuple(wide_keys(["a", "b"])[1]) == xxh3_128_hexdigest("b")
     True
     """
-    column = pl.Series(_TEXT, list(texts), dtype=pl.String).to_frame()
-    digests = column.select(_digests(pl.col(_TEXT), seed=0)).to_series().to_list()
-    return np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64).reshape(-1, 2)
+    column = texts if isinstance(texts, pl.Series) else pl.Series(list(texts), dtype=pl.String)
+    digests = column.to_frame(_TEXT).select(_digests(pl.col(_TEXT), seed=0)).to_series()
+    halves = digests.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest()).buffers()[2]
+    keys = np.frombuffer(halves or b"", dtype=">u8")[: 2 * len(column)]
+    return keys.astype(np.uint64).reshape(-1, 2)
 
 
 def sha256_of(records: pl.Expr) -> pl.Expr:

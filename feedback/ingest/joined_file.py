@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Final, Self
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from feedback.hashing import Keys, wide_keys
@@ -104,7 +105,7 @@ class JoinedRecords:
         """The high half of each record's key, in rising order. [N]."""
         return self._high
 
-    def spans(self, names: Sequence[str]) -> list[tuple[int, int]]:
+    def spans(self, names: Sequence[str] | pl.Series) -> list[tuple[int, int]]:
         """The rows of the index that belong to each id: the first, and the one behind the last."""
         if not len(self._high):
             return [(0, 0)] * len(names)
@@ -161,7 +162,7 @@ def open_joined(path: Path) -> JoinedRecords:
     return JoinedRecords(memoryview(mapped), words.reshape(_COLUMNS, count))
 
 
-def records_by_id(data: memoryview, names: Sequence[str], starts: Places, ends: Places) -> JoinedRecords:
+def records_by_id(data: memoryview, names: Sequence[str] | pl.Series, starts: Places, ends: Places) -> JoinedRecords:
     """Records of a text in memory by their ids.
 
     Args:

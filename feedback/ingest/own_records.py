@@ -9,7 +9,7 @@ blocks, see `feedback.ingest.groups`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,12 +20,11 @@ from numpy.typing import NDArray
 
 from feedback.formats.drafts import Join
 from feedback.formats.mapping.paths import parse_path
-from feedback.formats.parts.field_columns import stripped
 from feedback.ingest.block_records import spoken_lines
 from feedback.ingest.block_sizes import most_records
-from feedback.ingest.found_ids import FoundIds, find_ids, find_line_ids
+from feedback.ingest.found_ids import find_ids, find_line_ids
 from feedback.ingest.joined_file import JoinedRecords, records_by_id
-from feedback.ingest.plain.turns import value_at
+from feedback.ingest.plain.turns import are_said, value_at
 from feedback.records.json_columns import Lines
 from feedback.records.raw_record import RawRecord
 
@@ -79,45 +78,57 @@ def own_lines(lines: Lines, tables: Tables, join: Join) -> OwnRecords:
         tables: those that were read as columns, with the line of each row; their ids need not be read again.
         join: says where ids are.
     """
-    ids = np.full(len(lines), None, dtype=object)
     is_told = np.zeros(len(lines), dtype=np.bool_)
-    for places, table in tables:
+    places, ids = [np.zeros(0, np.int64)], [pl.Series(dtype=pl.String)]
+    for read, table in tables:
         column = value_at(table, join.other)
         if column is not None and column.type == pa.string():
-            ids[places] = _named(column)
-            is_told[places] = True
+            is_told[read] = True
+            places.append(read)
+            ids.append(_named(column))
     rest = spoken_lines(lines, ~is_told)
     found = find_line_ids(lines, rest, parse_path(join.other, "the format's join"))
-    ids[rest] = found.ids
-    is_told[rest] = True
-    starts, ends = lines.starts.copy(), lines.ends.copy()
-    starts[rest], ends[rest] = found.starts, found.ends
-    places = np.flatnonzero(is_told)
-    return _own(FoundIds(lines.data, ids[places].tolist(), starts[places], ends[places], len(places), found.unread))
+    told = np.concatenate(places)
+    starts, ends = (
+        np.concatenate((side[told], more)) for side, more in ((lines.starts, found.starts), (lines.ends, found.ends))
+    )
+    names = pl.concat([*ids, pl.Series(found.ids, dtype=pl.String)])
+    if len(rest) or len(ids) > 2:
+        order = np.argsort(np.concatenate((told, rest)), kind="stable")
+        names, starts, ends = names.gather(order), starts[order], ends[order]
+    return _own(lines.data, names, starts, ends, found.unread)
 
 
 def own_list(records: list[RawRecord], join: Join) -> OwnRecords:
     """Records that were decoded where they were read."""
-    return _own(find_ids(records, parse_path(join.other, "the format's join")))
+    found = find_ids(records, parse_path(join.other, "the format's join"))
+    names = pl.Series(found.ids, dtype=pl.String)
+    return _own(found.data, names, found.starts, found.ends, found.unread)
 
 
-def _named(column: pa.Array) -> list[str | None]:
+def _named(column: pa.Array) -> pl.Series:
     """The texts that are ids, see `id_text`."""
-    text = pl.col(_ID)
-    named = pl.DataFrame({_ID: pl.Series(column)}).select(pl.when(stripped(text).str.len_bytes() > 0).then(text))
-    return named.to_series().to_list()
+    is_named = are_said(column)
+    names = pl.Series(column)
+    return names if is_named.all() else names.to_frame(_ID).select(pl.when(pl.Series(is_named)).then(_ID)).to_series()
 
 
-def _own(found: FoundIds) -> OwnRecords:
-    names, starts, ends = found.named()
-    records = records_by_id(memoryview(found.data), names, starts, ends)
+def _own(
+    data: bytes | memoryview, names: pl.Series, starts: Places, ends: Places, unread: Mapping[str, int]
+) -> OwnRecords:
+    """Records by their names, null where one has none."""
+    count = len(names)
+    if names.null_count():
+        has_id = names.is_not_null()
+        names, starts, ends = names.filter(has_id), starts[has_id.to_numpy()], ends[has_id.to_numpy()]
+    records = records_by_id(memoryview(data), names, starts, ends)
     keys = records.keys[np.diff(records.keys, prepend=~records.keys[:1]) != 0]
     size = int((ends - starts).sum())
     told = BlockIds(
         keys=keys.astype(">u8").tobytes().hex(),
         with_id=len(records),
         bytes=size,
-        unread=dict(sorted(found.unread.items())),
-        is_dense=found.count > _MARGIN * most_records(len(keys), size, is_itself=True),
+        unread=dict(sorted(unread.items())),
+        is_dense=count > _MARGIN * most_records(len(keys), size, is_itself=True),
     )
     return OwnRecords(records, told)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from feedback.formats.drafts import Join
@@ -75,7 +76,7 @@ class Partners:
         """How many records with one id are read."""
         return _MOST_PARTNERS
 
-    def spans(self, names: Sequence[str]) -> list[tuple[int, int]]:
+    def spans(self, names: Sequence[str] | pl.Series) -> list[tuple[int, int]]:
         """Where the records with each id are: the first, and the one behind the last. There is a `key`."""
         return [] if self._lookup is None else self._lookup.spans(names)
 
@@ -151,7 +152,7 @@ class _Lookup:
         """The id that a record of the format looks for."""
         return id_text(record.get(self._only) if self._only is not None else find_value(record, self._key))
 
-    def spans(self, names: Sequence[str]) -> list[_Span]:
+    def spans(self, names: Sequence[str] | pl.Series) -> list[_Span]:
         """Where the records with each id are, see `JoinedRecords.spans`."""
         return self._records.spans(names)
 

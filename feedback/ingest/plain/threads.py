@@ -17,12 +17,11 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from feedback.formats.parts.field_columns import stripped
 from feedback.formats.plain import ANSWER_TURNS, MESSAGE_LIST, PROMPT_TURNS, Threads
 from feedback.ingest.arrow_columns import gathered, indices, one_chunk
 from feedback.ingest.known_by import known_digests
 from feedback.ingest.partners import Partners
-from feedback.ingest.plain.turns import are_empty, value_at
+from feedback.ingest.plain.turns import are_empty, are_said, value_at
 from feedback.records.json_columns import Lines
 
 __all__ = ["Threaded", "read_threads"]
@@ -117,13 +116,11 @@ class _Messages:
         ).with_row_index("row")
         is_user = pl.Series(found["is_user"])
         self.is_user = is_user.fill_null(value=False).to_numpy()
-        said = pl.DataFrame({"text": pl.Series(self._text, dtype=pl.String)}).select(
-            (stripped(pl.col("text")).str.len_bytes() > 0).fill_null(value=False)
-        )
-        self.is_plain: Flags = said.to_series().to_numpy() & is_user.is_not_null().to_numpy()
+        self.is_plain: Flags = are_said(self._text) & is_user.is_not_null().to_numpy()
         for path in threads.empty:
             if (column := value_at(table, path)) is not None and column.null_count < self._size:
                 self.is_plain = self.is_plain & (~_are_there(column) | are_empty(column))
+        self._is_named = are_said(found["id"]) if found["id"] is not None else np.zeros(self._size, np.bool_)
         self._is_alone = np.ones(self._size, np.bool_)
         for path in threads.alone:
             if (column := value_at(table, path)) is not None and column.null_count < self._size:
@@ -140,13 +137,12 @@ class _Messages:
         if chats is None or chats.type != pa.string():
             return
         frame = self._frame.with_columns(pl.Series("chat", chats))
-        are_named = (stripped(chat).str.len_bytes() > 0) & (stripped(own).str.len_bytes() > 0)
-        frame = frame.with_columns(is_known=are_named.fill_null(value=False) & pl.Series(self._is_alone))
+        frame = frame.with_columns(is_known=pl.Series(are_said(chats) & self._is_named & self._is_alone))
         sums = frame.group_by(chat, maintain_order=True).agg(
             pl.len().alias("count"), own.n_unique().alias("ids"), pl.col("is_known").all(), pl.col("row").cast(pl.Int64)
         )
         sums = sums.filter(pl.col("is_known") & (pl.col("count") == pl.col("ids")) & (pl.col("count") <= partners.most))
-        counts = [end - first for first, end in partners.spans(sums["chat"].to_list())]
+        counts = [end - first for first, end in partners.spans(sums["chat"])]
         whole = sums.filter(pl.Series(counts, dtype=pl.UInt32) == sums["count"]).with_row_index("number")
         frame = frame.join(whole.select(chat, "number"), on="chat", how="left", maintain_order="left")
         self._find_parents(frame)
