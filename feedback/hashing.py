@@ -152,7 +152,7 @@ def keys_of_texts(texts: pl.Expr) -> pl.Expr:
 def wide_keys(texts: Iterable[str] | pl.Series) -> NDArray[np.uint64]:
     """A key of 128 bits for each text, as two halves. [N, 2] uint64.
 
-    >>> "%016x%016x" % tuple(wide_keys(["a", "b"])[1]) == xxh3_128_hexdigest("b")
+    >>> "%016x%016x" % tuple(wide_keys(["a", "b"])[1]) == xxh3_128_hexdigest(b"b")
     True
     """
     column = texts if isinstance(texts, pl.Series) else pl.Series(list(texts), dtype=pl.String)
