@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from align.scoring.lean_layers import keep_less
 from align.scoring.linear_logps import linear_token_logps
 from align.scoring.tree_attention import IMPLEMENTATION, no_mask
 from align.scoring.trees import Trees, plant_trees
@@ -56,6 +57,7 @@ class CompletionLogps(nn.Module):
         _check_against_model(_causal_lm(model), self._finish)
         self.has_trees = _set_tree_attention(_causal_lm(model))
         sum_embedding_in_place(_causal_lm(model).get_input_embeddings())
+        keep_less(model)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, completion_mask: Tensor) -> Tensor:
         """Log-probability of each completion, summed over its tokens, in nats.
