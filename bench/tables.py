@@ -139,7 +139,7 @@ def train_tables(result: Result) -> str:
             ratio = ours["examples_per_cpu_second"] / theirs["examples_per_cpu_second"]
             rows.append(
                 (
-                    *(row["title"], row["dtype"], f"{row['rows']} of `{row['source']}`"),
+                    *(row["title"], row["dtype"], f"{row['rows']} of `{row['source']}`, {row['batch']} a step"),
                     *(f"{ours['examples_per_second']:.3f}", f"{theirs['examples_per_second']:.3f}"),
                     f"{ours['examples_per_second'] / theirs['examples_per_second']:.2f}",
                     f"{ratio:.2f}",

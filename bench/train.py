@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.train", description="our training beside TRL's")
     parser.add_argument("--model", default="builtin:smollm2-135m-instruct")
     parser.add_argument("--rows", type=int, default=28, help="examples of an epoch, a multiple of 4")
-    parser.add_argument("--batch", type=int, default=0, help="examples of a step  [default: all rows, in steps of 8]")
+    parser.add_argument("--batch", type=int, default=0, help="examples of a step  [default: half of the rows]")
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES), metavar="CASE")
     parser.add_argument("--dtypes", nargs="+", choices=("float32", "bfloat16"), default=("float32", "bfloat16"))
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES), help="to measure one alone")
@@ -112,7 +112,7 @@ def _measure(row: dict[str, Any], case: Case, options: argparse.Namespace, model
     """Run the sides in turn and put their figures into the row of the table."""
     rows, source = _rows(case, options.rows, model)
     path = write_rows(folder / "rows.jsonl", rows)
-    batch = options.batch or min(8, len(rows))
+    batch = options.batch or max(2, len(rows) // 2)
     call = {
         "rows": str(path),
         "model": model,
