@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors import safe_open
 
+import align.trainer.loop as loop
 from align.config import ObjectiveConfig
 from align.distributed.ranks import start_accelerator
 from align.models.loading import LoadedModel, load_policy
 from align.scoring.logps import CompletionLogps
 from align.scoring.scorer import Scorer
-from align.step.actor_critic import attach_critic, backward_actor_critic, detach_critic
+from align.step.actor_critic import ActorCritic, attach_critic, backward_actor_critic, detach_critic
 from align.step.example import Example
 from align.trainer import train
+from schemas.errors import ReferenceMismatchError
 from tests.conftest import make_model
 from tests.tiny_run import tiny_config, write_dataset, write_model
 
@@ -139,6 +142,23 @@ def test_with_an_adapter_the_reference_is_the_model_without_it(tmp_path: Any) ->
     card = train(config, dataset=dataset, model=str(model), out=tmp_path / "out")
     assert card.evaluation["last"]["reward_margin"] > 0.05
     assert card.steps["first_largest_ratio"] < 1e-3
+
+
+def test_a_reference_of_other_weights_stops_before_the_first_update(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def attach(loaded: LoadedModel) -> ActorCritic:
+        critic = attach_critic(loaded)
+        assert critic.reference.module is not None
+        with torch.no_grad():
+            for weight in critic.reference.module.parameters():
+                weight.mul_(1.05)
+        return critic
+
+    monkeypatch.setattr(loop, "attach_critic", attach)
+    model, dataset = write_model(tmp_path / "model"), write_dataset(tmp_path / "data")
+    with pytest.raises(ReferenceMismatchError, match="step 0: policy and reference differ"):
+        train(tiny_config(objective={"name": "offline_ppo"}), dataset=dataset, model=str(model), out=tmp_path / "out")
 
 
 def test_what_was_attached_can_be_taken_off() -> None:

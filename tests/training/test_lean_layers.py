@@ -102,6 +102,18 @@ class ShiftedRMSNorm(nn.Module):
         return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.variance_epsilon) * (1 + self.weight)
 
 
+class BiasedRMSNorm(nn.Module):
+    """With a bias that is 0 until it is trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(4)), nn.Parameter(torch.zeros(4))
+        self.variance_epsilon = 1e-6
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.variance_epsilon) * self.weight + self.bias
+
+
 class GatedByGelu(nn.Module):
     """A gated layer with another activation."""
 
@@ -117,8 +129,14 @@ class GatedByGelu(nn.Module):
 
 @pytest.mark.parametrize(
     "layer",
-    [ShiftedRMSNorm(), GatedByGelu(nn.GELU()), GatedByGelu(nn.SiLU()).to(torch.bfloat16), nn.RMSNorm(4)],
-    ids=["shifted norm", "another activation", "another dtype", "PyTorch's own"],
+    [
+        ShiftedRMSNorm(),
+        BiasedRMSNorm(),
+        GatedByGelu(nn.GELU()),
+        GatedByGelu(nn.SiLU()).to(torch.bfloat16),
+        nn.RMSNorm(4),
+    ],
+    ids=["shifted norm", "norm with a bias", "another activation", "another dtype", "PyTorch's own"],
 )
 def test_other_layers_stay_as_they_are(layer: nn.Module) -> None:
     before = layer.forward

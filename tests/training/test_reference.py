@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from align.reference.reference_cache import ReferenceCache, reference_key, reference_logps
+from align.reference.reference_pass import keep_reference
 from align.scoring import scorer as scoring
 from align.scoring.logps import CompletionLogps
 from align.scoring.trees import tree_batches
@@ -138,3 +139,29 @@ def test_policy_and_reference_of_one_model_agree(tiny_model: Any) -> None:
     scorer = scoring.Scorer(module, torch.device("cpu"), "float32", 0, 100)
     cached = torch.tensor(compute(scorer, ReferenceCache()))
     torch.testing.assert_close(cached, scorer(PAIRS).detach(), atol=1e-5, rtol=0)
+
+
+def test_a_number_that_is_known_stays(tmp_path: Path) -> None:
+    """In the run's file and in that of all runs, so that a run that is broken off goes on with what it had."""
+    files: dict[str, Any] = {"own": tmp_path / "own.parquet", "shared": tmp_path / "shared.parquet"}
+    call: dict[str, Any] = {"model_digest": "m", "dtype": "float32", "is_writer": True, **files}
+    known, new = ((1, 2), (3,)), ((1, 2), (4,))
+    assert keep_reference({known: -1.5}, **call) == {known: -1.5}
+    assert keep_reference({known: -1.25, new: -2.0}, **call) == {known: -1.5, new: -2.0}
+    for path in files.values():
+        cache = ReferenceCache(path)
+        assert [cache[reference_key("m", "float32", *pair)] for pair in (known, new)] == [-1.5, -2.0]
+    other: dict[str, Any] = {**call, "own": tmp_path / "other.parquet", "is_writer": False}
+    keep_reference({new: -3.0}, **other)
+    assert not (tmp_path / "other.parquet").exists()
+
+
+@pytest.mark.parametrize("logp", [float("nan"), float("-inf")])
+def test_a_number_that_is_not_finite_is_not_kept(tmp_path: Path, logp: float) -> None:
+    own, shared = tmp_path / "own.parquet", tmp_path / "shared.parquet"
+    with pytest.raises(NonFiniteLossError, match=r"tokens \[1, 2, 3\]"):
+        keep_reference(
+            {((1, 2), (3,)): logp}, model_digest="m", dtype="float32", own=own, shared=shared, is_writer=True
+        )
+    assert not own.exists()
+    assert not shared.exists()

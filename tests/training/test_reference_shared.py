@@ -10,8 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from align.artifacts.metrics import read_metrics
+from align.batches.inputs import build_inputs, read_rows
+from align.models.loading import load_policy
+from align.objectives import OBJECTIVES
+from align.scoring.scorer import build_scorer
+from align.tokens.token_ids import TokenPair
 from align.trainer import train
 from schemas.progress import Advance
 from tests.conftest import make_tokenizer
@@ -57,6 +64,33 @@ def test_the_first_step_is_free_of_rounding(tmp_path: Path, dtype: str) -> None:
     computed(tmp_path, "run", **call, dtype=dtype)
     first = next(line for line in read_metrics(tmp_path / "run") if line["kind"] == "step")
     assert (first["loss"], first["z0"], first["reward_margin"]) == (pytest.approx(0.5, abs=1e-6), 0.0, 0.0)
+
+
+def test_the_second_step_is_measured_against_the_model_that_training_began_with(tmp_path: Path) -> None:
+    """Rewards, z0 and the largest log-ratio of step 1, from the weights of step 0's checkpoint and those on disk."""
+    model, dataset = str(write_model(tmp_path / "model")), write_dataset(tmp_path / "data")
+    computed(tmp_path, "run", model=model, dataset=dataset, max_steps=2, checkpoint={"every_steps": 1, "keep": 9})
+    line = [line for line in read_metrics(tmp_path / "run") if line["kind"] == "step"][1]
+    before, after = load_policy(model), load_policy(model)
+    after.model.load_state_dict(load_file(tmp_path / "run/checkpoints/step-000001/weights.safetensors"), strict=False)
+    config = tiny_config(max_steps=2)
+    inputs = build_inputs(read_rows(dataset, OBJECTIVES["kto"]), before.tokenizer, config, dataset=dataset)
+    policy, reference = (
+        build_scorer(one, device=torch.device("cpu"), dtype="float32", tokens=500) for one in (after, before)
+    )
+
+    def ratios(pairs: list[TokenPair]) -> list[float]:
+        return [ours - theirs for ours, theirs in zip(policy.score(pairs), reference.score(pairs), strict=True)]
+
+    step = inputs.steps[1]
+    matched = ratios([inputs.sequences(planned)[0] for planned in step])
+    mismatched = ratios(inputs.mismatched_pairs(1))
+    liked = [r for r, planned in zip(matched, step, strict=True) if inputs.train.rows[planned.row].label]
+    assert len(mismatched) == len(step)
+    assert line["largest_ratio"] == pytest.approx(max(abs(r) for r in matched + mismatched), abs=1e-3)
+    assert line["largest_ratio"] > 0.01
+    assert line["mean_kl"] == pytest.approx(sum(mismatched) / len(mismatched), abs=1e-3)
+    assert line["reward_desirable"] == pytest.approx(config.objective.beta * sum(liked) / len(liked), abs=1e-3)
 
 
 def _pairs(path: Path) -> Path:
