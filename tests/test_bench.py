@@ -294,6 +294,7 @@ def test_table_of_training_says_what_was_promised_and_reached() -> None:
         "dtype": "float32",
         "title": "KTO",
         "rows": 8,
+        "batch": 4,
         "source": "x.json",
         "ours": ours,
         "trl": theirs,
@@ -302,7 +303,7 @@ def test_table_of_training_says_what_was_promised_and_reached() -> None:
     assert [(one["value"], one["is_met"]) for one in targets] == [(2.0, False), (0.5, False)]
     result = {"model": "m", "versions": {"trl": "1.16"}, "machine": "a machine", "table": [row], "targets": targets}
     text = PARTS["train"](result)
-    assert "| KTO | float32 | 8 of `x.json` | 2.000 | 1.000 | 2.00 | 2.20 | 500 | 1,000 | 0.50 |" in text
+    assert "| KTO | float32 | 8 of `x.json`, 4 a step | 2.000 | 1.000 | 2.00 | 2.20 | 500 | 1,000 | 0.50 |" in text
     assert "- NOT reached: KTO, float32: at least 2.5 times TRL's examples a second (measured: 2)." in text
     assert _targets({**row, "trl": {**theirs, "examples_per_second": 0.8, "examples_per_cpu_second": 0.4}})[0]["is_met"]
     assert not _targets({**row, "trl": {**theirs, "examples_per_second": 0.1}})[0]["is_met"]  # processor time: 2.2
