@@ -3,7 +3,8 @@
 The plan is data. It follows from the dataset's digest, the seed and the settings alone, so resume is an index into it,
 and ranks and micro batches only decide how a step is computed.
 
-rows ──classes of equal prompts──► per epoch: shuffle ─► deal into steps, labels mixed ─► spread classes ─► partners
+rows ─┬─ classes of equal prompts ──► partners, once for all runs on these rows ─┐
+      └─ per epoch: shuffle, deal into steps with labels mixed ──────────────────┴─► plan
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ PLAN: Final = pa.schema(
     ]
 )
 """`step` counts from 0 over all epochs, `slot` inside a step; `row` and `kl_partner` are positions in the list of rows.
-`kl_partner` is the row whose completion follows this row's prompt in the mismatched pair; null without such pairs."""
+`kl_partner` is the row whose completion follows this row's prompt in the mismatched pair, of the same step or another;
+null without such pairs."""
 
 
 def build_plan(
@@ -41,10 +43,12 @@ def build_plan(
     """The plan of a whole run: every row once an epoch.
 
     The steps of an epoch differ by at most one row in size, so no step is tiny; each holds the labels in the proportion
-    of the data, to within one row. The partners of a step are a permutation of its rows, so matched and mismatched
-    pairs have the same completions; no row is paired with itself or with a row of the same prompt (the same `group_id`
-    or the same prompt tokens). Where a prompt is so frequent that this needs it, steps are made smaller, and their
-    labels less even. With a `batch_size` of 2 and an odd number of rows, one step has three.
+    of the data, to within one row. With a `batch_size` of 2 and an odd number of rows, one step has three.
+
+    Partners are a permutation of the rows, so matched and mismatched pairs of an epoch have the same completions; no
+    row is paired with itself or with a row of the same prompt (the same `group_id` or the same prompt tokens). They
+    follow from the rows alone: another epoch, seed or batch size asks for no other mismatched pair, and a dataset that
+    grew for few, so what the reference says of them is computed once.
 
     Args:
         rows: the rows to train on; their order counts.
@@ -61,20 +65,22 @@ def build_plan(
         StepPlanError: there are no rows, a number is too small, or more than half of the rows share one prompt.
     """
     _check_numbers(len(rows), epochs=epochs, batch_size=batch_size, needs_kl=needs_kl)
-    classes = prompt_classes(rows)
+    partners: list[int | None] = [None] * len(rows)
     if needs_kl:
+        classes = prompt_classes(rows)
         _check_prompts(rows, classes)
+        partners = _partners(rows, classes)
     labels = np.array([row.label for row in rows], dtype=bool)
+    sizes = step_sizes(len(rows), batch_size, least=2 if needs_kl else 1)
     columns: dict[str, list[int | None]] = {name: [] for name in PLAN.names}
     step = 0
     for epoch in range(epochs):
-        rng = _generator(digest, seed, epoch)
-        sizes = step_sizes(classes, batch_size, needs_kl=needs_kl)
-        for members in deal_steps(labels, classes, sizes, rng, needs_kl=needs_kl):
-            partners = _partners(members, classes, rng) if needs_kl else [None] * len(members)
+        rng = np.random.Generator(np.random.PCG64(int.from_bytes(_hash(digest, seed, epoch), "little")))
+        for members in deal_steps(labels, sizes, rng):
+            mine = [partners[row] for row in members]
             for name, values in zip(
                 PLAN.names,
-                ([epoch] * len(members), [step] * len(members), range(len(members)), members, partners),
+                ([epoch] * len(members), [step] * len(members), range(len(members)), members, mine),
                 strict=True,
             ):
                 columns[name].extend(values)
@@ -125,11 +131,6 @@ def split_by_rank(lengths: Sequence[int], world_size: int) -> list[list[int]]:
     return [sorted(part) for part in parts]
 
 
-def _generator(digest: str, seed: int, epoch: int) -> np.random.Generator:
-    source = hashlib.blake2b(f"{digest}\n{seed}\n{epoch}".encode(), digest_size=16).digest()
-    return np.random.Generator(np.random.PCG64(int.from_bytes(source, "little")))
-
-
 def _check_numbers(rows: int, *, epochs: int, batch_size: int, needs_kl: bool) -> None:
     if rows == 0:
         raise StepPlanError("there are no rows to plan", todo="Look at the rows that tokenization dropped")
@@ -138,7 +139,7 @@ def _check_numbers(rows: int, *, epochs: int, batch_size: int, needs_kl: bool) -
     least = 2 if needs_kl else 1
     if batch_size < least or rows < least:
         raise StepPlanError(
-            "a step needs two rows, so that each has the completion of another" if needs_kl else "a step needs a row",
+            "z0 is a mean over a step, which needs two rows for it" if needs_kl else "a step needs a row",
             received=f"batch_size {batch_size} and {rows} rows",
             expected=f"at least {least} of both",
             todo="Raise batch_size (micro batches may still hold one row), or set z0_scope to none",
@@ -157,12 +158,21 @@ def _check_prompts(rows: Sequence[TokenizedRow], classes: np.ndarray) -> None:
         )
 
 
-def _partners(members: list[int], classes: np.ndarray, rng: np.random.Generator) -> list[int]:
-    """Arrange rows in blocks of equal prompts and rotate them by at least the longest block: no row meets its own."""
-    counts = Counter(int(classes[row]) for row in members)
-    longest = max(counts.values())
-    order = {each: place for place, each in enumerate(rng.permutation(sorted(counts)).tolist())}
-    arranged = sorted(rng.permutation(members).tolist(), key=lambda row: order[int(classes[row])])
-    shift = int(rng.integers(longest, len(members) - longest + 1))
-    partner = {row: arranged[(place + shift) % len(arranged)] for place, row in enumerate(arranged)}
-    return [partner[row] for row in members]
+def _partners(rows: Sequence[TokenizedRow], classes: np.ndarray) -> list[int | None]:
+    """Arrange rows in blocks of equal prompts and rotate them by the longest block: no row meets its own prompt.
+
+    The order is that of hashes of the rows' ids. A row that is added changes the partners of a few rows beside it.
+    """
+    place = np.empty(len(rows), dtype=np.int64)
+    place[np.array(sorted(range(len(rows)), key=lambda row: (_hash(rows[row].row_id), row)))] = np.arange(len(rows))
+    first = np.full(int(classes.max()) + 1, len(rows))
+    np.minimum.at(first, classes, place)
+    arranged = np.lexsort((place, first[classes]))
+    partners = np.empty_like(arranged)
+    partners[arranged] = np.roll(arranged, -int(np.bincount(classes).max()))
+    found: list[int | None] = partners.tolist()
+    return found
+
+
+def _hash(*parts: str | int) -> bytes:
+    return hashlib.blake2b("\n".join(map(str, parts)).encode(), digest_size=16).digest()
