@@ -1,4 +1,7 @@
-"""Deal the rows of one epoch into steps at random, with the labels in the proportion of the data."""
+"""Deal the rows of one epoch into steps at random, with the labels in the proportion of the data.
+
+A liked and a disliked answer to one prompt are dealt as one, so that their step computes the prompt once.
+"""
 
 from __future__ import annotations
 
@@ -45,27 +48,52 @@ def step_sizes(rows: int, batch_size: int, *, least: int) -> list[int]:
     return [rows // steps + (step < rows % steps) for step in range(steps)]
 
 
-def deal_steps(labels: np.ndarray, sizes: Sequence[int], rng: np.random.Generator) -> list[list[int]]:
+def deal_steps(
+    labels: np.ndarray, sizes: Sequence[int], rng: np.random.Generator, *, together: np.ndarray | None = None
+) -> list[list[int]]:
     """Row positions of each step, every row once.
 
-    Each label is shuffled and every step gets its share: the cumulative count is rounded, from a random phase on.
+    Every step gets its share of each label: the cumulative count is rounded, from a random phase on. All else is left
+    to chance.
 
     Args:
         labels: True where desirable. [rows] bool.
         sizes: rows of each step, summing to the number of rows; a step may get any of them.
-        rng: decides everything that is left to chance.
+        rng: decides what is left to chance.
+        together: of `prompt_classes`: a desirable and an undesirable row of one class go into one step, each row with
+            one other, as long as the shares have room. None leaves that to chance. [rows] int64.
     """
-    desirable = rng.permutation(np.flatnonzero(labels)).tolist()
-    undesirable = rng.permutation(np.flatnonzero(~labels)).tolist()
     rows, phase = len(labels), int(rng.integers(len(labels)))
-    steps, end, used = [], 0, 0
-    for size in rng.permutation(sizes).tolist():
-        end += size
-        share = (end * len(desirable) + phase) // rows - used
-        taken = end - size - used
-        steps.append(desirable[used : used + share] + undesirable[taken : taken + size - share])
-        used += share
+    shuffled = rng.permutation(sizes)
+    desirable = np.diff((np.cumsum(shuffled) * int(labels.sum()) + phase) // rows, prepend=0)
+    wanted = {True: desirable, False: shuffled - desirable}
+    steps: list[list[int]] = [[] for _ in sizes]
+    if together is not None:
+        pairs = rng.permutation(_pairs(labels, together, rng))
+        places = rng.permutation(np.repeat(np.arange(len(sizes)), np.minimum(wanted[True], wanted[False])))
+        for step, pair in zip(places.tolist(), pairs.tolist(), strict=False):
+            steps[step] += pair
+    dealt = {row for step in steps for row in step}
+    for label in (True, False):
+        left = [row for row in rng.permutation(np.flatnonzero(labels == label)).tolist() if row not in dealt]
+        for step, count in zip(steps, wanted[label].tolist(), strict=True):
+            lacking = count - sum(bool(labels[row]) is label for row in step)
+            step += [left.pop() for _ in range(lacking)]
     return [rng.permutation(step).tolist() for step in steps]
+
+
+def _pairs(labels: np.ndarray, classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Rows of one class with different labels, two by two, each row once. [pairs, 2] int64."""
+    waiting: dict[tuple[int, bool], list[int]] = {}
+    found: list[tuple[int, int]] = []
+    for row in rng.permutation(len(labels)).tolist():
+        each, label = int(classes[row]), bool(labels[row])
+        others = waiting.get((each, not label))
+        if others:
+            found.append((row, others.pop()))
+        else:
+            waiting.setdefault((each, label), []).append(row)
+    return np.array(found, dtype=np.int64).reshape(-1, 2)
 
 
 def _root(parent: list[int], row: int) -> int:

@@ -216,6 +216,7 @@ def plan_inputs(train: TokenizedSplit, test: TokenizedSplit, config: TrainConfig
         seed=config.seed,
         digest=digest,
         needs_kl=needs_kl(config.objective),
+        answers_together=config.batch.answers_together,
     )
     if config.max_steps:
         plan = plan.filter(pc.less(plan["step"], config.max_steps))

@@ -38,7 +38,14 @@ null without such pairs."""
 
 
 def build_plan(
-    rows: Sequence[TokenizedRow], *, epochs: int, batch_size: int, seed: int, digest: str, needs_kl: bool = True
+    rows: Sequence[TokenizedRow],
+    *,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    digest: str,
+    needs_kl: bool = True,
+    answers_together: bool = True,
 ) -> pa.Table:
     """The plan of a whole run: every row once an epoch.
 
@@ -57,6 +64,8 @@ def build_plan(
         seed: of the shuffles.
         digest: of the dataset that the rows came from.
         needs_kl: whether every row needs a partner.
+        answers_together: whether a desirable and an undesirable row of one prompt are put into one step, as far as the
+            labels' proportion allows.
 
     Returns:
         A table of the schema `PLAN`, with digest, seed and settings in its metadata.
@@ -66,8 +75,8 @@ def build_plan(
     """
     _check_numbers(len(rows), epochs=epochs, batch_size=batch_size, needs_kl=needs_kl)
     partners: list[int | None] = [None] * len(rows)
+    classes = prompt_classes(rows)
     if needs_kl:
-        classes = prompt_classes(rows)
         _check_prompts(rows, classes)
         partners = _partners(rows, classes)
     labels = np.array([row.label for row in rows], dtype=bool)
@@ -76,16 +85,21 @@ def build_plan(
     step = 0
     for epoch in range(epochs):
         rng = np.random.Generator(np.random.PCG64(int.from_bytes(_hash(digest, seed, epoch), "little")))
-        for members in deal_steps(labels, sizes, rng):
-            mine = [partners[row] for row in members]
-            for name, values in zip(
-                PLAN.names,
-                ([epoch] * len(members), [step] * len(members), range(len(members)), members, mine),
-                strict=True,
-            ):
-                columns[name].extend(values)
+        for members in deal_steps(labels, sizes, rng, together=classes if answers_together else None):
+            columns["epoch"].extend([epoch] * len(members))
+            columns["step"].extend([step] * len(members))
+            columns["slot"].extend(range(len(members)))
+            columns["row"].extend(members)
+            columns["kl_partner"].extend(partners[row] for row in members)
             step += 1
-    described = {"digest": digest, "seed": seed, "epochs": epochs, "batch_size": batch_size, "needs_kl": needs_kl}
+    described = {
+        "digest": digest,
+        "seed": seed,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "needs_kl": needs_kl,
+        "answers_together": answers_together,
+    }
     return pa.table(columns, schema=PLAN.with_metadata({key: str(value) for key, value in described.items()}))
 
 

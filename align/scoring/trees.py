@@ -117,8 +117,9 @@ def tree_tokens(pairs: Sequence[Pair]) -> int:
 def tree_batches(groups: Sequence[Sequence[Pair]], tokens: int) -> list[list[int]]:
     """Positions of groups of pairs, arranged into batches whose trees hold at most `tokens` tokens.
 
-    Groups with the same prompt stay together as far as they fit. A group that is larger than `tokens` stands alone.
-    The order and number of batches change speed and memory, nothing else.
+    Groups with the same prompt stay together as far as they fit, or are no more than the largest group alone. A group
+    that is larger than `tokens` shares its batch with no other prompt. Order and number of batches change speed and
+    memory, nothing else.
 
     >>> x, y = (1, 2, 3), (4,)
     >>> tree_batches([[(x, (5, 6))], [(y, (7,))], [(x, (8, 9, 10))]], tokens=7)
@@ -131,7 +132,8 @@ def tree_batches(groups: Sequence[Sequence[Pair]], tokens: int) -> list[list[int
     by_prompt: dict[Sequence[int], list[int]] = {}
     for position, group in enumerate(groups):
         by_prompt.setdefault(_key(group[0][0]), []).append(position)
-    units = [unit for members in by_prompt.values() for unit in _units(members, groups, tokens)]
+    most = max((tokens, *map(tree_tokens, groups)))
+    units = [unit for members in by_prompt.values() for unit in _units(members, groups, most)]
     sizes = [tree_tokens([pair for member in unit for pair in groups[member]]) for unit in units]
     batches: list[list[int]] = []
     rooms = _Rooms(tokens, len(units))

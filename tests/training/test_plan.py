@@ -164,6 +164,39 @@ def test_partners_are_of_any_step() -> None:
     assert sum(partner in step["row"] for step in steps for partner in step["kl_partner"]) < 20
 
 
+@settings(deadline=None)
+@given(st.one_of(GROUPED, FEW_GROUPS), st.integers(2, 9), st.booleans())
+def test_liked_and_disliked_answers_of_a_prompt_share_a_step(
+    data: list[tuple[bool, int]], batch_size: int, needs_kl: bool
+) -> None:
+    """As many pairs as the prompts have, or as the labels of the steps have room for; without, rows are dealt alone."""
+    rows = rows_of(*zip(*data, strict=True))
+    counts = Counter((row.group_id, row.label) for row in rows)
+    if needs_kl and max(Counter(row.group_id for row in rows).values()) > len(rows) // 2:
+        return
+    pairs = sum(min(counts[group, True], counts[group, False]) for group in {row.group_id for row in rows})
+    steps = steps_of(plan_of(rows, batch_size, epochs=1, needs_kl=needs_kl))
+    room = shared = 0
+    for step in steps:
+        labels = Counter(rows[row].label for row in step["row"])
+        mine = Counter((rows[row].group_id, rows[row].label) for row in step["row"])
+        room += min(labels[True], labels[False])
+        shared += sum(min(mine[group, True], mine[group, False]) for group in {group for group, _ in mine})
+    assert shared >= min(pairs, room)
+
+
+def test_answers_apart_are_dealt_by_chance() -> None:
+    """Of 40 pairs in steps of 8 rows, 7 of 79 would meet by chance."""
+    rows = rows_of([True, False] * 40, [at // 2 for at in range(80)])
+
+    def met(*, together: bool) -> int:
+        steps = steps_of(plan_of(rows, epochs=1, answers_together=together))
+        return sum(len(step["row"]) - len({rows[row].group_id for row in step["row"]}) for step in steps)
+
+    assert met(together=True) == 40
+    assert met(together=False) < 12
+
+
 def test_more_epochs_begin_with_the_same_epochs() -> None:
     rows = rows_of([True, False] * 20)
     assert plan_of(rows, epochs=3)[: 2 * len(rows)].equals(plan_of(rows, epochs=2))

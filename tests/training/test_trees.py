@@ -73,11 +73,22 @@ def test_a_tree_lies_as_it_is_drawn() -> None:
     st.integers(1, 60),
 )
 def test_batches_hold_every_group_once_within_the_budget(shapes: list[list[tuple[int, int]]], tokens: int) -> None:
+    """Above the budget is a group alone, or groups of one prompt that are together no larger than the largest group."""
     groups = [[((prompt,) * (2 + prompt), (9,) * length) for prompt, length in shape] for shape in shapes]
     batches = tree_batches(groups, tokens)
     assert sorted(member for batch in batches for member in batch) == list(range(len(groups)))
+    largest = max((tree_tokens(group) for group in groups), default=0)
     for batch in batches:
-        assert tree_tokens([pair for member in batch for pair in groups[member]]) <= tokens or len(batch) == 1
+        held = tree_tokens([pair for member in batch for pair in groups[member]])
+        is_one_prompt = len({groups[member][0][0] for member in batch}) == 1
+        assert held <= tokens or len(batch) == 1 or (is_one_prompt and held <= largest)
+
+
+def test_answers_stay_together_where_another_one_is_as_long() -> None:
+    """A budget of 20: trees of 10 + 2 x 6 = 22 tokens are made where a row of 30 is, but not where all have 16."""
+    groups = [[((1,) * 10, (2,) * 7)], [((1,) * 10, (3,) * 7)]]
+    assert tree_batches(groups, 20) == [[0], [1]]
+    assert tree_batches([*groups, [((4,) * 20, (5,) * 11)]], 20) == [[2], [0, 1]]
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=60), st.integers(1, 40))
