@@ -121,7 +121,7 @@ def dry_run(config: TrainConfig, *, dataset: Path, model: str, progress: Progres
     every = (passes.policy, passes.mismatched, passes.reference, passes.evaluation)
     seconds = sum(one.flops(parameters) for one in every) / (speed * _REACHED[config.dtype])
     longest = max(len(prompt) + len(completion) for row in found.train.rows for prompt, completion in row.sequences)
-    tokens = max(longest, micro_batch_tokens(config.batch.tokens_per_micro_batch, device))
+    tokens = max(longest, micro_batch_tokens(config.batch.tokens_per_micro_batch, device, config.dtype))
     return DryRun(found, estimate_memory(load_model_config(model), parameters, config, tokens=tokens), seconds, speed)
 
 

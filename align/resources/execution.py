@@ -69,7 +69,7 @@ def choose_execution(
         ConfigError: the model cannot recompute activations, and must.
     """
     device, wanted = scorer.device.type, config.gradient_checkpointing
-    most = micro_batch_tokens(config.batch.tokens_per_micro_batch, device)
+    most = micro_batch_tokens(config.batch.tokens_per_micro_batch, device, config.dtype)
     # With a z0 of each micro batch the budget decides what is learned, so it may not depend on what memory is free.
     is_given = bool(config.batch.tokens_per_micro_batch) or config.objective.z0_scope == "micro"
     known = _read(out / EXECUTION_NAME, device)

@@ -180,7 +180,7 @@ def learned_sequences(row: TokenizedRow, objective: ObjectiveConfig) -> Sequence
 
 def _passes(inputs: RunInputs, config: TrainConfig) -> Passes:
     objective = find_objective(config.objective.name)
-    budget = micro_batch_tokens(config.batch.tokens_per_micro_batch, device_type(config.device))
+    budget = micro_batch_tokens(config.batch.tokens_per_micro_batch, device_type(config.device), config.dtype)
     has_trees = objective.head == "logps" and not objective.is_of_tokens
     planned_rows = [[inputs.train.rows[planned.row] for planned in step] for step in inputs.steps]
     matched = [[pair for row in rows for pair in learned_sequences(row, config.objective)] for rows in planned_rows]

@@ -40,7 +40,8 @@ __all__ = [
     "score_on_ranks",
 ]
 
-_BUDGETS: Final = {"cpu": 512, "cuda": 8192}
+_BUDGETS: Final = {"cpu": {"float32": 512, "bfloat16": 1536}, "cuda": {"float32": 8192, "bfloat16": 8192}}
+"""Products in bfloat16 are fast on a CPU; adding their gradients to float32 ones, once a pass, is not."""
 FORWARD_FACTOR: Final = 4
 """How many times the budget a pass without a gradient has, as it keeps no activations."""
 
@@ -199,7 +200,7 @@ def build_scorer(loaded: LoadedModel, *, device: torch.device, dtype: str, token
     """
     model = loaded.model.to(device)
     module = SequenceRewards(model) if head == "rewards" else CompletionLogps(model)
-    return Scorer(module, device, dtype, loaded.tokenizer.pad_token_id, micro_batch_tokens(tokens, device.type))
+    return Scorer(module, device, dtype, loaded.tokenizer.pad_token_id, micro_batch_tokens(tokens, device.type, dtype))
 
 
 def batches_within(tokens: int, groups: Sequence[Sequence[TokenPair]], *, has_trees: bool) -> list[list[int]]:
@@ -226,14 +227,15 @@ def pass_tokens(pairs: Sequence[TokenPair], *, has_trees: bool) -> int:
     return tree_tokens(pairs) if has_trees else max(lengths_of(pairs)) * len(pairs)
 
 
-def micro_batch_tokens(tokens: int, device: str) -> int:
+def micro_batch_tokens(tokens: int, device: str, dtype: str) -> int:
     """The budget of a forward pass, padding included.
 
     Args:
         tokens: what the config says; 0 takes what suits the device.
         device: `cpu` or `cuda`.
+        dtype: `float32` or `bfloat16`, of products.
     """
-    return tokens or _BUDGETS[device]
+    return tokens or _BUDGETS[device][dtype]
 
 
 def score_on_ranks(

@@ -174,7 +174,7 @@ def _open_scorer(config: TrainConfig, loaded: LoadedModel, accelerator: Accelera
     if not is_sharded:
         return scorer
     shard(scorer.module, loaded.model, accelerator)
-    tokens = micro_batch_tokens(config.batch.tokens_per_micro_batch, device.type)
+    tokens = micro_batch_tokens(config.batch.tokens_per_micro_batch, device.type, config.dtype)
     return replace(scorer, device=device, tokens=tokens, ranks=accelerator)
 
 

@@ -92,7 +92,9 @@ def choose(
 
 
 def test_enough_memory_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose(tmp_path, monkeypatch, free=1e9) == Execution(512, False, "cpu")
+    """A CPU takes passes of 512 tokens, and three times as many in bfloat16."""
+    assert choose(tmp_path / "a", monkeypatch, free=1e9) == Execution(512, False, "cpu")
+    assert choose(tmp_path / "b", monkeypatch, free=1e9, dtype="bfloat16") == Execution(1536, False, "cpu")
 
 
 def test_less_memory_takes_fewer_tokens_a_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
