@@ -39,7 +39,7 @@ bench-near: $(BENCH_READY) ## near-duplicates against the exact answer: DOCUMENT
 bench-scale: $(BENCH_READY) ## memory and time as the log grows: SCALE_ROWS="1000000 3000000" SCALE_ROUNDS=1
 	$(BIN)/python -m bench.scale $(if $(SCALE_ROWS),--rows $(SCALE_ROWS)) $(if $(SCALE_ROUNDS),--rounds $(SCALE_ROUNDS))
 
-bench-readers: $(READY) ## every reader beside a floor: MEGABYTES=60 ROUNDS=3 ONLY="thumbs langfuse:joined"
+bench-readers: $(READY) ## every reader beside a floor: MEGABYTES=200 ROUNDS=3 ONLY="thumbs langfuse:joined"
 	$(BIN)/python -m bench.readers $(if $(MEGABYTES),--megabytes $(MEGABYTES)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY))
 
 bench-audit: $(READY) ## an audit beside a bare read: ROWS=1000000 ROUNDS=3

@@ -79,7 +79,7 @@ def chosen_names(only: Sequence[str] | None) -> tuple[str, ...]:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.readers", description="every reader beside a floor")
-    parser.add_argument("--megabytes", type=float, default=60, help="size of each file  [default: 60]")
+    parser.add_argument("--megabytes", type=float, default=200, help="size of each file  [default: 200]")
     parser.add_argument("--rounds", type=int, default=3)
     known = sorted({*READER_LOGS, *(name.partition(":")[0] for name in READER_LOGS)})
     parser.add_argument("--only", nargs="+", choices=known, metavar="NAME", help="formats, or FORMAT:SHAPE")
