@@ -6,6 +6,7 @@ A liked and a disliked answer to one prompt are dealt as one, so that their step
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -63,37 +64,33 @@ def deal_steps(
         together: of `prompt_classes`: a desirable and an undesirable row of one class go into one step, each row with
             one other, as long as the shares have room. None leaves that to chance. [rows] int64.
     """
-    rows, phase = len(labels), int(rng.integers(len(labels)))
+    rows, count = len(labels), int(labels.sum())
+    waiting = {label: rng.permutation(np.flatnonzero(labels == label)).tolist() for label in (True, False)}
+    phase = int(rng.integers(rows))
     shuffled = rng.permutation(sizes)
-    desirable = np.diff((np.cumsum(shuffled) * int(labels.sum()) + phase) // rows, prepend=0)
+    desirable = np.diff((np.cumsum(shuffled) * count + phase) // rows, prepend=0)
     wanted = {True: desirable, False: shuffled - desirable}
     steps: list[list[int]] = [[] for _ in sizes]
-    if together is not None:
-        pairs = rng.permutation(_pairs(labels, together, rng))
-        places = rng.permutation(np.repeat(np.arange(len(sizes)), np.minimum(wanted[True], wanted[False])))
-        for step, pair in zip(places.tolist(), pairs.tolist(), strict=False):
+    pairs = [] if together is None else _pairs(waiting[True], waiting[False], together)
+    if pairs:
+        places = np.repeat(np.arange(len(steps)), np.minimum(wanted[True], wanted[False]))
+        for step, pair in zip(rng.permutation(places).tolist(), rng.permutation(pairs).tolist(), strict=False):
             steps[step] += pair
     dealt = {row for step in steps for row in step}
-    for label in (True, False):
-        left = [row for row in rng.permutation(np.flatnonzero(labels == label)).tolist() if row not in dealt]
-        for step, count in zip(steps, wanted[label].tolist(), strict=True):
-            lacking = count - sum(bool(labels[row]) is label for row in step)
-            step += [left.pop() for _ in range(lacking)]
+    for label, rows_of_label in waiting.items():
+        left = iter([row for row in rows_of_label if row not in dealt])
+        for step, number in zip(steps, wanted[label].tolist(), strict=True):
+            lacking = number - sum(bool(labels[row]) is label for row in step)
+            step += islice(left, lacking)
     return [rng.permutation(step).tolist() for step in steps]
 
 
-def _pairs(labels: np.ndarray, classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Rows of one class with different labels, two by two, each row once. [pairs, 2] int64."""
-    waiting: dict[tuple[int, bool], list[int]] = {}
-    found: list[tuple[int, int]] = []
-    for row in rng.permutation(len(labels)).tolist():
-        each, label = int(classes[row]), bool(labels[row])
-        others = waiting.get((each, not label))
-        if others:
-            found.append((row, others.pop()))
-        else:
-            waiting.setdefault((each, label), []).append(row)
-    return np.array(found, dtype=np.int64).reshape(-1, 2)
+def _pairs(desirable: Sequence[int], undesirable: Sequence[int], classes: np.ndarray) -> list[tuple[int, int]]:
+    """Rows of one class with different labels, two by two, each row once."""
+    others: dict[int, list[int]] = {}
+    for row in undesirable:
+        others.setdefault(int(classes[row]), []).append(row)
+    return [(row, others[each].pop()) for row in desirable if others.get(each := int(classes[row]))]
 
 
 def _root(parent: list[int], row: int) -> int:
