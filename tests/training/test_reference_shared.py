@@ -95,6 +95,18 @@ def test_the_second_step_is_measured_against_the_model_that_training_began_with(
     assert line["reward_desirable"] == pytest.approx(config.objective.beta * sum(liked) / len(liked), abs=1e-3)
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_a_config_says_whether_answers_share_a_step(tmp_path: Path, *, together: bool) -> None:
+    """16 prompts with two answers each, in 8 steps of 4 rows: all meet, or hardly one."""
+    dataset = write_dataset(tmp_path / "data", train=32, prompt=lambda at: f"hello {at // 2}")
+    config = tiny_config(epochs=1, batch={"batch_size": 4, "answers_together": together})
+    rows = read_rows(dataset, OBJECTIVES["kto"])
+    inputs = build_inputs(rows, make_tokenizer(), config, dataset=dataset)
+    prompts = [[inputs.train.rows[planned.row].prompt_ids for planned in step] for step in inputs.steps]
+    met = sum(len(step) - len(set(step)) for step in prompts)
+    assert met == 16 if together else met < 8
+
+
 def _pairs(path: Path) -> Path:
     rows = [{"prompt": f"question {n}", "chosen": f"yes {n}", "rejected": f"no, {n}"} for n in range(9)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
