@@ -1,30 +1,49 @@
 """Memory that a training step frees is kept for the next one, instead of going back to the system and being asked anew.
 
 Each pass of a step makes and frees the same tensors. The allocator of the C library hands large ones back at once, and
-the system clears every page of them again at the next pass.
+the system clears every page of them again at the next pass. After the run everything that was kept goes back: a process
+that trains several times, or goes on with other work, holds no more than one that never trained.
 """
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
-__all__ = ["keep_memory"]
+__all__ = ["kept_memory"]
 
 _TRIM_THRESHOLD: Final = -1  # names of malloc.h
 _MMAP_THRESHOLD: Final = -3
 _MOST: Final = 2**31 - 1
 _LARGEST: Final = 32 * 2**20  # the most that glibc takes
+_USUAL: Final = 128 * 2**10  # what glibc begins with, for both
 
 
-def keep_memory() -> bool:
-    """Tell the allocator of this process to keep what is freed; whether it was told, as only glibc can be."""
+@contextmanager
+def kept_memory() -> Iterator[bool]:
+    """The allocator of this process keeps what is freed, until the end; whether it does so, as only glibc can."""
+    library = _glibc()
+    if library is None:
+        yield False
+        return
+    try:
+        yield bool(library.mallopt(_TRIM_THRESHOLD, _MOST) and library.mallopt(_MMAP_THRESHOLD, _LARGEST))
+    finally:
+        library.mallopt(_TRIM_THRESHOLD, _USUAL)
+        library.mallopt(_MMAP_THRESHOLD, _USUAL)
+        gc.collect()  # a model is freed by its last reference or, where it refers to itself, by the collector
+        library.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
     if sys.platform != "linux":
-        return False
+        return None
     try:
         library = ctypes.CDLL("libc.so.6")
-        tell = library.mallopt
-    except (OSError, AttributeError):  # another C library
-        return False
-    return bool(tell(_TRIM_THRESHOLD, _MOST) and tell(_MMAP_THRESHOLD, _LARGEST))
+    except OSError:  # another C library
+        return None
+    return library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None

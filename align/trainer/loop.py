@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,14 +25,14 @@ from align.artifacts.trackers import Trackers
 from align.batches.inputs import Rows, RunInputs, build_inputs, read_rows
 from align.config import TrainConfig, identity_of
 from align.data.parts import part_for
-from align.distributed.ranks import gather_floats, start_accelerator
+from align.distributed.ranks import device_type, gather_floats, start_accelerator
 from align.distributed.sharding import gather_weights, is_sharding_asked, shard
 from align.evaluate.held_out_rewards import evaluate_held_out
 from align.models.loading import LoadedModel, load_policy
 from align.objectives import find_objective
 from align.objectives.losses import check_objective
 from align.reference.reference_pass import reference_file, score_reference
-from align.resources.allocator import keep_memory
+from align.resources.allocator import kept_memory
 from align.resources.execution import choose_execution, longest_example
 from align.scoring.scorer import Scorer, build_scorer, micro_batch_tokens
 from align.scoring.sequence_rewards import SequenceRewards
@@ -111,6 +111,13 @@ def train(
     if finished is not None:
         return finished
     check_folder(out, resume=resume)
+    with kept_memory() if device_type(config.device) == "cpu" else nullcontext():
+        return _train(config, dataset, model, out, progress)
+
+
+def _train(config: TrainConfig, dataset: Path, model: str, out: Path, progress: Progress) -> RunCard:
+    """All of a run whose folder is its own; what it held in memory is free when it returns."""
+    objective = find_objective(config.objective.name)
     rows = read_rows(dataset, objective, config.weights)
     started = time.perf_counter()
     run = _prepare(config, rows, dataset=dataset, model=model, out=out, progress=progress)
@@ -140,8 +147,6 @@ def _prepare(
 ) -> Run:
     """Everything before the first step: policy, tokens, plan, and the reference's numbers."""
     accelerator = start_accelerator(config.device)
-    if accelerator.device.type == "cpu":
-        keep_memory()
     objective = find_objective(config.objective.name)
     loaded = load_policy(model, adapter=config.adapter, seed=config.seed, head=objective.head)
     if objective.has_control_tokens:

@@ -7,7 +7,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from align.resources.allocator import keep_memory
 from align.scoring.linear_logps import linear_token_logps
 from align.scoring.logps import CompletionLogps
 from align.scoring.scorer import Scorer
@@ -70,8 +69,3 @@ def test_weights_rounded_once_have_gradients_in_every_pass() -> None:
                 scorer([pair]).sum().backward()
         found.append({name: each.grad for name, each in model.named_parameters()})
     torch.testing.assert_close(found[0], found[1], atol=1e-6, rtol=1e-6)
-
-
-def test_the_allocator_is_told_on_linux_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.platform", "darwin")
-    assert not keep_memory()
