@@ -4,6 +4,7 @@
        │         └───► tree_attention    attention over trees of sequences with one prompt
        └────► sequence_rewards           a scalar head
 
+What a pass keeps for its gradients is little: `lean_layers`, `computed_again`, `weight_passes`.
 The same numbers come out for any micro batches, padded or as trees; those change speed and memory only.
 """
 

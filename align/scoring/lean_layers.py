@@ -3,7 +3,8 @@
     RMS norm      x / rms(x) * weight       keeps x and one number a token, not x / rms(x)
     gated layer   silu(gate) * up           keeps gate and up, not silu(gate)
 
-What is not kept is computed again from what is: a pass over numbers, no matrix product. A layer is asked, not believed:
+What is not kept is computed again from what is: a pass over numbers, no matrix product. Nor do the products behind them
+keep their results, see `align.scoring.computed_again`. A layer is asked, not believed:
 ours takes the place of a model's only where both give the same outputs and gradients for drawn inputs.
 
 Source of the norm: Zhang and Sennrich 2019, arXiv:1910.07467; of the layer: Shazeer 2020, arXiv:2002.05202 (SwiGLU).
@@ -19,6 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
+
+from align.scoring.computed_again import Cheap
 
 __all__ = ["keep_less"]
 
@@ -109,13 +112,22 @@ def _is_close(one: Tensor | None, other: Tensor | None) -> bool:
     return ours.shape == theirs.shape and float((ours - theirs).abs().max()) <= _TOLERANCE * largest
 
 
-class _Norm(torch.autograd.Function):
+class _Norm(Cheap):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
         wide = x.float()
         scale = wide.square().mean(-1, keepdim=True).add_(epsilon).rsqrt_()
         ctx.save_for_backward(x, weight, scale)
-        return (wide * scale).to(x.dtype) * weight
+        return _Norm._of(wide, scale, weight, x.dtype)
+
+    @staticmethod
+    def again(ctx: Any) -> Tensor:
+        x, weight, scale = ctx.saved_tensors
+        return _Norm._of(x.float(), scale, weight, x.dtype)
+
+    @staticmethod
+    def _of(wide: Tensor, scale: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
+        return (wide * scale).to(dtype) * weight
 
     @staticmethod
     @once_differentiable
@@ -131,10 +143,15 @@ class _Norm(torch.autograd.Function):
         return inner.sub_(normed.mul_(share)).mul_(scale).to(x.dtype), of_weight, None
 
 
-class _Gated(torch.autograd.Function):
+class _Gated(Cheap):
     @staticmethod
     def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
         ctx.save_for_backward(gate, up)
+        return functional.silu(gate).mul_(up)
+
+    @staticmethod
+    def again(ctx: Any) -> Tensor:
+        gate, up = ctx.saved_tensors
         return functional.silu(gate).mul_(up)
 
     @staticmethod

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from align.scoring.computed_again import computing_again
 from align.scoring.lean_layers import keep_less
 from align.scoring.linear_logps import linear_token_logps
 from align.scoring.tree_attention import IMPLEMENTATION, no_mask
@@ -95,9 +96,10 @@ class CompletionLogps(nn.Module):
         if not input_ids.shape == attention_mask.shape == completion_mask.shape:
             shapes = [tuple(each.shape) for each in (input_ids, attention_mask, completion_mask)]
             raise ShapeError("ids and masks differ in shape", received=shapes, expected="three times [B, T]")
-        hidden = _backbone(self.model)(
-            input_ids=input_ids, attention_mask=attention_mask, use_cache=False, return_dict=True
-        ).last_hidden_state
+        with computing_again():
+            hidden = _backbone(self.model)(
+                input_ids=input_ids, attention_mask=attention_mask, use_cache=False, return_dict=True
+            ).last_hidden_state
         scored = completion_mask[:, 1:]
         logps = stream_token_logps(
             hidden[:, :-1][scored],
@@ -118,7 +120,8 @@ class CompletionLogps(nn.Module):
         Returns:
             [B] float32, in nats.
         """
-        hidden = _tree_hidden(_backbone(self.model), trees)
+        with computing_again():
+            hidden = _tree_hidden(_backbone(self.model), trees)
         logps = stream_token_logps(
             hidden[trees.predictors],
             trees.targets,

@@ -14,11 +14,13 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from align.scoring.computed_again import Cheap
 from align.scoring.trees import Span
 from schemas.errors import ModelError
 
@@ -68,13 +70,10 @@ def attend_to_trees(
     unknown = [name for name in _UNKNOWN if more.get(name) is not None]
     if unknown:
         raise ModelError("attention over trees does not know a setting", where=type(module).__name__, received=unknown)
-    repeats = query.shape[1] // key.shape[1]
-    if repeats > 1:
-        key, value = key.repeat_interleave(repeats, dim=1), value.repeat_interleave(repeats, dim=1)
-    parts = [
-        part.transpose(1, 2) for span in spans for part in _attend(query, key, value, span, scaling, sliding_window)
-    ]
-    return torch.cat(parts, dim=1), None
+    joined: Tensor = _Joined.apply(
+        *(part for span in spans for part in _attend(query, key, value, span, scaling, sliding_window))
+    )
+    return joined, None
 
 
 def no_mask() -> Tensor:
@@ -89,11 +88,12 @@ def _attend(
     root = span.start + span.prompt
     end = root + span.branches[0]
     trunk = slice(span.start, end)
+    heads = query.shape[1]
     mask = _mask(span.prompt + span.branches[0], 0, window, query.device)
     yield scaled_dot_product_attention(
         query[:, :, trunk],
-        key[:, :, trunk],
-        value[:, :, trunk],
+        _for_heads(key[:, :, trunk], heads),
+        _for_heads(value[:, :, trunk], heads),
         attn_mask=mask,
         is_causal=mask is None,
         scale=scaling,
@@ -105,8 +105,8 @@ def _attend(
         if length:
             yield scaled_dot_product_attention(
                 query[:, :, branch],
-                torch.cat([key[:, :, prompt], key[:, :, branch]], dim=2),
-                torch.cat([value[:, :, prompt], value[:, :, branch]], dim=2),
+                _for_heads(torch.cat([key[:, :, prompt], key[:, :, branch]], dim=2), heads),
+                _for_heads(torch.cat([value[:, :, prompt], value[:, :, branch]], dim=2), heads),
                 attn_mask=_mask(length, span.prompt, window, query.device),
                 scale=scaling,
             )
@@ -120,6 +120,54 @@ def _mask(length: int, before: int, window: int | None, device: torch.device) ->
     places = torch.arange(before + length, device=device)
     seen = places[None] <= places[before:, None]
     return seen if is_wide else seen & (places[None] > places[before:, None] - (window or 0))
+
+
+def _for_heads(shared: Tensor, heads: int) -> Tensor:
+    """Keys or values that groups of heads share, once for each head. [1, G, N, D] to [1, H, N, D]."""
+    if shared.shape[1] == heads:
+        return shared
+    repeated: Tensor = _Repeated.apply(shared, heads // shared.shape[1])
+    return repeated
+
+
+class _Repeated(Cheap):
+    """Each head of keys or values several times, one behind the other."""
+
+    @staticmethod
+    def forward(ctx: Any, shared: Tensor, repeats: int) -> Tensor:
+        ctx.save_for_backward(shared)
+        ctx.repeats = repeats
+        return shared.repeat_interleave(repeats, dim=1)
+
+    @staticmethod
+    def again(ctx: Any) -> Tensor:
+        (shared,) = ctx.saved_tensors
+        repeated: Tensor = shared.repeat_interleave(ctx.repeats, dim=1)
+        return repeated
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient.unflatten(1, (-1, ctx.repeats)).sum(dim=2), None
+
+
+class _Joined(Cheap):
+    """Outputs of attention, [1, H, length, D] each, one behind the other. [1, N, H, D]."""
+
+    @staticmethod
+    def forward(ctx: Any, *parts: Tensor) -> Tensor:
+        ctx.save_for_backward(*parts)  # attention keeps them too
+        return torch.cat([part.transpose(1, 2) for part in parts], dim=1)
+
+    @staticmethod
+    def again(ctx: Any) -> Tensor:
+        return torch.cat([part.transpose(1, 2) for part in ctx.saved_tensors], dim=1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
+        lengths = [part.shape[2] for part in ctx.saved_tensors]
+        return tuple(part.transpose(1, 2) for part in gradient.split(lengths, dim=1))
 
 
 AttentionInterface.register(IMPLEMENTATION, attend_to_trees)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 
 from align.artifacts.metrics import RewardSums
 from align.batches.inputs import PlannedRow
@@ -96,7 +97,7 @@ def take_step(run: Run, state: TrainingState, backward: Backward) -> dict[str, A
     began = time.perf_counter()
     step, config = state.steps_done, run.config
     examples = [_example(run, planned, step) for planned in run.inputs.steps[step]]
-    state.optimizer.zero_grad(set_to_none=True)
+    _clear_gradients(state.parameters.values())
     outcome = backward(examples)
     seconds_backward = time.perf_counter() - began
     sum_gradients(state.parameters.values(), run.accelerator)
@@ -121,6 +122,15 @@ def take_step(run: Run, state: TrainingState, backward: Backward) -> dict[str, A
     lost = sum(run.inputs.train.dropped.values())
     cost = step_cost(outcome, seconds, seconds_backward, run.accelerator.device)
     return {"epoch": run.inputs.epochs[step], **line, **cost, "rows_lost": lost, "is_skipped": is_bad}
+
+
+def _clear_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Set every gradient to 0, in the memory that it has: made among the activations of a pass, it would part them."""
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        else:
+            parameter.grad.zero_()
 
 
 def _is_empty(loss: float, norm: float, run: Run) -> bool:

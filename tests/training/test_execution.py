@@ -44,7 +44,7 @@ def test_two_short_passes_tell_what_a_long_one_takes(dtype: str, share: float) -
 
 
 def test_recomputed_activations_take_less_a_token() -> None:
-    keeping, saving = make_model(num_hidden_layers=6), make_model(num_hidden_layers=6)
+    keeping, saving = make_model(num_hidden_layers=12), make_model(num_hidden_layers=12)
     saving.activation_checkpointing_enable({"use_reentrant": False})
     saving.train()
     kept, saved = (
