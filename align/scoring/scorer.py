@@ -23,7 +23,7 @@ from align.distributed.ranks import gather_floats, gather_objects
 from align.models.loading import Head, LoadedModel
 from align.scoring.logps import CompletionLogps
 from align.scoring.sequence_rewards import SequenceRewards
-from align.scoring.trees import plant_trees, tree_batches, tree_tokens
+from align.scoring.trees import plant_trees, share_trees, tree_batches, tree_tokens
 from align.scoring.weight_passes import rounded_once
 from align.tokens.token_ids import TokenPair
 from schemas.progress import Advance
@@ -121,6 +121,17 @@ class Scorer:
             groups: pairs that must be scored in one pass, such as both answers of an example; all of one size.
         """
         return batches_within(self.tokens, groups, has_trees=self.has_trees)
+
+    def shares(self, groups: Sequence[Sequence[TokenPair]], ranks: int) -> list[list[int]]:
+        """Positions of groups of pairs for each rank, balanced by tokens; answers to one prompt together in trees.
+
+        Args:
+            groups: pairs that must be scored in one pass; all of one size.
+            ranks: how many, at least 1.
+        """
+        if self.has_trees:
+            return share_trees(groups, ranks)
+        return split_by_rank([max(lengths_of(group)) for group in groups], ranks)
 
     def missing_passes(self, passes: int) -> int:
         """How many passes another rank takes more than this one; 0 where ranks need not take as many.
@@ -249,7 +260,7 @@ def score_on_ranks(
         accelerator: the process's place in the run.
         advance: called with the number of pairs done on this rank.
     """
-    mine = split_by_rank(lengths_of(pairs), accelerator.num_processes)[accelerator.process_index]
+    mine = scorer.shares([[pair] for pair in pairs], accelerator.num_processes)[accelerator.process_index]
     values = scorer.score([pairs[position] for position in mine], advance)
     gathered = dict(gather_objects(list(zip(mine, values, strict=True)), accelerator))
     return [gathered[position] for position in range(len(pairs))]

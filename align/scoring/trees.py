@@ -17,10 +17,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from align.batches.plan import split_by_rank
 from align.tokens.token_ids import TokenIds
 from schemas.errors import ShapeError
 
-__all__ = ["Span", "Trees", "plant_trees", "tree_batches", "tree_tokens"]
+__all__ = ["Span", "Trees", "plant_trees", "share_trees", "tree_batches", "tree_tokens"]
 
 Pair = tuple[Sequence[int], Sequence[int]]
 
@@ -143,6 +144,32 @@ def tree_batches(groups: Sequence[Sequence[Pair]], tokens: int) -> list[list[int
             batches.append([])
         batches[place] += units[number]
     return batches
+
+
+def share_trees(groups: Sequence[Sequence[Pair]], ranks: int) -> list[list[int]]:
+    """Positions of groups of pairs for each rank, balanced by tokens; groups with the same prompt go to one rank.
+
+    A prompt with more than half of a rank's share of the tokens may go to several. No rank is empty where there are as
+    many groups.
+
+    >>> x, y = (1, 2, 3), (4,)
+    >>> share_trees([[(x, (5, 6))], [(y, (7,) * 6)], [(x, (8, 9))]], ranks=2)
+    [[1], [0, 2]]
+
+    Args:
+        groups: pairs that must go to one rank, such as both answers of an example.
+        ranks: how many, at least 1.
+    """
+    by_prompt: dict[Sequence[int], list[int]] = {}
+    for position, group in enumerate(groups):
+        by_prompt.setdefault(_key(group[0][0]), []).append(position)
+    whole = sum(tree_tokens([pair for member in members for pair in groups[member]]) for members in by_prompt.values())
+    most = max((whole // (2 * ranks), *map(tree_tokens, groups)))
+    units = [unit for members in by_prompt.values() for unit in _units(members, groups, most)]
+    if len(units) < ranks:
+        units = [[position] for position in range(len(groups))]
+    sizes = [tree_tokens([pair for member in unit for pair in groups[member]]) for unit in units]
+    return [sorted(member for unit in part for member in units[unit]) for part in split_by_rank(sizes, ranks)]
 
 
 class _Rooms:

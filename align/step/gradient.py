@@ -19,7 +19,6 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from align.batches.plan import split_by_rank
 from align.distributed.ranks import gather_floats, gather_objects
 from align.objectives.kto import kl_estimate
 from align.objectives.losses import BatchLoss, ScoredBatch
@@ -64,7 +63,7 @@ def backward_step(
         rules: what the objective asks.
         accelerator: the process's place in the run.
     """
-    part = split_by_rank([example.length for example in examples], accelerator.num_processes)
+    part = scorer.shares([example.sequences for example in examples], accelerator.num_processes)
     mine = [examples[position] for position in part[accelerator.process_index]]
     batches = scorer.batches([example.sequences for example in mine])
     tally = StepTally()

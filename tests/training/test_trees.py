@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from align.scoring.logps import CompletionLogps
 from align.scoring.scorer import Scorer
-from align.scoring.trees import plant_trees, tree_batches, tree_tokens
+from align.scoring.trees import plant_trees, share_trees, tree_batches, tree_tokens
 from schemas.errors import ModelError, ShapeError
 from tests.conftest import make_model
 from tests.training.test_logps import LargestTensor, llama_like
@@ -82,6 +82,27 @@ def test_batches_hold_every_group_once_within_the_budget(shapes: list[list[tuple
         held = tree_tokens([pair for member in batch for pair in groups[member]])
         is_one_prompt = len({groups[member][0][0] for member in batch}) == 1
         assert held <= tokens or len(batch) == 1 or (is_one_prompt and held <= largest)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(1, 9)), max_size=30),
+    st.integers(1, 5),
+)
+def test_ranks_share_every_group_once_and_evenly(shapes: list[tuple[int, int]], ranks: int) -> None:
+    """Within the largest row, or half of a rank's share, of each other; a prompt that is no larger is on one rank."""
+    groups = [[((prompt,) * (2 + prompt), (9,) * length)] for prompt, length in shapes]
+    parts = share_trees(groups, ranks)
+    assert len(parts) == ranks
+    assert sorted(member for part in parts for member in part) == list(range(len(groups)))
+    assert all(parts) or len(groups) < ranks
+    loads = [tree_tokens([groups[member][0] for member in part]) for part in parts]
+    largest = max((tree_tokens(group) for group in groups), default=0)
+    bound = max(largest, tree_tokens([group[0] for group in groups]) // (2 * ranks))
+    assert max(loads) - min(loads) <= bound
+    for prompt in {prompt for prompt, _ in shapes} if len({prompt for prompt, _ in shapes}) >= ranks else ():
+        members = [place for place, shape in enumerate(shapes) if shape[0] == prompt]
+        if tree_tokens([groups[member][0] for member in members]) <= bound:
+            assert len([part for part in parts if set(part) & set(members)]) == 1
 
 
 def test_answers_stay_together_where_another_one_is_as_long() -> None:
