@@ -141,9 +141,17 @@ def estimate_memory(model_config: Any, parameters: int, config: TrainConfig, *, 
     trained = parameters
     if config.adapter.enabled:  # two thin matrices beside each of about seven matrices of a layer
         trained = layers * 7 * config.adapter.rank * (hidden + inner)
-    # What a layer keeps for its backward pass: 12 tensors as wide as hidden states and 4 as wide as the inner layer.
-    of_layer = (12 * hidden + 4 * inner) * (3 if is_half else 4)
-    kept = layers * hidden * 4 + of_layer if config.gradient_checkpointing is True else layers * of_layer
+    heads = text.num_attention_heads
+    head_size = getattr(text, "head_dim", None) or hidden // heads
+    shared = head_size * (getattr(text, "num_key_value_heads", None) or heads)
+    number = 2 if is_half else 4
+    # What a layer keeps for its backward pass, in which the rest is computed again (`align.scoring.computed_again`):
+    # two residuals in float32; queries and outcome of attention, keys, values, and both gates.
+    of_layer = 2 * hidden * 4 + 2 * (head_size * heads + shared + inner) * number
+    # All that one layer makes: 12 tensors as wide as hidden states and 4 as wide as the inner layer.
+    whole_layer = (12 * hidden + 4 * inner) * (3 if is_half else 4)
+    is_recomputed = config.gradient_checkpointing is True
+    kept = layers * (hidden * 4 if is_recomputed else of_layer) + whole_layer
     return Footprint(
         weights=parameters * (6 if is_half else 4),
         gradients=4 * trained,

@@ -26,16 +26,17 @@ def model(tmp_path: Path, own_cache: None) -> str:
 
 
 def test_memory_by_hand() -> None:
-    """1,000 weights, 2 layers of 32 and 64 wide, 10 tokens: 10 x 2 x (12 x 32 + 4 x 64) x 4 = 51,200 bytes kept.
+    """1,000 weights, 2 layers of 32 and 64 wide with keys and values of 16, 10 tokens.
 
-    Recomputed, a layer's inputs are kept and one layer whole: 10 x (2 x 32 x 4 + 640 x 4) = 28,160.
+    A layer keeps 4 x 32 + 2 x 16 + 2 x 64 = 288 numbers a token, and one layer is whole, 12 x 32 + 4 x 64 = 640:
+    10 x (2 x 288 + 640) x 4 = 48,640 bytes. Recomputed, it keeps its input: 10 x (2 x 32 + 640) x 4 = 28,160.
     """
     config = make_model().config
     plain = estimate_memory(config, 1000, tiny_config(), tokens=10)
     assert (plain.weights, plain.gradients, plain.optimizer) == (4000, 4000, 8000)
-    assert plain.activations == 51_200
+    assert plain.activations == 48_640
     assert plain.head == 512 * 300 * 8
-    assert plain.total == 16_000 + 51_200 + 1_228_800
+    assert plain.total == 16_000 + 48_640 + 1_228_800
     assert estimate_memory(config, 1000, tiny_config(gradient_checkpointing=True), tokens=10).activations == 28_160
     thin = estimate_memory(config, 1000, tiny_config(adapter={"enabled": True, "rank": 1}), tokens=10)
     assert (thin.weights, thin.gradients) == (4000, 4 * 2 * 7 * 96)
