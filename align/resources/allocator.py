@@ -1,8 +1,12 @@
 """Memory that a training step frees is kept for the next one, instead of going back to the system and being asked anew.
 
 Each pass of a step makes and frees the same tensors. The allocator of the C library hands large ones back at once, and
-the system clears every page of them again at the next pass. After the run everything that was kept goes back: a process
-that trains several times, or goes on with other work, holds no more than one that never trained.
+the system clears every page of them again at the next pass. What is kept has a price: tensors that live leave holes
+between those that are freed, often too small for the next one. So in float32, where products take nearly all of the
+time, larger tensors still go back, and in bfloat16 nearly none.
+
+After the run everything that was kept goes back: a process that trains several times, or goes on with other work, holds
+no more than one that never trained.
 """
 
 from __future__ import annotations
@@ -19,19 +23,23 @@ __all__ = ["kept_memory"]
 _TRIM_THRESHOLD: Final = -1  # names of malloc.h
 _MMAP_THRESHOLD: Final = -3
 _MOST: Final = 2**31 - 1
-_LARGEST: Final = 32 * 2**20  # the most that glibc takes
+_LARGEST: Final = {"float32": 2 * 2**20, "bfloat16": 32 * 2**20}  # bytes; glibc takes no more than 32 MiB
 _USUAL: Final = 128 * 2**10  # what glibc begins with, for both
 
 
 @contextmanager
-def kept_memory() -> Iterator[bool]:
-    """The allocator of this process keeps what is freed, until the end; whether it does so, as only glibc can."""
+def kept_memory(dtype: str) -> Iterator[bool]:
+    """The allocator of this process keeps what is freed, until the end; whether it does so, as only glibc can.
+
+    Args:
+        dtype: `float32` or `bfloat16`, of products.
+    """
     library = _glibc()
     if library is None:
         yield False
         return
     try:
-        yield bool(library.mallopt(_TRIM_THRESHOLD, _MOST) and library.mallopt(_MMAP_THRESHOLD, _LARGEST))
+        yield bool(library.mallopt(_TRIM_THRESHOLD, _MOST) and library.mallopt(_MMAP_THRESHOLD, _LARGEST[dtype]))
     finally:
         library.mallopt(_TRIM_THRESHOLD, _USUAL)
         library.mallopt(_MMAP_THRESHOLD, _USUAL)

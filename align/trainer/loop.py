@@ -111,7 +111,7 @@ def train(
     if finished is not None:
         return finished
     check_folder(out, resume=resume)
-    with kept_memory() if device_type(config.device) == "cpu" else nullcontext():
+    with kept_memory(config.dtype) if device_type(config.device) == "cpu" else nullcontext():
         return _train(config, dataset, model, out, progress)
 
 

@@ -23,7 +23,7 @@ def use():
         block[::4096] = b"1" * 256
 
 before = resident()
-with kept_memory() as is_kept:
+with kept_memory("float32") as is_kept:
     use()
     inside = resident()
 print(is_kept, inside - before, resident() - before)
@@ -46,5 +46,5 @@ def test_what_is_freed_is_kept_until_the_end_and_then_goes_back() -> None:
 
 def test_the_allocator_is_told_on_linux_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "darwin")
-    with kept_memory() as is_kept:
+    with kept_memory("bfloat16") as is_kept:
         assert not is_kept
