@@ -147,11 +147,17 @@ def train_tables(result: Result) -> str:
                     f"{ours['peak_mib'] / theirs['peak_mib']:.2f}",
                 )
             )
+    places = [_place({**result, **row}) for row in result["table"]]
     head = (
         f"`{result['model']}`, every weight trained; TRL {result['versions'].get('trl', '')} with two rows a micro "
-        f"batch and without recomputed activations. Reference pass and steps, without loading; {_place(result)}."
+        f"batch and without recomputed activations. Reference pass and steps, without loading; {places[0]}."
     )
-    return _page(head, _table(columns, rows), "", _targets(result))
+    elsewhere = [
+        f"- {row['title']}, {row['dtype']}: measured {_place({**result, **row})}."
+        for row in result["table"]
+        if _place({**result, **row}) != places[0]
+    ]
+    return _page(head, _table(columns, rows), "\n".join(elsewhere), _targets(result))
 
 
 def train_memory_tables(result: Result) -> str:

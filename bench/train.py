@@ -7,7 +7,7 @@ steps; loading, templates and tokens are not in them. A promise counts as reache
 TRL gets the fastest of its settings here: two rows a micro batch, which pads least, and no recomputed activations. Rows
 have at most 1,024 tokens, so that neither side cuts any. Real rows are used where they lie beside the checkout, else
 those of `sample_data`; the result says which. Written to `bench/results/train.json`, where cases that are not measured
-again keep their figures.
+again keep their figures, and each says when and where it was measured.
 """
 
 from __future__ import annotations
@@ -91,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for dtype in options.dtypes:
                 row = table.setdefault((key, dtype), {"case": key, "dtype": dtype, "title": CASES[key].title})
                 _measure(row, CASES[key], options, model, Path(name))
+                row |= {"date": machine["date"], "machine": machine["machine"]}
                 write_result("train", _result(table, options.model, machine), is_whole=False)
     result = _result(table, options.model, machine)
     write_result("train", result)

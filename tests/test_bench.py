@@ -305,6 +305,10 @@ def test_table_of_training_says_what_was_promised_and_reached() -> None:
     text = PARTS["train"](result)
     assert "| KTO | float32 | 8 of `x.json`, 4 a step | 2.000 | 1.000 | 2.00 | 2.20 | 500 | 1,000 | 0.50 |" in text
     assert "- NOT reached: KTO, float32: at least 2.5 times TRL's examples a second (measured: 2)." in text
+    assert "a machine." in text
+    assert "measured" not in text.partition("- NOT reached")[0]
+    other = {**row, "title": "DPO", "date": "2026-01-02", "machine": "another machine"}
+    assert "- DPO, float32: measured 2026-01-02, another machine." in PARTS["train"]({**result, "table": [row, other]})
     assert _targets({**row, "trl": {**theirs, "examples_per_second": 0.8, "examples_per_cpu_second": 0.4}})[0]["is_met"]
     assert not _targets({**row, "trl": {**theirs, "examples_per_second": 0.1}})[0]["is_met"]  # processor time: 2.2
 
