@@ -129,6 +129,8 @@ class Scorer:
             groups: pairs that must be scored in one pass; all of one size.
             ranks: how many, at least 1.
         """
+        if ranks == 1:
+            return [list(range(len(groups)))]
         if self.has_trees:
             return share_trees(groups, ranks)
         return split_by_rank([max(lengths_of(group)) for group in groups], ranks)

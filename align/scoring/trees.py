@@ -203,14 +203,16 @@ class _Rooms:
 def _units(members: Sequence[int], groups: Sequence[Sequence[Pair]], tokens: int) -> list[list[int]]:
     """Groups of one prompt, cut where the next one would not fit, the longest first."""
     units: list[list[int]] = []
-    held: list[Pair] = []
+    held = 0
     for member in sorted(members, key=lambda index: (-tree_tokens(groups[index]), index)):
-        if units and tree_tokens([*held, *groups[member]]) <= tokens:
+        size = tree_tokens(groups[member])
+        more = size - len(groups[member][0][0])  # the prompt is there
+        if units and held + more <= tokens:
             units[-1].append(member)
-            held += groups[member]
+            held += more
         else:
             units.append([member])
-            held = list(groups[member])
+            held = size
     return units
 
 
