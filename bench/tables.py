@@ -153,9 +153,9 @@ def train_tables(result: Result) -> str:
         f"batch and without recomputed activations. Reference pass and steps, without loading; {places[0]}."
     )
     elsewhere = [
-        f"- {row['title']}, {row['dtype']}: measured {_place({**result, **row})}."
-        for row in result["table"]
-        if _place({**result, **row}) != places[0]
+        f"- {row['title']}, {row['dtype']}: measured {place}."
+        for row, place in zip(result["table"], places, strict=True)
+        if place != places[0]
     ]
     return _page(head, _table(columns, rows), "\n".join(elsewhere), _targets(result))
 

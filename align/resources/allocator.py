@@ -5,8 +5,8 @@ the system clears every page of them again at the next pass. What is kept has a 
 between those that are freed, often too small for the next one. So in float32, where products take nearly all of the
 time, larger tensors still go back, and in bfloat16 nearly none.
 
-After the run everything that was kept goes back: a process that trains several times, or goes on with other work, holds
-no more than one that never trained.
+After the run everything that was kept goes back: a process that trains several times, or goes on with other work, does
+not hold the memory of its runs.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def computing_again() -> Iterator[None]:
 
 
 def _unpack(kept: Tensor | _Packed) -> Tensor:
-    return kept.result.get(kept.dtype).view(kept.shape) if isinstance(kept, _Packed) else kept
+    return kept.result.get(kept.dtype).reshape(kept.shape) if isinstance(kept, _Packed) else kept
 
 
 def _source(tensor: Tensor) -> Any:
@@ -96,7 +96,7 @@ def _source(tensor: Tensor) -> Any:
         if casts > 1 or not (name == _CAST or name in _VIEWS):
             return None
         node = node.next_functions[0][0]
-    return node if node is not None and tensor.is_contiguous() else None
+    return node
 
 
 def _is_cheap(node: Any) -> bool:

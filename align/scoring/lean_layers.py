@@ -4,8 +4,8 @@
     gated layer   silu(gate) * up           keeps gate and up, not silu(gate)
 
 What is not kept is computed again from what is: a pass over numbers, no matrix product. Nor do the products behind them
-keep their results, see `align.scoring.computed_again`. A layer is asked, not believed:
-ours takes the place of a model's only where both give the same outputs and gradients for drawn inputs.
+keep their results, see `align.scoring.computed_again`. A layer is asked, not believed: ours takes the place of a
+model's only where both give the same outputs and gradients for drawn inputs.
 
 Source of the norm: Zhang and Sennrich 2019, arXiv:1910.07467; of the layer: Shazeer 2020, arXiv:2002.05202 (SwiGLU).
 """

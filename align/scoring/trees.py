@@ -130,12 +130,8 @@ def tree_batches(groups: Sequence[Sequence[Pair]], tokens: int) -> list[list[int
         groups: pairs that must stay in one batch, such as both answers of an example.
         tokens: the budget.
     """
-    by_prompt: dict[Sequence[int], list[int]] = {}
-    for position, group in enumerate(groups):
-        by_prompt.setdefault(_key(group[0][0]), []).append(position)
-    most = max((tokens, *map(tree_tokens, groups)))
-    units = [unit for members in by_prompt.values() for unit in _units(members, groups, most)]
-    sizes = [tree_tokens([pair for member in unit for pair in groups[member]]) for unit in units]
+    units = _units(groups, tokens)
+    sizes = _unit_tokens(units, groups)
     batches: list[list[int]] = []
     rooms = _Rooms(tokens, len(units))
     for number in sorted(range(len(units)), key=lambda index: (-sizes[index], units[index][0])):
@@ -160,15 +156,11 @@ def share_trees(groups: Sequence[Sequence[Pair]], ranks: int) -> list[list[int]]
         groups: pairs that must go to one rank, such as both answers of an example.
         ranks: how many, at least 1.
     """
-    by_prompt: dict[Sequence[int], list[int]] = {}
-    for position, group in enumerate(groups):
-        by_prompt.setdefault(_key(group[0][0]), []).append(position)
-    whole = sum(tree_tokens([pair for member in members for pair in groups[member]]) for members in by_prompt.values())
-    most = max((whole // (2 * ranks), *map(tree_tokens, groups)))
-    units = [unit for members in by_prompt.values() for unit in _units(members, groups, most)]
+    whole = tree_tokens([pair for group in groups for pair in group])
+    units = _units(groups, whole // (2 * ranks))
     if len(units) < ranks:
         units = [[position] for position in range(len(groups))]
-    sizes = [tree_tokens([pair for member in unit for pair in groups[member]]) for unit in units]
+    sizes = _unit_tokens(units, groups)
     return [sorted(member for unit in part for member in units[unit]) for part in split_by_rank(sizes, ranks)]
 
 
@@ -200,20 +192,29 @@ class _Rooms:
         return place
 
 
-def _units(members: Sequence[int], groups: Sequence[Sequence[Pair]], tokens: int) -> list[list[int]]:
-    """Groups of one prompt, cut where the next one would not fit, the longest first."""
+def _units(groups: Sequence[Sequence[Pair]], tokens: int) -> list[list[int]]:
+    """Groups of each prompt, the longest first, cut where the next would not fit into `tokens` or the largest group."""
+    by_prompt: dict[Sequence[int], list[int]] = {}
+    for position, group in enumerate(groups):
+        by_prompt.setdefault(_key(group[0][0]), []).append(position)
+    sizes = [tree_tokens(group) for group in groups]
+    most = max((tokens, *sizes))
     units: list[list[int]] = []
-    held = 0
-    for member in sorted(members, key=lambda index: (-tree_tokens(groups[index]), index)):
-        size = tree_tokens(groups[member])
-        more = size - len(groups[member][0][0])  # the prompt is there
-        if units and held + more <= tokens:
-            units[-1].append(member)
-            held += more
-        else:
-            units.append([member])
-            held = size
+    for members in by_prompt.values():
+        held = most + 1  # no room in the unit of another prompt
+        for member in sorted(members, key=lambda index: (-sizes[index], index)):
+            more = sizes[member] - len(groups[member][0][0])  # the prompt is there
+            if held + more <= most:
+                units[-1].append(member)
+                held += more
+            else:
+                units.append([member])
+                held = sizes[member]
     return units
+
+
+def _unit_tokens(units: Sequence[Sequence[int]], groups: Sequence[Sequence[Pair]]) -> list[int]:
+    return [tree_tokens([pair for member in unit for pair in groups[member]]) for unit in units]
 
 
 def _by_prompt(pairs: Sequence[Pair]) -> dict[Sequence[int], list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -25,6 +26,7 @@ class Doubled(Cheap):
     """2x, and how often it was computed again."""
 
     times = 0
+    last: weakref.ref[Tensor]
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -35,7 +37,9 @@ class Doubled(Cheap):
     def again(ctx: Any) -> Tensor:
         Doubled.times += 1
         (x,) = ctx.saved_tensors
-        return 2 * x
+        found = 2 * x
+        Doubled.last = weakref.ref(found)
+        return found
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
@@ -132,6 +136,16 @@ def test_only_the_whole_result_in_its_order_is_given_again(seen: Callable[[Tenso
     torch.testing.assert_close(x.grad, twin.grad, rtol=0, atol=0)
 
 
+def test_a_result_that_does_not_lie_in_its_order_is_given_again() -> None:
+    x = torch.arange(12, dtype=torch.float32).view(3, 4).div_(7).requires_grad_()
+    Doubled.times = 0
+    with computing_again():
+        squared = Doubled.apply(x.T)[None].square()
+    squared.backward(torch.arange(12.0).view(1, 4, 3))
+    assert Doubled.times == 1
+    torch.testing.assert_close(x.grad, 8 * x.detach() * torch.arange(12.0).view(4, 3).T)
+
+
 def test_those_that_ask_one_after_the_other_share_one_result() -> None:
     x = torch.ones(3, 4, requires_grad=True)
     with computing_again():
@@ -140,6 +154,7 @@ def test_those_that_ask_one_after_the_other_share_one_result() -> None:
     Doubled.times = 0
     total.backward(retain_graph=True)
     assert Doubled.times == 1
+    assert Doubled.last() is None, "nobody holds it when the last one has asked"
     first = x.grad.clone() if x.grad is not None else None
     x.grad = None
     total.backward()

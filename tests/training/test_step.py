@@ -21,6 +21,7 @@ from align.step.gradient import backward_step
 from align.step.outcome import StepOutcome
 from align.trainer.take_step import step_rules
 from tests.conftest import make_model
+from tests.simulated_ranks import on_ranks
 
 OBJECTIVE = ObjectiveConfig(beta=0.5, desirable_weight=1.5, undesirable_weight=0.75)
 
@@ -197,6 +198,21 @@ def test_a_known_number_of_another_model_is_seen_where_the_policy_is_the_referen
 
 def test_other_steps_give_no_number_of_the_reference() -> None:
     assert _step(make_model(), _examples(), tokens=64).reference_logps == {}
+
+
+def test_ranks_compute_each_prompt_once() -> None:
+    """Four prompts of 20 tokens with two answers of 4: 4 x (20 + 2 x 3) tokens, on one rank or two."""
+    rows = [
+        Example(f"row-{place}", (((4 + place // 2,) * 20, (9 + place,) * 4),), None, (-1.0,), 0.0, True, 1.0)
+        for place in range(8)
+    ]
+    rules = replace(step_rules(OBJECTIVE), z0_scope="none")
+
+    def work(rank: Any) -> int:
+        scorer = Scorer(CompletionLogps(make_model()), torch.device("cpu"), "float32", 0, 100)
+        return backward_step(rows, scorer, rules, rank).padded_tokens
+
+    assert [on_ranks(ranks, work) for ranks in (1, 2)] == [[104], [104, 104]]
 
 
 def test_weight_of_zero_is_a_zero() -> None:
