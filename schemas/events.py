@@ -54,6 +54,6 @@ FEEDBACK_EVENT: Final = pa.schema(
         _required("flags", pa.list_(_TEXT)),
     ]
 )
-"""Append-only. `event_id` = hash of source, record id and revision; `rater_key` = keyed hash, never the raw id; `label`
-is null where the feedback is neutral, retracted or unmapped; `raw_value` is the value as it came, as JSON; `tools` is
-JSON too."""
+"""Append-only. `event_id` = hash of source, record id and revision; `raw_sha256` is of the record's own bytes, whatever
+it was joined with; `rater_key` = keyed hash, never the raw id; `label` is null where the feedback is neutral, retracted
+or unmapped; `raw_value` is the value as it came, as JSON; `tools` is JSON too."""

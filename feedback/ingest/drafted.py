@@ -84,8 +84,8 @@ class Drafted:
             source: name of the source.
             key: key for user ids.
         """
-        digests = self._digests if self._known is None else self._known.digests()
-        tables = {name: draft_table(columns, source, digests, key) for name, columns in self._columns.items()}
+        digests, known = self._digests, None if self._known is None else self._known.digests()
+        tables = {name: draft_table(columns, source, digests, key, known) for name, columns in self._columns.items()}
         first: dict[int, Broken] = {}
         for one in sorted(one for table in tables.values() for one in table.broken):
             first.setdefault(one.owner, one)
@@ -146,12 +146,14 @@ class Drafted:
 
     def _read_joined(self, number: int, value: dict[str, Any], known: KnownDigests) -> list[Draft]:
         """The drafts of a record with what its other file has for it."""
-        if found := self._partners.place(value):
-            known.add(number, found)
+        found = self._partners.place(value)
         try:
-            return list(self._format.parse(value))
+            drafts = list(self._format.parse(value))
         finally:
             self._partners.take_back(value)
+        if found and any(not isinstance(draft, IgnoredDraft) and not draft.record_id for draft in drafts):
+            known.add(number, found)
+        return drafts
 
     def _add_all(self, drafts: Sequence[Draft], owner: int) -> None:
         repeats: Counter[str | None] = Counter()

@@ -1,8 +1,9 @@
-"""What records that find others are known by: their own digest and all that they found, for many at once.
+"""What records without an id are known by that find others: their own digest and all that they found.
 
     sha256(own digest, size ":" text, size ":" text, ...)
 
-One by one, each hash of a longer text lets go of Python's lock, and waits until another thread does.
+Many are hashed at once: one by one, each hash of a longer text lets go of Python's lock, and waits until another thread
+does.
 """
 
 from __future__ import annotations
@@ -16,16 +17,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from feedback.hashing import sha256_of
-from feedback.records.json_columns import Lines
 
-__all__ = ["KnownDigests", "known_digests"]
+__all__ = ["KnownDigests"]
 
-Places = NDArray[np.int64]
-
-_DIGEST_BYTES: Final = 32
 _MOST_BYTES: Final = 1 << 21
 """What is put together at once: it stays in the processor's cache."""
-_POWERS: Final = 10 ** np.arange(1, 19, dtype=np.int64)
 _KNOWN: Final = "known"
 
 
@@ -76,46 +72,7 @@ class KnownDigests:
         return pl.Series(self._known, dtype=pl.String)
 
 
-def known_digests(own: pl.Series, lines: Lines, found: Places, firsts: Places) -> pl.Series:
-    """The sha256 of each record's own digest and all that it finds, each behind its size; hex digits. [N] string.
-
-    Args:
-        own: the sha256 of each record's bytes, hex digits. [N].
-        lines: the lines of the file.
-        found: the lines that the records find, one record's behind the other's, each in their order. [F].
-        firsts: where the lines of each record begin there, and the end. [N + 1].
-    """
-    sizes = (lines.ends - lines.starts)[found]
-    sizes = np.concatenate(([0], np.cumsum(sizes + np.searchsorted(_POWERS, sizes, side="right") + 2)))
-    ends = sizes[firsts[1:]] + _DIGEST_BYTES * np.arange(1, len(firsts))
-    offsets = np.concatenate(([0], ends))
-    parts = [pl.Series(dtype=pl.String)]
-    start = 0
-    while start < len(own):
-        stop = max(start + 1, int(np.searchsorted(ends, offsets[start] + _MOST_BYTES, side="right")))
-        known = offsets[start : stop + 1] - offsets[start]
-        parts.append(_digests(own[start:stop], lines, found, firsts[start : stop + 1], known))
-        start = stop
-    return pl.concat(parts)
-
-
-def _digests(own: pl.Series, lines: Lines, found: Places, firsts: Places, known: Places) -> pl.Series:
-    from feedback.records.line_kernels import write_known  # loads numba
-
-    out = np.empty(int(known[-1]), dtype=np.uint8)
-    write_known(
-        np.frombuffer(lines.data, dtype=np.uint8),
-        lines.starts,
-        lines.ends,
-        np.frombuffer(bytes.fromhex("".join(own.to_list())), dtype=np.uint8),
-        firsts,
-        found,
-        out,
-    )
-    return _sha256(out, known)
-
-
-def _sha256(data: NDArray[np.uint8], offsets: Places) -> pl.Series:
+def _sha256(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> pl.Series:
     """The sha256 of each piece between two offsets, hex digits."""
     whole = pa.LargeBinaryArray.from_buffers(
         pa.large_binary(), len(offsets) - 1, [None, pa.py_buffer(offsets), pa.py_buffer(data)]

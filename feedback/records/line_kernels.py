@@ -1,4 +1,4 @@
-"""Compiled loops over the lines of a block: which hold some bytes, and what records that find others are known by.
+"""Compiled loops over the lines of a block: which hold some bytes, and how often.
 
 Bytes are looked at 128 at a time, which compiles into vector instructions. Imported only by functions that are about to
 use it, as loading numba takes a fifth of a second.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, types
 
-__all__ = ["count_in_lines", "mark_lines", "write_known"]
+__all__ = ["count_in_lines", "mark_lines"]
 
 _SIGNS = types.Array(types.uint8, 1, "C", readonly=True)
 _OFFSETS = types.Array(types.int64, 1, "C", readonly=True)
@@ -91,36 +91,3 @@ def count_in_lines(signs, ends, sought, counts):
                     line += 1
                 if line < len(ends):
                     counts[line] += 1
-
-
-@njit(types.void(_SIGNS, _OFFSETS, _OFFSETS, _SIGNS, _OFFSETS, _OFFSETS, types.uint8[::1]), nogil=True, cache=True)
-def write_known(signs, starts, ends, own, firsts, lines, out):
-    """Write what records are known by that find others: their own digest, and each of the others behind its size.
-
-    Args:
-        signs: bytes. [B] uint8.
-        starts: first byte of each line. [L] int64.
-        ends: byte behind each line. [L] int64.
-        own: the digests of the records, of one size. uint8.
-        firsts: the first of the others of each record in `lines`, and the end. [N + 1] int64.
-        lines: the lines of the others. int64.
-        out: written here; as long as all of it.
-    """
-    place, width = 0, len(own) // max(len(firsts) - 1, 1)
-    for row in range(len(firsts) - 1):
-        for byte in range(width):
-            out[place] = own[row * width + byte]
-            place += 1
-        for line in lines[firsts[row] : firsts[row + 1]]:
-            size = ends[line] - starts[line]
-            power = 1
-            while power * 10 <= size:
-                power *= 10
-            while power:
-                out[place] = 48 + size // power % 10
-                power //= 10
-                place += 1
-            out[place] = 58
-            place += 1
-            out[place : place + size] = signs[starts[line] : ends[line]]
-            place += size

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -212,6 +213,22 @@ def test_records_as_tools_write_them_are_read_by_column(name: str, tmp_path: Pat
     both = Both(tmp_path, name, MAPS[name][0])
     both.agree(map(MADE[name], range(SIZE)), map(OTHERS[name], range(7)) if name in OTHERS else None)
     assert both.plain == SIZE
+
+
+def test_records_that_find_others_are_read_by_column_only_with_an_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they found is then no part of what they are known by."""
+    (shape,) = FORMATS["chatgpt_export"].plain
+    is_lacking = pl.col("conversation_id") == "chat-3"
+    record_id = pl.when(~is_lacking).then(shape.fields["record_id"])
+    lacking = replace(shape, fields={**shape.fields, "record_id": record_id})
+    made = replace(FORMATS["chatgpt_export"], plain=(lacking,))
+    monkeypatch.setattr("tests.formats.test_plain_judgements.FORMATS", {"chatgpt_export": made})
+    both = Both(tmp_path, "chatgpt_export", "")
+    records = [chatgpt_export(number) for number in range(SIZE)]
+    both.agree(records, map(conversation, range(7)))
+    assert both.plain == SIZE - sum(record["conversation_id"] == "chat-3" for record in records) < SIZE
 
 
 def changed(whole: Any, chance: random.Random) -> Any:

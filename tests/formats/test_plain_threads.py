@@ -18,7 +18,7 @@ from feedback.config import SourceConfig
 from feedback.engine import read_rows
 from feedback.formats import FORMATS
 from feedback.ingest import block, ingest
-from feedback.ingest.known_by import KnownDigests, known_digests
+from feedback.ingest.known_by import KnownDigests
 from feedback.records.json_columns import split_lines
 from feedback.records.line_kernels import count_in_lines, mark_lines
 from schemas.errors import InputError
@@ -130,6 +130,21 @@ def test_a_chat_in_two_files_gives_the_same_either_way(tmp_path: Path) -> None:
     agree(tmp_path, lines_of(chat()[:4]), lines_of(chat()[4:]))
 
 
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_a_message_is_known_by_its_own_bytes_and_its_words(is_plain: bool, tmp_path: Path) -> None:
+    """So the line that a row came from is found by its digest, and a chat that grew behind it is no other revision."""
+    chats = {"before": chat()[:3], "grown": chat(), "another question": chat(q1={"text": "another"})}
+    rows = {}
+    for name, records in chats.items():
+        (tmp_path / f"{name}.jsonl").write_text(lines_of(records), "utf-8")
+        _, tables = outcome(tmp_path / f"{name}.jsonl", tmp_path / f"out {name}", is_plain=is_plain)
+        rows[name] = {row["source_record_id"]: row for row in tables["events"][0]}["a1"]
+    line = lines_of(chat()).splitlines()[1].encode()
+    assert {row["raw_sha256"] for row in rows.values()} == {hashlib.sha256(line).hexdigest()}
+    assert rows["before"] == {**rows["grown"], "source": rows["before"]["source"]}
+    assert rows["grown"]["event_id"] != rows["another question"]["event_id"]
+
+
 def test_a_key_in_escapes_is_seen(tmp_path: Path) -> None:
     """`feedback: null` is a vote taken back, and by column an absent key is null too."""
     text = lines_of(chat(b1={"feedback": None})).replace('"feedback": null', '"feedb\\u0061ck": null')
@@ -152,18 +167,7 @@ def test_sound_messages_are_read_by_column(tmp_path: Path, monkeypatch: pytest.M
     ingest([SourceConfig(path=str(tmp_path / "in.jsonl"), format="librechat")], tmp_path / "out")
 
 
-def test_what_messages_are_known_by_does_not_depend_on_what_is_put_together_at_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    lines = split_lines(b"".join(b"x" * size + b"\n" for size in (0, 1, 9, 10, 99, 100, 1000)))
-    own = pl.Series(["0f" * 32, "a1" * 32, "00" * 32])
-    found, firsts = np.array([0, 1, 2, 6, 5, 4, 3, 2]), np.array([0, 3, 7, 8])
-    whole = known_digests(own, lines, found, firsts)
-    monkeypatch.setattr("feedback.ingest.known_by._MOST_BYTES", 1)
-    assert known_digests(own, lines, found, firsts).to_list() == whole.to_list()
-
-
-def test_what_records_are_known_by_is_a_hash_of_all_that_they_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_records_without_an_id_are_known_by_hashes_all_that_they_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """sha256 of the own digest and of each text behind its size; of the own bytes alone where nothing was found."""
     own = ["0f" * 32, "a1" * 32, "00" * 32]
     found = {0: [b"ab", b""], 2: [b"x" * 3000]}
@@ -177,9 +181,6 @@ def test_what_records_are_known_by_is_a_hash_of_all_that_they_found(monkeypatch:
         for number, texts in found.items():
             known.add(number, [memoryview(text) for text in texts])
         assert known.digests().to_list() == expected
-    lines = split_lines(b"ab\n\n" + b"x" * 3000)
-    chosen = known_digests(pl.Series([own[0], own[2]]), lines, np.arange(3), np.array([0, 2, 3]))
-    assert chosen.to_list() == [expected[0], expected[2]]
 
 
 @pytest.mark.parametrize("before", [0, 1, 126, 127, 128, 129, 300])

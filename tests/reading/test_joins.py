@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import importlib.util
 import json
 import os
@@ -183,6 +184,26 @@ def test_another_joined_text_is_another_event_and_another_dataset() -> None:
     again = made("traces.jsonl")
     assert (again.was_done, again.manifest.digest != manifest.digest) == (False, True)
     assert not list(Path("dataset").rglob("*.joined"))
+
+
+def test_what_is_found_is_part_of_what_a_record_without_an_id_is_known_by() -> None:
+    """Of one with an id it is not: the id tells it, and what the source says in it is its revision."""
+    line = write("scores.jsonl", score(1, "a"), score(2, "unread"))
+    digest = hashlib.sha256(Path(line).read_bytes().splitlines()[0]).hexdigest()
+    found: dict[str, list[tuple[str, str]]] = {}
+    for has_id in (True, False):
+        Path("map.toml").write_text(MAP if has_id else MAP.replace('id = "score_id"\n', ""), "utf-8")
+        for number, (text, more) in enumerate([("", {}), ("", {"cost": 1}), ("other", {})]):
+            write("traces.jsonl", trace("a", text) | more)
+            result = read(out=f"out {has_id} {number}")
+            (row,) = read_rows(result.events[0]).to_dicts()
+            assert row["raw_sha256"] == digest
+            found.setdefault(str(has_id), []).append((row["source_record_id"], row["event_id"]))
+    with_id, without = found["True"], found["False"]
+    assert ([one for one, _ in with_id], len(set(without))) == (["s1"] * 3, 3)
+    assert with_id[0][1] == with_id[1][1] != with_id[2][1]
+    assert len({one for one, _ in without}) == 3
+    assert f"sha256:{digest[:32]}" not in {one for one, _ in without}
 
 
 def test_a_map_may_name_its_other_file_and_an_option_wins_over_it(in_folder: Path) -> None:

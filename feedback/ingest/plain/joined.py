@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from feedback.formats.plain import Joined
 from feedback.ingest.arrow_columns import gathered, indices, one_chunk
 from feedback.ingest.found_ids import id_text
-from feedback.ingest.known_by import known_digests
 from feedback.ingest.partners import Partners
 from feedback.ingest.plain.turns import value_at
 from feedback.records.json_columns import Lines, read_columns
@@ -36,23 +35,10 @@ class Found:
     Args:
         rows: which records they are. [N].
         table: the records, with the object that each finds as one field more. [N].
-        lines: lines of the other file.
-        places: the line that each record finds. [N].
     """
 
     rows: Places
     table: pa.Table
-    lines: Lines
-    places: Places
-
-    def digests(self, rows: Places, own: pl.Series) -> pl.Series:
-        """What some of the records are known by: their own digest, and what they find.
-
-        Args:
-            rows: which of them. [M].
-            own: the sha256 of the bytes of each, hex digits. [M].
-        """
-        return known_digests(own, self.lines, self.places[rows], np.arange(len(rows) + 1))
 
 
 def find_joined(table: pa.Table, joined: Joined, schema: pa.Schema, partners: Partners) -> Found | None:
@@ -82,9 +68,9 @@ def find_joined(table: pa.Table, joined: Joined, schema: pa.Schema, partners: Pa
         return None
     if not is_read.all():
         kept = np.flatnonzero(is_read)
-        rows, places, records = rows[kept], places[kept], gathered(records, kept)
+        rows, records = rows[kept], gathered(records, kept)
     into = one_chunk(objects.to_struct_array())
-    return Found(rows, records.append_column(joined.into, into), lines, places)
+    return Found(rows, records.append_column(joined.into, into))
 
 
 def _read_objects(

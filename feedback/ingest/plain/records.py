@@ -10,9 +10,8 @@ drafts, which says what is wrong.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 import numpy as np
@@ -28,10 +27,9 @@ from feedback.ingest.draft_tables import told_table
 from feedback.ingest.partners import Partners
 from feedback.ingest.plain.joined import find_joined
 from feedback.ingest.plain.judgements import TIMES, Judgements, find_judgements, of_whole_records
-from feedback.ingest.plain.threads import Threaded, read_threads
-from feedback.ingest.plain.turns import (
-    as_messages,
-)
+from feedback.ingest.plain.threads import read_threads
+from feedback.ingest.plain.turns import as_messages
+from feedback.ingest.row_ids import have_ids
 from feedback.ingest.turn_hashes import list_hashes, turn_hashes
 from feedback.records.json_columns import Lines
 from schemas.rules import violations
@@ -40,7 +38,6 @@ __all__ = ["LeftOut", "PlainRows", "PlainSource", "Tables", "read_plain"]
 
 Places = NDArray[np.int64]
 Tables = Iterable[tuple[Places, pa.Table]]
-Known = Callable[[Places, pl.Series], pl.Series]
 
 _KINDS: Final = {"events": EVENTS, "pairs": PAIRS}
 _RECORD: Final = "record"
@@ -143,26 +140,20 @@ def _read_shape(
         if len(threaded.left_out):
             counts = Counter({shape.threads.what: len(threaded.left_out)})
             yield LeftOut(counts, places[threaded.left_out], _held(table, threaded.left_out, source.read))
-        known = partial(_known, threaded, lines)
-        yield from _plain_rows(threaded.table, lines, places[threaded.rows], shape, source, known)
+        yield from _plain_rows(threaded.table, lines, places[threaded.rows], shape, source)
     elif shape.joined is not None:
         if partners is not None and source.joined is not None:
             found = find_joined(table, shape.joined, source.joined, partners)
             if found is not None:
-                yield from _plain_rows(found.table, lines, places[found.rows], shape, source, found.digests)
+                yield from _plain_rows(found.table, lines, places[found.rows], shape, source)
     else:
         yield from _plain_rows(table, lines, places, shape, source)
 
 
 def _plain_rows(
-    table: pa.Table,
-    lines: Lines,
-    places: Places,
-    shape: PlainRecords,
-    source: PlainSource,
-    known: Known | None = None,
+    table: pa.Table, lines: Lines, places: Places, shape: PlainRecords, source: PlainSource
 ) -> Iterator[PlainRows | LeftOut]:
-    """The rows of a table of records; `known` says what they are known by, if not by their own bytes."""
+    """The rows of a table of records."""
     found = find_judgements(table, shape, source.read) if table.num_rows else None
     if found is None:
         return
@@ -170,11 +161,10 @@ def _plain_rows(
     if len(owners):
         records = owners[np.flatnonzero(np.diff(owners, prepend=-1))]
         digests = _digests(lines, places[records])
-        digests = digests if known is None else known(records, digests)
         if len(records) < len(owners):
             digests = digests.gather(pl.Series(np.searchsorted(records, owners)))
         made = _rows(found, digests, shape, source)
-        is_broken = of_whole_records(_are_broken(made, shape), owners)
+        is_broken = of_whole_records(_are_broken(made, shape) | _lack_ids(found, shape), owners)
         kept = np.flatnonzero(~is_broken)
         found = found.without(owners[is_broken])
     if len(kept):
@@ -187,10 +177,6 @@ def _plain_rows(
         counts = Counter(what for _, what in found.left_out)
         others = np.setdiff1d([owner for owner, _ in found.left_out], owners if len(kept) else ())
         yield LeftOut(counts, places[others.astype(np.int64)], _held(table, others.astype(np.int64), source.read))
-
-
-def _known(found: Threaded, lines: Lines, rows: Places, digests: pl.Series) -> pl.Series:
-    return found.digests(rows, digests, lines)
 
 
 def _made_here(shape: PlainRecords) -> set[str]:
@@ -240,6 +226,13 @@ def _repeats(found: Judgements, ids: pa.Array | pl.Series | None) -> dict[int, i
     frame = pl.DataFrame({"owner": found.owners}).with_columns(own.alias("id"))
     before = frame.select(pl.int_range(pl.len()).over("owner", "id").alias("before"))["before"].to_numpy()
     return {place: int(before[place]) for place in np.flatnonzero(before).tolist()}
+
+
+def _lack_ids(found: Judgements, shape: PlainRecords) -> NDArray[np.bool_]:
+    """Which rows have no id although their records find others, which are then part of what they are known by."""
+    if shape.joined is None and shape.threads is None:
+        return np.zeros(len(found.owners), dtype=np.bool_)
+    return ~have_ids(found.fields["record_id"])
 
 
 def _are_broken(made: pa.Table, shape: PlainRecords) -> NDArray[np.bool_]:

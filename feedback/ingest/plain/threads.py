@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from feedback.formats.plain import ANSWER_TURNS, MESSAGE_LIST, PROMPT_TURNS, Threads
 from feedback.ingest.arrow_columns import gathered, indices, one_chunk
-from feedback.ingest.known_by import known_digests
 from feedback.ingest.partners import Partners
 from feedback.ingest.plain.turns import are_empty, are_said, value_at
 from feedback.records.json_columns import Lines
@@ -43,32 +42,12 @@ class Threaded:
     Args:
         rows: which rows are judged messages of plain threads. [N].
         table: those rows, with their turns. [N].
-        chats: number of the conversation of each. [N].
-        messages: the lines of the messages of all conversations, one behind the other.
-        firsts: where the messages of each conversation begin, and the end.
         left_out: which rows are messages without a judgement.
     """
 
     rows: Places
     table: pa.Table
-    chats: Places
-    messages: Places
-    firsts: Places
     left_out: Places
-
-    def digests(self, rows: Places, own: pl.Series, lines: Lines) -> pl.Series:
-        """What some of the judged messages are known by: their own digest, and all messages of their conversation.
-
-        Args:
-            rows: which of them. [M].
-            own: the sha256 of the bytes of each, hex digits. [M].
-            lines: the lines of the messages.
-        """
-        chats = self.chats[rows]
-        begins, sizes = self.firsts[chats], self.firsts[chats + 1] - self.firsts[chats]
-        firsts = np.concatenate(([0], np.cumsum(sizes)))
-        found = self.messages[np.repeat(begins - firsts[:-1], sizes) + np.arange(firsts[-1])]
-        return known_digests(own, lines, found, firsts)
 
 
 def read_threads(table: pa.Table, places: Places, lines: Lines, threads: Threads, partners: Partners) -> Threaded:
@@ -85,7 +64,7 @@ def read_threads(table: pa.Table, places: Places, lines: Lines, threads: Threads
     found.find_whole(partners)
     judgement = value_at(table, threads.judgement)
     is_judged = _are_there(judgement) if judgement is not None else np.zeros(table.num_rows, np.bool_)
-    is_whole = found.chats >= 0
+    is_whole = found.is_whole
     is_left_out = is_whole & ~is_judged & ~_marked(lines, threads.signs)[places]
     steps, rows = _ways_up(found.parents, np.flatnonzero(is_whole & is_judged))
     ends, sizes = _answers(steps, found.is_user)
@@ -95,7 +74,7 @@ def read_threads(table: pa.Table, places: Places, lines: Lines, threads: Threads
     for name, first, last in ((PROMPT_TURNS, np.zeros_like(ends), ends), (ANSWER_TURNS, ends, sizes)):
         judged = judged.append_column(name, found.turns(steps, first, last))
     left_out = np.flatnonzero(is_left_out)
-    return Threaded(rows, judged, found.chats[rows], places[found.messages], found.firsts, left_out)
+    return Threaded(rows, judged, left_out)
 
 
 class _Messages:
@@ -127,11 +106,10 @@ class _Messages:
                 self._is_alone &= ~_are_there(column)
         self._table = table
         self.parents = np.full(self._size, _LOST)
-        self.chats = np.full(self._size, _LOST)
-        self.messages, self.firsts = np.zeros(0, np.int64), np.zeros(1, np.int64)
+        self.is_whole = np.zeros(self._size, np.bool_)
 
     def find_whole(self, partners: Partners) -> None:
-        """Number the conversations that the joined file has no more messages of, and find the parents in them."""
+        """Tell the conversations that the joined file has no more messages of, and find the parents in them."""
         chat, own = pl.col("chat"), pl.col("id")
         chats = value_at(self._table, partners.key)
         if chats is None or chats.type != pa.string():
@@ -139,19 +117,17 @@ class _Messages:
         frame = self._frame.with_columns(pl.Series("chat", chats))
         frame = frame.with_columns(is_known=pl.Series(are_said(chats) & self._is_named & self._is_alone))
         sums = frame.group_by(chat, maintain_order=True).agg(
-            pl.len().alias("count"), own.n_unique().alias("ids"), pl.col("is_known").all(), pl.col("row").cast(pl.Int64)
+            pl.len().alias("count"), own.n_unique().alias("ids"), pl.col("is_known").all()
         )
         sums = sums.filter(pl.col("is_known") & (pl.col("count") == pl.col("ids")) & (pl.col("count") <= partners.most))
         counts = [end - first for first, end in partners.spans(sums["chat"])]
         whole = sums.filter(pl.Series(counts, dtype=pl.UInt32) == sums["count"]).with_row_index("number")
         frame = frame.join(whole.select(chat, "number"), on="chat", how="left", maintain_order="left")
+        self.is_whole = frame["number"].is_not_null().to_numpy()
         self._find_parents(frame)
-        self.messages = whole["row"].explode(empty_as_null=False).to_numpy()
-        self.firsts = np.concatenate(([0], np.cumsum(whole["count"].cast(pl.Int64).to_numpy())))
-        self.chats = frame["number"].cast(pl.Int64).fill_null(_LOST).to_numpy()
 
     def _find_parents(self, frame: pl.DataFrame) -> None:
-        kept = frame.filter(pl.col("number").is_not_null())
+        kept = frame.filter(pl.Series(self.is_whole))
         above = kept.select("number", parent="id", above=pl.col("row").cast(pl.Int64))
         found = kept.join(above, on=["number", "parent"], how="left", maintain_order="left")
         is_root = pl.col("parent").is_null() | pl.col("parent").is_in(list(self._threads.roots))
