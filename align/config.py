@@ -118,7 +118,7 @@ class BatchConfig:
         batch_size: examples of one optimizer step, over all micro batches and ranks.
         tokens_per_micro_batch: tokens, padding included, of one forward and backward pass on one device. Changes speed
             and memory only; a single longer row is still legal, and passes without a gradient have four times as many.
-            0 takes 512 on a CPU (1536 in bfloat16) and 8192 on a GPU, or fewer where a short probe finds that memory is
+            0 takes 512 on a CPU (1024 in bfloat16) and 8192 on a GPU, or fewer where a short probe finds that memory is
             not free for them.
         answers_together: whether a liked and a disliked answer to one prompt, as labelled rows, are learned from in one
             step, which computes their prompt once. Without, a step holds more different prompts.

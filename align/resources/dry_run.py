@@ -17,6 +17,7 @@ from align.config import TrainConfig
 from align.distributed.ranks import device_type
 from align.models.loading import count_parameters, load_model_config, load_tokenizer
 from align.resources.forecast import Forecast, Passes, forecast
+from align.scoring.linear_logps import tile_words
 from align.scoring.scorer import micro_batch_tokens
 from align.step.optimizer import moment_bytes
 from schemas.progress import Progress, silent
@@ -34,11 +35,11 @@ class Footprint:
     """Estimated memory of one process in training, in bytes.
 
     Args:
-        weights: of the model, with their copy in bfloat16 where products are.
+        weights: of the model, in float32.
         gradients: of what is trained.
         optimizer: AdamW's two moments.
         activations: kept from the forward to the backward pass of the largest micro batch.
-        head: a chunk of logits and what is made of it.
+        head: a tile of logits and what is made of it.
     """
 
     weights: int
@@ -153,11 +154,11 @@ def estimate_memory(model_config: Any, parameters: int, config: TrainConfig, *, 
     is_recomputed = config.gradient_checkpointing is True
     kept = layers * (hidden * 4 if is_recomputed else of_layer) + whole_layer
     return Footprint(
-        weights=parameters * (6 if is_half else 4),
+        weights=4 * parameters,
         gradients=4 * trained,
         optimizer=moment_bytes(config.optimizer) * trained,
         activations=tokens * kept,
-        head=_HEAD_ROWS * text.vocab_size * 4 * 2,
+        head=_HEAD_ROWS * min(text.vocab_size, tile_words(device_type(config.device))) * 4 * 2,
     )
 
 

@@ -15,16 +15,17 @@ from typing import Any, Final
 
 import psutil
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from align.scoring.linear_logps import tile_words
 from align.scoring.scorer import FORWARD_FACTOR, Scorer
 from align.scoring.weight_passes import summed_in_place
 
 __all__ = ["PassMemory", "free_memory", "measure_passes"]
 
-_LENGTHS: Final = (32, 96)  # tokens of the two passes: long enough for layers to show, short enough to take no time
+_LENGTHS: Final = (64, 192)  # tokens of the two passes: long enough for layers to show, short enough to take no time
 _ANSWER: Final = 8  # completion tokens of both, so that the head costs both the same
 _CGROUP: Final = Path("/sys/fs/cgroup")
 
@@ -34,7 +35,7 @@ class PassMemory:
     """Memory of a pass, beside weights, gradients and the optimizer's state.
 
     Args:
-        fixed: bytes of whatever length: a chunk of logits, the gradient of one weight, weights in bfloat16.
+        fixed: bytes of whatever length: a tile of logits, one weight in bfloat16 and its gradient.
         per_token: bytes that each token adds, activations above all.
     """
 
@@ -64,7 +65,7 @@ def measure_passes(scorer: Scorer) -> PassMemory:
         for parameter in trained:
             parameter.grad = None
     per_token = max(learning.per_token, FORWARD_FACTOR * scoring.per_token)
-    return PassMemory(max(learning.fixed, scoring.fixed) + _head(scorer.module), per_token)
+    return PassMemory(max(learning.fixed, scoring.fixed) + _head(scorer), per_token)
 
 
 def free_memory(device: torch.device, processes: int = 1) -> int:
@@ -125,12 +126,12 @@ def _peak(scorer: Scorer, run: Callable[[int], None], length: int) -> int:
     return live.peak
 
 
-def _head(module: nn.Module) -> int:
-    """Bytes of a whole chunk of logits and of what is made of it; 0 where nothing streams over a vocabulary."""
-    scored: Any = module
+def _head(scorer: Scorer) -> int:
+    """Bytes of a whole tile of logits and of what is made of it; 0 where nothing streams over a vocabulary."""
+    scored: Any = scorer.module
     rows: int = getattr(scored, "head_tokens", 0)
     words: int = scored.model.get_output_embeddings().weight.shape[0] if rows else 0
-    return 2 * 4 * rows * words
+    return 2 * 4 * rows * min(words, tile_words(scorer.device.type))
 
 
 def _left_in_container(folder: Path) -> list[int]:

@@ -2,6 +2,7 @@
 
     keeps x       ─► norm ──► q, k, v, gate, up each keep its result     here: nothing; the norm again from x
     keeps g, u    ─► silu(g) * u ──► the next product keeps it           here: nothing; the product again from g and u
+    a weight      ─► rounded to bfloat16 ──► its product keeps it        here: nothing; it is rounded again
 
 A step that is cheap beside a matrix product is a `Cheap` function: it can say its result again. Whatever autograd wants
 to keep within `computing_again` is looked at, and where it is such a result, maybe seen through views and rounded once,
@@ -21,6 +22,8 @@ __all__ = ["Cheap", "computing_again"]
 
 _VIEWS: Final = {"ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0", "UnsqueezeBackward0"}
 _CAST: Final = "ToCopyBackward0"
+_TURN: Final = "TBackward0"
+_LEAF: Final = "torch::autograd::AccumulateGrad"
 
 
 class Cheap(torch.autograd.Function):
@@ -66,15 +69,36 @@ class _Packed:
         result.asked += 1
 
 
+class _Rounded:
+    """What is kept in the place of a weight that was rounded for a product."""
+
+    __slots__ = ("dtype", "is_turned", "version", "weight")
+
+    def __init__(self, weight: Tensor, dtype: torch.dtype, *, is_turned: bool) -> None:
+        self.weight, self.dtype, self.is_turned, self.version = weight, dtype, is_turned, weight._version
+
+    @torch.no_grad()
+    def get(self) -> Tensor:
+        """The weight, rounded again.
+
+        Raises:
+            RuntimeError: it was changed since.
+        """
+        if self.weight._version != self.version:
+            raise RuntimeError("a weight was changed between a forward pass and its backward pass")
+        found = self.weight.to(self.dtype)
+        return found.t() if self.is_turned else found
+
+
 @contextmanager
 def computing_again() -> Iterator[None]:
     """A context for forward passes: results of cheap functions are not kept for the backward pass."""
     results: dict[int, _Result] = {}
 
-    def pack(tensor: Tensor) -> Tensor | _Packed:
+    def pack(tensor: Tensor) -> Tensor | _Packed | _Rounded:
         ctx = _source(tensor)
         if ctx is None:
-            return tensor
+            return _rounded_weight(tensor) or tensor
         # The step is held by its result, so nothing else can get its id.
         return _Packed(results.setdefault(id(ctx), _Result(ctx)), tensor)
 
@@ -82,7 +106,9 @@ def computing_again() -> Iterator[None]:
         yield
 
 
-def _unpack(kept: Tensor | _Packed) -> Tensor:
+def _unpack(kept: Tensor | _Packed | _Rounded) -> Tensor:
+    if isinstance(kept, _Rounded):
+        return kept.get()
     return kept.result.get(kept.dtype).reshape(kept.shape) if isinstance(kept, _Packed) else kept
 
 
@@ -101,3 +127,19 @@ def _source(tensor: Tensor) -> Any:
 
 def _is_cheap(node: Any) -> bool:
     return issubclass(getattr(type(node), "_forward_cls", object), Cheap)
+
+
+def _rounded_weight(tensor: Tensor) -> _Rounded | None:
+    """The weight that a tensor is a rounding of, maybe turned; None of any other tensor."""
+    node: Any = tensor.grad_fn
+    is_turned = node is not None and node.name() == _TURN
+    if is_turned:
+        node = node.next_functions[0][0]
+    if node is None or node.name() != _CAST:
+        return None
+    leaf = node.next_functions[0][0]
+    if leaf is None or leaf.name() != _LEAF:
+        return None
+    weight: Tensor = leaf.variable
+    # A copy in the weight's own dtype was made for another reason: maybe it is changed.
+    return None if weight.dtype == tensor.dtype else _Rounded(weight, tensor.dtype, is_turned=is_turned)

@@ -1,28 +1,43 @@
-"""Log-probabilities under a linear head, with a backward pass of its own that makes each chunk of logits once more.
+"""Log-probabilities under a linear head, of which few rows and few words are computed at once.
 
-    forward, few rows at a time:  logits ─► float32 ─► log-sum-exp, target; logits are dropped
-    backward, C rows at a time:   logits again, few at a time ─► softmax ─► gradients of hidden states and of the weight
+    forward, for each tile:   logits ─► float32 ─► largest, sum of exponentials, target; the tile is dropped
+    backward, for each tile:  logits again ─► softmax ─► its share of the gradients of hidden states and of the weight
+
+    tile: C positions by W words     all positions of some words come behind each other, so these words' weights are
+                                     rounded once, and their gradient is added to once
 
 PyTorch's own backward of the same would keep or copy [C, V] several times and make a gradient of the weight for each
-chunk; here one buffer takes them all, in a step that of the micro batches before (`align.scoring.weight_passes`).
+chunk; here tiles stay near the processor, and the gradient is added to that of the micro batches before
+(`align.scoring.weight_passes`).
 
-Letters: N positions, C positions of a chunk, H hidden size, V vocabulary.
+Letters: N positions, C positions of a tile, W words of a tile, H hidden size, V vocabulary.
+Source of sums over parts of a row: Milakov and Gimelshein 2018, arXiv:1805.02867.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from align.scoring.weight_passes import gradient_in_place, rounded
+from align.scoring.weight_passes import gradient_in_place
 
-__all__ = ["linear_token_logps"]
+__all__ = ["linear_token_logps", "tile_words"]
 
-_ROWS: Final = 128
-"""Rows whose logits are in float32 at once: so few that they stay near the processor, in memory that is used again."""
+_WORDS: Final = {"cpu": 1024, "cuda": 8192}
+"""W: what stays near a processor, and what keeps a GPU busy."""
+
+
+def tile_words(device: str) -> int:
+    """W.
+
+    Args:
+        device: its type, such as `cpu`.
+    """
+    return _WORDS.get(device, _WORDS["cuda"])
 
 
 def linear_token_logps(hidden: Tensor, targets: Tensor, weight: Tensor, *, chunk: int = 512) -> Tensor:
@@ -50,48 +65,68 @@ def linear_token_logps(hidden: Tensor, targets: Tensor, weight: Tensor, *, chunk
 class _LinearLogps(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype, chunk: int) -> Tensor:
-        narrow, head = hidden.to(dtype), rounded(weight, dtype)
-        logps = hidden.new_empty(len(targets), dtype=torch.float32)
-        normalizers = torch.empty_like(logps)
-        for rows in _chunks(0, len(targets), min(chunk, _ROWS)):
-            logits = _logits(narrow[rows], head)
-            picked = logits.gather(1, targets[rows, None]).squeeze(1)
-            largest = logits.amax(dim=1)
-            normalizers[rows] = logits.sub_(largest[:, None]).exp_().sum(dim=1).log() + largest
-            logps[rows] = picked - normalizers[rows]
+        narrow = hidden.to(dtype)
+        largest = hidden.new_full((len(targets),), -torch.inf, dtype=torch.float32)
+        total, picked = torch.zeros_like(largest), torch.zeros_like(largest)
+        for words in _parts(len(weight), tile_words(hidden.device.type)):
+            head = weight[words].to(dtype)
+            for rows in _parts(len(targets), chunk):
+                logits = _logits(narrow[rows], head)
+                place, is_here = _place(targets[rows], words)
+                picked[rows] += logits.gather(1, place).squeeze(1).where(is_here, 0.0)
+                most = torch.maximum(largest[rows], logits.amax(dim=1))
+                seen = total[rows] * (largest[rows] - most).exp_()
+                total[rows] = logits.sub_(most[:, None]).exp_().sum(dim=1).add_(seen)
+                largest[rows] = most
+        normalizers = total.log_().add_(largest)
         ctx.save_for_backward(hidden, weight, targets, normalizers)
         ctx.dtype, ctx.chunk = dtype, chunk
-        return logps
+        return picked - normalizers
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         hidden, weight, targets, normalizers = ctx.saved_tensors
-        narrow, head = hidden.to(ctx.dtype), rounded(weight, ctx.dtype)
+        narrow = hidden.to(ctx.dtype)
         wants_hidden, wants_weight = ctx.needs_input_grad[:2]
-        of_hidden = torch.empty_like(hidden) if wants_hidden else None
+        of_hidden = torch.zeros_like(hidden, dtype=torch.float32) if wants_hidden else None
         total = gradient_in_place(weight) if wants_weight else None
         of_weight = torch.zeros_like(weight) if wants_weight and total is None else total
-        for chunk in _chunks(0, len(targets), ctx.chunk):
-            of_logits = narrow.new_empty(chunk.stop - chunk.start, len(weight))
-            for rows in _chunks(chunk.start, chunk.stop, _ROWS):
+        for words in _parts(len(weight), tile_words(hidden.device.type)):
+            head = weight[words].to(ctx.dtype)
+            for rows in _parts(len(targets), ctx.chunk):
                 # d logp / d logits is 1 at the target minus the softmax
-                logits = _logits(narrow[rows], head).sub_(normalizers[rows, None]).exp_().mul_(-gradient[rows, None])
-                logits.scatter_add_(1, targets[rows, None], gradient[rows, None])
-                of_logits[rows.start - chunk.start : rows.stop - chunk.start] = logits
-            if of_hidden is not None:
-                of_hidden[chunk] = of_logits @ head
-            if of_weight is not None and of_weight.dtype == ctx.dtype:
-                of_weight.addmm_(of_logits.T, narrow[chunk])
-            elif of_weight is not None:
-                of_weight += of_logits.T @ narrow[chunk]
-        return of_hidden, of_weight if total is None else None, None, None, None
+                slopes = _logits(narrow[rows], head).sub_(normalizers[rows, None]).exp_().mul_(-gradient[rows, None])
+                place, is_here = _place(targets[rows], words)
+                slopes.scatter_add_(1, place, gradient[rows].where(is_here, 0.0)[:, None])
+                slopes = slopes.to(ctx.dtype)
+                if of_hidden is not None:
+                    _add_product(of_hidden[rows], slopes, head)
+                if of_weight is not None:
+                    _add_product(of_weight[words], slopes.T, narrow[rows])
+        of_input = None if of_hidden is None else of_hidden.to(hidden.dtype)
+        return of_input, of_weight if total is None else None, None, None, None
 
 
-def _chunks(start: int, stop: int, size: int) -> list[slice]:
-    return [slice(first, min(first + size, stop)) for first in range(start, stop, size)]
+def _parts(count: int, size: int) -> Iterator[slice]:
+    return (slice(first, min(first + size, count)) for first in range(0, count, size))
 
 
 def _logits(hidden: Tensor, head: Tensor) -> Tensor:
-    """[rows, V] float32."""
+    """[rows, words] float32."""
     return (hidden @ head.T).float()
+
+
+def _place(targets: Tensor, words: slice) -> tuple[Tensor, Tensor]:
+    """Where each target stands among some words, and whether it does. [rows, 1] int64, [rows] bool."""
+    place = targets - words.start
+    is_here = (place >= 0) & (place < words.stop - words.start)
+    return place.where(is_here, 0)[:, None], is_here
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add a product to `total`, where both have one dtype without a tensor of its own."""
+    if total.dtype == left.dtype:
+        total.addmm_(left, right)
+    else:
+        total += left @ right

@@ -24,7 +24,6 @@ from align.models.loading import Head, LoadedModel
 from align.scoring.logps import CompletionLogps
 from align.scoring.sequence_rewards import SequenceRewards
 from align.scoring.trees import plant_trees, share_trees, tree_batches, tree_tokens
-from align.scoring.weight_passes import rounded_once
 from align.tokens.token_ids import TokenPair
 from schemas.progress import Advance
 
@@ -40,7 +39,7 @@ __all__ = [
     "score_on_ranks",
 ]
 
-_BUDGETS: Final = {"cpu": {"float32": 512, "bfloat16": 1536}, "cuda": {"float32": 8192, "bfloat16": 8192}}
+_BUDGETS: Final = {"cpu": {"float32": 512, "bfloat16": 1024}, "cuda": {"float32": 8192, "bfloat16": 8192}}
 """Products in bfloat16 are fast on a CPU; adding their gradients to float32 ones, once a pass, is not."""
 FORWARD_FACTOR: Final = 4
 """How many times the budget a pass without a gradient has, as it keeps no activations."""
@@ -93,16 +92,9 @@ class Scorer:
 
     @contextmanager
     def precision(self) -> Iterator[None]:
-        """The context that products are taken in. Weights are rounded once in the outermost one, not once a pass.
-
-        Passes with and without gradients must not share one: a weight rounded without its gradient would have none.
-        """
+        """The context that products are taken in. A weight is rounded for each product: none is held beside its own."""
         is_half = self.dtype == "bfloat16"
-        if self.ranks is not None:  # weights come and go with each layer: what was rounded of them must not stay
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=is_half, cache_enabled=False):
-                yield
-            return
-        with rounded_once(), torch.autocast(self.device.type, torch.bfloat16, enabled=is_half):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=is_half, cache_enabled=False):
             yield
 
     def passes(self, pairs: Sequence[TokenPair]) -> list[list[int]]:

@@ -1,6 +1,5 @@
-"""Passes over the two largest weights, the embedding and the head, that micro batches of one step need not repeat.
+"""Gradients of the two largest weights, the embedding and the head, are added up in place over a step's micro batches.
 
-    within `rounded_once`:       each weight is rounded to the products' dtype once, however many passes use it
     within `summed_in_place`:    gradients are added to `weight.grad` itself; no micro batch makes a [V, H] of its own
 
 The head takes part through `align.scoring.linear_logps`, the embedding through `sum_embedding_in_place`.
@@ -20,41 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-__all__ = ["gradient_in_place", "rounded", "rounded_once", "sum_embedding_in_place", "summed_in_place"]
+__all__ = ["gradient_in_place", "sum_embedding_in_place", "summed_in_place"]
 
 # Not for each thread: a backward pass runs on threads of its own where there is a GPU.
-_ROUNDED: Final[dict[tuple[int, torch.dtype], tuple[Tensor, Tensor]]] = {}
-_DEPTH: Final = {"rounded": 0, "in place": 0}
-
-
-@contextmanager
-def rounded_once() -> Iterator[None]:
-    """A context in which `rounded` rounds each weight once; they must not change within it. It may stand in itself."""
-    _DEPTH["rounded"] += 1
-    try:
-        yield
-    finally:
-        _DEPTH["rounded"] -= 1
-        if not _DEPTH["rounded"]:
-            _ROUNDED.clear()
-
-
-def rounded(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """`weight` in `dtype`, without a gradient of its own.
-
-    Args:
-        weight: any shape.
-        dtype: of the products that it goes into.
-    """
-    if weight.dtype == dtype:
-        return weight
-    if not _DEPTH["rounded"]:
-        return weight.to(dtype)
-    key = id(weight), dtype
-    if key not in _ROUNDED:
-        # The weight is kept as well, so that nothing else can get its id.
-        _ROUNDED[key] = weight, weight.detach().to(dtype)
-    return _ROUNDED[key][1]
+_DEPTH: Final = {"in place": 0}
 
 
 @contextmanager

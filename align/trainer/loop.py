@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,9 @@ from align.models.loading import LoadedModel, load_policy
 from align.objectives import find_objective
 from align.objectives.losses import check_objective
 from align.reference.reference_pass import reference_file, score_reference
-from align.resources.allocator import kept_memory
+from align.resources.allocator import give_back, kept_memory
 from align.resources.execution import choose_execution, longest_example
+from align.resources.kernel_caches import bound_kernel_caches
 from align.scoring.scorer import Scorer, build_scorer, micro_batch_tokens
 from align.scoring.sequence_rewards import SequenceRewards
 from align.step.actor_critic import attach_critic
@@ -111,7 +112,10 @@ def train(
     if finished is not None:
         return finished
     check_folder(out, resume=resume)
-    with kept_memory(config.dtype) if device_type(config.device) == "cpu" else nullcontext():
+    if device_type(config.device) != "cpu":
+        return _train(config, dataset, model, out, progress)
+    bound_kernel_caches()
+    with kept_memory():
         return _train(config, dataset, model, out, progress)
 
 
@@ -160,6 +164,7 @@ def _prepare(
     longest = longest_example(inputs.train.rows, config, has_trees=scorer.has_trees)
     execution = choose_execution(config, loaded, scorer, accelerator, longest=longest, out=out)
     scorer = replace(scorer, tokens=execution.tokens_per_micro_batch)
+    give_back()
     references = _reference_logps(inputs, loaded, scorer, accelerator, out=out, progress=progress)
     critic = attach_critic(loaded) if objective.is_of_tokens else None
     recomputes = execution.gradient_checkpointing

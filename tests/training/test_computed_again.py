@@ -165,3 +165,47 @@ def test_nothing_is_packed_without_a_gradient() -> None:
     with torch.no_grad(), computing_again():
         assert Doubled.apply(torch.ones(2)).grad_fn is None
     assert computed_again._source(torch.ones(2)) is None
+
+
+@pytest.mark.parametrize("is_turned", [True, False])
+def test_a_rounded_weight_is_not_kept_and_gradients_stay(is_turned: bool) -> None:
+    weight, x = torch.randn(3, 3, requires_grad=True), torch.randn(2, 3, requires_grad=True)
+    kept: list[Any] = []
+
+    def product() -> Tensor:
+        rounded = weight.to(torch.bfloat16)
+        return x.to(torch.bfloat16) @ (rounded.t() if is_turned else rounded)
+
+    with computing_again():
+        ours = product()
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+        theirs = product()
+    assert any(one.shape == (3, 3) for one in kept), "autograd itself keeps the rounded weight"
+    upstream = torch.ones_like(ours)
+    asked = (x, weight)
+    for one, other in zip(
+        torch.autograd.grad(ours, asked, upstream),
+        torch.autograd.grad(theirs, asked, upstream),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_a_weight_that_was_changed_before_its_backward_pass_is_refused() -> None:
+    weight, x = torch.randn(3, 3, requires_grad=True), torch.randn(2, 3, requires_grad=True)
+    with computing_again():
+        value = (x.to(torch.bfloat16) @ weight.to(torch.bfloat16)).sum()
+    with torch.no_grad():
+        weight.add_(1)
+    with pytest.raises(RuntimeError, match="a weight was changed"):
+        value.backward()
+
+
+def test_a_rounding_of_what_is_no_weight_is_kept() -> None:
+    """Computed weights, such as those of an adapter, would have to be computed again first."""
+    weight = torch.randn(3, 3, requires_grad=True)
+    assert computed_again._rounded_weight((2 * weight).to(torch.bfloat16)) is None
+    assert computed_again._rounded_weight(weight.clone()) is None
+    assert computed_again._rounded_weight(weight.to(torch.bfloat16) + 1) is None
+    assert computed_again._rounded_weight(weight.to(torch.bfloat16)[1:]) is None
+    assert isinstance(computed_again._rounded_weight(weight.to(torch.bfloat16).t()), computed_again._Rounded)

@@ -1,4 +1,4 @@
-"""Weights are rounded once in a step, and gradients of embedding and head are summed in place: the numbers stay."""
+"""Gradients of embedding and head are summed in place: the numbers stay."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from align.scoring.logps import CompletionLogps
 from align.scoring.scorer import Scorer
 from align.scoring.weight_passes import (
     gradient_in_place,
-    rounded,
-    rounded_once,
     sum_embedding_in_place,
     summed_in_place,
 )
@@ -78,22 +76,6 @@ def test_other_embeddings_are_left_as_they_are() -> None:
     for embedding in (Scaled(3, 2), nn.Embedding(3, 2, max_norm=1.0), nn.Embedding(3, 2, scale_grad_by_freq=True)):
         sum_embedding_in_place(embedding)
         assert not embedding._forward_hooks
-
-
-def test_a_weight_is_rounded_once_until_the_outermost_context_ends() -> None:
-    weight = nn.Parameter(torch.full((2, 2), 1.01))
-    assert rounded(weight, torch.float32) is weight
-    assert rounded(weight, torch.bfloat16) is not rounded(weight, torch.bfloat16)
-    with rounded_once():
-        first = rounded(weight, torch.bfloat16)
-        with rounded_once():
-            assert rounded(weight, torch.bfloat16) is first
-        assert rounded(weight, torch.bfloat16) is first
-        assert rounded(weight, torch.float16) is not first
-    with torch.no_grad():
-        weight.add_(1)
-    with rounded_once():
-        torch.testing.assert_close(rounded(weight, torch.bfloat16), weight.detach().to(torch.bfloat16))
 
 
 def test_a_weight_without_a_gradient_has_none_to_add_to() -> None:
