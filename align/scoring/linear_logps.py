@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from align.scoring.float32_products import multiply
 from align.scoring.weight_passes import gradient_in_place
 
 __all__ = ["linear_token_logps", "tile_words"]
@@ -101,9 +102,9 @@ class _LinearLogps(torch.autograd.Function):
                 slopes.scatter_add_(1, place, gradient[rows].where(is_here, 0.0)[:, None])
                 slopes = slopes.to(ctx.dtype)
                 if of_hidden is not None:
-                    _add_product(of_hidden[rows], slopes, head)
+                    of_hidden[rows] += multiply(slopes, head)
                 if of_weight is not None:
-                    _add_product(of_weight[words], slopes.T, narrow[rows])
+                    of_weight[words] += multiply(slopes.T, narrow[rows])
         of_input = None if of_hidden is None else of_hidden.to(hidden.dtype)
         return of_input, of_weight if total is None else None, None, None, None
 
@@ -114,7 +115,7 @@ def _parts(count: int, size: int) -> Iterator[slice]:
 
 def _logits(hidden: Tensor, head: Tensor) -> Tensor:
     """[rows, words] float32."""
-    return (hidden @ head.T).float()
+    return multiply(hidden, head.T).float()
 
 
 def _place(targets: Tensor, words: slice) -> tuple[Tensor, Tensor]:
@@ -122,11 +123,3 @@ def _place(targets: Tensor, words: slice) -> tuple[Tensor, Tensor]:
     place = targets - words.start
     is_here = (place >= 0) & (place < words.stop - words.start)
     return place.where(is_here, 0)[:, None], is_here
-
-
-def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """Add a product to `total`, where both have one dtype without a tensor of its own."""
-    if total.dtype == left.dtype:
-        total.addmm_(left, right)
-    else:
-        total += left @ right

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from align.scoring.computed_again import computing_again
+from align.scoring.float32_products import use_wide_products
 from align.scoring.lean_layers import keep_less
 from align.scoring.linear_logps import linear_token_logps
 from align.scoring.tree_attention import IMPLEMENTATION, no_mask
@@ -59,6 +60,7 @@ class CompletionLogps(nn.Module):
         self.has_trees = _set_tree_attention(_causal_lm(model))
         sum_embedding_in_place(_causal_lm(model).get_input_embeddings())
         keep_less(model)
+        use_wide_products(model)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, completion_mask: Tensor) -> Tensor:
         """Log-probability of each completion, summed over its tokens, in nats.

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from align.scoring.float32_products import use_wide_products
 from schemas.errors import ModelError, ShapeError
 
 __all__ = ["SequenceRewards"]
@@ -34,6 +35,7 @@ class SequenceRewards(nn.Module):
         if not isinstance(head, nn.Linear) or head.out_features != 1:
             raise ModelError("the model has no scalar head", where=type(model).__name__, expected="a reward model")
         self.model = model
+        use_wide_products(model)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, completion_mask: Tensor) -> Tensor:
         """The reward of each sequence.
