@@ -17,6 +17,7 @@ from align.config import TrainConfig
 from align.distributed.ranks import device_type
 from align.models.loading import count_parameters, load_model_config, load_tokenizer
 from align.resources.forecast import Forecast, Passes, forecast
+from align.scoring.float32_products import is_wider, multiply
 from align.scoring.linear_logps import tile_words
 from align.scoring.scorer import micro_batch_tokens
 from align.step.optimizer import moment_bytes
@@ -28,6 +29,7 @@ _HEAD_ROWS: Final = 512  # see `align.scoring.logps.CompletionLogps`
 # Share of the speed of plain matrix products that steps reach, measured with SmolLM2-135M on one core with bfloat16
 # matrix units. Smaller models reach less, larger ones more.
 _REACHED: Final = {"float32": 0.6, "bfloat16": 0.27}
+_REACHED_WIDE: Final = 0.45  # in float32 by oneDNN: products are twice as fast, and attention as slow as before
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,9 @@ def dry_run(config: TrainConfig, *, dataset: Path, model: str, progress: Progres
         return DryRun(found, None, None, speed)
     passes = found.passes
     every = (passes.policy, passes.mismatched, passes.reference, passes.evaluation)
-    seconds = sum(one.flops(parameters) for one in every) / (speed * _REACHED[config.dtype])
+    is_wide = (device, config.dtype) == ("cpu", "float32") and is_wider()
+    reached = _REACHED_WIDE if is_wide else _REACHED[config.dtype]
+    seconds = sum(one.flops(parameters) for one in every) / (speed * reached)
     longest = max(len(prompt) + len(completion) for row in found.train.rows for prompt, completion in row.sequences)
     tokens = max(longest, micro_batch_tokens(config.batch.tokens_per_micro_batch, device, config.dtype))
     return DryRun(found, estimate_memory(load_model_config(model), parameters, config, tokens=tokens), seconds, speed)
@@ -174,7 +178,7 @@ def matrix_speed(device: str, dtype: str) -> float:
     best = float("inf")
     for _ in range(6):
         began = time.perf_counter()
-        product = left @ right
+        product = multiply(left, right)
         product[0, 0].item()  # a GPU is waited for
         best = min(best, time.perf_counter() - began)
     return float(2 * 1024**3 / best)
