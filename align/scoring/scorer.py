@@ -21,6 +21,7 @@ from align.batches.collate import Sequences, collate
 from align.batches.plan import micro_batches, split_by_rank
 from align.distributed.ranks import gather_floats, gather_objects
 from align.models.loading import Head, LoadedModel
+from align.scoring.kernel_caches import bound_kernel_caches
 from align.scoring.logps import CompletionLogps
 from align.scoring.sequence_rewards import SequenceRewards
 from align.scoring.trees import plant_trees, share_trees, tree_batches, tree_tokens
@@ -203,6 +204,8 @@ def build_scorer(loaded: LoadedModel, *, device: torch.device, dtype: str, token
         tokens: budget of one forward pass, padding included; 0 takes what suits the device.
         head: what the model was loaded with.
     """
+    if device.type == "cpu":
+        bound_kernel_caches()
     model = loaded.model.to(device)
     module = SequenceRewards(model) if head == "rewards" else CompletionLogps(model)
     return Scorer(module, device, dtype, loaded.tokenizer.pad_token_id, micro_batch_tokens(tokens, device.type, dtype))

@@ -34,7 +34,6 @@ from align.objectives.losses import check_objective
 from align.reference.reference_pass import reference_file, score_reference
 from align.resources.allocator import give_back, kept_memory
 from align.resources.execution import choose_execution, longest_example
-from align.resources.kernel_caches import bound_kernel_caches
 from align.scoring.scorer import Scorer, build_scorer, micro_batch_tokens
 from align.scoring.sequence_rewards import SequenceRewards
 from align.step.actor_critic import attach_critic
@@ -114,7 +113,6 @@ def train(
     check_folder(out, resume=resume)
     if device_type(config.device) != "cpu":
         return _train(config, dataset, model, out, progress)
-    bound_kernel_caches()
     with kept_memory():
         return _train(config, dataset, model, out, progress)
 

@@ -153,3 +153,14 @@ def test_a_model_is_left_as_it_is_elsewhere(monkeypatch: pytest.MonkeyPatch) -> 
     model = make_model()
     assert use_wide_products(model) == 0
     assert all("forward" not in vars(each) for each in model.modules())
+
+
+@needs_onednn
+def test_a_layer_answers_in_inference_mode(wider: list[torch.Size]) -> None:
+    """As in generation."""
+    layer = nn.Linear(256, 256)
+    use_wide_products(layer)
+    with torch.inference_mode():
+        x = torch.randn(4, 5, 256)
+        torch.testing.assert_close(layer(x), nn.functional.linear(x, layer.weight, layer.bias), atol=1e-5, rtol=1e-5)
+    assert len(wider) == 1

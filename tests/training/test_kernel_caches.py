@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from align.resources.kernel_caches import bound_kernel_caches
+from align.scoring.kernel_caches import bound_kernel_caches
 
 _GROWTH = """
 import ctypes, os, sys, torch
-from align.resources.kernel_caches import bound_kernel_caches
+from align.scoring.kernel_caches import bound_kernel_caches
 
 class Found(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in "arena ordblks smblks hblks hblkhd a b used c d".split()]

@@ -232,7 +232,8 @@ def _lack_ids(found: Judgements, shape: PlainRecords) -> NDArray[np.bool_]:
     """Which rows have no id although their records find others, which are then part of what they are known by."""
     if shape.joined is None and shape.threads is None:
         return np.zeros(len(found.owners), dtype=np.bool_)
-    return ~have_ids(found.fields["record_id"])
+    ids = found.fields.get_column("record_id", default=None)
+    return np.ones(len(found.owners), dtype=np.bool_) if ids is None else ~have_ids(ids)
 
 
 def _are_broken(made: pa.Table, shape: PlainRecords) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""Kernels of products in bfloat16 on a CPU: fewer are kept, since each number of tokens asks for new ones.
+"""Kernels of oneDNN's products on a CPU: fewer are kept, since each number of tokens asks for new ones.
 
     a pass of a new length ─► about 40 kernels, a third of a MiB each ─► kept by oneDNN, and once more by PyTorch
 
