@@ -28,8 +28,8 @@ from align.scoring.weight_passes import gradient_in_place
 
 __all__ = ["linear_token_logps", "tile_words"]
 
-_WORDS: Final = {"cpu": 1024, "cuda": 8192}
-"""W: what stays near a processor, and what keeps a GPU busy."""
+_WORDS_ON_CPU: Final = 1024  # what stays near a processor
+_WORDS: Final = 8192  # what keeps a GPU busy
 
 
 def tile_words(device: str) -> int:
@@ -38,7 +38,7 @@ def tile_words(device: str) -> int:
     Args:
         device: its type, such as `cpu`.
     """
-    return _WORDS.get(device, _WORDS["cuda"])
+    return _WORDS_ON_CPU if device == "cpu" else _WORDS
 
 
 def linear_token_logps(hidden: Tensor, targets: Tensor, weight: Tensor, *, chunk: int = 512) -> Tensor:
