@@ -141,5 +141,6 @@ def _rounded_weight(tensor: Tensor) -> _Rounded | None:
     if leaf is None or leaf.name() != _LEAF:
         return None
     weight: Tensor = leaf.variable
-    # A copy in the weight's own dtype was made for another reason: maybe it is changed.
-    return None if weight.dtype == tensor.dtype else _Rounded(weight, tensor.dtype, is_turned=is_turned)
+    # Any other copy was made for another reason, and is not had again by rounding.
+    is_rounding = weight.dtype != tensor.dtype and weight.device == tensor.device
+    return _Rounded(weight, tensor.dtype, is_turned=is_turned) if is_rounding else None

@@ -206,6 +206,8 @@ def test_a_rounding_of_what_is_no_weight_is_kept() -> None:
     weight = torch.randn(3, 3, requires_grad=True)
     assert computed_again._rounded_weight((2 * weight).to(torch.bfloat16)) is None
     assert computed_again._rounded_weight(weight.clone()) is None
+    assert computed_again._rounded_weight(weight.to(torch.float32, copy=True)) is None
+    assert computed_again._rounded_weight(weight.to("meta", torch.bfloat16)) is None
     assert computed_again._rounded_weight(weight.to(torch.bfloat16) + 1) is None
     assert computed_again._rounded_weight(weight.to(torch.bfloat16)[1:]) is None
     assert isinstance(computed_again._rounded_weight(weight.to(torch.bfloat16).t()), computed_again._Rounded)
