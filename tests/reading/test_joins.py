@@ -206,6 +206,14 @@ def test_what_is_found_is_part_of_what_a_record_without_an_id_is_known_by() -> N
     assert f"sha256:{digest[:32]}" not in {one for one, _ in without}
 
 
+def test_what_is_found_is_not_hashed_for_records_with_an_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is most of what a file joined with itself holds, once for each of its rated messages."""
+    monkeypatch.setattr("feedback.ingest.known_by.KnownDigests.add", pytest.fail)
+    write("scores.jsonl", score(1, "a"))
+    write("traces.jsonl", trace("a"))
+    assert prompts(read()) == {"s1": "question a"}
+
+
 def test_a_map_may_name_its_other_file_and_an_option_wins_over_it(in_folder: Path) -> None:
     (in_folder / "maps").mkdir()
     write("maps/near.jsonl", trace("a", "near"))

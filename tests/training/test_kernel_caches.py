@@ -7,8 +7,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
+from align.models.loading import load_policy
 from align.scoring.kernel_caches import bound_kernel_caches
+from align.scoring.scorer import build_scorer
 
 _GROWTH = """
 import ctypes, os, sys, torch
@@ -58,3 +61,10 @@ def test_what_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (seen["LRU_CACHE_CAPACITY"], seen["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]) == ("7", "64")
     assert os.environ["LRU_CACHE_CAPACITY"] == "7"
     assert "ONEDNN_PRIMITIVE_CACHE_CAPACITY" not in os.environ
+
+
+def test_a_scorer_on_a_cpu_asks_for_it(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr("align.scoring.scorer.bound_kernel_caches", lambda: asked.append(True))
+    build_scorer(load_policy(model), device=torch.device("cpu"), dtype="bfloat16", tokens=64)
+    assert asked == [True]
