@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from align.scoring import float32_products
 from align.scoring.computed_again import computing_again
 from align.scoring.float32_products import multiply, use_wide_products
 from align.scoring.logps import CompletionLogps
 from align.scoring.scorer import Scorer
+from align.scoring.sequence_rewards import SequenceRewards
 from tests.conftest import make_model
 
 PAIRS = [((1, 2, 3, 4, 5, 6, 7), tuple(range(8, 40))), ((1, 2, 3, 4, 5, 6, 7), (9, 10))]
@@ -164,3 +166,19 @@ def test_a_layer_answers_in_inference_mode(wider: list[torch.Size]) -> None:
         x = torch.randn(4, 5, 256)
         torch.testing.assert_close(layer(x), nn.functional.linear(x, layer.weight, layer.bias), atol=1e-5, rtol=1e-5)
     assert len(wider) == 1
+
+
+@needs_onednn
+def test_a_reward_model_multiplies_so_too(wider: list[torch.Size], monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for is_wide in (True, False):
+        monkeypatch.setattr(float32_products, "is_wider", lambda is_wide=is_wide: is_wide)
+        torch.manual_seed(0)
+        config = LlamaConfig(vocab_size=300, num_hidden_layers=1, num_labels=1, pad_token_id=0, **WIDE)
+        module = SequenceRewards(LlamaForSequenceClassification(config))
+        ids = torch.arange(1, 41).view(2, 20)
+        rewards = module(ids, torch.ones_like(ids), torch.ones_like(ids, dtype=torch.bool))
+        rewards.sum().backward()
+        found.append([rewards, *(each.grad for each in module.parameters())])
+    assert (512, 256) in wider
+    torch.testing.assert_close(*found, atol=1e-5, rtol=1e-4)
