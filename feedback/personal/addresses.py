@@ -75,5 +75,5 @@ IP: Final = Pattern(
     "network addresses",
     r"(?-u)[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}|::|(?:[0-9A-Fa-f]{1,4}:){7}",
     ip_spans,
-    lambda signs: ((signs.digits >= 4) & (signs.dots >= 3)) | (signs.colons >= 2),
+    lambda signs: ((signs.digits >= 4) & (signs.dots >= 3)) | (signs.gaps >= 1) | (signs.colons >= 7),
 )

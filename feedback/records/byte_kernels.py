@@ -111,8 +111,17 @@ def _count_range(text, first, size):
     return count
 
 
-@njit(types.void(_SIGNS, _OFFSETS, _COUNTS, _COUNTS, _COUNTS, _COUNTS), nogil=True, cache=True)
-def count_signs(text, offsets, digits, dots, colons, wide):
+@njit
+def _count_twice(text, value):
+    """How often `value` stands beside itself, in less than 256 bytes."""
+    count = np.uint8(0)
+    for index in range(len(text) - 1):
+        count = np.uint8(count + np.uint8((text[index] == value) & (text[index + 1] == value)))
+    return count
+
+
+@njit(types.void(_SIGNS, _OFFSETS, _COUNTS, _COUNTS, _COUNTS, _COUNTS, _COUNTS), nogil=True, cache=True)
+def count_signs(text, offsets, digits, dots, colons, gaps, wide):
     """Write how many digits, dots and colons each text has, and how many bytes that are not ASCII.
 
     Args:
@@ -121,14 +130,16 @@ def count_signs(text, offsets, digits, dots, colons, wide):
         digits: bytes from 0 to 9, written here. [N] int64.
         dots: likewise. [N] int64.
         colons: likewise. [N] int64.
+        gaps: colons behind another colon, likewise. [N] int64.
         wide: bytes from 0x80 on, likewise. [N] int64.
     """
     one = np.uint8(1)
     for row in range(len(offsets) - 1):
-        digits[row] = dots[row] = colons[row] = wide[row] = 0
+        digits[row] = dots[row] = colons[row] = gaps[row] = wide[row] = 0
         for begin in range(offsets[row], offsets[row + 1], _AT_ONCE):
             part = text[begin : min(begin + _AT_ONCE, offsets[row + 1])]
             digits[row] += _count_range(part, np.uint8(ord("0")), np.uint8(10))
             dots[row] += _count_range(part, np.uint8(ord(".")), one)
             colons[row] += _count_range(part, np.uint8(ord(":")), one)
+            gaps[row] += _count_twice(text[begin : min(begin + _AT_ONCE + 1, offsets[row + 1])], np.uint8(ord(":")))
             wide[row] += _count_range(part, np.uint8(0x80), np.uint8(0x80))

@@ -220,6 +220,15 @@ def test_in_a_long_column_the_same_is_found_as_in_each_text_alone() -> None:
     assert find_personal(texts).equals(alone)
 
 
+def test_addresses_are_found_wherever_they_stand_in_a_long_column() -> None:
+    """Signs are counted in pieces of 128 bytes, and two colons may lie on either side of an edge."""
+    addresses = ("2001:db8::8a2e", "2001:db8:1:2:3:4:5:6")
+    texts = [f"{'x' * size} {address}" for size in range(110, 140) for address in addresses]
+    finds = find_personal(pl.Series([*texts, *(["12:30: no address"] * 1000)]))
+    assert finds["row"].to_list() == list(range(len(texts)))
+    assert finds["kind"].unique().to_list() == ["ip"]
+
+
 def test_hostile_texts_take_no_quadratic_time() -> None:
     """Each would take minutes where a pattern goes back over what it has read."""
     long = 40_000
