@@ -25,7 +25,8 @@ def measure_agreement(judged: pl.DataFrame) -> list[Metric]:
     """
     several = judged.filter(pl.len().over(_ANSWER) >= 2)
     counts = newest_votes(several).group_by(_ANSWER).agg(up=pl.col("label").sum(), n=pl.len())
-    counts = counts.filter(pl.col("n") >= 2).with_columns(pl.col("up", "n").cast(pl.Int64))
+    # In one order, as sums of floats depend on it.
+    counts = counts.filter(pl.col("n") >= 2).select(pl.col("up", "n").cast(pl.Int64)).sort("up", "n")
     if counts.is_empty():
         return []
     return [_disagreement(counts), _alpha(counts)]

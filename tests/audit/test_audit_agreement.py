@@ -1,10 +1,13 @@
 """Contradictions by why, near-duplicates with both labels, and agreement: by hand on a few rows."""
 
 import krippendorff
+import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feedback.audit.agreement import measure_agreement
 from tests.audit_rows import audited, found, many, pair, row
 
 # --- contradictions -----------------------------------------------------------------------------------------------
@@ -94,6 +97,26 @@ def test_alpha_is_the_textbooks_by_hand() -> None:
     assert metric.value == pytest.approx(4 / 9)
     assert metric.n == 3
     assert metric.details == {"votes": 6, "up": 3}
+
+
+def test_figures_are_the_same_to_the_last_bit_in_any_order_of_the_votes() -> None:
+    """Sums of floats depend on their order, and groups come in any."""
+    source = np.random.default_rng(0)
+    answers = np.repeat(np.arange(2_000, dtype=np.uint64), 7)
+    judged = pl.DataFrame(
+        {
+            "prompt_key": answers,
+            "completion_key": answers,
+            "event_id": [str(number) for number in range(len(answers))],
+            "rater_key": source.integers(0, 2**63, len(answers), dtype=np.uint64),
+            "event_ts": pl.Series([None] * len(answers), dtype=pl.Datetime("us", "UTC")),
+            "label": source.random(len(answers)) < 0.6,
+        }
+    ).filter(pl.Series(source.random(len(answers)) < 0.8))
+    orders = (judged.sample(fraction=1, shuffle=True, seed=seed) for seed in range(8))
+    found = {tuple(metric.value for metric in measure_agreement(order)) for order in orders}
+    assert len(found) == 1
+    assert None not in found.pop()
 
 
 @settings(max_examples=25, deadline=None)
