@@ -26,7 +26,10 @@ def measure_lengths(frame: pl.DataFrame, config: AuditConfig) -> list[Metric]:
     up, down = _lengths(frame)
     if not up.len() or not down.len():
         return []
-    value = float(roc_auc_score(frame["label"].to_numpy(), frame["completion_chars"].to_numpy()))
+    # Rows of one length and label are one case with a weight.
+    cases = frame.group_by("label", "completion_chars").len().sort("completion_chars", "label")
+    label, chars, rows = (cases[name].to_numpy() for name in ("label", "completion_chars", "len"))
+    value = float(roc_auc_score(label, chars, sample_weight=rows))
     wanted, interval = (config.length_low, config.length_high), auc_interval(value, up.len(), down.len())
     medians = int(up.median() or 0), int(down.median() or 0)  # type: ignore[arg-type]
     return [

@@ -38,7 +38,7 @@ def tabulate_rates(frame: pl.DataFrame, pairs: pl.DataFrame, config: AuditConfig
         ),
         "label",
         *(value.alias(name) for name, value in slices.items()),
-        is_case=pl.int_range(pl.len()).over(_TEXTS) > 0,
+        is_case=~pl.struct(_TEXTS).is_first_distinct(),
     ).with_columns(is_shared=pl.col("answer").is_duplicated())
     longer = pl.col("chosen_completion_chars") - pl.col("rejected_completion_chars")
     lengths = pairs.filter(longer != 0).with_columns(is_case=longer > 0)
