@@ -6,6 +6,7 @@ is, the folder is whole.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ __all__ = [
     "STORE_FILE",
     "built_folder",
     "finish_dataset",
+    "is_left_by_us",
     "is_store",
     "is_whole",
     "refuse_to_replace",
@@ -32,9 +34,14 @@ STORE_FILE: Final = "store.json"
 
 _BUCKET: Final = "s3://"
 _STAGING: Final = "staging"
+_UNFINISHED: Final = ".thumbline-unfinished"
+_SHARDS: Final = "data"
+_SHARD: Final = re.compile(r"\w+-\d+-of-\d+\.parquet|\..+\.partial")
 _OURS: Final = {
-    *("data", "parts", "stages", _STAGING, PREFERENCE_FOLDER, "README.md", MANIFEST_NAME, f"{MANIFEST_NAME}.partial"),
+    *(_SHARDS, "parts", "stages", _STAGING, _UNFINISHED, PREFERENCE_FOLDER),
+    *("README.md", MANIFEST_NAME, f"{MANIFEST_NAME}.partial", "needs_retrain.json"),
 }
+_SHOWN: Final = 5
 
 
 def is_store(path: str | Path) -> bool:
@@ -54,25 +61,34 @@ def is_store(path: str | Path) -> bool:
 
 
 def refuse_to_replace(out: Path, *, overwrite: bool) -> None:
-    """Pass if `out` may be written: it is absent, empty, or left unfinished by us; or a dataset and `overwrite` is set.
+    """Pass if `out` may be written: it is absent or empty, or a dataset with nothing beside it and `overwrite` is set.
+
+    A folder without a manifest is nobody's dataset, whatever the names in it: datasets appear whole.
 
     Raises:
         OutputExistsError: it holds another result, or files that are not ours.
     """
-    if (out / MANIFEST_NAME).is_file():
-        if overwrite:
-            return
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / MANIFEST_NAME).is_file():
+        raise OutputExistsError(
+            "the output is no dataset of ours and would be lost",
+            where=out,
+            expected="a folder that does not exist or is empty",
+            todo="Name another folder",
+        )
+    if not overwrite:
         raise OutputExistsError(
             "the folder holds a dataset made from other files or with another config",
             where=out,
             todo="Name another folder, or use --overwrite",
         )
-    if out.exists() and not _is_unfinished(out):
+    if others := _not_ours(out):
         raise OutputExistsError(
-            "the output is not an unfinished dataset of ours and would be lost",
+            "the folder holds files beside its dataset, which would be lost",
             where=out,
-            expected="a folder that does not exist or is empty",
-            todo="Name another folder",
+            received=", ".join([*others[:_SHOWN], *(["..."] if len(others) > _SHOWN else [])]),
+            todo="Move them away, or name another folder",
         )
 
 
@@ -88,17 +104,21 @@ def built_folder(out: Path) -> Iterator[Path]:
         OutputExistsError: the folder to build in holds files that are not ours.
     """
     out = out.resolve()
-    work = out.with_name(f"{out.name}.partial")
-    if work.exists() and not _is_unfinished(work):
-        raise OutputExistsError("the folder to build in holds files that are not ours", where=work, todo="Move it away")
+    work, old = (out.with_name(f"{out.name}.{ending}") for ending in ("partial", "partial-old"))
+    for folder in (work, old):
+        if folder.exists() and not is_left_by_us(folder):
+            raise OutputExistsError(
+                "the folder to build in holds files that are not ours", where=folder, todo="Move it away"
+            )
     work.mkdir(parents=True, exist_ok=True)
+    (work / _UNFINISHED).touch()
     for path in work.iterdir():
-        if path.name != _STAGING:
+        if path.name not in (_STAGING, _UNFINISHED):
             _remove(path)
     try:
         yield work
-        _remove(work / _STAGING)
-        old = out.with_name(f"{out.name}.partial-old")
+        for name in (_STAGING, _UNFINISHED):
+            _remove(work / name)
         _remove(old)
         if out.exists():
             out.rename(old)
@@ -138,8 +158,20 @@ def finish_dataset(folder: Path, manifest: Manifest) -> None:
     manifest.write(folder)
 
 
-def _is_unfinished(folder: Path) -> bool:
-    return folder.is_dir() and {path.name for path in folder.iterdir()} <= _OURS
+def is_left_by_us(folder: Path) -> bool:
+    """Whether an earlier run left the folder: it is empty, or has one of our marks and nothing that is not ours."""
+    if not folder.is_dir() or _not_ours(folder):
+        return False
+    marks = (_UNFINISHED, _STAGING, MANIFEST_NAME)
+    return not any(folder.iterdir()) or any((folder / mark).exists() for mark in marks)
+
+
+def _not_ours(folder: Path) -> list[str]:
+    """What lies in the folder of a dataset that no dataset has, by name."""
+    shards = folder / _SHARDS
+    inside = {path for path in shards.iterdir() if not _SHARD.fullmatch(path.name)} if shards.is_dir() else set()
+    others = {path for path in folder.iterdir() if path.name not in _OURS} | inside
+    return sorted(str(path.relative_to(folder)) for path in others)
 
 
 def _remove(folder: Path) -> None:

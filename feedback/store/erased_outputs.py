@@ -21,11 +21,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from feedback.folders import finish_dataset
+from feedback.folders import finish_dataset, is_left_by_us
 from feedback.hashing import side_ids, stable_id
 from feedback.store.durable import PARTIAL, flush_file, flush_folder, write_durably
 from feedback.store.faults import faultpoint
-from feedback.store.needles import Needles, quoting_reports
+from feedback.store.needles import REPORTS, Needles, quoting_reports
 from feedback.store.registry import UNFINISHED, DatasetRecord, Registry, RunRecord
 from schemas.errors import InputNotFoundError
 from schemas.manifest import MANIFEST_NAME, PREFERENCE_FOLDER, Manifest, Shard, file_sha256
@@ -36,7 +36,6 @@ NEEDS_RETRAIN: Final = "needs_retrain.json"
 """Name of the mark."""
 
 _OURS: Final = frozenset({"data", PREFERENCE_FOLDER, "README.md", MANIFEST_NAME, NEEDS_RETRAIN})
-_REPORTS: Final = frozenset({".csv", ".html", ".json", ".jsonl", ".md", ".txt", ".xml"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +92,9 @@ def erase_dataset(
         CorruptionError: the dataset is not what its manifest says.
     """
     folder = Path(record.folder)
-    for name in (f"{folder.name}.partial", f"{folder.name}.partial-old"):
-        shutil.rmtree(folder.with_name(name), ignore_errors=True)
+    beside = [folder.with_name(f"{folder.name}.{ending}") for ending in ("partial", "partial-old")]
+    for path in filter(is_left_by_us, beside):
+        shutil.rmtree(path)
     if record.digest == UNFINISHED:
         found = _finished(record, folder, store_id)
         if found is None:
@@ -114,6 +114,7 @@ def erase_dataset(
         # Recorded first: runs on the pairs are found by this digest also where the call is broken off from here on.
         marked = registry.save(replace(marked, earlier=tuple(dict.fromkeys((*marked.earlier, pairs.digest)))))
     removed, left = _clear(folder)
+    left += [path.name for path in beside if path.exists()]
     theirs = _Theirs.of(ids)
     lost_pairs = 0 if pairs is None else _erase_pairs(folder / PREFERENCE_FOLDER, pairs, receipt, theirs)
     shards = [_without(folder, shard, theirs) for shard in manifest.shards]
@@ -211,7 +212,7 @@ def _mark(folder: Path, store_id: str, receipts: tuple[str, ...]) -> None:
 
 
 def _clear(folder: Path) -> tuple[list[str], list[str]]:
-    """Remove what was made beside the shards and can be made again; what is not ours stays, and is told."""
+    """Remove what was made beside the shards, and every report, as it may quote them; all else stays, and is told."""
     removed, left = [], []
     for path in sorted(folder.iterdir()):
         if path.name in _OURS:
@@ -219,7 +220,7 @@ def _clear(folder: Path) -> tuple[list[str], list[str]]:
         if path.name in ("stages", "parts", "staging"):
             faultpoint("erase.stages.before", path)
             shutil.rmtree(path)
-        elif path.is_file() and (path.suffix in _REPORTS or path.name.endswith(PARTIAL)):
+        elif path.is_file() and (path.suffix in REPORTS or path.name.endswith(PARTIAL)):
             faultpoint("erase.report.before", path)
             path.unlink()
         else:

@@ -13,9 +13,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Needles", "quoting_reports"]
+__all__ = ["REPORTS", "Needles", "quoting_reports"]
 
-_REPORTS: Final = frozenset({".csv", ".html", ".json", ".jsonl", ".md", ".txt", ".xml"})
+REPORTS: Final = frozenset({".csv", ".html", ".json", ".jsonl", ".md", ".txt", ".xml"})
+"""How the names of reports end."""
+
 _NO_TEXTS: Final = frozenset({"metrics.jsonl", "run.json", "run_card.json", "run_card.md", "state.json", "sweep.json"})
 """What training writes: settings and numbers, whose words somebody may have said too."""
 _OF_MODELS: Final = ("config.json", "adapter_config.json")
@@ -70,7 +72,7 @@ def quoting_reports(folder: Path, needles: Needles) -> Iterator[Path]:
         needles: the texts.
     """
     for path in sorted(folder.rglob("*")):
-        is_report = path.suffix in _REPORTS and path.is_file()
+        is_report = path.suffix in REPORTS and path.is_file()
         if is_report and not any((path.parent / name).is_file() for name in _OF_MODELS) and needles.are_in(path):
             yield path
 

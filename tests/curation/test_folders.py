@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -38,41 +39,58 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_of_an_interrupted_run_its_stages_stay_for_the_next_and_go_with_it(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    for name in ("staging", "data"):
-        (tmp_path / "out.partial" / name).mkdir(parents=True)
+    work = tmp_path / "out.partial"
     with pytest.raises(KeyboardInterrupt), built_folder(out):
         raise KeyboardInterrupt
+    for name in ("staging", "data"):
+        (work / name).mkdir()
+    (work / "data" / ".train-00000-of-00001.parquet.7.partial").touch()
     assert not out.exists()
     with built_folder(out) as work:
-        assert [path.name for path in work.iterdir()] == ["staging"]
+        assert [path.name for path in work.iterdir() if path.is_dir()] == ["staging"]
     assert not list(out.iterdir())
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_what_a_killed_run_left_is_replaced(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mark", [".thumbline-unfinished", "staging", "manifest.json"])
+def test_what_a_killed_run_left_beside_the_output_is_replaced(tmp_path: Path, mark: str) -> None:
     (tmp_path / "out.partial" / "data").mkdir(parents=True)
-    (tmp_path / "out" / "stages").mkdir(parents=True)
-    refuse_to_replace(tmp_path / "out", overwrite=False)
+    (tmp_path / "out.partial" / mark).touch()
     with built_folder(tmp_path / "out") as work:
-        assert not list(work.iterdir())
+        assert not (work / "data").exists()
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_a_folder_that_is_not_ours_is_never_deleted(tmp_path: Path) -> None:
-    (tmp_path / "thesis.tex").touch()
+@pytest.mark.parametrize("names", [["thesis.tex"], ["README.md", "data/raw.jsonl"], ["stages/notes.txt"]])
+def test_a_folder_that_is_not_ours_is_never_deleted(tmp_path: Path, names: list[str]) -> None:
+    """Neither the output nor the folders beside it, though all names in them are names that datasets use too."""
+    folders = [tmp_path / name for name in ("out", "out.partial", "out.partial-old")]
+    for folder in folders:
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).touch()
     for overwrite in (False, True):
-        with pytest.raises(OutputExistsError, match="is not an unfinished dataset of ours and would be lost"):
-            refuse_to_replace(tmp_path, overwrite=overwrite)
+        with pytest.raises(OutputExistsError, match="is no dataset of ours and would be lost"):
+            refuse_to_replace(folders[0], overwrite=overwrite)
     with pytest.raises(OutputExistsError, match="would be lost"):
-        refuse_to_replace(tmp_path / "thesis.tex", overwrite=True)
-    work = tmp_path / "out.partial"
-    work.mkdir()
-    (work / "notes.txt").touch()
-    with (
-        pytest.raises(OutputExistsError, match="holds files that are not ours"),
-        built_folder(tmp_path / "out"),
-    ):
-        pass
+        refuse_to_replace(folders[0] / names[0], overwrite=True)
+    for _ in folders[1:]:
+        with pytest.raises(OutputExistsError, match="holds files that are not ours"), built_folder(folders[0]):
+            pass
+        shutil.rmtree(next(folder for folder in folders[1:] if folder.exists()))
+    assert all((folders[0] / name).exists() for name in names)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "data/raw.jsonl", ".git/config", "model/model.safetensors"])
+def test_files_beside_a_dataset_are_not_lost_with_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / "manifest.json").touch()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train-00000-of-00001.parquet").touch()
+    refuse_to_replace(tmp_path, overwrite=True)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    with pytest.raises(OutputExistsError, match=rf"would be lost: .*got '{name.split('/')[0]}"):
+        refuse_to_replace(tmp_path, overwrite=True)
 
 
 def test_another_dataset_is_replaced_only_on_request(tmp_path: Path) -> None:
