@@ -37,6 +37,8 @@ __all__ = ["OpenedStore", "open_store"]
 _FORMAT: Final = 2
 """2: pairs have a conversation."""
 _KEY_FILE: Final = "rater.key"
+_TABLE: Final = "table"
+_LOG: Final = "_delta_log"
 _OURS: Final = re.compile(r"lock|holders|table|rater\.key|(rater\.key|store\.json)\.[0-9]+\.partial|link-[0-9]+(-2)?")
 """What may lie in a folder whose making was broken off."""
 
@@ -107,7 +109,7 @@ def open_store(path: str | Path, *, create: bool) -> OpenedStore:
             received=form,
             expected=f"format {_FORMAT}",
         )
-    return OpenedStore(folder, store_id, key, Log(folder / "table"), Landings(folder))
+    return OpenedStore(folder, store_id, key, Log(folder / _TABLE), Landings(folder))
 
 
 def _create(folder: Path) -> None:
@@ -115,7 +117,9 @@ def _create(folder: Path) -> None:
     if STORE_FILE in inside:
         pull(folder)  # somebody else has made it since we looked
         return
-    if (folder.exists() and not folder.is_dir()) or not all(map(_OURS.fullmatch, inside)):
+    is_ours = (folder.is_dir() or not folder.exists()) and all(map(_OURS.fullmatch, inside))
+    # Asked in this order: a store that somebody makes meanwhile has rows too.
+    if not is_ours or (_has_rows(folder) and not is_store(folder)):
         raise OutputExistsError(
             "the folder holds files that are no store", where=folder, expected="an empty folder, or none"
         )
@@ -133,11 +137,17 @@ def _create(folder: Path) -> None:
             write_durably(folder / _KEY_FILE, key + b"\n", point="key")
         if not is_remote(folder):
             # What a crash left of a table that never was one: nothing can be in it yet.
-            shutil.rmtree(folder / "table", ignore_errors=True)
-        Log(private_folder(folder / "table")).create()
+            shutil.rmtree(folder / _TABLE, ignore_errors=True)
+        Log(private_folder(folder / _TABLE)).create()
         key = (folder / _KEY_FILE).read_bytes().strip()
         told = {"format": _FORMAT, "id": uuid.uuid4().hex, "key_check": _key_check(key)}
         write_durably(folder / STORE_FILE, json.dumps(told, indent=2).encode() + b"\n", point="create")
+
+
+def _has_rows(folder: Path) -> bool:
+    """Whether a table lies there that was begun by somebody else: ours has nothing but its log before it is a store."""
+    table = folder / _TABLE
+    return table.exists() and (not table.is_dir() or any(path.name != _LOG for path in table.iterdir()))
 
 
 def _key_check(key: bytes) -> str:

@@ -205,6 +205,12 @@ def test_opening_what_is_no_store_is_refused(tmp_path: Path) -> None:
     (tmp_path / "full" / "thesis.tex").touch()
     with pytest.raises(OutputExistsError, match="no store"):
         Store.open(tmp_path / "full", create=True)
+    theirs = tmp_path / "tables" / "table" / "mine.parquet"
+    theirs.parent.mkdir(parents=True)
+    theirs.touch()
+    with pytest.raises(OutputExistsError, match="no store"):
+        Store.open(tmp_path / "tables", create=True)
+    assert theirs.exists()
     for place in ("gs://bucket/store", "s3://bucket", "s3://key:s3cret@bucket/store"):
         with pytest.raises(UsageError, match=r"expected s3://BUCKET/PREFIX") as info:
             Store.open(place, create=True)
