@@ -147,7 +147,7 @@ def history(folder: Path, as_json: bool) -> None:
     "rows_path",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE.parquet",
-    help="Write the ids of all rows that differ into a file.",
+    help="Write the ids of all rows that differ into a new file.",
 )
 @json_option
 def diff(before: str, after: str, folder: Path | None, rows_path: Path | None, as_json: bool) -> None:
@@ -165,9 +165,9 @@ def diff(before: str, after: str, folder: Path | None, rows_path: Path | None, a
     if rows_path is not None:
         if found.datasets is None:
             raise click.UsageError("--rows goes with datasets, and these are models.")
-        import pyarrow.parquet as pq
+        from cli.workflows.comparison import write_differing
 
-        pq.write_table(found.datasets.rows, rows_path)
+        write_differing(found.datasets.rows, rows_path)
     if as_json:
         print_json(found.to_dict())
         return

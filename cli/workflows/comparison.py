@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from align.champion.dataset_diff import DatasetDiff, diff_datasets
 from align.champion.registry import Registry
-from schemas.errors import InputNotFoundError, UnknownChoiceError
+from feedback.engine import written_whole
+from schemas.errors import InputNotFoundError, OutputExistsError, UnknownChoiceError
 from schemas.manifest import MANIFEST_NAME
 
-__all__ = ["Comparison", "compare_named"]
+__all__ = ["Comparison", "compare_named", "write_differing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,22 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """JSON values of this comparison."""
         return {"datasets": None if self.datasets is None else self.datasets.to_dict(), "models": self.models}
+
+
+def write_differing(rows: pa.Table, path: Path) -> None:
+    """Write the rows that differ into a Parquet file, whole or not at all.
+
+    Args:
+        rows: what `DatasetDiff.rows` has.
+        path: the file.
+
+    Raises:
+        OutputExistsError: there is such a file.
+    """
+    if path.exists():
+        raise OutputExistsError("the file is there already", where=path, todo="Name another file, or move it away")
+    with written_whole(path) as partial:
+        pq.write_table(rows, partial)
 
 
 def compare_named(before: str, after: str, folder: Path | None = None) -> Comparison:

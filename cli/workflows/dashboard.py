@@ -26,7 +26,8 @@ from schemas.manifest import write_last
 __all__ = ["dashboard_server", "write_dashboard"]
 
 _MARK: Final = "index.html"
-_OURS: Final = {"index.html", "runs"}
+_GENERATOR: Final = '<meta name="generator" content="thumbline">'
+_OURS: Final = {_MARK, "runs"}
 _SHOWN: Final = ("report.html", "audit.html")
 _WIDTH: Final = 620
 
@@ -43,7 +44,7 @@ def write_dashboard(folder: Path, out: Path, store: str | Path | None = None) ->
         OutputExistsError: `out` holds files that are not a site of ours.
         CorruptionError: a decision or the store cannot be read.
     """
-    if out.exists() and not {path.name for path in out.iterdir()} <= _OURS:
+    if not _is_ours(out):
         raise OutputExistsError("the folder holds files that are not a site of ours", where=out, todo="Name another")
     history = Registry(folder).history()
     reports = {one.run: known for one in history if (known := _report(folder, one.run)) is not None}
@@ -57,6 +58,14 @@ def write_dashboard(folder: Path, out: Path, store: str | Path | None = None) ->
     versions = [] if store is None else _versions(store)
     write_last(out / _MARK, render_page(_page(folder, history, reports, versions)))
     return out / _MARK
+
+
+def _is_ours(out: Path) -> bool:
+    """Whether a folder may be written anew: it is not there, or holds a site that says who made it."""
+    if not out.exists():
+        return True
+    names = {path.name for path in out.iterdir()} if out.is_dir() else {out.name}
+    return names <= _OURS and (_MARK not in names or _GENERATOR in (out / _MARK).read_text("utf-8", "replace"))
 
 
 def dashboard_server(out: Path, port: int = 0) -> ThreadingHTTPServer:

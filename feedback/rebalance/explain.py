@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from feedback.engine import written_whole
 from feedback.rebalance.notes import in_words, shown
 from feedback.rebalance.ratio import exact_fraction
 from schemas.errors import InputError, OutputExistsError
@@ -110,7 +111,8 @@ def write_dropped(explanation: RebalanceExplanation, path: Path, *, overwrite: b
         )
     if path.exists() and not overwrite:
         raise OutputExistsError("the file is there already", where=path, todo="Name another file, or use --overwrite")
-    write(explanation.dropped, path)
+    with written_whole(path) as partial:
+        write(explanation.dropped, partial)
 
 
 def _steps(figures: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:

@@ -80,10 +80,12 @@ def test_page_is_escaped_and_loads_nothing(models: Path, tmp_path: Path) -> None
 def test_site_is_written_anew_but_never_over_other_files(models: Path, tmp_path: Path) -> None:
     first = write_dashboard(models, tmp_path / "site").read_bytes()
     assert write_dashboard(models, tmp_path / "site").read_bytes() == first
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "thesis.md").write_text("words")
-    with pytest.raises(OutputExistsError, match="not a site of ours"):
-        write_dashboard(models, tmp_path / "other")
+    for name in ("thesis.md", "index.html"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_text("words")
+        with pytest.raises(OutputExistsError, match="not a site of ours"):
+            write_dashboard(models, tmp_path / name)
+        assert (tmp_path / name / name).read_text() == "words"
 
 
 def test_store_is_shown_version_by_version(models: Path, tmp_path: Path) -> None:

@@ -332,7 +332,10 @@ def test_commands_speak_of_the_run(world: Path, capsys: pytest.CaptureFixture[st
     found = json.loads(capsys.readouterr().out)
     assert found["datasets"]["counts"]["came"] > 20
     assert found["models"]["weights"]["relative"] > 0
-    assert rows.is_file()
+    counts = found["datasets"]["counts"]
+    assert pl.read_parquet(rows).height == sum(counts.values()) - counts["same"]
+    assert run(command) != 0
+    assert "is there already" in capsys.readouterr().err
     assert run(["rollback", str(world / "models"), "--reason", "rude", "--json"]) == 0
     back = json.loads(capsys.readouterr().out)
     assert (back["kind"], back["champion"]["run"]) == ("rollback", decisions[0]["run"])
