@@ -112,8 +112,8 @@ class DedupConfig:
             same words too) or `off` (only the same record read twice is a duplicate).
         near_threshold: least Jaccard similarity of near-duplicates, in [0.1, 1): shared word shingles over all of them.
         shingle_words: words in a shingle, 1 to 8; a character of a script without spaces counts as a word.
-        near_memory_mb: memory for candidate pairs, in MiB; beyond it clusters are found through files, with the same
-            result.
+        near_memory_mb: memory for candidate pairs and their shingles, in MiB; where they need more, they are compared
+            in several rounds, with the same result.
         keep: which row of a cluster stays: the text with the `most_votes`, the `newest` row or the `longest` one.
     """
 

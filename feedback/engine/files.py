@@ -33,7 +33,6 @@ __all__ = [
     "is_arrow",
     "partition_numbers",
     "read_arrow",
-    "read_partition",
     "read_rows",
     "rows_of_partition",
     "scatter",
@@ -188,29 +187,6 @@ def scatter(frame: pl.DataFrame, numbers: pl.Series, folder: Path, prefix: str) 
         path = write_parquet(part, folder / f"{number:05d}" / f"{prefix}.parquet")
         pieces.append(Piece(int(number), path, part.height))
     return Scattered(tuple(pieces))
-
-
-def read_partition(
-    files: Sequence[Path],
-    schema: pl.Schema | None = None,
-    *,
-    sort_by: Sequence[str] = (),
-    columns: Sequence[str] | None = None,
-) -> pl.DataFrame:
-    """The rows of several files, in an order that does not depend on who wrote them.
-
-    Args:
-        files: files of one schema; read in the order of their names.
-        schema: the columns where there is no file; null gives a frame without columns then.
-        sort_by: columns to sort by; equal rows stay in the order of the files. None: the order of the files.
-        columns: columns to read; null reads all.
-    """
-    if not files:
-        empty = pl.DataFrame(schema=schema)
-        return empty if columns is None else empty.select(columns)
-    ordered = sorted(files, key=lambda path: path.name)
-    frame = pl.concat([read_rows(path, columns) for path in ordered])
-    return frame.sort(sort_by, nulls_last=True, maintain_order=True) if sort_by else frame
 
 
 def _places(keys: pl.Series) -> NDArray[np.uint64]:

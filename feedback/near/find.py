@@ -12,19 +12,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from feedback.engine import Engine
 from feedback.hashing import answer_id
 from feedback.near.candidates import Compared, candidate_pairs
 from feedback.near.clusters import Components
 from feedback.near.sketch_files import Keys, SketchFile, read_band, read_keys
 from feedback.near.sketches import band_shape
-from feedback.near.stars import StarComponents
 from feedback.near.verify import Documents, pair_similarities
 
 __all__ = ["NearClusters", "find_clusters"]
@@ -74,9 +71,6 @@ def find_clusters(
     *,
     threshold: float = 0.8,
     memory_mb: int = 512,
-    engine: Engine | None = None,
-    folder: Callable[[str], Path] | None = None,
-    max_nodes: int | None = None,
 ) -> NearClusters:
     """Clusters of near-duplicates among all rows of all blocks.
 
@@ -85,9 +79,6 @@ def find_clusters(
         threshold: similarity from which two are near-duplicates, in [0.1, 1). Bands find nearly all pairs of the
             similarity that they were made for, and fewer below it.
         memory_mb: memory that bands and shingles of candidates may take, at least 1.
-        engine: finds the components of very many documents; null does it in memory.
-        folder: gives the folder of an engine's stage by its name; wanted with an engine.
-        max_nodes: documents whose components are found in memory; null takes what `memory_mb` allows.
 
     Raises:
         ConfigError: the blocks were made with different settings.
@@ -95,9 +86,7 @@ def find_clusters(
     """
     keys = read_keys(files)
     prompts, answers = _sides(files, keys)
-    allowed = memory_mb * 100_000 if max_nodes is None else max_nodes
-    groups = _components("near-groups", len(prompts.keys), allowed, engine, folder)
-    clusters = _components("near-clusters", len(answers.keys), allowed, engine, folder)
+    groups, clusters = Components(len(prompts.keys)), Components(len(answers.keys))
     with ThreadPoolExecutor(2) as pool:
         find = partial(_compare, bands=band_shape(keys.threshold)[0], threshold=threshold, memory_mb=memory_mb // 2)
         compared = list(pool.map(find, (prompts, answers)))
@@ -158,14 +147,6 @@ def _compare(side: _Side, bands: int, threshold: float, memory_mb: int) -> Compa
     # a member of a bucket takes four bytes and a flag, and some times eight bytes of codes while it is compared
     max_members = memory_mb * 500_000 // 40
     return candidate_pairs(bands, side.read_band, compare, threshold=threshold, max_members=max_members)
-
-
-def _components(
-    name: str, nodes: int, allowed: int, engine: Engine | None, folder: Callable[[str], Path] | None
-) -> Components | StarComponents:
-    if engine is None or folder is None or nodes <= allowed:
-        return Components(nodes)
-    return StarComponents(engine, folder, name)
 
 
 def _ends(codes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedback.engine import LocalEngine, StagedEngine
 from feedback.hashing import answer_id
 from feedback.near import NearClusters, find_clusters, sketch_files, sketch_texts, write_sketches
 from schemas.errors import ConfigError, InputNotFoundError
@@ -145,17 +144,6 @@ def test_order_of_rows_blocks_and_memory_change_nothing(
     draw.shuffle(rows)
     found = clusters_of(folder / "parts", rows, block=block, memory_mb=memory_mb)
     assert whole.prompts.height > 0 < whole.answers.height
-    assert found.prompts.equals(whole.prompts)
-    assert found.answers.equals(whole.answers)
-    assert found.figures == whole.figures
-
-
-def test_components_over_files_give_the_same_clusters(tmp_path: Path) -> None:
-    rows = corpus(2)
-    whole = clusters_of(tmp_path / "in", rows)
-    staged = StagedEngine(LocalEngine(2), tmp_path / "staging", "plan")
-    files = sketch_files(tmp_path / "in")
-    found = find_clusters(files, engine=staged, folder=staged.folder, max_nodes=1)
     assert found.prompts.equals(whole.prompts)
     assert found.answers.equals(whole.answers)
     assert found.figures == whole.figures

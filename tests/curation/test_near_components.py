@@ -1,9 +1,8 @@
-"""Components in memory and over files: the same, and what networkx says."""
+"""Components of near-duplicates: what networkx says."""
 
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 
 import networkx as nx
 import numpy as np
@@ -11,9 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedback.engine import LocalEngine, StagedEngine
 from feedback.near.clusters import Components
-from feedback.near.stars import StarComponents
 
 Edges = list[tuple[int, int]]
 EDGES = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=60)
@@ -26,7 +23,7 @@ def expected(edges: Edges) -> dict[int, int]:
     }
 
 
-def found_by(components: Components | StarComponents, edges: Edges, parts: int) -> dict[int, int]:
+def found_by(components: Components, edges: Edges, parts: int) -> dict[int, int]:
     for part in range(parts):
         ends = np.array(edges[part::parts], np.int64).reshape(-1, 2)
         components.add(np.ascontiguousarray(ends[:, 0]), np.ascontiguousarray(ends[:, 1]))
@@ -41,28 +38,14 @@ def test_components_in_memory_are_those_of_the_graph(edges: Edges, parts: int) -
     assert found_by(Components(41), edges, parts) == expected(edges)
 
 
-@settings(max_examples=25, deadline=None)
-@given(EDGES, st.integers(1, 3), st.integers(1, 5))
-def test_components_over_files_are_those_of_the_graph(
-    tmp_path_factory: pytest.TempPathFactory, edges: Edges, parts: int, partitions: int
-) -> None:
-    folder = tmp_path_factory.mktemp("stars")
-    components = StarComponents(LocalEngine(2), lambda name: folder / name, "near", partitions=partitions)
-    assert found_by(components, edges, parts) == expected(edges)
-
-
 @pytest.mark.parametrize("shape", ["path", "cycle", "star", "two"])
-def test_long_shapes_end_in_one_star(tmp_path: Path, shape: str) -> None:
-    """A path of 300 nodes in an order that large-star cannot shorten at once."""
-    order = np.random.default_rng(0).permutation(300)
-    path = list(pairwise(order))
+def test_components_of_long_shapes_are_those_of_the_graph(shape: str) -> None:
+    path = list(pairwise(np.random.default_rng(0).permutation(300)))
     edges = {
         "path": path,
-        "cycle": [*path, (order[-1], order[0])],
+        "cycle": [*path, (path[-1][1], path[0][0])],
         "star": [(299, node) for node in range(299)],
         "two": path[:149] + path[151:],
     }[shape]
-    staged = StagedEngine(LocalEngine(1), tmp_path, "plan")
-    components = StarComponents(staged, staged.folder, "near", partitions=4)
     plain = [(int(left), int(right)) for left, right in edges]
-    assert found_by(components, plain, 3) == found_by(Components(300), plain, 1) == expected(plain)
+    assert found_by(Components(300), plain, 3) == expected(plain)
