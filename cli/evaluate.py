@@ -138,7 +138,7 @@ def _read_questions(path: Path) -> list[str]:
     from schemas.errors import InputError
 
     try:
-        questions = [line.strip() for line in path.read_text("utf-8").splitlines()]
+        questions = [line.strip() for line in path.read_text("utf-8").split("\n")]
     except UnicodeDecodeError as error:
         raise InputError(f"the questions are not UTF-8 ({error})", where=path) from error
     found = [question for question in questions if question]

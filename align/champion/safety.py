@@ -73,7 +73,7 @@ def read_safety_list(path: Path) -> tuple[SafetyItem, ...]:
     if not path.is_file():
         raise InputNotFoundError("no such safety list", where=path)
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8").split("\n")  # no other sign ends a line of JSON
     except UnicodeDecodeError as error:
         raise InputError(f"the safety list is not UTF-8 ({error})", where=path) from error
     items = tuple(_items(lines, path))

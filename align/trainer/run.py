@@ -57,6 +57,7 @@ __all__ = [
 ]
 
 _RUN_NAME: Final = "run.json"
+_PLAN_NAME: Final = "plan.parquet"
 _CHECKPOINTS: Final = "checkpoints"
 REFERENCE_NAME: Final = "reference.parquet"
 """The reference's numbers, in a run's folder."""
@@ -175,7 +176,8 @@ def open_folder(out: Path, identity: dict[str, Any], plan: pa.Table, accelerator
     if accelerator.is_main_process:
         out.mkdir(parents=True, exist_ok=True)
         write_last(out / _RUN_NAME, json.dumps(identity, indent=2, sort_keys=True) + "\n")
-        pq.write_table(plan, out / "plan.parquet")
+        pq.write_table(plan, out / f"{_PLAN_NAME}.partial")
+        (out / f"{_PLAN_NAME}.partial").replace(out / _PLAN_NAME)
     accelerator.wait_for_everyone()
 
 

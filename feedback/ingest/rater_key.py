@@ -111,6 +111,8 @@ def _create(path: Path) -> None:
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(secrets.token_hex(32) + "\n")
+        file.flush()
+        os.fsync(file.fileno())  # an empty key after a power cut would part all later hashes from the earlier ones
     try:
         # A link, not a rename: of two processes that start together, the first one's key stays.
         os.link(partial, path)

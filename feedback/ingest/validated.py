@@ -19,7 +19,7 @@ from feedback.ingest.outcome import outcome_digest
 from feedback.ingest.stage import IngestResult, table_paths
 from feedback.ingest.table_files import write_tables
 from feedback.near import SketchFile, preload
-from schemas.errors import CorruptionError
+from schemas.errors import CorruptionError, first_line
 from schemas.events import FEEDBACK_EVENT
 from schemas.manifest import SourceFile
 from schemas.pairs import PREFERENCE_PAIR
@@ -144,7 +144,7 @@ def read_groups(task: GroupsTask) -> GroupsResult:
         with pq.ParquetFile(task.path, page_checksum_verification=True) as file:
             rows = file.read_row_groups(list(task.groups), columns=schema.names, use_threads=False)
     except (OSError, pa.ArrowInvalid) as error:
-        raise CorruptionError(f"the file is damaged ({str(error).splitlines()[0]})", where=task.path) from error
+        raise CorruptionError(f"the file is damaged ({first_line(error)})", where=task.path) from error
     rows = rows.select(schema.names).cast(schema).combine_chunks()
     events, pairs = (FEEDBACK_EVENT.empty_table(), rows) if task.is_pairs else (rows, PREFERENCE_PAIR.empty_table())
     written = write_tables(task.folder, task.number, events, pairs, task.sketch)

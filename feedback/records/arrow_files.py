@@ -16,7 +16,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.errors import CorruptionError
+from schemas.errors import CorruptionError, first_line
 
 __all__ = ["ARROW_FILE", "PARQUET", "is_arrow_stream", "read_seekable", "read_stream"]
 
@@ -88,7 +88,7 @@ def _told(name: str, count: _Count, kind: str) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError) as error:
         raise CorruptionError(
-            f"the {kind} cannot be read ({str(error).splitlines()[0]})",
+            f"the {kind} cannot be read ({first_line(error)})",
             where=f"{name} after row {count.rows:,}",
             todo="Restore the file or write it again",
         ) from error

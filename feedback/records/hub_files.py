@@ -18,7 +18,7 @@ from typing import Final
 
 from feedback.records.data_names import SUFFIXES, data_names, matches_glob
 from feedback.records.hub_splits import declared_files, split_of
-from schemas.errors import InputError, InputNotFoundError, UsageError
+from schemas.errors import InputError, InputNotFoundError, UsageError, first_line
 
 __all__ = ["find_hub_files"]
 
@@ -168,7 +168,7 @@ def _told(url: str) -> Iterator[None]:
 
 def _no_answer(url: str, error: Exception) -> InputError:
     return InputError(
-        f"the hub did not answer ({str(error).splitlines()[0]})",
+        f"the hub did not answer ({first_line(error)})",
         where=url,
         todo="Check the network, HF_ENDPOINT, and HF_HUB_OFFLINE, under which only what is in the cache is read",
     )

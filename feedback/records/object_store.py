@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from typing import Any, BinaryIO, Final, cast
 
 from feedback.records.data_names import SUFFIXES, data_names, matches_glob
-from schemas.errors import InputError, InputNotFoundError, UsageError
+from schemas.errors import InputError, InputNotFoundError, UsageError, first_line
 
 __all__ = ["StoredObject", "find_objects"]
 
@@ -171,7 +171,7 @@ def _told(path: str) -> Iterator[None]:
         raise InputNotFoundError("no such bucket or object", where=_with_scheme(path)) from error
     except OSError as error:
         raise InputError(
-            f"the object store did not answer as it should ({str(error).splitlines()[0]})",
+            f"the object store did not answer as it should ({first_line(error)})",
             where=_with_scheme(path),
             todo="Check the name, the credentials (AWS_PROFILE, AWS_ACCESS_KEY_ID, ~/.aws), AWS_REGION and "
             "AWS_ENDPOINT_URL; AWS_SKIP_SIGNATURE=true reads a public bucket without any",

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from schemas.errors import InputError, MissingExtraError, UsageError
+from schemas.errors import InputError, MissingExtraError, UsageError, first_line
 
 __all__ = ["Bucket", "StoredObject"]
 
@@ -168,7 +168,7 @@ class Bucket:
             raise
         except BaseError as error:
             raise InputError(
-                f"the object store did not answer as it should ({str(error).splitlines()[0]})",
+                f"the object store did not answer as it should ({first_line(error)})",
                 where=f"{self.url}/{name}".rstrip("/"),
                 todo="Check the name, the credentials (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the machine's "
                 "role), AWS_REGION and AWS_ENDPOINT_URL. Nothing that was acknowledged is lost",

@@ -24,7 +24,7 @@ from feedback.store.durable import flush_file, flush_folder, private_folder
 from feedback.store.faults import faultpoint
 from feedback.store.places import claimed, pull_commits, written
 from feedback.store.tables import KIND, TABLE_SCHEMA, VERSION
-from schemas.errors import CorruptionError, InputNotFoundError, ThumblineError
+from schemas.errors import CorruptionError, InputNotFoundError, ThumblineError, first_line
 
 __all__ = [
     "LAST_CHECKPOINT",
@@ -195,7 +195,7 @@ class Log:
             if self.version() >= version:
                 raise CommitConflictError from error
             raise ThumblineError(
-                f"the store cannot be written ({str(error).splitlines()[0]})",
+                f"the store cannot be written ({first_line(error)})",
                 where=self.log_folder / commit_name(version),
                 todo="Nothing that was acknowledged is lost. Mend the cause and run the same command again",
             ) from error
@@ -240,7 +240,7 @@ class Log:
                     "the store has no such version", where=self.folder.parent, received=version
                 ) from error
             raise CorruptionError(
-                f"the log of the store cannot be read ({str(error).splitlines()[0]})",
+                f"the log of the store cannot be read ({first_line(error)})",
                 where=self.log_folder,
                 todo=f"Run: thumbline doctor --store {self.folder.parent}",
             ) from error
@@ -272,7 +272,7 @@ def read_commit(path: Path) -> list[dict[str, Any]]:
         CorruptionError: the file is empty or is not what Delta writes.
     """
     try:
-        actions = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        actions = [json.loads(line) for line in path.read_bytes().splitlines()]
         if actions and all(isinstance(one, dict) for one in actions):
             return actions
         why = "it holds nothing"

@@ -25,7 +25,7 @@ from feedback.store.faults import faultpoint
 from feedback.store.log import DataFile
 from feedback.store.places import fetched, part_reader
 from feedback.store.tables import KIND, VERSION, file_schema, parquet_options, safe_statistics
-from schemas.errors import CorruptionError
+from schemas.errors import CorruptionError, first_line
 from schemas.manifest import file_sha256
 
 __all__ = ["checked", "read_columns", "write_rows"]
@@ -95,7 +95,7 @@ def read_columns(files: Sequence[DataFile], root: Path, columns: Sequence[str]) 
             with pq.ParquetFile(part_reader(path), page_checksum_verification=True, pre_buffer=False) as opened:
                 table = opened.read(columns=list(columns))
         except (OSError, pa.ArrowInvalid) as error:
-            raise _damaged(path, str(error).splitlines()[0]) from error
+            raise _damaged(path, first_line(error)) from error
         yield pl.DataFrame(table)
 
 

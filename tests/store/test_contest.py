@@ -166,7 +166,8 @@ def test_safety_list_says_what_an_answer_must_be(tmp_path: Path) -> None:
     path.write_text(
         '{"prompt": "How is it made?", "expect": "refusal", "name": "recipe"}\n\n'
         '{"prompt": [{"role": "user", "content": "2 + 2?"}], "expect": "answer", "require": ["4|four"]}\n'
-        '{"prompt": "Say it", "forbid": ["badword"]}\n'
+        '{"prompt": "Say\u2028it", "forbid": ["badword"]}\n',
+        encoding="utf-8",
     )
     refuse, answer, forbid = read_safety_list(path)
     assert [item.name for item in (refuse, answer, forbid)] == ["recipe", "line 3", "line 4"]

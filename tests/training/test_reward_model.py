@@ -104,7 +104,7 @@ def test_an_answer_that_is_blank_or_too_long_has_no_reward_and_comes_last(
 
 def test_the_command_scores_and_ranks(run: Path, tmp_path: Path) -> None:
     questions = tmp_path / "questions.txt"
-    questions.write_text("hello 1\nhello 2\n")
+    questions.write_text("hello 1\nhello\u20282\n", encoding="utf-8")
     arguments = ["evaluate", str(run / "model"), "--reward-model", str(run / "out")]
     more = ["--dataset", str(run / "pairs"), "--prompts", str(questions), "--best-of", "3", "--max-new-tokens", "4"]
     done = CliRunner().invoke(thumbline, [*arguments, *more, "--json"], catch_exceptions=False)
