@@ -22,10 +22,10 @@ __all__ = [
     "STORE_FILE",
     "built_folder",
     "finish_dataset",
-    "is_left_by_us",
     "is_store",
     "is_whole",
     "refuse_to_replace",
+    "remove_unfinished",
     "same_result",
 ]
 
@@ -68,7 +68,7 @@ def refuse_to_replace(out: Path, *, overwrite: bool) -> None:
     Raises:
         OutputExistsError: it holds another result, or files that are not ours.
     """
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if not _holds_anything(out):
         return
     if not (out / MANIFEST_NAME).is_file():
         raise OutputExistsError(
@@ -104,9 +104,9 @@ def built_folder(out: Path) -> Iterator[Path]:
         OutputExistsError: the folder to build in holds files that are not ours.
     """
     out = out.resolve()
-    work, old = (out.with_name(f"{out.name}.{ending}") for ending in ("partial", "partial-old"))
+    work, old = _beside(out)
     for folder in (work, old):
-        if folder.exists() and not is_left_by_us(folder):
+        if _holds_anything(folder) and not (_has_mark(folder) and not _not_ours(folder)):
             raise OutputExistsError(
                 "the folder to build in holds files that are not ours", where=folder, todo="Move it away"
             )
@@ -158,12 +158,31 @@ def finish_dataset(folder: Path, manifest: Manifest) -> None:
     manifest.write(folder)
 
 
-def is_left_by_us(folder: Path) -> bool:
-    """Whether an earlier run left the folder: it is empty, or has one of our marks and nothing that is not ours."""
-    if not folder.is_dir() or _not_ours(folder):
-        return False
-    marks = (_UNFINISHED, _STAGING, MANIFEST_NAME)
-    return not any(folder.iterdir()) or any((folder / mark).exists() for mark in marks)
+def remove_unfinished(out: Path) -> list[str]:
+    """Remove what broken-off runs left beside `out`; the names of what stays, as it holds files that are not ours."""
+    left = []
+    for folder in _beside(out):
+        if _has_mark(folder):
+            for name in _OURS:
+                _remove(folder / name)
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+        if folder.exists():
+            left.append(folder.name)
+    return left
+
+
+def _beside(out: Path) -> tuple[Path, Path]:
+    """Where a dataset is built, and where the one that it replaces lies for a moment."""
+    return out.with_name(f"{out.name}.partial"), out.with_name(f"{out.name}.partial-old")
+
+
+def _holds_anything(path: Path) -> bool:
+    return path.exists() and not (path.is_dir() and not any(path.iterdir()))
+
+
+def _has_mark(folder: Path) -> bool:
+    return any((folder / mark).exists() for mark in (_UNFINISHED, _STAGING, MANIFEST_NAME))
 
 
 def _not_ours(folder: Path) -> list[str]:

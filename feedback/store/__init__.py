@@ -8,7 +8,7 @@ Nothing that was acknowledged is lost, nothing is in it twice, and who is forgot
 made of it.
 """
 
-from feedback.store.forget import Receipt
+from feedback.store.receipts import Receipt
 from feedback.store.registry import DatasetRecord, RunRecord
 from feedback.store.store import Store
 from feedback.store.summary import IngestSummary

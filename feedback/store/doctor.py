@@ -17,12 +17,12 @@ from typing import Any, Final
 
 from feedback.store.durable import PARTIAL, flush_folder, move_durably, private_folder
 from feedback.store.faults import faultpoint
-from feedback.store.forget import unfinished_receipts
 from feedback.store.log import DataFile, named_files
 from feedback.store.mending import DAMAGED, Mended, mend, needs_mending, pending_landings, refuse_lost_commits
 from feedback.store.opened import OpenedStore
 from feedback.store.parquet import checked
 from feedback.store.places import fetched, is_remote, listed
+from feedback.store.receipts import unfinished_receipts
 from feedback.store.registry import Registry
 from feedback.store.repair import repair_files
 from schemas.errors import CorruptionError, ThumblineError
@@ -90,7 +90,8 @@ def examine(store: OpenedStore) -> DoctorReport:
     files = store.log.files()
     findings += _damaged(store, files)
     findings += _unreadable_versions(store)
-    findings += _left_behind(store)
+    if all(one.is_healed for one in findings):  # else what no commit names may be all that is left of something
+        findings += _left_behind(store)
     findings += _open_to_others(store)
     findings += _unfinished(store)
     files = store.log.files()
@@ -99,12 +100,10 @@ def examine(store: OpenedStore) -> DoctorReport:
 
 def _mended(mended: Mended) -> Iterator[Finding]:
     for path in mended.set_aside:
-        yield Finding(
-            "The last commit was torn.",
-            str(path),
-            f"It was set aside, and {mended.rows:,} rows came back from {len(mended.taken_in)} raw files.",
-            True,
-        )
+        done = f"It was set aside, and {mended.rows:,} rows came back from {len(mended.taken_in)} raw files."
+        if mended.forgotten is not None:
+            done += f" The forgetting of receipt {mended.forgotten} was committed again."
+        yield Finding("The last commit was torn.", str(path), done, True)
 
 
 def _damaged(store: OpenedStore, files: Sequence[DataFile]) -> list[Finding]:
@@ -124,15 +123,24 @@ def _problem(file: DataFile, root: Path) -> str | None:
     try:
         checked([file], root)
     except CorruptionError as error:
-        return f"{error.what[:1].upper()}{error.what[1:]}."
+        return f"{_begun(error.what)}."
     return None
+
+
+def _begun(what: str) -> str:
+    """As the beginning of a sentence."""
+    return what[:1].upper() + what[1:]
 
 
 def _damaged_copies(store: OpenedStore) -> Iterator[Finding]:
     """Raw copies that are not what came: no row is lost by it, but none could be made again from them."""
     copies = dict.fromkeys(copy for one in store.landings.all() for copy in (*one.read, *one.other))
     for copy in copies:
-        path, wanted = fetched(store.landings.path(copy)), store.landings.kept_sha256(copy)
+        try:
+            path, wanted = fetched(store.landings.path(copy)), store.landings.kept_sha256(copy)
+        except CorruptionError as error:
+            yield Finding(f"{_begun(error.what)}.", str(error.where), "Restore it from a backup.", False)
+            continue
         if wanted is None or (path.is_file() and file_sha256(path) == wanted):
             continue
         if path.is_file():

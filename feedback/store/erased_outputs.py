@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from feedback.folders import finish_dataset, is_left_by_us
+from feedback.folders import finish_dataset, remove_unfinished
 from feedback.hashing import side_ids, stable_id
 from feedback.store.durable import PARTIAL, flush_file, flush_folder, write_durably
 from feedback.store.faults import faultpoint
@@ -92,9 +92,7 @@ def erase_dataset(
         CorruptionError: the dataset is not what its manifest says.
     """
     folder = Path(record.folder)
-    beside = [folder.with_name(f"{folder.name}.{ending}") for ending in ("partial", "partial-old")]
-    for path in filter(is_left_by_us, beside):
-        shutil.rmtree(path)
+    beside = remove_unfinished(folder)
     if record.digest == UNFINISHED:
         found = _finished(record, folder, store_id)
         if found is None:
@@ -114,7 +112,7 @@ def erase_dataset(
         # Recorded first: runs on the pairs are found by this digest also where the call is broken off from here on.
         marked = registry.save(replace(marked, earlier=tuple(dict.fromkeys((*marked.earlier, pairs.digest)))))
     removed, left = _clear(folder)
-    left += [path.name for path in beside if path.exists()]
+    left += beside
     theirs = _Theirs.of(ids)
     lost_pairs = 0 if pairs is None else _erase_pairs(folder / PREFERENCE_FOLDER, pairs, receipt, theirs)
     shards = [_without(folder, shard, theirs) for shard in manifest.shards]

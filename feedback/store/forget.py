@@ -13,14 +13,14 @@ import json
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
 from feedback.hashing import stable_id
-from feedback.store.durable import flush_folder, private_folder, remove_durably, write_durably
+from feedback.store.durable import flush_folder, remove_durably
 from feedback.store.erased_outputs import ErasedOutput, erase_dataset, erase_reports, erase_run
 from feedback.store.log import DataFile
 from feedback.store.mending import DAMAGED
@@ -28,7 +28,8 @@ from feedback.store.needles import Needles
 from feedback.store.opened import OpenedStore
 from feedback.store.parquet import write_rows
 from feedback.store.places import listed
-from feedback.store.raw_erasure import ErasedRaw, erase_raw
+from feedback.store.raw_erasure import erase_raw
+from feedback.store.receipts import Receipt, read_receipts, write_receipt
 from feedback.store.registry import Registry
 from feedback.store.subject_rows import SubjectRows, find_rows, rewrite_without, texts_of
 from feedback.store.tables import TOMBSTONE, VERSION, file_schema
@@ -36,46 +37,10 @@ from feedback.store.take_in import staging_folder
 from feedback.store.tombstones import Forgotten, SubjectKind, read_tombstones, subject_hash
 from schemas.errors import CorruptionError
 
-__all__ = ["Receipt", "forget_subject", "unfinished_receipts"]
+__all__ = ["forget_subject"]
 
-_RECEIPTS: Final = "forgotten"
 _NEVER_ESCAPED: Final = re.compile(r"[A-Za-z0-9_.:@ -]*")
 """Signs of which every writer of JSON leaves an id as it is; some escape others: "/" or "+", for example."""
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What was forgotten; nothing in it says who it was without the store's key.
-
-    Args:
-        receipt: its id.
-        kind: `rater` or `conversation`.
-        subject: keyed hash of the id.
-        is_done: whether all of it is done; a receipt that is not was begun by a call that was broken off.
-        version: version of the store without the rows; null while it is not done.
-        rows: rows taken out, by kind of row.
-        raw: what was erased from raw copies.
-        datasets: datasets that saw them.
-        runs: runs that saw them.
-        reports: reports in other folders that quoted them.
-        files: old files of the store that were deleted.
-    """
-
-    receipt: str
-    kind: SubjectKind
-    subject: str
-    is_done: bool = False
-    version: int | None = None
-    rows: dict[str, int] | None = None
-    raw: ErasedRaw | None = None
-    datasets: tuple[ErasedOutput, ...] = ()
-    runs: tuple[ErasedOutput, ...] = ()
-    reports: tuple[ErasedOutput, ...] = ()
-    files: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON values of this receipt."""
-        return asdict(self)
 
 
 def forget_subject(store: OpenedStore, kind: SubjectKind, name: str, reports: Sequence[Path] = ()) -> Receipt:
@@ -103,29 +68,20 @@ def forget_subject(store: OpenedStore, kind: SubjectKind, name: str, reports: Se
     planned = replace(receipt, rows=rows.counts, raw=raw, datasets=datasets, runs=runs, reports=pages)
     if not rows.files and receipt.rows is not None:
         planned = receipt  # the call that was broken off had come further: its numbers stand
-    _write(store, planned)
+    write_receipt(store.folder, planned)
     version = _commit(store, files, rows, subject, planned)
     deleted = _delete_old_files(store, subject)
     done = replace(planned, is_done=True, version=version, files=deleted)
-    _write(store, done)
+    write_receipt(store.folder, done)
     return done
 
 
-def unfinished_receipts(folder: Path) -> list[str]:
-    """Ids of receipts that were begun and not ended: their calls must be made again.
-
-    Args:
-        folder: the store's folder.
-    """
-    return [one.receipt for one in _read_all(folder) if not one.is_done]
-
-
 def _begin(store: OpenedStore, kind: SubjectKind, subject: str) -> Receipt:
-    for known in _read_all(store.folder):
+    for known in read_receipts(store.folder):
         if known.subject == subject and not known.is_done:
             return known
     receipt = Receipt(stable_id(subject, str(store.log.version())), kind, subject)
-    _write(store, receipt)
+    write_receipt(store.folder, receipt)
     return receipt
 
 
@@ -202,35 +158,3 @@ def _delete_old_files(store: OpenedStore, subject: Forgotten) -> int:
             deleted += 1
     flush_folder(store.table)
     return deleted
-
-
-def _write(store: OpenedStore, receipt: Receipt) -> None:
-    path = private_folder(store.folder / _RECEIPTS) / f"{receipt.receipt}.json"
-    content = json.dumps(receipt.to_dict(), indent=2, ensure_ascii=False) + "\n"
-    write_durably(path, content.encode(), point="receipt")
-
-
-def _read_all(folder: Path) -> list[Receipt]:
-    return [_read(path) for path in sorted((folder / _RECEIPTS).glob("*.json"))]
-
-
-def _read(path: Path) -> Receipt:
-    try:
-        values: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        raw = values["raw"]
-        return Receipt(
-            **{
-                **values,
-                "raw": None if raw is None else ErasedRaw(**{**raw, **_tuples(raw)}),
-                **{
-                    name: tuple(ErasedOutput(**{**one, **_tuples(one)}) for one in values[name])
-                    for name in ("datasets", "runs", "reports")
-                },
-            }
-        )
-    except (ValueError, TypeError, KeyError) as error:
-        raise CorruptionError(f"a receipt cannot be read ({error})", where=path) from error
-
-
-def _tuples(values: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
-    return {name: tuple(value) for name, value in values.items() if isinstance(value, list)}

@@ -128,12 +128,15 @@ class Landings:
         return self._raw / copy.sha256[:2] / copy.sha256 / copy.name
 
     def kept_sha256(self, copy: RawCopy) -> str | None:
-        """sha256 of what a copy must hold now; null where all of it was erased."""
+        """sha256 of what a copy must hold now; null where all of it was erased.
+
+        Raises:
+            CorruptionError: the note of what was erased cannot be read.
+        """
         note = self.path(copy).with_name(ERASED)
         if not note.is_file():
             return copy.sha256
-        kept: str | None = json.loads(note.read_text("utf-8"))["sha256"]
-        return kept
+        return _read_erased(note)[1]
 
     def config(self, landing: Landing, work: Path) -> list[SourceConfig]:
         """A landing as sources that read the copies.
@@ -215,8 +218,18 @@ def _name_in(folder: Path) -> str | None:
     """The name of the copy in a folder, also of one that was erased; None where there never was one."""
     names = [path.name for path in listed(folder)]
     if names == [ERASED]:
-        return str(json.loads((folder / ERASED).read_text("utf-8"))["name"])
+        return _read_erased(folder / ERASED)[0]
     return next((name for name in names if not name.endswith(PARTIAL) and name != ERASED), None)
+
+
+def _read_erased(path: Path) -> tuple[str, str | None]:
+    """The name of a copy from which somebody was erased, and the sha256 of what it holds since."""
+    try:
+        told = json.loads(path.read_text("utf-8"))
+        return str(told["name"]), None if told["sha256"] is None else str(told["sha256"])
+    except (ValueError, TypeError, KeyError) as error:
+        what = f"the note of what was erased from a raw copy cannot be read ({error})"
+        raise CorruptionError(what, where=path, todo="Restore the file from a backup") from error
 
 
 def _is_joined(files: SourceFiles) -> bool:

@@ -1,6 +1,6 @@
 """A last commit that a crash has torn: set aside, and what it held taken in again from the raw copies.
 
-    torn commit ─► damaged/ ─► landings whose rows are in no commit ─► taken in ─► damaged/*.mended
+    torn commit ─► damaged/ ─► of a forget: made again ─► landings whose rows are in no commit ─► taken in ─► *.mended
 
 Only the last commit can be torn by a crash. One before it that cannot be read is corruption, and nothing is guessed.
 """
@@ -17,6 +17,7 @@ from feedback.store.log import LAST_CHECKPOINT, Log, read_commit
 from feedback.store.opened import OpenedStore
 from feedback.store.source_rows import read_source_rows
 from feedback.store.take_in import take_in
+from feedback.store.torn_forget import forget_again
 from schemas.errors import CorruptionError, InputNotFoundError
 from schemas.progress import silent
 
@@ -37,11 +38,13 @@ class Mended:
         set_aside: where the torn commits are now.
         taken_in: raw files that were taken in again.
         rows: rows that came back.
+        forgotten: receipt of the `forget` whose commit was made again.
     """
 
     set_aside: tuple[Path, ...] = ()
     taken_in: tuple[str, ...] = ()
     rows: int = 0
+    forgotten: str | None = None
 
 
 def needs_mending(store: OpenedStore) -> bool:
@@ -76,6 +79,7 @@ def mend(store: OpenedStore) -> Mended:
     while _is_torn(store.log.commits()[-1]):
         _set_aside(store, store.log.commits()[-1])
     aside = unmended(store.folder)
+    receipt = forget_again(store)
     taken: list[str] = []
     rows = 0
     for landing in pending_landings(store):
@@ -91,7 +95,8 @@ def mend(store: OpenedStore) -> Mended:
         rows += summary.new
     for path in aside:
         move_durably(path, path.with_suffix(_MENDED), point="mended")
-    return Mended(tuple(path.with_suffix(_MENDED) for path in aside), tuple(taken), rows)
+    mended = tuple(path.with_suffix(_MENDED) for path in aside)
+    return Mended(mended, tuple(taken), rows, None if receipt is None else receipt.receipt)
 
 
 def pending_landings(store: OpenedStore) -> list[Landing]:

@@ -58,10 +58,22 @@ def write_rows(kind: str, tables: Iterable[pa.Table], root: Path, staging: Path,
     sha256 = file_sha256(partial)
     path = private_folder(root / f"{KIND}={kind}") / f"{sha256}.parquet"
     move_durably(partial, path, point=kind)
-    metadata = pq.read_metadata(path)
-    return DataFile(
-        kind, path.relative_to(root).as_posix(), metadata.num_rows, path.stat().st_size, safe_statistics(metadata)
-    )
+    return _described(path, root)
+
+
+def data_file(path: Path, root: Path) -> DataFile:
+    """What the log says of a file of the table.
+
+    Args:
+        path: the file, below a folder `kind=KIND` and named by its sha256.
+        root: the table's folder.
+
+    Raises:
+        CorruptionError: its bytes are not those that its name says.
+    """
+    if not path.is_file() or _digest(path) != path.stem:
+        raise _damaged(path, "its bytes are not those that were written")
+    return _described(path, root)
 
 
 def checked(files: Sequence[DataFile], root: Path) -> list[Path]:
@@ -97,6 +109,12 @@ def read_columns(files: Sequence[DataFile], root: Path, columns: Sequence[str]) 
         except (OSError, pa.ArrowInvalid) as error:
             raise _damaged(path, first_line(error)) from error
         yield pl.DataFrame(table)
+
+
+def _described(path: Path, root: Path) -> DataFile:
+    kind, metadata = path.parent.name.partition("=")[2], pq.read_metadata(path)
+    name = path.relative_to(root).as_posix()
+    return DataFile(kind, name, metadata.num_rows, path.stat().st_size, safe_statistics(metadata))
 
 
 def _with_version(table: pa.Table, schema: pa.Schema, version: int) -> pa.Table:

@@ -22,13 +22,14 @@ from feedback.ingest import ValidatedFiles
 from feedback.stage import counted
 from feedback.store.doctor import DoctorReport, examine
 from feedback.store.durable import told_errors
-from feedback.store.forget import Receipt, forget_subject
+from feedback.store.forget import forget_subject
 from feedback.store.locks import store_lock
 from feedback.store.log import CommitConflictError, DataFile
 from feedback.store.mending import mend, needs_mending
 from feedback.store.opened import OpenedStore, open_store
 from feedback.store.parquet import checked
 from feedback.store.places import is_there, pull, shown
+from feedback.store.receipts import Receipt
 from feedback.store.registry import DatasetRecord, Registry, RunRecord
 from feedback.store.source_rows import read_source_rows
 from feedback.store.summary import IngestSummary

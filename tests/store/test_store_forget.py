@@ -15,7 +15,7 @@ from feedback.config import SourceConfig
 from feedback.ingest.rater_key import rater_key
 from feedback.pipeline import curate_store, store_config
 from feedback.store import Receipt, Store
-from feedback.store.forget import unfinished_receipts
+from feedback.store.receipts import unfinished_receipts
 from schemas.errors import InputNotFoundError, UsageError
 from schemas.manifest import Manifest
 from tests.canary import places_of
@@ -196,6 +196,7 @@ def test_a_dataset_whose_maker_was_killed_at_the_very_end_is_found(folder: Path)
     store.begin_dataset(folder / "dataset", 3)
     half = folder / "new.partial"
     shutil.copytree(folder / "dataset", half)
+    (half / "audit.html").unlink()
     store.begin_dataset(folder / "new", 3)
     assert store.datasets() == ()
     receipt = store.forget(rater=USER)
@@ -203,7 +204,7 @@ def test_a_dataset_whose_maker_was_killed_at_the_very_end_is_found(folder: Path)
     assert [one.needs_retrain for one in store.datasets()] == [True]
     assert [one.needs_retrain for one in store.runs()] == [True]
     assert places_of_canary(folder) == []
-    assert not half.exists()
+    assert [path.name for path in half.iterdir()] == ["thesis.tex"]
 
 
 def test_a_forgotten_rater_does_not_come_back(folder: Path) -> None:
@@ -307,3 +308,53 @@ def test_doctor_tells_of_a_forget_that_was_broken_off(folder: Path) -> None:
     assert any("broken off" in one.what for one in report.findings)
     assert isinstance(Store.open(folder / "store").forget(rater=USER), Receipt)
     assert Store.open(folder / "store").doctor().is_well
+
+
+def last_commit(store: Path) -> Path:
+    return max((store / "table" / "_delta_log").glob("*.json"))
+
+
+@pytest.mark.parametrize("kept", [0, 300])
+@pytest.mark.parametrize("opens", ["doctor", "open"])
+def test_a_forgetting_whose_commit_is_torn_afterwards_is_committed_again(folder: Path, kept: int, opens: str) -> None:
+    """Its files hold the only rows left: the old ones are deleted, and the raw copies lack whoever was forgotten."""
+    store = folder / "store"
+    receipt = Store.open(store).forget(rater=USER)
+    rows = contents(store)
+    commit = last_commit(store)
+    commit.write_bytes(commit.read_bytes()[:kept])
+    if opens == "doctor":
+        report = Store.open(store, is_mended=False).doctor()
+        assert report.is_well
+        assert f"The forgetting of receipt {receipt.receipt} was committed again." in report.findings[0].done
+    assert contents(store) == rows
+    assert Store.open(store).version == receipt.version
+    assert Store.open(store).doctor().is_well
+    assert places_of_canary(folder) == []
+    assert Store.open(store).ingest([SourceConfig(path=str(folder / "a.jsonl"), format="thumbs")]).new == 0
+
+
+def test_doctor_removes_nothing_from_a_store_that_is_not_whole(folder: Path) -> None:
+    """The torn commit's files are all that is left, though one of them is damaged, so that nobody can say of what."""
+    store = folder / "store"
+    before = {path.name for path in (store / "table").glob("kind=*/*")}
+    Store.open(store).forget(rater=USER)
+    last_commit(store).write_bytes(b"")
+    new = sorted(path for path in (store / "table").glob("kind=event/*") if path.name not in before)
+    with new[0].open("ab") as stream:
+        stream.write(b"x")
+    report = Store.open(store, is_mended=False).doctor()
+    assert not report.is_well
+    assert all(path.is_file() for path in new)
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"name": "a"} x'])
+def test_a_damaged_note_of_what_was_erased_is_found_and_named(folder: Path, content: str) -> None:
+    store = folder / "store"
+    Store.open(store).forget(rater=USER)
+    note = next((store / "raw").glob("*/*/erased.json"))
+    note.write_text(content)
+    report = Store.open(store).doctor()
+    found = [one for one in report.findings if not one.is_healed]
+    assert [one.where for one in found] == [str(note)]
+    assert found[0].what.startswith("The note of what was erased from a raw copy cannot be read")
