@@ -145,6 +145,8 @@ def _refuse_to_overwrite_input(
     for option, path, suffix in targets:
         if path is None or str(path) == "-":
             continue
+        if not Path(path).parent.is_dir():
+            raise click.UsageError(f"{option}: there is no folder {str(Path(path).parent)!r}.")
         is_audit = Path(path).is_file() and '"schema_version"' in Path(path).read_text("utf-8", errors="replace")[:200]
         if Path(path).suffix != suffix or (option == "--json" and Path(path).exists() and not is_audit):
             raise click.UsageError(

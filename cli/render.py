@@ -133,12 +133,15 @@ def page(sections: Sequence[Section]) -> list[RenderableType]:
 
 
 def _verdict(report: AuditReport) -> str:
+    from feedback.audit.wording import plural  # only audits need it
+
     failed = sum(gate.severity == "fail" for gate in report.gates)
     warned = sum(gate.severity == "warn" for gate in report.gates)
     rows = report.rows
     return (
-        f"Audit of {report.name}: {rows['total']:,} rows, {rows['desirable']:,} up and {rows['undesirable']:,} down to "
-        f"train on. {len(report.gates)} gates: {failed} failed, {warned} with a warning."
+        f"Audit of {report.name}: {plural(rows['total'], 'row')}, {rows['desirable']:,} up and "
+        f"{rows['undesirable']:,} down to train on. {plural(len(report.gates), 'gate')}: "
+        f"{failed} failed, {warned} with a warning."
     )
 
 

@@ -18,6 +18,7 @@ from feedback.ingest.rater_key import load_rater_key
 from feedback.ingest.source_files import find_source_files
 from feedback.records.places import Place, input_name, place_name, place_state, relative_input
 from feedback.records.sources import tally_of
+from schemas.errors import UsageError
 from schemas.manifest import Manifest, SourceFile, file_sha256
 from schemas.settings import apply_overrides, load_settings, read_toml, settings_to_dict
 
@@ -97,10 +98,20 @@ def config_of_inputs(
         overrides: `dotted.key=value` texts.
 
     Raises:
-        UsageError: there is no format and no config file.
+        UsageError: there is no format and no config file, or a config file and what it says itself.
         ConfigError: a key or value is not right.
     """
     if len(inputs) == 1 and inputs[0].endswith(".toml"):
+        given = {"--from": source_format, "--map": map_path, "--join": join, "--sql": sql}
+        given["--ranking"] = None if ranking == "extremes" else ranking
+        named = [f"{option} {value}" for option, value in given.items() if value is not None]
+        if named:
+            raise UsageError(
+                "a config file says itself how its sources are read",
+                where=inputs[0],
+                received=", ".join(named),
+                todo="Say it in the file's [[sources]], or name the raw files instead of the config file",
+            )
         return load_curate_config(Path(inputs[0]), overrides)
     if source_format is not None:
         mapped = None if map_path is None else str(map_path)

@@ -20,6 +20,7 @@ from schemas.errors import ConfigError, InputNotFoundError, UnknownChoiceError
 __all__ = ["apply_overrides", "load_settings", "read_toml", "settings", "settings_to_dict"]
 
 T = TypeVar("T")
+_NULL: Final = "null"
 _STRICT: Final = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
@@ -72,10 +73,10 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def apply_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """A copy of `values` with every `dotted.key=value` of `overrides` set; a value is TOML, or else plain text.
+    """A copy of `values` with every `dotted.key=value` of `overrides` set; a value is TOML, `null` or else plain text.
 
-    >>> apply_overrides({"rebalance": {"seed": 1}}, ["rebalance.seed=2", "dedup.match=exact"])
-    {'rebalance': {'seed': 2}, 'dedup': {'match': 'exact'}}
+    >>> apply_overrides({"caps": {"min_raters": 1}}, ["caps.min_raters=2", "caps.max_rater_share=null", "seed=x"])
+    {'caps': {'min_raters': 2, 'max_rater_share': None}, 'seed': 'x'}
 
     Raises:
         ConfigError: an override without `=`, or one that reaches into a plain value.
@@ -109,6 +110,8 @@ def settings_to_dict(value: Any) -> Any:
 
 
 def _toml_value(text: str) -> Any:
+    if text == _NULL:
+        return None
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

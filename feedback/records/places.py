@@ -29,6 +29,7 @@ Place = Path | StoredObject | Query
 """A file of this machine (`-` is standard input), an object in a store, or a query."""
 
 STDIN: Final = "-"
+_CONFIG: Final = ".toml"
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _KNOWN: Final = ("file", "hf", "s3", *DATABASES)
 
@@ -48,6 +49,12 @@ def find_files(inputs: Sequence[str | Path], *, sql: str | None = None) -> list[
     """
     found: dict[Place, Place] = {}
     for item in inputs:
+        if str(item).lower().endswith(_CONFIG):
+            raise InputError(
+                "a config file holds no feedback",
+                where=item,
+                todo="Name raw files; a config file stands alone, and goes with `curate` and `ingest`",
+            )
         # In the hub's cache, files of the same bytes are links to one file, and still two.
         is_hub = _scheme_of(str(item)) == "hf"
         for place in _expand(str(item), sql):

@@ -157,10 +157,12 @@ def test_audit_never_overwrites_what_is_not_an_audit(capsys: pytest.CaptureFixtu
         ["audit", "--json", "export.json", THUMBS, "--from", "thumbs"],
         ["audit", THUMBS, "--from", "thumbs", "--html", "export.json"],
         ["audit", "--json", "votes.jsonl", THUMBS, "--from", "thumbs"],
+        *(["audit", THUMBS, "--from", "thumbs", f"--{name}", f"nowhere/x.{name}"] for name in ("json", "html")),
+        ["audit", THUMBS, "--from", "thumbs", "--junit", "nowhere/x.xml"],
     ):
         code, _, err = call(capsys, *arguments)
         assert code == 2
-        assert "would" in err
+        assert "would" in err or "there is no folder 'nowhere'" in err
     assert data.read_bytes() == before
 
 
@@ -231,6 +233,28 @@ def test_curate_reads_a_config_of_several_sources(capsys: pytest.CaptureFixture[
     assert len(manifest["sources"]) == 2
     assert manifest["config"]["split"]["test_fraction"] == 0.2
     assert manifest["config"]["rebalance"]["mode"] == "off"
+
+
+def test_a_config_beside_what_it_says_itself_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    config = tmp_path / "run.toml"
+    config.write_text(f'[[sources]]\npath = "{SAMPLE / "thumbs.jsonl"}"\nformat = "thumbs"\n', encoding="utf-8")
+    for command in (("curate", "-o", "d"), ("ingest", "--store", "s")):
+        for option in (("--from", "trl"), ("--ranking", "off"), ("--join", "x.jsonl"), ("--map", THUMBS)):
+            code, _, err = call(capsys, command[0], "run.toml", *command[1:], *option)
+            assert code == 2
+            assert f"a config file says itself how its sources are read: got '{' '.join(option)}" in err
+    for command in (("audit",), ("rebalance", "-o", "d"), ("convert", "--to", "trl", "-o", "d.jsonl")):
+        code, _, err = call(capsys, command[0], "run.toml", *command[1:], "--from", "thumbs")
+        assert code == 1
+        assert "run.toml: a config file holds no feedback" in err
+
+
+def test_null_is_a_value_that_can_be_set(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(
+        capsys, "curate", THUMBS, "--from", "thumbs", "-o", "d", "--set", "caps.max_rater_share=null", "--json"
+    )
+    assert code == 0
+    assert json.loads(out)["manifest"]["config"]["caps"]["max_rater_share"] is None
 
 
 def test_curate_without_a_format_says_which_one_it_looks_like(capsys: pytest.CaptureFixture[str]) -> None:
