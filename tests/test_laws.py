@@ -91,14 +91,18 @@ def test_stage_never_imports_another_stage(stage: str) -> None:
 
 @pytest.mark.parametrize("package", BELOW)
 def test_what_stages_stand_on_knows_no_stage(package: str) -> None:
-    for path in (ROOT / "feedback" / package).rglob("*.py"):
+    files = list((ROOT / "feedback" / package).rglob("*.py"))
+    assert files
+    for path in files:
         assert _rooms(path).isdisjoint({*STAGES, "ingest", "pipeline"}), path.name
 
 
 @pytest.mark.parametrize("room", LAYERS)
 def test_room_of_training_imports_only_those_it_stands_on(room: str) -> None:
     below = set(LAYERS[: LAYERS.index(room) + 1])
-    for path in [*(ROOT / "align").glob(f"{room}.py"), *(ROOT / "align" / room).glob("*.py")]:
+    files = [*(ROOT / "align").glob(f"{room}.py"), *(ROOT / "align" / room).glob("*.py")]
+    assert files
+    for path in files:
         assert _rooms(path, "align") <= below, path.name
 
 

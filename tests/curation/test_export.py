@@ -75,7 +75,9 @@ def test_shards_are_of_the_wanted_size_and_train_comes_first(tmp_path: Path) -> 
 
 def test_labels_and_sources_are_mixed_in_every_shard(tmp_path: Path) -> None:
     exported(tmp_path, shard_mb=0.004)
-    for path in sorted((tmp_path / "out" / "data").glob("train-*.parquet")):
+    paths = sorted((tmp_path / "out" / "data").glob("train-*.parquet"))
+    assert len(paths) > 1
+    for path in paths:
         rows = pl.read_parquet(path)
         assert rows["label"].n_unique() == 2
         assert rows["label"].rle().len() > 3
