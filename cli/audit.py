@@ -102,7 +102,7 @@ def audit(
     from feedback.audit.sources import audit as audit_feedback
     from feedback.audit.sources import audit_against
     from feedback.audit.subjects import RawReading
-    from feedback.folders import is_store
+    from feedback.records.store_mark import is_store
     from schemas.settings import apply_overrides
 
     if model is not None and is_store(inputs[0]):

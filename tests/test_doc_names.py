@@ -56,7 +56,7 @@ def test_what_a_document_names_is_there(document: Path) -> None:
 def test_a_name_that_is_not_there_is_seen(tmp_path: Path) -> None:
     document = tmp_path / "page.md"
     document.write_text(
-        "`feedback.conflicts.cycles`, `feedback.store.Store`, `feedback/folders.py`\n"
+        "`feedback.conflicts.cycles`, `feedback.store.Store`, `feedback/dataset/folders.py`\n"
         "`feedback.cycles`, `feedback.store.Shop`, `feedback/shop.py`\n"
     )
     lost = ["page.md:2 feedback.cycles", "page.md:2 feedback.store.Shop", "page.md:2 feedback/shop.py"]

@@ -20,11 +20,11 @@ from feedback.audit.examples import Examples, read_examples
 from feedback.audit.report import AuditReport
 from feedback.audit.texts import look_at_texts, with_provenance
 from feedback.config import IngestConfig, Ranking, SourceConfig
-from feedback.curated import read_curated, text_of_curated
+from feedback.dataset.rows import read_curated, text_of_curated
 from feedback.engine import read_rows
-from feedback.folders import is_store
 from feedback.pipeline import read_candidates
 from feedback.records.places import input_name
+from feedback.records.store_mark import is_store
 from feedback.stage import CANDIDATE_TYPES
 from schemas.errors import InputError, UsageError
 from schemas.manifest import MANIFEST_NAME, Manifest

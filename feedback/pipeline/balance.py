@@ -22,10 +22,10 @@ import polars as pl
 
 from feedback.caps import CapsPlan, apply_caps, caps_columns, caps_narrow, caps_plan, decide_caps
 from feedback.config import CurateConfig
+from feedback.dataset.frozen import groups_of_frozen, read_frozen
 from feedback.engine import read_rows
-from feedback.frozen import groups_of_frozen, read_frozen
-from feedback.gates import refuse_unusable
 from feedback.pipeline.partitions import Step
+from feedback.pipeline.unusable import refuse_unusable
 from feedback.rebalance import CAPPED, RebalancePlan, apply_rebalance, narrow_columns, rebalance_plan
 from feedback.split import SplitPlan, apply_split, is_held_out, split_plan
 from feedback.stage import count_labels

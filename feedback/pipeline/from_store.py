@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from feedback.config import CurateConfig
+from feedback.dataset.folders import is_whole, refuse_to_replace, same_result
 from feedback.engine import Engine
-from feedback.folders import is_whole, refuse_to_replace, same_result
 from feedback.hashing import stable_id
 from feedback.ingest import ValidatedFiles, ingest_validated
 from feedback.pipeline.run import CurateResult, build_dataset

@@ -15,10 +15,10 @@ from pathlib import Path
 import polars as pl
 
 from feedback.config import ExportConfig, RebalanceConfig
-from feedback.curated import read_curated, text_of_curated
-from feedback.curated_pairs import read_curated_pairs, text_of_curated_pairs
+from feedback.dataset.folders import built_folder, finish_dataset, is_whole, refuse_to_replace, same_result
+from feedback.dataset.pairs import read_curated_pairs, text_of_curated_pairs
+from feedback.dataset.rows import read_curated, text_of_curated
 from feedback.export import PAIRS, export
-from feedback.folders import built_folder, finish_dataset, is_whole, refuse_to_replace, same_result
 from feedback.mix import mix, mix_pairs
 from feedback.pipeline.run import CurateResult, manifest_of
 from feedback.rebalance import base_weights, rebalance

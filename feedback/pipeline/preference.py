@@ -18,9 +18,9 @@ from typing import Any
 import polars as pl
 
 from feedback.config import ExportConfig
+from feedback.dataset.folders import finish_dataset
 from feedback.engine import read_rows, write_parquet
 from feedback.export import PAIRS, ExportResult, Part, TextTable, export
-from feedback.folders import finish_dataset
 from feedback.stage import counted
 from schemas import __version__
 from schemas.manifest import PREFERENCE_FOLDER, Manifest, SourceFile

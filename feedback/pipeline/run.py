@@ -15,10 +15,10 @@ from typing import Any, Literal
 import polars as pl
 
 from feedback.config import ConvertConfig, CurateConfig, ExportConfig, IngestConfig, RebalanceConfig, SourceConfig
-from feedback.curated import read_curated, text_of_curated
+from feedback.dataset.folders import built_folder, finish_dataset, is_whole, refuse_to_replace, same_result
+from feedback.dataset.rows import read_curated, text_of_curated
 from feedback.engine import Engine, LocalEngine, StagedEngine, open_engine, read_rows
 from feedback.export import ExportResult, TextTable, export
-from feedback.folders import built_folder, finish_dataset, is_whole, refuse_to_replace, same_result
 from feedback.pipeline.order import Read, Stages
 from feedback.pipeline.preference import copy_preference, export_preference
 from feedback.rebalance import base_weights, ratio_of_report, rebalance

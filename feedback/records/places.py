@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-from feedback.folders import is_store
 from feedback.records.data_names import SUFFIXES, data_names
 from feedback.records.database_url import DATABASES, MEMORY, parse_database_url
 from feedback.records.hub_files import find_hub_files
 from feedback.records.object_store import StoredObject, find_objects
 from feedback.records.queries import Query, open_query
+from feedback.records.store_mark import is_store
 from schemas.errors import InputError, InputNotFoundError, UnknownChoiceError, UsageError
 
 __all__ = ["Place", "find_files", "input_name", "place_name", "place_size", "place_state", "relative_input"]

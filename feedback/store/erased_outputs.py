@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from feedback.folders import finish_dataset, remove_unfinished
+from feedback.dataset.folders import finish_dataset, remove_unfinished
 from feedback.hashing import side_ids, stable_id
 from feedback.store.durable import PARTIAL, flush_file, flush_folder, write_durably
 from feedback.store.faults import faultpoint

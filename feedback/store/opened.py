@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from feedback.folders import STORE_FILE, is_store
 from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE, load_rater_key
+from feedback.records.store_mark import STORE_FILE, is_store
 from feedback.store.durable import PARTIAL, private_folder, write_durably
 from feedback.store.landing import Landings
 from feedback.store.locks import store_lock

@@ -28,7 +28,7 @@ from feedback.store.tables import KIND, VERSION, file_schema, parquet_options, s
 from schemas.errors import CorruptionError, first_line
 from schemas.manifest import file_sha256
 
-__all__ = ["checked", "read_columns", "write_rows"]
+__all__ = ["checked", "data_file", "read_columns", "write_rows"]
 
 _GROUP_ROWS: Final = 1 << 16
 _KNOWN_WHOLE: Final[dict[tuple[str, int, int], bool]] = {}

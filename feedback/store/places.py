@@ -22,7 +22,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 
-from feedback.folders import STORE_FILE
+from feedback.records.store_mark import STORE_FILE
 from feedback.store.bucket import Bucket, StoredObject
 
 __all__ = [

@@ -8,11 +8,11 @@ import datasets
 import polars as pl
 import pytest
 
-from feedback.card import dataset_card
 from feedback.config import ExportConfig
-from feedback.curated import read_curated, text_of_curated
+from feedback.dataset.card import dataset_card
+from feedback.dataset.folders import finish_dataset
+from feedback.dataset.rows import read_curated, text_of_curated
 from feedback.export import TextTable, export
-from feedback.folders import finish_dataset
 from feedback.hashing import messages_hash, row_keys
 from feedback.near import sketch_texts
 from schemas.manifest import Manifest, Ratio, SourceFile

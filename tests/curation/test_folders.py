@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from feedback.config import CurateConfig, DedupConfig, SourceConfig
-from feedback.folders import built_folder, refuse_to_replace
-from feedback.gates import refuse_unusable
+from feedback.dataset.folders import built_folder, refuse_to_replace
+from feedback.pipeline.unusable import refuse_unusable
 from feedback.run_config import default_config, is_same_input, load_curate_config, resolved_config
 from schemas.errors import (
     ConfigError,

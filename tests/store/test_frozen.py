@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from feedback.config import SplitConfig
-from feedback.frozen import freeze, read_frozen
+from feedback.dataset.frozen import freeze, read_frozen
 from feedback.pipeline import curate, default_config, load_curate_config
 from feedback.split import split_plan
 from schemas.errors import CorruptionError, EmptySplitError, InputNotFoundError, OutputExistsError

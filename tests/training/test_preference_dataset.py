@@ -22,8 +22,8 @@ from align.evaluate import evaluate
 from align.trainer import train
 from cli.main import run
 from feedback.config import CurateConfig, RebalanceConfig, SourceConfig
+from feedback.dataset.folders import is_whole
 from feedback.engine import LocalEngine
-from feedback.folders import is_whole
 from feedback.ingest.rater_key import load_rater_key, rater_key
 from feedback.pipeline import CurateResult, curate, curate_store, rebalance_dataset, store_config
 from feedback.store import Store

@@ -26,7 +26,7 @@ from cli.workflows.retrain.plan import RunPlan
 from feedback.audit import AuditReport, render_html
 from feedback.audit.new_feedback import audit_new_feedback
 from feedback.config import CurateConfig
-from feedback.frozen import freeze
+from feedback.dataset.frozen import freeze
 from feedback.pipeline import curate_store, mix_dataset, mix_pairs_of_dataset
 from feedback.store import Store
 from feedback.store.durable import write_durably

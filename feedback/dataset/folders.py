@@ -13,26 +13,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from feedback.card import dataset_card
+from feedback.dataset.card import dataset_card
 from schemas import __version__
-from schemas.errors import CorruptionError, InputNotFoundError, OutputExistsError, ThumblineError
+from schemas.errors import CorruptionError, OutputExistsError, ThumblineError
 from schemas.manifest import MANIFEST_NAME, PREFERENCE_FOLDER, Manifest
 
 __all__ = [
-    "STORE_FILE",
     "built_folder",
     "finish_dataset",
-    "is_store",
     "is_whole",
     "refuse_to_replace",
     "remove_unfinished",
     "same_result",
 ]
 
-STORE_FILE: Final = "store.json"
-"""Name of the file that a feedback store has; see `feedback.store.opened`."""
-
-_BUCKET: Final = "s3://"
 _STAGING: Final = "staging"
 _UNFINISHED: Final = ".thumbline-unfinished"
 _SHARDS: Final = "data"
@@ -42,22 +36,6 @@ _OURS: Final = {
     *("README.md", MANIFEST_NAME, f"{MANIFEST_NAME}.partial", "needs_retrain.json"),
 }
 _SHOWN: Final = 5
-
-
-def is_store(path: str | Path) -> bool:
-    """Whether a folder holds a feedback store; told without loading what reads one. Of a bucket (`s3://`) it is asked.
-
-    Raises:
-        InputError: the object store cannot be reached.
-    """
-    if not str(path).startswith(_BUCKET):
-        return (Path(path) / STORE_FILE).is_file()
-    from feedback.records.object_store import find_objects
-
-    try:
-        return bool(find_objects(f"{str(path).rstrip('/')}/{STORE_FILE}"))
-    except InputNotFoundError:
-        return False
 
 
 def refuse_to_replace(out: Path, *, overwrite: bool) -> None:

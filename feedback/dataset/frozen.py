@@ -15,9 +15,9 @@ from pathlib import Path
 
 import polars as pl
 
-from feedback.curated import read_curated
+from feedback.dataset.folders import built_folder, finish_dataset, refuse_to_replace
+from feedback.dataset.rows import read_curated
 from feedback.engine import read_rows
-from feedback.folders import built_folder, finish_dataset, refuse_to_replace
 from schemas.errors import EmptySplitError
 from schemas.manifest import Manifest, Shard, file_sha256
 
