@@ -179,6 +179,8 @@ def _show_receipt(receipt: Receipt, store: str) -> None:
         ("reports", sum(len(one.removed) for one in (*receipt.runs, *receipt.reports))),
     ]
     show(table_of(("erased", "count>"), rows))
+    if not any(count for _, count in rows):
+        show(f"Nothing of this {receipt.kind} is in the store: look whether the id is spelled as the source has it.")
     for what, outputs in (("Dataset", receipt.datasets), ("Run", receipt.runs)):
         for one in outputs:
             left = f" Not ours, so look yourself: {', '.join(one.left)}." if one.left else ""

@@ -120,6 +120,10 @@ def test_forget_shows_what_was_erased_and_what_must_be_made_anew(capsys: pytest.
     assert "dataset saw it and needs to be made anew" in " ".join(out.split())
     code, told, _ = call(capsys, "forget --store store --rater u4 --json")
     assert (code, told["rows"], told["is_done"]) == (0, {"event": 4}, True)
+    assert "Nothing of this" not in out
+    code, out, _ = call(capsys, "forget --store store --rater U3")
+    assert code == 0
+    assert "Nothing of this rater is in the store: look whether the id is spelled" in " ".join(out.split())
     code, _, err = call(capsys, "forget --store store")
     assert code == 2
     assert "--rater ID and --conversation ID" in err
