@@ -9,8 +9,6 @@ reference log-probabilities of 0 and a z0 that is not clamped.
 
 from __future__ import annotations
 
-from typing import Final
-
 import torch
 from torch import Tensor
 
@@ -18,10 +16,7 @@ from align.objectives.tensors import log_ratios, weighted, widen
 from align.objectives.values import EXPONENT, LOSS_AVERSION, ValueName, value_loss
 from schemas.errors import ShapeError
 
-__all__ = ["Z0_SCOPES", "implicit_rewards", "kl_estimate", "kto_loss"]
-
-Z0_SCOPES: Final = ("step", "micro", "none")
-"""Over what z0 is estimated: the optimizer step, each micro batch as other libraries do, or not at all."""
+__all__ = ["implicit_rewards", "kl_estimate", "kto_loss"]
 
 
 def kto_loss(

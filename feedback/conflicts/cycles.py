@@ -22,11 +22,10 @@ from numpy.typing import NDArray
 
 from feedback.conflicts.reversals import few_reversals, fewest_reversals
 
-__all__ = ["Cycles", "find_cycles", "pairs_of_votes", "preference_pairs"]
+__all__ = ["Cycles", "find_cycles", "pairs_of_votes"]
 
 Ints = NDArray[np.int64]
 
-_VOTE: Final = ("event_id", "rater_key", "label")
 _BATCH_BYTES: Final = 1 << 26
 _TABLE: Final = pl.Schema(
     {"prompt": pl.UInt64, "answers": pl.Int64, "judgements": pl.Int64, "reversals": pl.Int64, "is_exact": pl.Boolean}
@@ -62,16 +61,6 @@ class _Arrows:
 
     def where(self, mask: NDArray[np.bool_]) -> _Arrows:
         return _Arrows(self.winner[mask], self.loser[mask], self.net[mask])
-
-
-def preference_pairs(candidates: pl.DataFrame) -> pl.DataFrame:
-    """The pairs behind candidates of which both answers are there, see `pairs_of_votes`.
-
-    Args:
-        candidates: rows of `schemas.datasets.CANDIDATE`.
-    """
-    votes = candidates.select("group_id", "cluster_id", "votes").explode("votes", empty_as_null=False)
-    return pairs_of_votes(votes.with_columns(pl.col("votes").struct.field(*_VOTE)).drop("votes"))
 
 
 def pairs_of_votes(votes: pl.DataFrame) -> pl.DataFrame:

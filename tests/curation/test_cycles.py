@@ -9,7 +9,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedback.conflicts.cycles import find_cycles, preference_pairs
+from feedback.conflicts.cycles import find_cycles, pairs_of_votes
 from feedback.conflicts.reversals import few_reversals, fewest_reversals
 from tests.feedback_tables import candidate, key, table
 
@@ -158,16 +158,21 @@ def test_without_the_named_arrows_no_cycle_is_left(judged, exact_up_to, order) -
     assert found.table.is_empty() == found.arrows.is_empty()
 
 
+def pairs_behind(rows: pl.DataFrame) -> pl.DataFrame:
+    votes = rows.select("group_id", "cluster_id", "votes").explode("votes", empty_as_null=False)
+    return pairs_of_votes(votes.unnest("votes"))
+
+
 def test_pairs_are_read_off_the_votes() -> None:
     """A row made of one side, and a thumb, make no pair; rows that were merged still do."""
     up, down = candidate(completion="a"), candidate(completion="b", label=False)
     vote = {"rater_key": None, "event_ts": None}
     up["votes"] = [{"event_id": "x", "label": True, **vote}, {"event_id": "thumb", "label": True, **vote}]
     down["votes"] = [{"event_id": "x", "label": False, **vote}, {"event_id": "half", "label": False, **vote}]
-    found = preference_pairs(table(up, down))
+    found = pairs_behind(table(up, down))
     assert found.select("winner", "loser", "event_id").rows() == [(up["cluster_id"], down["cluster_id"], "x")]
 
 
 def test_a_pair_of_near_duplicates_is_no_preference() -> None:
     up, down = candidate(completion="a", text_id="x"), candidate(completion="b", label=False, text_id="x")
-    assert preference_pairs(table(up, down | {"cluster_id": up["cluster_id"]})).is_empty()
+    assert pairs_behind(table(up, down | {"cluster_id": up["cluster_id"]})).is_empty()
