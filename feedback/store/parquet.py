@@ -7,7 +7,6 @@ anything is made of them, and a file that was cut off does not reach polars, whi
 
 from __future__ import annotations
 
-import hashlib
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -71,7 +70,7 @@ def data_file(path: Path, root: Path) -> DataFile:
     Raises:
         CorruptionError: its bytes are not those that its name says.
     """
-    if not path.is_file() or _digest(path) != path.stem:
+    if not path.is_file() or file_sha256(path) != path.stem:
         raise _damaged(path, "its bytes are not those that were written")
     return _described(path, root)
 
@@ -133,15 +132,10 @@ def _check(file: DataFile, root: Path) -> Path:
     if known not in _KNOWN_WHOLE:
         if found.st_size != file.bytes:
             raise _damaged(path, f"it has {found.st_size:,} bytes of {file.bytes:,}")
-        if _digest(path) != file.sha256:
+        if file_sha256(path) != file.sha256:
             raise _damaged(path, "its bytes are not those that were written")
         _KNOWN_WHOLE[known] = True
     return path
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _damaged(path: Path, why: str) -> CorruptionError:
