@@ -301,7 +301,7 @@ class ExportConfig:
         redact: whether personal data in prompts, completions and tools is replaced by marks such as `[EMAIL]`. The
             stage folder keeps the texts as they came.
         phone_regions: ISO 3166 codes of the regions whose telephone numbers are looked for also without their
-            country's code; numbers that begin with + are found in any case.
+            country's code; those with it, behind + or 00, are found in any case.
         raters: whether the column `rater_key` says on which rater alone a row rests, as a keyed hash, so that training
             can weigh by rater. It links the rows of one person, so a dataset to give away has better none.
     """

@@ -1,4 +1,7 @@
-"""Telephone numbers: those with a country's code anywhere, others where a named region would write them so."""
+"""Telephone numbers: those with a country's code anywhere, others where a named region would write them so.
+
+A country's code stands behind + or 00, or behind 011 where people of the USA write.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
+from itertools import zip_longest
 from typing import Final
 
 import numpy as np
@@ -34,16 +38,33 @@ _DATE: Final = re.compile(r"(?:(?:19|20)\d\d[-/.]\d\d?[-/.]\d\d?|\d\d?[-/.]\d\d?
 _CUT: Final = re.compile(r"[\s/]")
 _GROUP: Final = re.compile(r"\d+")
 _AMERICAN: Final = re.compile(r"(?<!\d)(?<!\d-)(?:1[-. ])?(?:\(\d{3}\) ?|\d{3}-)\d{3}-\d{4}(?!\d|-\d)")
+_AMERICAN_GROUPS: Final = re.compile(
+    r"\D{0,2}(?:1\D{1,4})?"
+    r"(?:\d{3}\D{1,4}\d{3}\D{1,4}|(?<=[(\[\uff08\uff3b])\d{3}[)\]\uff09\uff3d]\D{0,3}\d{3}\D{0,4})\d{4}(?!\d)"
+)
+_ZERO: Final = r"[0\u0660\u06f0\u0966\uff10]"
+_ABROAD: Final = re.compile(
+    rf"(?<!\d)(?<!\d[.,:\-])(?P<opening>[(\[\uff08]?)(?P<prefix>{_ZERO}{{2}}(?=\d)|(?<!\d\s){_ZERO}{{2}}|011)"
+    r"(?P<gap>[)\]\uff09]?[ \t\u00a0\u2000-\u200b\u2010-\u2015\-./]{0,2})"
+    rf"(?=[(\[\uff08]?(?!{_ZERO})\d)"
+)
+_NUMBERED: Final = re.compile(
+    r"(?:\b(?:row|line|order|invoice|ticket|case|id|item|part|serial|batch|lot|article|account|reference|ref|sku)|#|№)"
+    r"[\s.:#()\w]{0,12}$",
+    re.IGNORECASE,
+)
 _OPENING, _CLOSING = "([\uff08\uff3b", ")]\uff09\uff3d"
 _FEWEST, _MOST, _MOST_GROUPS = 7, 17, 16
-_BEFORE, _BEHIND = 24, 16
+_BEFORE, _BEHIND, _LONGEST = 24, 16, 64
+_MORE_THAN_IN_DELHI = 9
+"""Digits behind 011, which is also where numbers of Delhi and Leeds begin; those have 8 more."""
 
 
 def phone_pattern(regions: Sequence[str]) -> Pattern:
     """The pattern of telephone numbers.
 
     Args:
-        regions: ISO 3166 codes of two letters, such as `US`; none looks only for numbers that begin with +.
+        regions: ISO 3166 codes of two letters, such as `US`; none looks only for numbers with a country's code.
 
     Raises:
         UnknownChoiceError: a region that there is not.
@@ -60,34 +81,88 @@ def phone_spans(text: str, regions: tuple[str, ...] = PHONE_REGIONS) -> Iterator
     """Every telephone number in `text` that is valid and grouped as its country groups them.
 
     A number without + must also be written in groups, or stand behind a word such as "phone": ten digits alone are
-    an order's number more often.
+    an order's number more often, and two numbers beside each other a width and a height.
 
     >>> list(phone_spans("Call +49 30 901820 or (212) 736-5000; order 2127365000, 2026-01-05 10:30:00"))
     [(5, 18), (22, 36)]
+    >>> list(phone_spans("From abroad 0044 20 7946 0958; 1920 2073600"))
+    [(12, 29)]
 
     Source: the numbering plans in libphonenumber, through `phonenumbers`.
     """
     for found in _RUN.finditer(text):
         date = _DATE.match(found[0])
         start = found.start() + (date.end() if date else 0)
-        if "+" in found[0] or "\uff0b" in found[0]:
-            yield from _spans_at(text, start, found.end(), None)
-        elif any(regions):
-            yield from _national_spans(text, start, found.end(), regions)
+        for span in _spans_abroad(text, start, found.end(), regions):
+            yield from _spans_without_prefix(text, start, span[0], regions)
+            yield span
+            start = span[1]
+        yield from _spans_without_prefix(text, start, found.end(), regions)
 
 
 def _may_match(signs: SignCounts) -> NDArray[np.bool_]:
     return (signs.digits >= _FEWEST) | (signs.wide > 0)
 
 
+def _spans_abroad(text: str, first: int, last: int, regions: tuple[str, ...]) -> Iterator[Span]:
+    """The numbers in a run of groups whose 00 or 011 stands for the + before a country's code."""
+    begins = [one for one in _ABROAD.finditer(text, first, last) if one["prefix"] != "011" or "US" in regions]
+    for begin, following in zip_longest(begins, begins[1:]):
+        if begin.start() < first:
+            continue
+        ends = (last + _BEHIND, following.start()) if following else (last + _BEHIND,)
+        if span := next(filter(None, (_span_abroad(text, begin, end) for end in ends)), None):
+            yield span
+            first = span[1]
+
+
+def _span_abroad(text: str, begin: re.Match[str], end: int) -> Span | None:
+    """The number behind a prefix, read as if + stood in its place."""
+    opening = "" if begin["gap"][:1] in tuple(_CLOSING) else begin["opening"]
+    behind = text[begin.end() : min(end, begin.end() + _LONGEST)].partition("\n")[0]
+    found = _matched(f"{opening}+{behind}", None, is_strict=False)
+    if not found or found[0][0] > len(opening):
+        return None
+    low, high = found[0]
+    span = begin.start() + low, begin.end() + high - len(opening) - 1
+    return span if _is_called(text, span[0]) or _is_grouped_abroad(text, begin, span) else None
+
+
+def _is_grouped_abroad(text: str, begin: re.Match[str], span: Span) -> bool:
+    """Whether a valid number is written as people write numbers, and not as counters with zeros before them."""
+    number, national = text[span[0] : span[1]], text[begin.end() : span[1]]
+    groups = _GROUP.findall(number)
+    if begin["prefix"] == "011" and sum(map(len, _GROUP.findall(national))) < _MORE_THAN_IN_DELHI:
+        return False
+    if national.startswith("1"):
+        return _AMERICAN_GROUPS.match(national) is not None
+    if len(groups) < 3:
+        is_numbered = _NUMBERED.search(text[max(0, span[0] - _BEFORE) : span[0]]) is not None
+        return len(groups) == 2 and len(groups[0]) > 3 and not is_numbered
+    if len({len(group) for group in groups}) == 1:  # a row of a table, or a network card's address
+        return "-" not in number and (0, len(national) + 1) in _matched(f"+{national}", None, is_strict=True)
+    return True
+
+
+def _spans_without_prefix(text: str, first: int, last: int, regions: tuple[str, ...]) -> Iterator[Span]:
+    if "+" in text[first:last] or "\uff0b" in text[first:last]:
+        yield from _spans_at(text, first, last, None)
+    elif any(regions):
+        yield from _national_spans(text, first, last, regions)
+
+
+def _is_called(text: str, first: int) -> bool:
+    return _CALLED.search(text[max(0, first - _BEFORE) : first]) is not None
+
+
 def _national_spans(text: str, first: int, last: int, regions: tuple[str, ...]) -> Iterator[Span]:
     """The numbers without a country's code in a run of groups; a list's number or a date may stand before them."""
-    if "US" in regions and (american := _AMERICAN.search(text, first, last)):
-        # Also numbers that nobody has, as 555-0123: whoever writes one so means a telephone.
-        yield american.span()
-        yield from _national_spans(text, american.end(), last, regions)
-        return
-    is_called = _CALLED.search(text[max(0, first - _BEFORE) : first]) is not None
+    if "US" in regions:
+        for american in _AMERICAN.finditer(text, first, last):
+            # Also numbers that nobody has, as 555-0123: whoever writes one so means a telephone.
+            yield american.span()
+            first = american.end()
+    is_called = _is_called(text, first)
     groups = [(found[0], *found.span()) for found in _GROUP.finditer(text, first, last)]
     if len(groups) > _MOST_GROUPS:  # a table of numbers
         return
@@ -99,10 +174,19 @@ def _national_spans(text: str, first: int, last: int, regions: tuple[str, ...]) 
             if not _is_possible(_ascii(digits), region):
                 continue
             end = groups[high - 1][2]
-            if found := _spans_at(text, groups[low][1], end, region):
+            found = _spans_at(text, groups[low][1], end, region)
+            if found and (is_called or _is_grouped(text, found[0], region)):
                 yield from found
                 yield from _national_spans(text, max(end, found[-1][1]), last, regions)
                 return
+
+
+def _is_grouped(text: str, span: Span, region: str) -> bool:
+    """Whether a number of North America has its 3, 3 and 4 digits apart, or its area in brackets.
+
+    The matcher lets any of the groups run together, and with them the 1 that stands before some.
+    """
+    return phonenumbers.country_code_for_region(region) != 1 or _AMERICAN_GROUPS.match(text, *span) is not None
 
 
 def _windows(text: str, groups: Sequence[tuple[str, int, int]]) -> Iterator[tuple[int, int]]:
@@ -120,8 +204,8 @@ def _spans_at(text: str, start: int, end: int, region: str | None) -> tuple[Span
     before = before if before[-1:] in _OPENING or not any(sign.isdigit() for sign in before) else ""
     behind = text[end : end + _BEHIND].partition("\n")[0]
     first = start - len(before)
-    matched = ((first + low, first + high) for low, high in _matched(before + text[start:end] + behind, region))
-    return tuple((low, high) for low, high in matched if low < end)
+    matched = _matched(before + text[start:end] + behind, region, is_strict=region is not None)
+    return tuple((first + low, first + high) for low, high in matched if first + low < end)
 
 
 def _ascii(digits: str) -> str:
@@ -148,8 +232,8 @@ def _national(region: str) -> re.Pattern[str]:
 
 
 @lru_cache(maxsize=1024)
-def _matched(text: str, region: str | None) -> tuple[Span, ...]:
-    leniency = phonenumbers.Leniency.VALID if region is None else phonenumbers.Leniency.STRICT_GROUPING
+def _matched(text: str, region: str | None, *, is_strict: bool) -> tuple[Span, ...]:
+    leniency = phonenumbers.Leniency.STRICT_GROUPING if is_strict else phonenumbers.Leniency.VALID
     matches = phonenumbers.PhoneNumberMatcher(text, region, leniency=leniency)
     return tuple(_without_open_bracket(match.start, match.raw_string) for match in matches)
 

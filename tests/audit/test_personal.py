@@ -86,6 +86,31 @@ PLANTED = [
     ("key", jwt({"alg": "HS256"})),
 ]
 
+DIALLED = [
+    "0049 30 901820",
+    "0049 (0)30 901820",
+    "0049-30-901820",
+    "0033 1 42 68 53 00",
+    "0044 20 7946 0958",
+    "00 39 06 6982 1234",
+    "00 (49) 30 901820",
+    "(0049) 30 901820",
+    "(00)49 30 901820",
+    "0091 9876543210",
+    "001 415 555 2671",
+    "011 49 30 901820",
+    "01144 20 7946 0958",
+    "٠٠٩٧١ ٥٠ ١٢٣ ٤٥٦٧",
+    "1 (415) 555-2671",
+    "1-415-555-2671",
+    "1 415 555 2671",
+    "1(415)555-2671",
+    "+1 415 555 2671",
+    "(415) 5552671",
+    "415 555 2671",
+    "415.555.2671",
+]
+
 ALIKE = [
     "logo@2x.png, lodash@4.17.21, @app.route('/x'), @ann, a @ b, ann@localhost, x@.com, git@github.com:ann/repo.git",
     "a..b@site.example and a@-site.example",
@@ -107,6 +132,11 @@ ALIKE = [
     "-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8A\n-----END PUBLIC KEY-----",
     "for (i = 0; i < 1000000; i++) { x[i] = 0xDEADBEEF; } // 80 columns, 1.5e-10, #ff8800, $1,000,000.00",
     "SSN-like 123-45-6789, postcode 90210-1234, score 3-2-1, ratio 16:9, 1999-2004, pages 1234-5678",
+    "The image has width 1920 2073600 px, 1475 2175625, 1440 2560000, 415 5552671, 120.1 1415 2002225",
+    "order 00493090182, 00442079460958, 004930901820, id 0000493090182, 12004930901820, order 0049 30901820",
+    "0000 0049 3090 1820, 0044 0045 0046 0047, 0020 1234 5678, 001 2127365000, 001 415 5552671, 007 4957397000",
+    "00-12-31 10:30, 00.01.2026 12 30 45, 12:00 49 30 901820, 00-49-30-90-18-20, 00 49 30 90 18 20, 00:49:30:90:18:20",
+    "0x0049 30 901820, ff 00 49 30 90 18 2f, 0.0049 30 901820, 0049 30 901820abc, 12-0049-30-901820, 1 000 49 30 90 18",
     "",
     "[EMAIL] [PHONE] [CARD] [IBAN] [IP] [KEY] [NAME]",
 ]
@@ -116,6 +146,13 @@ ALIKE = [
 def test_every_kind_is_found_whole_and_alone(kind: str, value: str) -> None:
     assert found(value) == [(kind, value)]
     assert found(f"Write to ({value}), please.\nThanks") == [(kind, value)]
+
+
+@pytest.mark.parametrize("value", DIALLED)
+def test_telephones_are_found_behind_00_and_in_american_groups(value: str) -> None:
+    assert found(value) == [("phone", value)]
+    assert found(f"Write to ({value}), please.\nThanks") == [("phone", value)]
+    assert redact_texts(pl.Series([f"At {value}."])).to_list() == ["At [PHONE]."]
 
 
 @pytest.mark.parametrize("before", ["> ", ">", "> > ", "ok\n> ", "host -> ", "<td>", '<a href="x">', "<", "a\n>"])
@@ -143,6 +180,20 @@ def test_what_only_looks_alike_is_left(text: str) -> None:
 def test_ten_digits_alone_are_a_telephone_only_behind_a_word_that_says_so() -> None:
     assert found("phone: 2127365000") == [("phone", "2127365000")]
     assert found("order: 2127365000") == []
+    assert found("tel 004930901820, order 004930901820") == [("phone", "004930901820")]
+    assert found("phone: 1415 5552671") == [("phone", "1415 5552671")]
+
+
+def test_a_counter_and_its_square_are_no_telephone() -> None:
+    """1800 3240000 and 1860 3459600 are: numbers of India that cost nothing to call are written so."""
+    texts = pl.Series([f"answer variant {i} {i * i}" for i in range(2000)])
+    assert find_personal(texts)["row"].to_list() == [1800, 1860]
+
+
+def test_011_stands_for_a_plus_only_where_americans_write_and_the_number_is_longer_than_those_of_delhi() -> None:
+    assert found("011 49 30 901820", phone_regions=("DE",)) == []
+    assert found("011 4930 9018", phone_regions=("US",)) == []
+    assert found("0049 30 901820", phone_regions=()) == [("phone", "0049 30 901820")]
 
 
 def test_national_numbers_are_those_of_the_named_regions() -> None:
@@ -166,6 +217,13 @@ def test_national_numbers_are_those_of_the_named_regions() -> None:
         ("2026-01-05 030 901820", ["030 901820"]),
         ("1-800-555-0199", ["1-800-555-0199"]),
         ("+49 30 901820, +49 30 901821", ["+49 30 901820", "+49 30 901821"]),
+        ("0049 30 901820 0049 30 901821", ["0049 30 901820", "0049 30 901821"]),
+        ("030 901820 / 0049 30 901821", ["030 901820", "0049 30 901821"]),
+        ("+49 30 901820 / 0049 30 901821", ["+49 30 901820", "0049 30 901821"]),
+        ("2. 00 49 30 901820", ["00 49 30 901820"]),
+        ("2026-01-05 0049 30 901820", ["0049 30 901820"]),
+        ("Call 0049 30 901820 x12", ["0049 30 901820 x12"]),
+        ("tel:0049 171/1234567.", ["0049 171/1234567"]),
     ],
 )
 def test_numbers_stand_beside_each_other_and_behind_dates_and_places_of_a_list(text: str, finds: list[str]) -> None:
@@ -232,7 +290,24 @@ def test_addresses_are_found_wherever_they_stand_in_a_long_column() -> None:
 def test_hostile_texts_take_no_quadratic_time() -> None:
     """Each would take minutes where a pattern goes back over what it has read."""
     long = 40_000
-    runs = ("a", "a.", "@", "1 ", "a@b-", "DE12", ":", "'", "+1", "1.", "-----BEGIN PRIVATE KEY-----", "A ", "eyJ.")
+    runs = (
+        "a",
+        "a.",
+        "@",
+        "1 ",
+        "a@b-",
+        "DE12",
+        ":",
+        "'",
+        "+1",
+        "1.",
+        "-----BEGIN PRIVATE KEY-----",
+        "A ",
+        "eyJ.",
+        "0049 ",
+        "(00",
+        "212-736-5000 ",
+    )
     begins = ("", "a@", "+", "-----BEGIN PRIVATE KEY-----", "+1 ")
     for text in (begin + run * (long // len(run)) for run in runs for begin in begins):
         find_personal(pl.Series([text]))
