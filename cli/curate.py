@@ -25,10 +25,11 @@ from cli.options import (
     store_option,
 )
 
-if TYPE_CHECKING:  # both load polars
+if TYPE_CHECKING:  # all but the last load polars
     from feedback.config import CurateConfig
     from feedback.engine import Engine
     from feedback.pipeline import CurateResult
+    from schemas.report import StageReport
 
 __all__ = ["convert", "curate", "formats"]
 
@@ -75,6 +76,14 @@ def formats(sniffed: str | None, map_out: Path | None, as_json: bool) -> None:
 @ranking_option
 @sql_option
 @redact_option
+@click.option(
+    "--max-rejected-share",
+    type=click.FloatRange(0, 1),
+    metavar="SHARE",
+    default=0.2,
+    show_default=True,
+    help="Largest share of records that may be rejected; beyond it nothing is written.",
+)
 @json_option
 def convert(
     inputs: tuple[str, ...],
@@ -87,12 +96,14 @@ def convert(
     ranking: Ranking,
     sql: str | None,
     redact: bool,
+    max_rejected_share: float,
     as_json: bool,
 ) -> None:
     """Write the feedback of IN... in another format, file to file.
 
-    Nothing is curated: every row that can be read, and expressed in the new format, is written. A pair becomes two
-    labelled rows where labels are wanted, an answer up and one down to the same prompt a pair where pairs are wanted.
+    Nothing is curated: every row that can be read, and expressed in the new format, is written, of a record with
+    several revisions the latest. A pair becomes two labelled rows where labels are wanted, an answer up and one down to
+    the same prompt a pair where pairs are wanted.
     """
     from cli.json_output import print_json
     from cli.progress import shown_progress
@@ -116,13 +127,26 @@ def convert(
             sql=sql,
             dataset_type=dataset_type,
             redact=redact,
+            max_rejected_share=max_rejected_share,
             progress=progress,
         )
     if as_json:
         print_json({"out": str(out), "report": report.to_dict()})
         return
+    _tell_rejected(report)
     show(waterfall([report]), *report.notes, f"Written: {out}")
     print_next(*next_command(target_format, report.config["kind"], out))
+
+
+def _tell_rejected(report: StageReport) -> None:
+    """Say on stderr why records were rejected, and where the first of them are."""
+    from cli.render import clean
+
+    rejected, cases = report.figures["rejected"], report.figures["first_cases"]
+    if rejected:
+        listed = ", ".join(f"{reason} {count:,}" for reason, count in rejected.items())
+        for line in (f"Quarantined: {listed}. The first cases are:", *(f"  {case}" for case in cases)):
+            click.echo(clean(line), err=True)
 
 
 @click.command(epilog="Example: thumbline curate votes.jsonl --from thumbs -o dataset")

@@ -1,7 +1,8 @@
 """File to file: feedback of any format in another one, and what was lost on the way.
 
 The input is ingested into a folder of its own first, so that everything that holds of `ingest` holds here: the same
-rules, quarantine and keyed user ids. Nothing is curated: duplicates, contradictions and revisions stay.
+rules, quarantine and keyed user ids. Nothing is curated: duplicates and contradictions stay. Of a record with several
+revisions the latest is written, and none where that takes the vote back; formats that can say so get them all.
 """
 
 from __future__ import annotations
@@ -9,19 +10,23 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import polars as pl
 import pyarrow as pa
 
 from feedback.config import Ranking, SourceConfig
+from feedback.convert import find_revisions
+from feedback.engine import read_rows, write_arrow
 from feedback.formats import FORMATS
 from feedback.formats.trainer_files import check_beside, write_beside
 from feedback.formats.writers import WRITERS, Writer
 from feedback.ingest import IngestResult, ingest
 from feedback.partners import pair_events
 from feedback.records.row_files import check_out, open_row_file
+from feedback.stage import counted
 from schemas.errors import DataGateError, UnknownChoiceError, UsageError
 from schemas.progress import Progress, silent
 from schemas.reasons import DropReason
@@ -34,7 +39,8 @@ _KINDS: Final = {"unpaired_preference": "events", "preference": "pairs"}
 _IDS: Final = frozenset(
     {"event_id", "pair_id", "group_id", "source", "raw_sha256", "ts_quality", "signal", "raw_value"}
 )
-_TEXTS: Final = frozenset({"prompt", "completion", "label", "chosen", "rejected", "outcome", "rater_kind"})
+_TEXTS: Final = frozenset({"prompt", "completion", "label", "op", "chosen", "rejected", "outcome", "rater_kind"})
+_ALLOW_MORE: Final = "--max-rejected-share SHARE"
 _MACHINES: Final = ("llm_judge", "code")
 _SILENT: Final = _IDS | _TEXTS | {"prompt_hash", "completion_hash", "response_a_hash", "response_b_hash"}
 """Columns that are written anyway, or are ours and no part of what the source said."""
@@ -92,12 +98,20 @@ def convert_files(
         for item in inputs
     ]
     with tempfile.TemporaryDirectory(prefix="thumbline-") as folder:
-        raw = ingest(sources, Path(folder) / "in", max_rejected_share=max_rejected_share, progress=progress)
+        raw = ingest(
+            sources,
+            Path(folder) / "in",
+            max_rejected_share=max_rejected_share,
+            allow_more=_ALLOW_MORE,
+            progress=progress,
+        )
         writer = _choose_writer(writers, raw)
         tally = _Tally()
-        schema = _present(writer, raw) if suffix == ".parquet" else None
+        latest = raw if writer.takes_unlabelled else _latest(raw, Path(folder) / "latest", tally)
+        schema = _present(writer, latest) if suffix == ".parquet" else None
         with open_row_file(out, suffix, schema) as file, progress("write", raw.report.rows_kept) as advance:
-            rows = _rows(raw, writer, tally, advance)
+            advance(tally.dropped.total())
+            rows = _rows(latest, writer, tally, advance)
             for row in _redacted(rows, tally) if redact else rows:
                 record = writer.record(row)
                 if record is None:
@@ -117,6 +131,7 @@ class _Tally:
     written: int = 0
     kept: int = 0
     created: int = 0
+    unordered: int = 0
     labels: Counter[bool | None] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)
@@ -134,7 +149,7 @@ class _Tally:
         self.kept += row.get("events", 1)
         self.labels[row.get("label")] += 1
         for name, value in row.items():
-            if name not in writer.columns and value not in (None, [], "create") and _is_of_source(name, value):
+            if name not in writer.columns and value not in (None, []) and _is_of_source(name, value):
                 self.lost[name.removesuffix("_chosen").removesuffix("_rejected")] += 1
 
 
@@ -158,6 +173,56 @@ def _writers_of(to_format: str, dataset_type: str | None) -> dict[str, Writer]:
 def _choose_writer(writers: dict[str, Writer], raw: IngestResult) -> Writer:
     natural = "pairs" if raw.pairs and not raw.events else "events"
     return writers.get(natural) or next(iter(writers.values()))
+
+
+def _latest(raw: IngestResult, folder: Path, tally: _Tally) -> IngestResult:
+    """`raw` with the latest revision of every record, and its other ones counted."""
+    folder.mkdir()
+    kinds = {"event_id": (raw.event_keys, raw.events), "pair_id": (raw.pair_keys, raw.pairs)}
+    events, pairs = (
+        _without(paths, name, _replaced(keys, tally), folder, tally) for name, (keys, paths) in kinds.items()
+    )
+    return replace(raw, events=events, pairs=pairs)
+
+
+def _replaced(keys: Sequence[Path], tally: _Tally) -> pl.Series:
+    """The ids of rows that a later revision of their record replaces.
+
+    Later is what has the later time, and where times are equal, or one is missing, what comes later in the input.
+
+    Args:
+        keys: files of keys of events or of pairs, in the order of the input.
+        tally: counts the records whose times do not say which is later.
+    """
+    revisions = find_revisions(keys)
+    if revisions.is_empty():
+        return pl.Series([], dtype=pl.String)
+    tally.unordered += revisions.filter(~pl.col("is_order_known")).height
+    several = revisions.select("record_key")
+    rows = pl.concat(
+        read_rows(path, ["record_key", "text_id", "event_ts"]).join(several, on="record_key", maintain_order="left")
+        for path in keys
+    )
+    is_timed = pl.col("event_ts").is_not_null().all().over("record_key")
+    ordered = rows.with_columns(pl.when(is_timed).then("event_ts")).sort("event_ts", maintain_order=True)
+    latest = pl.col("text_id").last().over("record_key")
+    return ordered.filter(pl.col("text_id") != latest)["text_id"].unique()
+
+
+def _without(paths: Sequence[Path], id_name: str, replaced: pl.Series, folder: Path, tally: _Tally) -> tuple[Path, ...]:
+    """Files of a table without the rows of some ids, which are counted."""
+    kept: list[Path] = []
+    for path in paths:
+        is_kept = ~read_rows(path, [id_name]).to_series().is_in(replaced.implode())
+        count = int((~is_kept).sum())
+        if count:
+            tally.drop(DropReason.SUPERSEDED_REVISION, count)
+            with pa.memory_map(str(path)) as source:
+                table = pa.ipc.open_file(source).read_all().filter(is_kept.to_arrow())
+            path = folder / path.name
+            write_arrow(table, path)
+        kept.append(path)
+    return tuple(kept)
 
 
 def _rows(raw: IngestResult, writer: Writer, tally: _Tally, advance: Any) -> Iterator[dict[str, Any]]:
@@ -289,6 +354,7 @@ def _report(raw: IngestResult, writer: Writer, tally: _Tally, beside: str | None
         figures={
             "rows_written": tally.written,
             "rejected": raw.rejected,
+            "first_cases": list(raw.first_cases),
             "lost": dict(sorted(tally.lost.items())),
             **({} if tally.redacted is None else {"redacted": dict(sorted(tally.redacted.items()))}),
         },
@@ -296,6 +362,11 @@ def _report(raw: IngestResult, writer: Writer, tally: _Tally, beside: str | None
 
 
 def _notes(raw: IngestResult, writer: Writer, tally: _Tally) -> Iterator[str]:
+    if tally.unordered:
+        yield (
+            f"{counted(tally.unordered, 'record id')} with different contents and no time that says which is the "
+            "latest: the last one in the input was taken."
+        )
     if writer.kind == "events" and raw.pairs:
         yield f"Pairs were split: {tally.created:,} pairs gave two labelled rows each."
     if writer.kind == "pairs" and raw.events:

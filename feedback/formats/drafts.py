@@ -95,12 +95,14 @@ class IgnoredDraft(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         score: the name of a score that the map does not name.
         value: its value.
         is_correction: whether its rater wrote an answer and gave no value.
+        is_vague: whether nothing in the record is of this format alone, so that it does not speak for it.
     """
 
     what: str
     score: str | None = None
     value: Any = None
     is_correction: bool = False
+    is_vague: bool = False
 
 
 Draft = EventDraft | PairDraft | IgnoredDraft

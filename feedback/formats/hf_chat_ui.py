@@ -37,6 +37,8 @@ _ROLES: Final = {"user": "user", "assistant": "assistant", "system": "system"}
 
 def _parse(record: dict[str, Any]) -> Iterator[Draft]:
     messages = need_list(record, "messages")
+    if messages and not any("from" in message for message in messages):
+        reject(RejectReason.MISSING_FIELD, "no message has the field 'from'")
     judged = [place for place, message in enumerate(messages) if message.get("score") is not None]
     if not judged:
         yield from unjudged("no message of the conversation has a score")

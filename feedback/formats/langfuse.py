@@ -30,6 +30,7 @@ from schemas.reasons import RejectReason
 __all__ = ["LANGFUSE"]
 
 _SNAKE: Final = re.compile(r"_([a-z])")
+_CAMEL: Final = re.compile(r"[A-Z]")
 _RATERS: Final = {"ANNOTATION": "annotator", "EVAL": "llm_judge", "API": None}
 _TRUTHS: Final = {
     "True": True,
@@ -51,6 +52,7 @@ _UNUSED: Final = (
     *("projectId", "environment", "metadata", "configId", "queueId", "release", "version", "tags", "public"),
     *("htmlPath", "latency", "totalCost", "bookmarked", "executionTraceId", "longStringValue"),
 )
+_READ: Final = frozenset({*_TRACE, *_SCORE})
 
 
 def _parse(record: dict[str, Any], known: ScoreMap) -> Iterator[Draft]:
@@ -77,7 +79,13 @@ def _camel(record: dict[str, Any]) -> dict[str, Any]:
     """`record` with its keys as the API writes them; the export to blob storage has the columns of the database."""
     if "_" not in "".join(record):
         return record
-    return {_SNAKE.sub(lambda match: match[1].upper(), key): value for key, value in record.items()}
+    named = ((_SNAKE.sub(lambda match: match[1].upper(), key), key, value) for key, value in record.items())
+    # Asked for by their keys, so that whoever watches the record sees which fields are read.
+    return {name: record.get(key) if name in _READ else value for name, key, value in named}
+
+
+def _snake(key: str) -> str:
+    return _CAMEL.sub(lambda match: f"_{match[0].lower()}", key)
 
 
 def _score(score: dict[str, Any], trace: Any, known: ScoreMap) -> Iterator[Draft]:
@@ -175,7 +183,7 @@ LANGFUSE: Final = scored_format(
     summary="Scores of Langfuse joined with their traces, or traces with the scores in them.",
     fields="name, source, dataType, value or stringValue, traceId and the joined trace; or scores, id, input, output; "
     "optional observationId, comment, authorUserId, timestamp, updatedAt",
-    keys=frozenset({*_TRACE, *_SCORE, *_UNUSED}),
+    keys=frozenset({*_TRACE, *_SCORE, *_UNUSED, *map(_snake, (*_TRACE, *_SCORE, *_UNUSED))}),
     user_keys=frozenset({"authorUserId", "author_user_id", "userId", "user_id"}),
     join=Join(what="traces", key="traceId", other="id", into="trace", whole=("scores",)),
     can=("labels", "corrections"),

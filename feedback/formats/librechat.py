@@ -28,6 +28,7 @@ from feedback.formats.drafts import Draft, EventDraft, Format, Join
 from feedback.formats.parts.field_columns import is_id, json_of, text_of
 from feedback.formats.parts.fields import (
     need,
+    need_id,
     need_list,
     optional_bool,
     optional_id,
@@ -60,6 +61,8 @@ def _parse(record: dict[str, Any]) -> Iterator[Draft]:
         return
     key = "messagesTree" if record.get("messagesTree") is not None else "messages"
     messages = _flat(need_list(record, key))
+    if messages and all(message.get("messageId") is None for message in messages):
+        reject(RejectReason.MISSING_FIELD, "no message has the field 'messageId'")
     judged = [message for message in messages if _is_judged(message)]
     if not judged:
         yield from unjudged("no message of the conversation has feedback")
@@ -101,8 +104,7 @@ def _flat(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _event(message: dict[str, Any], messages: list[dict[str, Any]], record: dict[str, Any]) -> EventDraft:
-    need(message, "messageId")
-    message_id = optional_id(message, "messageId")
+    message_id = need_id(message, "messageId")
     if optional_bool(message, "error"):
         reject(RejectReason.RULE_VIOLATION, "the rated message is an error, not an answer")
     nodes = {one["messageId"]: one for one in messages if isinstance(one.get("messageId"), str)}

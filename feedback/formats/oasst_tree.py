@@ -26,6 +26,7 @@ from typing import Any, Final
 from feedback.formats.drafts import Draft, EventDraft, Format, PairDraft
 from feedback.formats.parts.fields import (
     need,
+    need_id,
     optional_bool,
     optional_id,
     optional_number,
@@ -195,8 +196,7 @@ def _counts(answer: _Turn) -> Iterator[tuple[str, int]]:
 
 
 def _id(turn: _Turn) -> str:
-    need(turn.node, "message_id")
-    return str(optional_id(turn.node, "message_id"))
+    return need_id(turn.node, "message_id")
 
 
 def _flags(*answers: _Turn) -> tuple[str, ...]:

@@ -69,7 +69,9 @@ def _parse(record: dict[str, Any]) -> Iterator[Draft]:
     messages = need_list(record, chat_key)
     judged = [place for place, message in enumerate(messages) if _feedback(message) is not None]
     if not judged:
-        yield from unjudged("no message of the chat has feedback")
+        # Chats of any other kind look the same where no message has a place for a vote.
+        is_vague = not any(key in message for message in messages for key in ("feedback", "score"))
+        yield from unjudged("no message of the chat has feedback", is_vague=is_vague)
     turns = read_messages(messages, chat_key, roles=_ROLES)
     record_id = optional_id(record, "id")
     for place in judged:

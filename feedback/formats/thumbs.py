@@ -78,8 +78,9 @@ def _operation(record: dict[str, Any]) -> str:
         return "create"
     if op not in OPERATIONS:
         reject(RejectReason.RULE_VIOLATION, f"field 'op' is {shown(op)}; expected one of {', '.join(OPERATIONS)}")
-    if op != "create" and record.get("id") is None:
-        reject(RejectReason.MISSING_FIELD, f"field 'id' is absent or null, and op {op!r} needs it to say of what")
+    if op != "create" and optional_id(record, "id") is None:
+        detail = f"field 'id' is absent, null or blank, and op {op!r} needs it to say of what"
+        reject(RejectReason.MISSING_FIELD, detail)
     return str(op)
 
 

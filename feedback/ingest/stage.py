@@ -19,6 +19,7 @@ from typing import Final
 from feedback.config import SourceConfig
 from feedback.engine import Engine, LocalEngine, StagedEngine
 from feedback.engine.staging import STAGE_FILE
+from feedback.formats.drafts import Join
 from feedback.ingest.block import ingest_block
 from feedback.ingest.block_task import BlockResult
 from feedback.ingest.calm_collector import calm_collector
@@ -31,7 +32,7 @@ from feedback.ingest.source_blocks import FileCounts, OpenSource, SourceBlocks
 from feedback.ingest.source_files import join_tables
 from feedback.near import SketchFile, preload
 from feedback.records.places import place_size
-from schemas.errors import FormatMismatchError, OutputExistsError, TooManyRejectedError
+from schemas.errors import FormatMismatchError, InputError, OutputExistsError, TooManyRejectedError
 from schemas.manifest import SourceFile
 from schemas.progress import Advance, Progress, silent
 from schemas.reasons import DropReason, RejectReason
@@ -42,6 +43,7 @@ __all__ = ["IngestResult", "SketchSettings", "ingest", "table_paths"]
 _FIELD_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\- ]{0,39}")
 _SHOWN_FIELDS: Final = 12
 _FIRST_CASES: Final = 3
+_ALLOW_MORE: Final = "ingest.max_rejected_share in a config, or --set ingest.max_rejected_share=SHARE"
 _JOINED: Final = "joined"
 
 
@@ -61,6 +63,7 @@ class IngestResult:
         rejected: quarantined records by `RejectReason`.
         source_files: the files that were read: those with the records, then those that were joined to them.
         counts: what became of each file with records, in their order.
+        first_cases: the first quarantined records, each with file, line, reason and detail.
     """
 
     folder: Path
@@ -74,6 +77,7 @@ class IngestResult:
     rejected: dict[str, int]
     source_files: tuple[SourceFile, ...]
     counts: tuple[FileCounts, ...] = ()
+    first_cases: tuple[str, ...] = ()
 
 
 def ingest(
@@ -81,6 +85,7 @@ def ingest(
     folder: Path,
     *,
     max_rejected_share: float = 0.2,
+    allow_more: str = _ALLOW_MORE,
     sketch: SketchSettings | None = None,
     key: bytes | None = None,
     with_keys: bool = True,
@@ -93,6 +98,7 @@ def ingest(
         sources: where raw feedback lies and what it looks like.
         folder: a folder that does not exist yet, or is empty; or a stage's folder of `engine`.
         max_rejected_share: largest share of records that may go to quarantine, in [0, 1].
+        allow_more: what whoever calls has for a larger share, as the error names it.
         sketch: for which near-duplicates texts are sketched; None makes no sketches.
         key: key for user ids; None takes that of this machine.
         with_keys: whether keys and a digest of all rows are made, which later stages need.
@@ -113,7 +119,7 @@ def ingest(
     with ExitStack() as undo:
         undo.callback(shutil.rmtree, folder, ignore_errors=True)
         reader = SourceBlocks(opened, folder, sketch, key or load_rater_key(), with_keys=with_keys)
-        result = _ingest(reader, folder, max_rejected_share, engine or LocalEngine(), progress)
+        result = _ingest(reader, folder, max_rejected_share, allow_more, engine or LocalEngine(), progress)
         undo.pop_all()
     return result
 
@@ -124,7 +130,7 @@ def table_paths(folder: Path, name: str) -> tuple[Path, ...]:
 
 
 def _ingest(
-    reader: SourceBlocks, folder: Path, max_rejected_share: float, engine: Engine, progress: Progress
+    reader: SourceBlocks, folder: Path, max_rejected_share: float, allow_more: str, engine: Engine, progress: Progress
 ) -> IngestResult:
     sources = reader.sources
     with progress("ingest", _size(sources)) as advance, calm_collector():
@@ -136,12 +142,15 @@ def _ingest(
     _refuse_wrong_formats(sources, reader, results)
     for source in sources:
         if source.table is not None and source.files.other and source.format.join is not None:
-            refuse_no_partner(source.format.join, source.table, reader.of_source(source, results))
+            of_source = reader.of_source(source, results)
+            _refuse_no_key(source, source.format.join, of_source)
+            refuse_no_partner(source.format.join, source.table, of_source)
     records = sum(result.records for result in results)
     rejected: Counter[str] = Counter()
     for result in results:
         rejected.update(result.rejected)
-    _refuse_too_many(rejected, results, records, max_rejected_share)
+    first_cases = tuple(case for result in results for case in result.first_cases)[:_FIRST_CASES]
+    _refuse_too_many(rejected, first_cases, records, max_rejected_share, allow_more)
     return IngestResult(
         folder=folder,
         events=table_paths(folder, "events"),
@@ -154,6 +163,7 @@ def _ingest(
         rejected=dict(sorted(rejected.items())),
         source_files=tuple(files),
         counts=reader.counts(results),
+        first_cases=first_cases,
     )
 
 
@@ -219,7 +229,25 @@ def _refuse_wrong_formats(sources: Sequence[OpenSource], reader: SourceBlocks, r
             raise format_mismatch(source.format, misses[0])
 
 
-def _refuse_too_many(rejected: Counter[str], results: Sequence[BlockResult], records: int, limit: float) -> None:
+def _refuse_no_key(source: OpenSource, join: Join, results: Sequence[BlockResult]) -> None:
+    """Refuse a source whose map could say where the ids are by which it is joined, and none is where they should be.
+
+    Raises:
+        InputError: it is such a source.
+    """
+    alone = sum(one.alone for one in results)
+    if source.config.map is None or not alone or any(one.joined or one.first_alone for one in results):
+        return
+    raise InputError(
+        f"none of {alone:,} records has an id at {join.key!r}, by which its {join.what} are found in the other file",
+        where=source.config.path,
+        todo='Name the path of that id in the map: [join] with key = PATH, for example key = "trace_id"',
+    )
+
+
+def _refuse_too_many(
+    rejected: Counter[str], first_cases: Sequence[str], records: int, limit: float, allow_more: str
+) -> None:
     count, unjudged = rejected.total(), rejected[RejectReason.NO_JUDGEMENT.value]
     if unjudged < records:
         # A chat log holds few votes and many lines without one, which say nothing against its format.
@@ -228,12 +256,11 @@ def _refuse_too_many(rejected: Counter[str], results: Sequence[BlockResult], rec
     if count <= limit * records:
         return
     listed = ", ".join(f"{reason} {number:,}" for reason, number in rejected.most_common())
-    cases = [case for result in results for case in result.first_cases][:_FIRST_CASES]
     raise TooManyRejectedError(
         f"{count:,} of {records:,} records ({count / records:.0%}) were rejected: {listed}",
         expected=f"at most {limit:.0%}",
-        todo=f"Nothing was written. The first cases are: {'; '.join(cases)}. Mend the records, name "
-        "another format, or allow more with max_rejected_share",
+        todo=f"Nothing was written. The first cases are: {'; '.join(first_cases)}. Mend the records, name "
+        f"another format, or allow more with {allow_more}",
     )
 
 

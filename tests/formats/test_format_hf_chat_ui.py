@@ -49,6 +49,12 @@ def test_every_scored_answer_is_an_event_about_its_own_turn() -> None:
     assert (second.prompt, second.label) == ([user("q1"), bot("a1"), user("q2")], False)
 
 
+def test_chats_of_other_makers_are_not_taken_for_ones_without_a_vote() -> None:
+    """Whose messages have a role where those of chat-ui have `from`."""
+    assert reason_of("hf_chat_ui", {"messages": [user("q"), bot("a")]}) == RejectReason.MISSING_FIELD
+    assert left_out("hf_chat_ui", export(said("user", "q"))) == left_out("hf_chat_ui", export())
+
+
 def test_answers_in_a_row_are_answers_to_one_prompt() -> None:
     """The export writes a new answer to the same question behind the old one."""
     first, second = drafts(export(said("user", "q"), said("assistant", "a", -1), said("assistant", "b", 1)))

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from feedback.config import SourceConfig
 from feedback.formats import FORMATS, EventDraft, PairDraft
 from feedback.formats.drafts import Join
+from feedback.formats.sniffing.sniff import find_candidates
+from feedback.ingest import ingest
+from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE
+from schemas.errors import InputError
 from schemas.reasons import RejectReason
 from tests.format_records import bot, user
 from tests.scored import draft, drafts, ignored, mapped, reason_of, rejection
@@ -258,3 +265,47 @@ def test_a_score_alone_says_which_file_it_lacks() -> None:
     assert FORMATS["langfuse"].join == Join(what="traces", key="traceId", other="id", into="trace", whole=("scores",))
     other = mapped("langfuse", f'{MAP}[join]\nkey = "observationId"\n').join
     assert other == Join(what="traces", key="observationId", other="id", into="trace", whole=("scores",))
+
+
+SNAKE: dict[str, Any] = {
+    "id": "s1",
+    "trace_id": "t1",
+    "project_id": "p1",
+    "name": "helpfulness",
+    "source": "API",
+    "data_type": "NUMERIC",
+    "value": 1,
+    "string_value": None,
+    "observation_id": None,
+    "session_id": None,
+    "created_at": "2026-01-05 09:51:40.000",
+    "updated_at": "2026-01-05 09:51:41.000",
+    "timestamp": "2026-01-05 09:51:39.000",
+}
+
+
+def test_the_fields_of_a_score_from_blob_storage_are_known() -> None:
+    (found, *_) = find_candidates([SNAKE])
+    assert (found.format, found.is_likely, found.unread, found.needs) == ("langfuse", True, (), "traces")
+    assert {"id", "trace_id", "name", "source", "data_type", "value", "timestamp"} <= set(found.fields)
+    assert "project_id" not in found.fields
+
+
+def test_scores_whose_trace_id_has_another_name_are_refused_with_what_the_map_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "a key that is for tests only")
+    for name, record in (("scores.jsonl", SNAKE), ("traces.jsonl", TRACE)):
+        (tmp_path / name).write_text(json.dumps(record) + "\n", "utf-8")
+    (tmp_path / "map.toml").write_text(MAP, "utf-8")
+    source = SourceConfig(
+        path=str(tmp_path / "scores.jsonl"),
+        format="langfuse",
+        map=str(tmp_path / "map.toml"),
+        join=str(tmp_path / "traces.jsonl"),
+    )
+    with pytest.raises(InputError, match=r"none of 1 records has an id at 'traceId'.*key = \"trace_id\""):
+        ingest([source], tmp_path / "out")
+    (tmp_path / "map.toml").write_text(f'{MAP}[join]\nkey = "trace_id"\n', "utf-8")
+    result = ingest([source], tmp_path / "out")
+    assert (result.report.rows_kept, [note for note in result.report.notes if "does not read" in note]) == (1, [])

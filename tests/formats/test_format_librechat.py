@@ -169,6 +169,14 @@ def test_a_conversation_export_gives_an_event_for_each_vote_flat_or_as_a_tree() 
     assert left_out("librechat", {**head, "messages": chat()}) == ["no message of the conversation has feedback"]
 
 
+def test_chats_of_other_makers_are_not_taken_for_ones_without_a_vote() -> None:
+    """Whose messages have no `messageId`, which all of LibreChat's have."""
+    assert reason_of("librechat", {"messages": [user("q"), bot("a")]}) == RejectReason.MISSING_FIELD
+    assert left_out("librechat", {"messages": []}) == ["no message of the conversation has feedback"]
+    blank = {"messages": [message("q", ROOT), message("a", "q", messageId=" ", feedback=UP)]}
+    assert reason_of("librechat", blank) == RejectReason.MISSING_FIELD
+
+
 def test_files_quotes_and_answers_that_were_cut_off_are_flagged() -> None:
     record = rated("a1", unfinished=True)
     record["messages"][0]["files"] = [{"file_id": "f"}]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from feedback.config import SourceConfig
 from feedback.engine import read_rows
 from feedback.formats import EventDraft, find_format
+from feedback.formats.sniffing.sniff import find_candidates
 from feedback.ingest import ingest
 from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE
 from schemas.errors import RecordRejectedError
@@ -154,3 +156,14 @@ def test_a_table_with_empty_cells_is_read_whole(tmp_path: Path, monkeypatch: pyt
 def test_a_chat_without_feedback_is_left_out() -> None:
     record = {"messages": [{"role": "user", "content": "q"}]}
     assert left_out("streamlit_feedback", record) == ["no message of the chat has feedback"]
+
+
+def test_chats_that_could_be_of_anybody_count_as_unjudged_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "a key that is for tests only")
+    chat = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
+    (tmp_path / "in.jsonl").write_text(json.dumps(chat) + "\n", encoding="utf-8")
+    result = ingest([SourceConfig(path=str(tmp_path / "in.jsonl"), format="streamlit_feedback")], tmp_path / "out")
+    assert (result.rejected, result.report.dropped) == ({}, {"ignored": 1})
+    assert not find_candidates([chat])

@@ -228,3 +228,11 @@ def test_a_mapped_format_says_what_it_expects(tmp_path: Path) -> None:
     found = mapped_format(tmp_path / "map.toml")
     assert found.fields == "what the map map.toml says: prompt at q, completion at a, label at vote"
     assert found.kind == "events"
+
+
+@pytest.mark.parametrize("name", ["id", "user", "model", "conversation", "message", "comment", "lang"])
+@pytest.mark.parametrize("blank", ["", "  "])
+def test_a_blank_id_or_text_is_none(tmp_path: Path, name: str, blank: str) -> None:
+    text = BASIC.replace("[labels]", f'{name} = "x"\n[labels]')
+    record = {"q": "q", "a": "a", "vote": 1}
+    assert read(tmp_path, text, {**record, "x": blank}) == read(tmp_path, text, record)

@@ -84,7 +84,7 @@ def test_a_thumb_without_a_required_field_misses_it(field: str) -> None:
     ("field", "value"),
     [
         *(("prompt", 3), ("prompt", {"role": "user"}), ("completion", 3), ("completion", [3])),
-        *(("id", True), ("id", ""), ("id", 1.5), ("user", []), ("user", " "), ("model", {}), ("conversation", False)),
+        *(("id", True), ("id", 1.5), ("user", []), ("model", {}), ("conversation", False)),
         *(("comment", 3), ("reasons", 3), ("reasons", [3]), ("strength", "5"), ("strength", True), ("lang", 1)),
         *(("consent", "yes"), ("tools", "{"), ("tools", [1]), ("tools", {"name": "t"})),
         ("prompt", [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}]),
@@ -96,10 +96,23 @@ def test_a_field_of_a_thumb_with_the_wrong_type_is_rejected(field: str, value: o
     assert reason_of("thumbs", {**THUMB, field: value}) == RejectReason.WRONG_TYPE
 
 
+@pytest.mark.parametrize("blank", ["", " ", "\u3000"])
+def test_a_blank_id_or_text_of_a_thumb_is_none(blank: str) -> None:
+    optional = dict.fromkeys(("id", "user", "model", "conversation", "message", "comment", "lang"), blank)
+    assert parse("thumbs", {**THUMB, **optional}) == parse("thumbs", {**THUMB, **dict.fromkeys(optional)})
+
+
+def test_seconds_that_a_cell_gives_as_text_are_a_number() -> None:
+    draft = parse("thumbs", {**THUMB, "time": "1767606699", "updated": "1767606699.5"})
+    assert (draft.event_time, draft.updated_time) == (1767606699, 1767606699.5)
+    assert parse("thumbs", {**THUMB, "time": "20260105"}).event_time == "20260105"
+
+
 def test_a_retraction_needs_no_label_but_an_id() -> None:
     draft = parse("thumbs", {"id": "1", "op": "retract", "prompt": "q", "completion": "a"})
     assert (draft.op, draft.label, draft.record_id) == ("retract", None, "1")
     assert reason_of("thumbs", {**THUMB, "op": "retract"}) == RejectReason.MISSING_FIELD
+    assert reason_of("thumbs", {**THUMB, "op": "retract", "id": " "}) == RejectReason.MISSING_FIELD
     assert reason_of("thumbs", {**THUMB, "op": "delete", "id": "1"}) == RejectReason.RULE_VIOLATION
 
 

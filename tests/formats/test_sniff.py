@@ -21,6 +21,10 @@ from feedback.formats.sniffing.sniff import FIRST_RECORDS, find_candidates, snif
 from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE
 from schemas.errors import InputNotFoundError
 from tests.format_records import bot, user, webui
+from tests.formats.test_format_chainlit import joined, thread
+from tests.formats.test_format_hf_chat_ui import export as chat_ui_export
+from tests.formats.test_format_hf_chat_ui import said, tree
+from tests.formats.test_format_librechat import chat
 
 SAMPLE = Path(__file__).parents[2] / "sample_data"
 TREE_NODE = {"message_id": "m", "role": "prompter", "text": "q", "replies": []}
@@ -92,6 +96,54 @@ def test_a_label_that_no_format_knows_is_not_guessed() -> None:
 
 def test_what_is_none_of_ours_is_said_to_be_none() -> None:
     assert names({"question": "q", "answers": [1]}, {}, {"text": "prompt", "chosen": 3}) == []
+
+
+SFT = {"messages": [user("q"), bot("a")]}
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"rating": 1}, {"id": "r", "rating": 1}, {"id": "r", "model": "m", "user": "u"}, {"tools": []}]
+)
+def test_chats_without_a_vote_are_in_none_of_the_formats(
+    more: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("in.jsonl", *[{**SFT, **more}] * 3)
+    assert run(["formats", "--sniff", "in.jsonl"]) == 0
+    out = capsys.readouterr().out
+    assert "in.jsonl is in none of the formats, by its first 3 records." in out
+    assert "Such a file is read by a map, with the format mapped." in out
+    assert "thumbline formats --sniff in.jsonl --map-out map.toml" in out
+
+
+STEP = {"streaming": False, "waitForAnswer": False, "isError": False, "metadata": {}, "tags": [], "name": "n"}
+STEP |= {"start": "s", "end": "e", "generation": {}, "showInput": "json", "language": "l", "indent": 1, "modes": {}}
+DOCUMENT = {"_id": {"$oid": "1"}, "__v": 0, "endpoint": "e", "sender": "s", "tokenCount": 3, "unfinished": False}
+CONVERSATION = {"conversationId": "c", "endpoint": "e", "title": "t", "branches": True, "recursive": True}
+UNJUDGED: dict[str, tuple[str, list[dict[str, Any]]]] = {
+    "hf export": ("hf_chat_ui", [chat_ui_export(said("user", "q"), said("assistant", "a"))]),
+    "hf database": (
+        "hf_chat_ui",
+        [{**tree(), "messages": [{**one, "score": None} for one in tree()["messages"]]}],
+    ),
+    "librechat conversations": ("librechat", [{**CONVERSATION, "options": {}, "exportAt": "x", "messages": chat()}]),
+    "librechat documents": ("librechat", [{**one, **DOCUMENT} for one in chat()]),
+    "chainlit threads": ("chainlit", [{"id": "t", "name": "n", "tags": [], "metadata": {}, "steps": thread()}]),
+    "chainlit steps": ("chainlit", [{**one, **STEP} for one in thread()]),
+}
+
+
+@pytest.mark.parametrize("what", UNJUDGED)
+def test_an_export_that_begins_without_a_vote_is_known_by_its_fields(what: str) -> None:
+    name, records = UNJUDGED[what]
+    best = find_candidates(records)[0]
+    assert (best.format, best.accepted, best.is_likely) == (name, len(records), True)
+
+
+def test_records_without_a_judgement_speak_for_a_format_beside_those_with_one() -> None:
+    """Of few of its keys among many others, which alone would be too few."""
+    steps = [{**one, **{f"own {number}": 1 for number in range(40)}} for one in thread(a1={"feedback": {"value": 1}})]
+    assert [one.accepted for one in find_candidates([*steps[:5], joined()]) if one.format == "chainlit"] == [6]
+    assert not find_candidates(steps[:5])
 
 
 def test_a_format_with_marks_is_known_by_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -213,3 +213,12 @@ def test_a_map_is_not_written_over_a_file_nor_made_from_nothing() -> None:
     with pytest.raises(InputError, match="nothing to map"):
         write_starting_map(sniff(write("empty.jsonl")), Path("new.toml"))
     assert Path("map.toml").read_text("utf-8") == "mine"
+
+
+def test_a_map_of_scores_names_the_id_that_finds_the_traces_where_the_format_has_another_name_for_it() -> None:
+    rows = [{"id": "s", "trace_id": "t", "name": "n", "source": "API", "data_type": "NUMERIC", "value": 1}]
+    begun = tomllib.loads(starting_score_map(find_format("langfuse"), rows, "in.jsonl"))
+    assert begun["join"] == {"key": "trace_id"}
+    camel = [{"id": "s", "traceId": "t", "name": "n", "source": "API", "dataType": "NUMERIC", "value": 1}]
+    for others in (camel, [*rows, *camel], [{**rows[0], "trace_id": None}]):
+        assert "join" not in tomllib.loads(starting_score_map(find_format("langfuse"), others, "in.jsonl"))

@@ -161,6 +161,79 @@ def test_other_formats_drop_neutral_votes_and_retractions_by_name(tmp_path: Path
     assert (report.rows_in, report.rows_kept, report.labels_kept) == (4, 2, LabelCounts(1, 1, 0))
 
 
+TAKEN_BACK = {"id": "1", "op": "retract", "prompt": "q", "completion": "a"}
+EDITED = {**UP, "id": "2", "completion": "c", "label": "down", "op": "update"}
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_a_vote_that_its_record_takes_back_or_changes_later_is_not_written(tmp_path: Path, suffix: str) -> None:
+    path = put(tmp_path, {**UP, "id": "1"}, {**UP, "id": "2", "completion": "c"}, DOWN, EDITED, TAKEN_BACK)
+    report = convert_files([path], "thumbs", "trl", tmp_path / f"out.{suffix}")
+    written = [(draft.completion[0]["content"], draft.label) for draft in drafts(tmp_path / f"out.{suffix}", "trl")]
+    assert written == [("b", False), ("c", False)]
+    assert dict(report.dropped) == {"retracted": 1, "superseded_revision": 2}
+    assert (report.rows_in, report.rows_kept, report.labels_kept) == (5, 2, LabelCounts(0, 2, 0))
+    assert "op" not in report.figures["lost"]
+    (note,) = (note for note in report.notes if "record ids" in note)
+    assert note == (
+        "2 record ids with different contents and no time that says which is the latest: the last one in the input "
+        "was taken."
+    )
+
+
+def test_the_time_says_what_is_later_and_else_the_place_in_the_input(tmp_path: Path) -> None:
+    """An answer whose letter is upper case is the one that counts; the two files are one source."""
+    days = [f"2026-01-0{day}T00:00:00Z" for day in range(1, 4)]
+    timed = [
+        {**UP, "id": "t", "completion": "T", "updated": days[2]},
+        {**UP, "id": "t", "completion": "t", "time": days[0]},
+        {**TAKEN_BACK, "id": "t", "time": days[1]},
+    ]
+    tied = [
+        {**UP, "id": "e", "completion": "e", "time": days[0]},
+        {**UP, "id": "e", "completion": "E", "time": days[0]},
+    ]
+    half = [{**UP, "id": "h", "completion": "h", "time": days[0]}, {**UP, "id": "h", "completion": "H"}]
+    first = put(tmp_path, *timed, tied[0], half[0], name="1.jsonl")
+    second = put(tmp_path, tied[1], half[1], UP, name="2.jsonl")
+    report = convert_files([first, second], "thumbs", "trl", tmp_path / "out.jsonl")
+    written = [draft.completion[0]["content"] for draft in drafts(tmp_path / "out.jsonl", "trl")]
+    assert written == ["T", "E", "H", "a"]
+    assert dict(report.dropped) == {"superseded_revision": 4}
+    assert any(note.startswith("2 record ids with different contents") for note in report.notes)
+
+
+def test_a_record_that_is_there_twice_stays_twice(tmp_path: Path) -> None:
+    path = put(tmp_path, {**UP, "id": "1"}, {**UP, "id": "1"})
+    report = convert_files([path], "thumbs", "trl", tmp_path / "out.jsonl")
+    assert (report.rows_kept, dict(report.dropped), len(report.notes)) == (2, {}, 1)
+
+
+def test_no_pair_is_made_of_a_vote_that_was_taken_back(tmp_path: Path) -> None:
+    path = put(tmp_path, {**UP, "id": "1"}, {**UP, "id": "3", "completion": "d"}, DOWN, TAKEN_BACK)
+    report = convert_files([path], "thumbs", "openai", tmp_path / "out.jsonl")
+    (made,) = drafts(tmp_path / "out.jsonl", "openai")
+    assert [one[0]["content"] for one in (made.response_a, made.response_b)] == ["d", "b"]
+    assert dict(report.dropped) == {"retracted": 1, "superseded_revision": 1}
+    assert (report.rows_in, report.rows_kept) == (4, 2)
+
+
+def test_of_a_pair_with_several_revisions_the_latest_is_written(tmp_path: Path) -> None:
+    fields = "".join(f'{name} = "{name}"\n' for name in ("id", *PAIR))
+    (tmp_path / "map.toml").write_text(f'kind = "pairs"\n[fields]\n{fields}', "utf-8")
+    swapped = {"id": 1, "prompt": "q", "chosen": "b", "rejected": "a"}
+    path = put(tmp_path, {**PAIR, "id": 1}, {**PAIR, "id": 2}, swapped)
+    report = convert_files([path], "mapped", "openai", tmp_path / "out.jsonl", map_path=tmp_path / "map.toml")
+    written = [draft.response_a[0]["content"] for draft in drafts(tmp_path / "out.jsonl", "openai")]
+    assert (written, dict(report.dropped)) == (["a", "b"], {"superseded_revision": 1})
+
+
+def test_thumbs_hold_every_revision(tmp_path: Path) -> None:
+    path = put(tmp_path, {**UP, "id": "1"}, {**UP, "id": "2", "completion": "c"}, EDITED, TAKEN_BACK)
+    report = convert_files([path], "thumbs", "thumbs", tmp_path / "out.jsonl")
+    assert (report.rows_kept, dict(report.dropped)) == (4, {})
+
+
 def test_what_the_target_has_no_field_for_is_named_with_its_rows(tmp_path: Path) -> None:
     path = put(tmp_path, {**UP, "id": "1", "user": "u", "model": "m"}, {**DOWN, "model": "m"})
     report = convert_files([path], "thumbs", "trl", tmp_path / "out.jsonl")

@@ -1,13 +1,14 @@
 """Fields of a record, read strictly: the wanted type or a rejection that names the field and the value.
 
-An absent field and a null one are the same. Nothing is converted from one type to another, except that an id may be a
-whole number.
+An absent field and a null one are the same, and so is a blank text where an id or a text may be absent. Nothing is
+converted from one type to another, except that an id may be a whole number, and a time one that is text.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
@@ -20,6 +21,7 @@ __all__ = [
     "first_key",
     "json_value",
     "need",
+    "need_id",
     "need_list",
     "need_number",
     "need_object",
@@ -40,6 +42,8 @@ __all__ = [
 _SHOWN: Final = 40
 _CELLS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 """Booleans as JSON, pandas and spreadsheets write them into text."""
+_SECONDS: Final = re.compile(r"[0-9]{9,10}(\.[0-9]+)?")
+"""Seconds since 1970: of 1990 to 2100, as all times are that are taken."""
 
 
 def reject(reason: RejectReason, detail: str) -> NoReturn:
@@ -175,34 +179,40 @@ def optional_text(record: Mapping[str, Any], key: str) -> str | None:
     return value if value.strip() else None
 
 
-def optional_id(record: Mapping[str, Any], key: str) -> str | None:
-    """The id in `key`, text or a whole number; None where it is absent.
+def need_id(record: Mapping[str, Any], key: str) -> str:
+    """The id in `key`, text or a whole number.
 
     Raises:
-        RecordRejectedError: it is of another type, or blank: one blank id for many would make them one.
+        RecordRejectedError: it is absent, null, blank, or of another type.
+    """
+    return optional_id(record, key) or reject(RejectReason.MISSING_FIELD, f"field {key!r} is absent, null or blank")
+
+
+def optional_id(record: Mapping[str, Any], key: str) -> str | None:
+    """The id in `key`, text or a whole number; None where it is absent or blank: one blank id for many makes them one.
+
+    >>> optional_id({"id": 7, "model": " "}, "id"), optional_id({"id": 7, "model": " "}, "model")
+    ('7', None)
+
+    Raises:
+        RecordRejectedError: it is of another type.
     """
     value = record.get(key)
-    return (
-        value
-        if value is None
-        else _id_text(value)
-        or reject(RejectReason.WRONG_TYPE, f"field {key!r} is {shown(value)}; expected an id, text or a whole number")
-    )
+    if value is not None and not _can_be_id(value):
+        reject(RejectReason.WRONG_TYPE, f"field {key!r} is {shown(value)}; expected an id, text or a whole number")
+    return _id_text(value)
 
 
 def optional_rater(record: Mapping[str, Any], key: str) -> str | None:
-    """The id of a person in `key`, text or a whole number; None where it is absent. No detail shows it.
+    """The id of a person in `key`, like `optional_id`. No detail shows it.
 
     Raises:
-        RecordRejectedError: it is of another type, or blank.
+        RecordRejectedError: it is of another type.
     """
     value = record.get(key)
-    return (
-        value
-        if value is None
-        else _id_text(value)
-        or reject(RejectReason.WRONG_TYPE, f"field {key!r} is no id of a person; expected text or a whole number")
-    )
+    if value is not None and not _can_be_id(value):
+        reject(RejectReason.WRONG_TYPE, f"field {key!r} is no id of a person; expected text or a whole number")
+    return _id_text(value)
 
 
 def optional_number(record: Mapping[str, Any], key: str) -> float | None:
@@ -228,9 +238,15 @@ def optional_bool(record: Mapping[str, Any], key: str) -> bool | None:
 
 
 def optional_time(record: Mapping[str, Any], key: str) -> Time | None:
-    """The time in `key` as it came, text or number; None where it is absent. `feedback.ingest.event_time` reads it."""
+    """The time in `key` as it came, text or number; None where it is absent. `feedback.ingest.event_time` reads it.
+
+    Seconds since 1970 that a CSV file gives as text are a number; no other text of a time looks like them.
+
+    >>> optional_time({"time": "1767606699"}, "time"), optional_time({"time": "20260105"}, "time")
+    (1767606699.0, '20260105')
+    """
     value: Time | None = record.get(key)
-    return value
+    return float(value) if isinstance(value, str) and _SECONDS.fullmatch(value) else value
 
 
 def optional_words(record: Mapping[str, Any], key: str) -> tuple[str, ...]:
@@ -267,11 +283,15 @@ def optional_tools(record: Mapping[str, Any], key: str) -> str | None:
     return json.dumps(value, ensure_ascii=False)
 
 
+def _can_be_id(value: Any) -> bool:
+    return isinstance(value, str | int) and not isinstance(value, bool)
+
+
 def _id_text(value: Any) -> str | None:
-    """An id as text, or None where it is none."""
+    """An id as text, or None where it is blank or absent."""
     if isinstance(value, str):
         return value if value.strip() else None
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
+    return None if value is None else str(value)
 
 
 def _number(value: Any, key: str) -> float:

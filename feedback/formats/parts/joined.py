@@ -33,19 +33,23 @@ def joined_record(record: Mapping[str, Any], join: Join) -> dict[str, Any]:
     return need_object(record, join.into)
 
 
-def unjudged(what: str) -> Iterator[Draft]:
+def unjudged(what: str, *, is_vague: bool = False) -> Iterator[Draft]:
     """The record is sound, and nothing in it judges an answer: it is left out, and counted under `what`.
 
     >>> [draft.what for draft in unjudged("the message has no feedback")]
     ['the message has no feedback']
+
+    Args:
+        what: what it is counted under.
+        is_vague: whether nothing in it is of its format alone.
     """
-    yield _ignored(what)
+    yield _ignored(what, is_vague)
 
 
 @lru_cache(maxsize=64)
-def _ignored(what: str) -> IgnoredDraft:
+def _ignored(what: str, is_vague: bool) -> IgnoredDraft:
     """The draft, one for all: of a chat's messages nearly all are unjudged."""
-    return IgnoredDraft(what=what)
+    return IgnoredDraft(what=what, is_vague=is_vague)
 
 
 def _refuse_missing(record: Mapping[str, Any], join: Join) -> None:

@@ -8,14 +8,14 @@ record of it must have. Labels are not guessed: a record whose label no format k
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from feedback.formats import FORMATS
-from feedback.formats.drafts import Format
+from feedback.formats.drafts import Draft, Format, IgnoredDraft
 from feedback.formats.mapping.paths import find_value, parse_path
 from feedback.formats.sniffing.shape import shape_of
 from feedback.formats.sniffing.starting_map import starting_map
@@ -43,7 +43,7 @@ _OF_VALUES: Final = frozenset(
 """Rejections that speak for the format: the record has its fields, and one of them holds another value."""
 _LEAST_FIELDS: Final = 2
 _LEAST_KNOWN: Final = 0.6
-_HALF: Final = 0.5
+_THIRD, _HALF = 1 / 3, 1 / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,28 +224,35 @@ class _Watched(dict[str, Any]):
 
 def _try(one: Format, records: Sequence[dict[str, Any]]) -> Candidate | None:
     """What a format makes of records; None where it makes nothing of any of them."""
-    accepted = shaped = 0
+    accepted = judged = shaped = 0
     refusal, seen = "", dict[str, None]()
     for record in records:
         if not _has_marks(one, record):
             continue
         read: dict[str, None] = {}
         try:
-            is_read = bool(list(one.parse(_Watched(record, read))))
+            drafts = list(one.parse(_Watched(record, read)))
         except RecordRejectedError as error:
             if not _speaks_for(one, record, error, read):
                 continue
             shaped += 1
             refusal = refusal or error.detail
+            seen |= read
+            continue
         except ThumblineError:
             return None
-        else:
-            accepted += is_read
+        if all(isinstance(draft, IgnoredDraft) and draft.is_vague for draft in drafts):
+            continue
+        accepted += 1
+        judged += any(map(_is_judgement, drafts))
         seen |= read
-    if not accepted and not shaped:
-        return None
     present = {key for record in records for key, value in record.items() if value is not None}
     known = one.keys or frozenset()
+    if not judged and one.with_map is None and not _fits_closely(present, known, _THIRD):
+        # Where nothing is judged, little is read, and a log of any other kind would do. What judges, a map may say.
+        accepted = 0
+    if not accepted and not shaped:
+        return None
     return Candidate(
         format=one.name,
         accepted=accepted,
@@ -258,6 +265,17 @@ def _try(one: Format, records: Sequence[dict[str, Any]]) -> Candidate | None:
         needs_map=one.with_map is not None,
         tightness=len(present & known) / len(present | known),
     )
+
+
+def _is_judgement(draft: Draft) -> bool:
+    """Whether a draft is of a judgement, also of one that only a map gives a meaning."""
+    return not isinstance(draft, IgnoredDraft) or draft.score is not None
+
+
+def _fits_closely(present: Set[str], known: Set[str], least_share: float) -> bool:
+    """Whether a format knows several of the keys that are there, and at least such a share of them."""
+    both = len(present & known)
+    return both >= _LEAST_FIELDS and both >= least_share * len(present)
 
 
 def _has_marks(one: Format, record: dict[str, Any]) -> bool:
@@ -275,8 +293,7 @@ def _speaks_for(one: Format, record: dict[str, Any], error: RecordRejectedError,
     if join is None or record.get(join.into) is not None or error.reason != RejectReason.MISSING_FIELD:
         return False
     present = {key for key, value in record.items() if value is not None}
-    known = present & (one.keys or frozenset())
-    return bool(one.marks) or (len(known) >= _LEAST_FIELDS and len(known) >= _LEAST_KNOWN * len(present))
+    return bool(one.marks) or _fits_closely(present, one.keys or frozenset(), _LEAST_KNOWN)
 
 
 def _need(one: Format, records: Iterable[dict[str, Any]]) -> str:

@@ -7,6 +7,7 @@ that a person names. The map shows no text of the records.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from schemas.errors import RecordRejectedError
 
 __all__ = ["starting_score_map"]
 
+_HUMP: Final = re.compile(r"[A-Z]")
 _OPEN: Final = toml_text(UNDECIDED)
 _NO_NAME: Final = "name of a score"
 
@@ -35,6 +37,7 @@ def starting_score_map(one: Format, records: Sequence[dict[str, Any]], file: str
         "# A score whose table is removed is left out and counted.",
         "# docs/scores.md explains every table.",
         *_tables(_seen_scores(one, records)),
+        *_join(one, records),
         "",
         "# [texts]  # where the prompt and the answer are, if not where the tool itself has them:",
         '# prompt = "PATH"',
@@ -89,6 +92,17 @@ def _tables(scores: dict[str, SeenPath]) -> Iterator[str]:
         else:
             yield '# of a choice between two answers, name the table outcomes: "a", "b", "tie", "both_bad" or "abstain"'
             yield from _meanings(f"scores.{key}.labels", 'what each value means: "up", "down" or "none"', seen)
+
+
+def _join(one: Format, records: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Where the id of the other file's record is, if it has the format's name for it in snake case."""
+    if one.join is None:
+        return
+    snake = _HUMP.sub(lambda match: f"_{match[0].lower()}", one.join.key)
+    if any(record.get(snake) for record in records) and not any(record.get(one.join.key) for record in records):
+        yield ""
+        yield "[join]"
+        yield f"key = {toml_text(snake)}  # the id by which {one.join.what} are found; it is not at {one.join.key} here"
 
 
 def _meanings(table: str, what: str, seen: SeenPath) -> Iterator[str]:
