@@ -72,7 +72,6 @@ __all__ = [
     "UnknownChoiceError",
     "UnsafeModelError",
     "UsageError",
-    "first_line",
 ]
 
 
@@ -282,16 +281,6 @@ class RecordRejectedError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reduced(self)
-
-
-def first_line(error: BaseException) -> str:
-    r"""The first line of what an error says, for a message of ours; its class's name where it says nothing.
-
-    >>> first_line(OSError("no route\nto host")), first_line(TimeoutError())
-    ('no route', 'TimeoutError')
-    """
-    said = str(error).strip()
-    return said.splitlines()[0] if said else type(error).__name__
 
 
 def _reduced(error: Exception) -> tuple[Any, ...]:

@@ -18,7 +18,7 @@ from feedback.engine import (
     Shuffle,
     StagedEngine,
     partition_numbers,
-    read_partition,
+    read_rows,
     scatter,
     write_parquet,
 )
@@ -119,7 +119,7 @@ def spread(task: SpreadTask) -> Scattered:
 
 def gather(task: GatherTask) -> Block:
     task.signal.pass_by("spread")
-    frame = read_partition(task.part.files, sort_by=["key"])
+    frame = pl.concat(map(read_rows, task.part.files)).sort("key", maintain_order=True)
     return Block(write_parquet(frame, task.folder / f"part-{task.part.number:05d}.parquet"), frame.height)
 
 

@@ -19,7 +19,8 @@ from feedback.ingest.outcome import outcome_digest
 from feedback.ingest.stage import IngestResult, table_paths
 from feedback.ingest.table_files import write_tables
 from feedback.near import SketchFile, preload
-from schemas.errors import CorruptionError, first_line
+from schemas.error_text import first_line
+from schemas.errors import CorruptionError
 from schemas.events import FEEDBACK_EVENT
 from schemas.manifest import SourceFile
 from schemas.pairs import PREFERENCE_PAIR

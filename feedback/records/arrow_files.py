@@ -16,7 +16,8 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.errors import CorruptionError, first_line
+from schemas.error_text import first_line
+from schemas.errors import CorruptionError
 
 __all__ = ["ARROW_FILE", "PARQUET", "is_arrow_stream", "read_seekable", "read_stream"]
 

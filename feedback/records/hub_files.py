@@ -18,7 +18,8 @@ from typing import Final
 
 from feedback.records.data_names import SUFFIXES, data_names, matches_glob
 from feedback.records.hub_splits import declared_files, split_of
-from schemas.errors import InputError, InputNotFoundError, UsageError, first_line
+from schemas.error_text import first_line
+from schemas.errors import InputError, InputNotFoundError, UsageError
 
 __all__ = ["find_hub_files"]
 

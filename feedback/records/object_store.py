@@ -16,7 +16,8 @@ from pathlib import PurePosixPath
 from typing import Any, BinaryIO, Final, cast
 
 from feedback.records.data_names import SUFFIXES, data_names, matches_glob
-from schemas.errors import InputError, InputNotFoundError, UsageError, first_line
+from schemas.error_text import first_line
+from schemas.errors import InputError, InputNotFoundError, UsageError
 
 __all__ = ["StoredObject", "find_objects"]
 

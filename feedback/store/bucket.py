@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from schemas.errors import InputError, MissingExtraError, UsageError, first_line
+from schemas.error_text import first_line
+from schemas.errors import InputError, MissingExtraError, UsageError
 
 __all__ = ["Bucket", "StoredObject"]
 

@@ -24,7 +24,8 @@ from feedback.store.durable import flush_file, flush_folder, private_folder
 from feedback.store.faults import faultpoint
 from feedback.store.places import claimed, pull_commits, written
 from feedback.store.tables import KIND, TABLE_SCHEMA, VERSION
-from schemas.errors import CorruptionError, InputNotFoundError, ThumblineError, first_line
+from schemas.error_text import first_line
+from schemas.errors import CorruptionError, InputNotFoundError, ThumblineError
 
 __all__ = [
     "LAST_CHECKPOINT",

@@ -24,7 +24,8 @@ from feedback.store.faults import faultpoint
 from feedback.store.log import DataFile
 from feedback.store.places import fetched, part_reader
 from feedback.store.tables import KIND, VERSION, file_schema, parquet_options, safe_statistics
-from schemas.errors import CorruptionError, first_line
+from schemas.error_text import first_line
+from schemas.errors import CorruptionError
 from schemas.manifest import file_sha256
 
 __all__ = ["checked", "data_file", "read_columns", "write_rows"]
