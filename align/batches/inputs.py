@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from align.data.rows import LabelledRow, PreferenceRow
 from align.objectives import Objective, find_objective
 from align.objectives.losses import needs_kl, needs_reference
 from align.tokens.control_tokens import asked_for_good, with_control_tokens
+from align.tokens.model_limits import refuse_beyond
 from align.tokens.token_ids import TokenPair
 from align.tokens.tokenize import TokenizedRow, TokenizedSplit, tokenize_rows
 from align.tokens.tokenize_pairs import tokenize_pairs
@@ -43,6 +44,7 @@ __all__ = [
     "plan_inputs",
     "read_rows",
     "read_split_for",
+    "refuse_rows_beyond",
     "tokenize_split",
 ]
 
@@ -241,6 +243,27 @@ def tokenize_split(rows: Rows, tokenizer: Any, config: TokenConfig, *, progress:
     )
 
 
+def refuse_rows_beyond(inputs: RunInputs, config: TrainConfig, model_config: Any, *, dataset: Path) -> None:
+    """Refuse rows that the model of a run cannot read, before anything is computed.
+
+    Args:
+        inputs: of the run.
+        config: the run's.
+        model_config: of the model, of transformers, with the control tokens where the objective has them.
+        dataset: where the rows came from.
+
+    Raises:
+        InputError: a sequence has more tokens than the model has positions.
+        ModelError: a row has a token that the model has no embedding of.
+    """
+    refuse_beyond(_named_sequences(inputs), model_config, where=dataset)
+    if find_objective(config.objective.name).is_online:
+        answer = (0,) * config.objective.max_answer_tokens
+        sampled = ((f"row {row.row_id!r} with a sampled answer", (row.prompt_ids, answer)) for row in inputs.train.rows)
+        limits = "tokens.max_prompt_tokens and objective.max_answer_tokens"
+        refuse_beyond(sampled, model_config, where=dataset, limits=limits)
+
+
 def label_ratio(rows: Sequence[TokenizedRow], config: TrainConfig) -> Ratio:
     """R = lambda_D n_D / (lambda_U n_U) of the rows that are trained on; row weights are part of the lambdas."""
     by_label = {label: [row.weight for row in rows if row.label is label] for label in (True, False)}
@@ -279,6 +302,21 @@ def _check_rows(rows: Sequence[Any], objective: Objective, *, where: Path, after
             expected="both",
             todo="Add feedback of the other label; thumbs down, edits and regenerations are often kept elsewhere",
         )
+
+
+def _named_sequences(inputs: RunInputs) -> Iterator[tuple[str, TokenPair]]:
+    """Every sequence that is in the data, with what errors call it."""
+    for row in (*inputs.train.rows, *inputs.held_out.rows):
+        for pair in row.sequences:
+            yield f"row {row.row_id!r}", pair
+    for step in inputs.steps:
+        for planned in step:
+            mismatched = inputs.mismatched(planned)
+            if planned.partner is not None and mismatched is not None:
+                rows = inputs.train.rows[planned.row], inputs.train.rows[planned.partner]
+                yield f"row {rows[0].row_id!r} with the answer of row {rows[1].row_id!r}", mismatched
+    for mismatched in inputs.held_out.mismatched:
+        yield "a held-out row with the answer of another one", mismatched
 
 
 def _desirable(split: TokenizedSplit) -> TokenizedSplit:

@@ -1,9 +1,9 @@
 """Datasets on disk: the curated dataset of `thumbline curate`, or a folder or file made elsewhere.
 
 A folder with a manifest is read as it says, after every shard was compared with its sha256; its pairs are
-a dataset of their own, see `align.data.parts`. Anything else is opened by
-`datasets`, locally: Parquet or JSON lines with `prompt`, `completion` and a boolean `label`, or for objectives of pairs
-with `prompt`, `chosen` and `rejected`. Nothing is downloaded.
+a dataset of their own, see `align.data.parts`. Anything else is found by `datasets`, locally, which opens Parquet; JSON
+lines are read by `align.data.json_columns`. Columns are `prompt`, `completion` and a boolean `label`, or for objectives
+of pairs `prompt`, `chosen` and `rejected`. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from align.config import WeightRule
+from align.data.json_columns import read_json
 from align.data.library_bars import without_library_bars
 from align.data.parts import DatasetType, is_part
 from align.data.rows import LabelledRow, PreferenceRow, labelled_rows, preference_rows
@@ -124,6 +125,7 @@ def _read_curated(folder: Path, split: str, kind: DatasetType) -> pa.Table | Non
 def _read_foreign(path: Path, split: str) -> pa.Table | None:
     import datasets
     from datasets.exceptions import DatasetGenerationError
+    from datasets.packaged_modules.json.json import Json as JsonFiles
 
     if path.is_file() and path.suffix not in _READERS:
         raise InputError("not a dataset file", where=path, received=path.suffix, expected=_known_files())
@@ -132,6 +134,10 @@ def _read_foreign(path: Path, split: str) -> pa.Table | None:
         options = {"path": _READERS[path.suffix], "data_files": {"train": str(path)}}
     with tempfile.TemporaryDirectory(prefix="thumbline-") as cache, without_library_bars():
         try:
+            builder = datasets.load_dataset_builder(**options, cache_dir=cache)
+            if isinstance(builder, JsonFiles):
+                files = builder.config.data_files.get(split)
+                return None if files is None else read_json([Path(file) for file in files])
             splits = datasets.load_dataset(**options, cache_dir=cache, keep_in_memory=True)
         except (DatasetGenerationError, FileNotFoundError, ValueError, pa.ArrowInvalid) as error:
             reason = error.__cause__ or error

@@ -1,6 +1,7 @@
 """Rows to train on, from the tables of a dataset: labelled answers, and pairs. Labels are never guessed.
 
-Prompts and completions are texts or lists of turns. A row without an id gets one of its content.
+Prompts and completions are texts or lists of turns, also both in one column. A row without an id gets one of its
+content.
 """
 
 from __future__ import annotations
@@ -9,14 +10,16 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
+from align.data.json_columns import own_records
+from align.data.turns import as_turns
 from schemas.errors import InputError
-from schemas.messages import ROLES, Message
+from schemas.messages import Message
 
 __all__ = ["LabelledRow", "PreferenceRow", "labelled_rows", "preference_rows"]
 
@@ -78,7 +81,8 @@ def labelled_rows(table: pa.Table, *, where: str) -> list[LabelledRow]:
         InputError: a row is not one.
     """
     seen: Counter[str] = Counter()
-    return [_labelled(record, seen, f"{where}, row {place}") for place, record in enumerate(_records(table))]
+    records = enumerate(own_records(table, where=where))
+    return [_labelled(record, seen, f"{where}, row {place}") for place, record in records]
 
 
 def preference_rows(table: pa.Table, *, where: str) -> list[PreferenceRow]:
@@ -92,12 +96,8 @@ def preference_rows(table: pa.Table, *, where: str) -> list[PreferenceRow]:
         InputError: a row is not one, or both of its answers are the same.
     """
     seen: Counter[str] = Counter()
-    return [_preference(record, seen, f"{where}, row {place}") for place, record in enumerate(_records(table))]
-
-
-def _records(table: pa.Table) -> Iterable[dict[str, Any]]:
-    for batch in table.to_batches(max_chunksize=1024):
-        yield from batch.to_pylist()
+    records = enumerate(own_records(table, where=where))
+    return [_preference(record, seen, f"{where}, row {place}") for place, record in records]
 
 
 def _labelled(record: Mapping[str, Any], seen: Counter[str], where: str) -> LabelledRow:
@@ -112,7 +112,7 @@ def _labelled(record: Mapping[str, Any], seen: Counter[str], where: str) -> Labe
         label=record["label"],
         weight=_weight(record, where),
         group_id=str(record.get("group_id") or _digest(prompt)),
-        tools=_tools(record),
+        tools=_tools(record, where),
     )
 
 
@@ -128,19 +128,19 @@ def _preference(record: Mapping[str, Any], seen: Counter[str], where: str) -> Pr
         rejected=rejected,
         weight=_weight(record, where),
         group_id=str(record.get("group_id") or _digest(prompt)),
-        tools=_tools(record),
+        tools=_tools(record, where),
     )
 
 
 def _prompt(record: Mapping[str, Any], where: str) -> list[Message]:
-    prompt = _messages(record["prompt"], "user", where=f"{where}, column 'prompt'")
+    prompt = as_turns(record["prompt"], "user", where=f"{where}, column 'prompt'")
     if prompt[-1]["role"] not in ("user", "tool"):
         raise InputError("the prompt does not end with user or tool", where=where, received=prompt[-1]["role"])
     return prompt
 
 
 def _answer(record: Mapping[str, Any], column: str, where: str) -> list[Message]:
-    answer = _messages(record[column], "assistant", where=f"{where}, column {column!r}")
+    answer = as_turns(record[column], "assistant", where=f"{where}, column {column!r}")
     roles = [turn["role"] for turn in answer]
     if roles[-1] != "assistant" or not {"assistant", "tool"}.issuperset(roles):
         raise InputError(
@@ -152,26 +152,6 @@ def _answer(record: Mapping[str, Any], column: str, where: str) -> list[Message]
     return answer
 
 
-def _messages(value: object, role: str, *, where: str) -> list[Message]:
-    """Turns as they are, or a text as one turn of `role`."""
-    if isinstance(value, str) and value.strip():
-        return [{"role": role, "content": value}]
-    if not isinstance(value, list) or not value:
-        raise InputError("not a text or a list of turns", where=where, received=value, expected="something not blank")
-    turns: list[Message] = []
-    for turn in value:
-        known = isinstance(turn, Mapping) and turn.get("role") in ROLES and isinstance(turn.get("content"), str)
-        if not known:
-            raise InputError(
-                "a turn is not a role and a text",
-                where=where,
-                received=turn,
-                expected=f"content as text, and a role of {', '.join(ROLES)}",
-            )
-        turns.append({"role": turn["role"], "content": turn["content"]})
-    return turns
-
-
 def _weight(record: Mapping[str, Any], where: str) -> float:
     weight = record.get("weight")
     weight = 1.0 if weight is None else weight
@@ -180,9 +160,23 @@ def _weight(record: Mapping[str, Any], where: str) -> float:
     return float(weight)
 
 
-def _tools(record: Mapping[str, Any]) -> str | None:
-    tools = record.get("tools") or None
-    return tools if tools is None or isinstance(tools, str) else json.dumps(tools, ensure_ascii=False)
+def _tools(record: Mapping[str, Any], where: str) -> str | None:
+    given = record.get("tools") or None
+    try:
+        tools = json.loads(given) if isinstance(given, str) else given
+    except ValueError:
+        tools = given
+    if tools is None:
+        return None
+    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+        raise InputError(
+            "the tools are not a JSON list of objects",
+            where=f"{where}, column 'tools'",
+            received=given,
+            expected='a list such as [{"type": "function", "function": {"name": ...}}], or null',
+            todo="Correct the row, or leave it out",
+        )
+    return given if isinstance(given, str) else json.dumps(tools, ensure_ascii=False)
 
 
 def _row_id(record: Mapping[str, Any], content: object, seen: Counter[str]) -> str:

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from align.config import WeightRule
+from align.data.json_columns import has_json
 from schemas.errors import InputError
 
 __all__ = ["weigh_rows"]
@@ -81,7 +82,7 @@ def _fits(table: pa.Table, rule: WeightRule, where: str) -> pa.ChunkedArray:
             todo=f"Curate with: --set {_ASKED_FOR[rule.column]}" if rule.column in _ASKED_FOR else None,
         )
     column = table[rule.column]
-    if pa.types.is_nested(column.type):
+    if pa.types.is_nested(column.type) or has_json(column.type):
         raise InputError("a rule names a column that holds no single values", where=where, received=rule.column)
     fits = pc.fill_null(pc.equal(column.cast(pa.string()), rule.value), False)
     if rule.label == "both":

@@ -13,12 +13,13 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from jinja2.exceptions import TemplateError
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
+from align.tokens.tool_calls import calls_of, texts_in, with_calls_marked, with_text_arguments
 from schemas.errors import ModelError
 from schemas.messages import Message
 
@@ -108,7 +109,7 @@ class ChatEncoder:
             is_border_merged=is_merged,
             is_prompt_redrawn=is_redrawn,
             is_trimmed=self._hide(clean[-1]["content"]) not in text[border:],
-            has_control_text=any(self._breaks(turn).search(turn["content"]) for turn in turns),
+            has_control_text=any(self._breaks(turn).search(text) for turn in turns for text in texts_in(_said(turn))),
         )
 
     def is_only_turn_end(self, token_ids: Sequence[int]) -> bool:
@@ -119,11 +120,16 @@ class ChatEncoder:
         return self._special if turn["role"] == "assistant" else self._control
 
     def _break_turn(self, turn: Message) -> Message:
-        return {"role": turn["role"], "content": _break(turn["content"], self._breaks(turn))}
+        tokens = self._breaks(turn)
+        said = {key: _break_all(value, tokens) for key, value in _said(turn).items()}
+        return cast("Message", {"role": turn["role"], **said})
 
     def _text(self, turns: list[Message], tools: str | None) -> tuple[str, int, bool]:
         """The whole text, the border between prompt and completion, and whether the prompt was taken unanswered."""
+        calls = calls_of(turns)
         if self._tokenizer.chat_template is None:
+            if calls:
+                raise TemplateError("there is no template, and without one tool calls cannot be written")
             prompt = _join(turn["content"] for turn in turns[:-1])
             whole = _join([prompt, turns[-1]["content"]])
             border = len(whole) - len(turns[-1]["content"])
@@ -131,21 +137,36 @@ class ChatEncoder:
             start = names[0] + self._hide(whole[:border])
             return start + self._hide(whole[border:]) + names[1], len(start), False
         known = None if tools is None else _break_all(json.loads(tools), self._control)
+        if calls and self._render(with_calls_marked(turns, _START), known, is_answered=True).count(_START) < calls:
+            raise TemplateError("the template does not write tool calls")
         prompt = self._hide(self._render(turns[:-1], known, is_answered=False))
         whole = self._hide(self._render(turns, known, is_answered=True))
         if whole.startswith(prompt):
             return whole, len(prompt), False
         content = turns[-1]["content"]
         blank = len(content) - len(content.lstrip())
-        marked: Message = {"role": "assistant", "content": content[:blank] + _START + content[blank:]}
-        whole = self._hide(self._render([*turns[:-1], marked], known, is_answered=True))
-        _, found, answer = whole.rpartition(_START)
+        marked = cast("Message", {**turns[-1], "content": content[:blank] + _START + content[blank:]})
+        drawn = self._hide(self._render([*turns[:-1], marked], known, is_answered=True))
+        before, found, answer = drawn.rpartition(_START)
         if not found:
             raise TemplateError("the template does not write the answer")
+        if not content and whole.startswith(before):  # a tool call alone, which needs no line for a text
+            answer = whole[len(before) :]
         return prompt + answer, len(prompt), True
 
-    def _render(self, turns: list[Message], tools: Any, *, is_answered: bool) -> str:
-        chat = [{"role": turn["role"], "content": turn["content"]} for turn in turns]
+    def _render(self, turns: Sequence[Message], tools: Any, *, is_answered: bool) -> str:
+        try:
+            return self._apply(turns, tools, is_answered=is_answered)
+        except TypeError as error:  # an object where the template wants a text
+            if not calls_of(turns):
+                raise
+            try:
+                return self._apply(with_text_arguments(turns), tools, is_answered=is_answered)
+            except TypeError:
+                raise TemplateError(f"the template cannot write a tool call ({error})") from error
+
+    def _apply(self, turns: Sequence[Message], tools: Any, *, is_answered: bool) -> str:
+        chat: Any = [dict(turn) for turn in turns]
         return str(
             self._tokenizer.apply_chat_template(
                 chat, tools=tools, tokenize=False, add_generation_prompt=not is_answered
@@ -187,6 +208,11 @@ class ChatEncoder:
         line = self._ids("\n")
         ids = self._ids("\n" + text)
         return ids[len(line) :] if ids[: len(line)] == line else self._ids(text)
+
+
+def _said(turn: Message) -> dict[str, Any]:
+    """Everything of a turn but who speaks."""
+    return {key: value for key, value in turn.items() if key != "role"}
 
 
 def _template_text(template: object) -> str:

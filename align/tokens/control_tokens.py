@@ -8,6 +8,7 @@ Source: Korbak et al. 2023, arXiv:2302.08582; Ethayarajh et al. 2024, arXiv:2402
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -22,9 +23,15 @@ __all__ = ["CONTROL_TOKENS", "add_control_tokens", "ask_for_good", "asked_for_go
 CONTROL_TOKENS: Final = {True: "<|good|>", False: "<|bad|>"}
 """By label."""
 
+_WISH: Final = "{% if add_generation_prompt %}{{ '" + CONTROL_TOKENS[True] + "' }}{% endif %}"
+"""What `ask_for_good` adds to a chat template."""
+
 
 def add_control_tokens(model: Any, tokenizer: Any) -> None:
     """Give tokenizer and model the control tokens, where they do not have them; new embeddings are the mean of all.
+
+    A chat template that asks for good answers by itself, since the model was trained so before, no longer does: tokens
+    are added to rows here, and once is enough. `ask_for_good` lets it ask again.
 
     Args:
         model: a causal language model; its embeddings grow where they must.
@@ -40,6 +47,7 @@ def add_control_tokens(model: Any, tokenizer: Any) -> None:
             expected="a chat model",
             todo="Name a model that was tuned for chat, or the objective sft",
         )
+    _change_template(tokenizer, lambda template: template.replace(_WISH, ""))
     known = set(tokenizer.get_vocab())
     new = [token for token in CONTROL_TOKENS.values() if token not in known]
     if not new:
@@ -86,6 +94,11 @@ def asked_for_good(split: TokenizedSplit, tokenizer: Any) -> TokenizedSplit:
 
 def ask_for_good(tokenizer: Any) -> None:
     """Let the chat template end the generation prompt with the good token; once is enough."""
-    wish = "{% if add_generation_prompt %}{{ '" + CONTROL_TOKENS[True] + "' }}{% endif %}"
-    if wish not in tokenizer.chat_template:
-        tokenizer.chat_template += wish
+    _change_template(tokenizer, lambda template: template if _WISH in template else template + _WISH)
+
+
+def _change_template(tokenizer: Any, change: Callable[[str], str]) -> None:
+    """Change the chat template, or each of them where the tokenizer has several by name."""
+    template = tokenizer.chat_template
+    is_one = not isinstance(template, dict)
+    tokenizer.chat_template = change(template) if is_one else {name: change(one) for name, one in template.items()}
