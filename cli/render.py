@@ -137,11 +137,13 @@ def _verdict(report: AuditReport) -> str:
 
     failed = sum(gate.severity == "fail" for gate in report.gates)
     warned = sum(gate.severity == "warn" for gate in report.gates)
+    unjudged = sum(gate.severity == "info" for gate in report.gates)
+    more = f", {unjudged} with too few cases to say" if unjudged else ""
     rows = report.rows
     return (
         f"Audit of {report.name}: {plural(rows['total'], 'row')}, {rows['desirable']:,} up and "
         f"{rows['undesirable']:,} down to train on. {plural(len(report.gates), 'gate')}: "
-        f"{failed} failed, {warned} with a warning."
+        f"{failed} failed, {warned} with a warning{more}."
     )
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import polars as pl
 
-from feedback.audit.contradictions import newest_votes
+from feedback.audit.causes import newest_votes
 from feedback.audit.report import Metric
 from feedback.audit.wording import number, plural
 

@@ -13,7 +13,7 @@ import polars as pl
 from feedback.audit.config import AuditConfig
 from feedback.audit.report import Metric, Severity
 from feedback.audit.statistics import wilson_interval
-from feedback.audit.wording import count, number, percent, plural
+from feedback.audit.wording import agree, count, number, percent, plural
 
 __all__ = ["Balance", "measure_balance", "training_rows", "weigh"]
 
@@ -76,10 +76,8 @@ def _both_labels(balance: Balance) -> Metric:
         sentence = "There is no labelled row, so there is nothing to train on."
     elif not balance.desirable or not balance.undesirable:
         only, missing = ("up", "down") if balance.desirable else ("down", "up")
-        sentence = (
-            f"All {count(balance.total)} rows are {only} and none is {missing}: "
-            "KTO compares the two labels and cannot learn from one."
-        )
+        rows = "The only row is" if balance.total == 1 else f"All {count(balance.total)} rows are"
+        sentence = f"{rows} {only} and none is {missing}: KTO compares the two labels and cannot learn from one."
     else:
         sentence = f"Both labels are there: {count(balance.desirable)} up and {count(balance.undesirable)} down."
     return Metric(
@@ -105,7 +103,7 @@ def _share_up(balance: Balance) -> Metric:
         kind="share",
         n=balance.total,
         severity="info",
-        sentence=f"{percent(share)} of {plural(balance.total, 'row')} are up "
+        sentence=f"{percent(share)} of {plural(balance.total, 'row')} {agree(balance.total, 'are')} up "
         f"(95% interval {percent(low)} to {percent(high)}).",
         low=low,
         high=high,
@@ -116,6 +114,7 @@ def _ratio(balance: Balance, config: AuditConfig) -> Metric:
     ratio = balance.ratio(config)
     low, high = balance.ratio_interval(config)
     severity, meaning = _judge_ratio(ratio, config)
+    shown = number(ratio, config.low, config.high)
     scope = " by weight" if balance.is_weighted else ""
     return Metric(
         name="label_ratio",
@@ -124,8 +123,8 @@ def _ratio(balance: Balance, config: AuditConfig) -> Metric:
         kind="number",
         n=balance.total,
         severity=severity,
-        sentence=f"{percent(balance.desirable / balance.total)} of {plural(balance.total, 'row')} are up; "
-        f"R{scope} = {number(ratio)} {meaning}",
+        sentence=f"{percent(balance.desirable / balance.total)} of {plural(balance.total, 'row')} "
+        f"{agree(balance.total, 'are')} up; R{scope} = {shown} {meaning}",
         low=low,
         high=high,
         threshold=f"R in [{number(config.low)}, {number(config.high)}]",
@@ -145,7 +144,9 @@ def _judge_ratio(ratio: float, config: AuditConfig) -> tuple[Severity, str]:
     # The same tolerance as `schemas.manifest.Ratio.is_in_range`: weights that were solved for land on the edge.
     if ratio > config.high * (1 + 1e-9):
         weighs = (
-            "only praise weighs" if math.isinf(ratio) else f"praise weighs {number(ratio)} times as much as criticism"
+            "only praise weighs"
+            if math.isinf(ratio)
+            else f"praise weighs {number(ratio, config.high)} times as much as criticism"
         )
         return "warn", f"lies above {wanted}: in training {weighs}, so the model learns little about what to avoid."
     if ratio < config.low * (1 - 1e-9):

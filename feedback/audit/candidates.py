@@ -62,7 +62,7 @@ def audit_candidates(
     config: AuditConfig | None = None,
     name: str = "candidates",
     kind: str = "candidates",
-    source: str = "IN",
+    source: str | None = "IN",
     raw: str = "RAW --from FORMAT",
 ) -> AuditReport:
     """The audit of a table of candidates.
@@ -79,8 +79,8 @@ def audit_candidates(
         config: the thresholds; null takes the defaults.
         name: what the report calls the input.
         kind: `feedback`, `candidates` or `dataset`.
-        source: what stands for the input in the commands of the advice.
-        raw: what stands there for the raw files.
+        source: what stands for the input where the advice is to `rebalance`; null where `rebalance` does not read it.
+        raw: what stands for the raw files in other commands of the advice.
     """
     config = config or AuditConfig()
     frame = with_language(sort_rows(frame), texts)
@@ -111,7 +111,7 @@ def audit_candidates(
 
 def _measure(of: _Evidence, config: AuditConfig) -> tuple[list[Metric], list[Table]]:
     """The metrics, in their order, and the tables that come with them."""
-    extreme, rater_tables = measure_extreme_raters(of.judged, config)
+    extreme, rater_tables = measure_extreme_raters(of.judged, config, of.rows)
     drift, drift_tables = measure_drift(of.rows, config)
     metrics = [
         *measure_balance(of.rows, config),

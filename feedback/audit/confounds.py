@@ -9,7 +9,7 @@ from feedback.audit.config import AuditConfig
 from feedback.audit.counted import counted_share
 from feedback.audit.report import Metric
 from feedback.audit.severity import MAX_P, warn_if
-from feedback.audit.wording import count, number, percent, plural
+from feedback.audit.wording import agree, count, number, percent, plural
 
 __all__ = ["measure_model_confound", "measure_one_model_prompts"]
 
@@ -47,7 +47,7 @@ def measure_model_confound(frame: pl.DataFrame, config: AuditConfig) -> list[Met
             kind="share",
             n=n,
             severity=warn_if(is_broken, int(labels.min()), config),
-            sentence=_model_sentence(value, n, counts, is_broken=is_broken, p=p),
+            sentence=_model_sentence(value, n, counts, config, is_broken=is_broken, p=p),
             threshold=f"at most {percent(config.max_model_confound)}, beyond chance",
             details={"models": len(table), "p": p},
         )
@@ -57,27 +57,31 @@ def measure_model_confound(frame: pl.DataFrame, config: AuditConfig) -> list[Met
 def measure_one_model_prompts(frame: pl.DataFrame) -> list[Metric]:
     """The metric `one_model_prompts`: the share of prompts whose answers are all of one model, where it is known."""
     known = frame.filter(pl.col("model_id").is_not_null()).group_by("group_id")
-    prompts = known.agg(models=pl.col("model_id").n_unique(), answers=pl.len())
+    prompts = known.agg(models=pl.col("model_id").n_unique(), answers=pl.col("completion_key").n_unique())
     n = prompts.height
     if not n:
         return []
-    one, alone = prompts.filter(pl.col("models") == 1).height, prompts.filter(pl.col("answers") == 1).height
+    of_one = prompts.filter(pl.col("models") == 1)
+    one, alone = of_one.height, of_one.filter(pl.col("answers") == 1).height
     return [
         counted_share(
             name="one_model_prompts",
             title="Prompts with one model",
             cases=one,
             n=n,
-            sentence=f"{percent(one / n)} of {plural(n, 'prompt')} ({count(one)}) have answers of one model only, "
-            f"{count(alone)} of them a single answer: there, a better model and an easier prompt look the same.",
+            sentence=f"{percent(one / n)} of {plural(n, 'prompt')} ({count(one)}) {agree(n, 'have')} answers of one "
+            "model "
+            f"only, {count(alone)} of them a single answer: there, a better model and an easier prompt look the same.",
             details={"single_answer": alone},
         )
     ]
 
 
-def _model_sentence(value: float, n: int, counts: pl.DataFrame, *, is_broken: bool, p: float) -> str:
+def _model_sentence(
+    value: float, n: int, counts: pl.DataFrame, config: AuditConfig, *, is_broken: bool, p: float
+) -> str:
     told = (
-        f"The model's name tells {percent(value)} of the label's uncertainty "
+        f"The model's name tells {percent(value, config.max_model_confound)} of the label's uncertainty "
         f"({plural(n, 'row')} of {plural(counts.height, 'model')}, p = {number(p)})"
     )
     if not is_broken:

@@ -19,7 +19,7 @@ from feedback.audit.config import AuditConfig
 from feedback.audit.report import Column, Metric, Table
 from feedback.audit.severity import MAX_P, warn_if
 from feedback.audit.slices import MOST_PERIODS, period_of
-from feedback.audit.wording import number, plural
+from feedback.audit.wording import agree, number, plural
 
 __all__ = ["measure_drift", "stability_index"]
 
@@ -130,12 +130,13 @@ def _metric(name: str, what: str, drift: _Drift, period: str, undated: int, conf
     worst, shifted = drift.worst(), drift.shifted(config.max_psi)
     psi, rows = drift.psi[worst], drift.rows[worst]
     meaning = (
-        f"{plural(len(shifted), period)} ({', '.join(shifted[:5])}) have other {what} than all the rest "
-        "together, by more than chance: what is learnt depends on when it was collected."
+        f"{plural(len(shifted), period)} ({', '.join(shifted[:5])}) {agree(len(shifted), 'have')} other {what} than "
+        "all the "
+        "rest together, by more than chance: what is learnt depends on when it was collected."
         if shifted
         else f"No {period} shifts by more than {number(config.max_psi)} and by more than chance."
     )
-    without = f" {plural(undated, 'row')} without a time are left out." if undated else ""
+    without = f" {plural(undated, 'row')} without a time {agree(undated, 'are')} left out." if undated else ""
     return Metric(
         name=name,
         title=f"Drift of {what}",
@@ -143,7 +144,8 @@ def _metric(name: str, what: str, drift: _Drift, period: str, undated: int, conf
         kind="number",
         n=sum(drift.rows),
         severity=warn_if(bool(shifted), min(drift.rows), config),
-        sentence=f"Over {plural(len(drift.periods), period)}, the largest PSI of {what} is {number(psi)}, in "
+        sentence=f"Over {plural(len(drift.periods), period)}, the largest PSI of {what} is "
+        f"{number(psi, config.max_psi)}, in "
         f"{drift.periods[worst]} ({plural(rows, 'row')}). {meaning}{without}",
         threshold=f"PSI at most {number(config.max_psi)}, beyond chance",
         details={"period": drift.periods[worst], "p": drift.p[worst], "shifted": shifted, "undated": undated},

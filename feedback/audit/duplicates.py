@@ -6,7 +6,7 @@ import polars as pl
 
 from feedback.audit.counted import counted_share
 from feedback.audit.report import Metric
-from feedback.audit.wording import count, percent, plural
+from feedback.audit.wording import agree, count, percent, plural
 from feedback.hashing import answer_id
 
 __all__ = ["measure_duplicates"]
@@ -65,13 +65,11 @@ def _distinct(frame: pl.DataFrame, keys: pl.Series) -> int:
 
 def _metric(name: str, title: str, repeated: int, n: int, meaning: str) -> Metric:
     counted = f"{percent(repeated / n)} of {plural(n, 'row')} ({count(repeated)})" if repeated else "No row"
-    verbs = {"are": "is", "repeat": "repeats", "differ": "differs", "share": "shares"}
-    verb, rest = meaning.split(" ", 1)
     return counted_share(
         name=name,
         title=title,
         cases=repeated,
         n=n,
-        sentence=f"{counted} {verb if repeated else verbs[verb]} {rest}",
+        sentence=f"{counted} {agree(n if repeated else 1, meaning)}",
         details={"rows": repeated},
     )

@@ -8,7 +8,9 @@ that happens to many.
 
 The fit allows for strays, a share of raters of no such taste, whose share of up is drawn from Beta(1/2, 1/2): anything,
 and most often nearly all or nearly none. Without it a brigade hides itself: it widens what counts as usual until it is
-usual.
+usual. Strays are taken only where they explain the votes clearly better: else they take the tail of a wide taste away,
+and the fit calls what is left of it extreme. Nor may a taste be of two camps: where all but one are always up, the one
+who is always down is no second kind of usual.
 
 Pairs are not counted: each gives an up and a down vote, whatever its rater thinks.
 """
@@ -16,6 +18,7 @@ Pairs are not counted: each gives an up and a down vote, whatever its rater thin
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,7 +31,7 @@ from feedback.audit.raters import shown_rater
 from feedback.audit.report import Column, Metric, Table
 from feedback.audit.severity import warn_if
 from feedback.audit.statistics import wilson_interval
-from feedback.audit.wording import count, number, percent, plural
+from feedback.audit.wording import agree, count, none_of, number, percent, plural
 
 __all__ = ["ExtremeRaters", "find_extreme_raters", "fit_beta_binomial", "measure_extreme_raters"]
 
@@ -38,10 +41,15 @@ Floats = NDArray[np.float64]
 _MOST_STRAYS: Final = 0.3
 _STRAY: Final = (0.5, 0.5)
 _STARTS: Final = (10.0, 100.0)
+_LEAST_LIKELIHOOD: Final = 1e-300
 _SHOWN: Final = 20
 _LOGIT_BOUND: Final = 12.0
-_CONCENTRATION: Final = (0.05, 1e6)
-"""Of alpha + beta. At the upper end all raters have one taste and the votes are binomial."""
+_CONCENTRATION: Final = (2.0, 1e6)
+"""Of alpha + beta. Below 2 both may be below 1, where the density is a U and has no usual share of up; at the upper end
+all raters have one taste and the votes are binomial."""
+_LEAST_GAIN: Final = 2.05
+"""Of the log-likelihood by strays, in nats. With it one of 60 sound raters is called extreme in 0.8% of draws (means of
+0.5 to 0.98, alpha + beta from 2; 3.3% at the worst of these), and a planted brigade or strict rater is seen in 95%."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +108,10 @@ def fit_beta_binomial(up: Counts, n: Counts, raters: Counts) -> tuple[float, flo
 
     Source: maximum likelihood of (1 - e) BetaBinomial(n, alpha, beta) + e BetaBinomial(n, 1/2, 1/2), e from 0 to 0.3,
     searched for in the logits of the mean and of e / 0.3 and the logarithm of alpha + beta, from alpha + beta = 10 and
-    from 100 (L-BFGS-B).
+    from 100 (L-BFGS-B). A beta distribution has one mode at most unless alpha and beta are both below 1 (Johnson, Kotz
+    and Balakrishnan 1995, Continuous Univariate Distributions 2, chapter 25), so alpha + beta is at least 2. e is 0
+    unless strays gain enough: half a chi-square with one degree of freedom is what chance gains at the end of a range
+    (Self and Liang 1987, JASA 82:605).
     """
     from scipy.optimize import minimize
     from scipy.special import expit, logit
@@ -113,24 +124,34 @@ def fit_beta_binomial(up: Counts, n: Counts, raters: Counts) -> tuple[float, flo
         return mean * concentration, (1 - mean) * concentration
 
     def _cost(place: Floats) -> float:
-        strays = _MOST_STRAYS * float(expit(place[2]))
+        strays = _MOST_STRAYS * float(expit(place[2])) if len(place) > 2 else 0.0
         likelihood = (1 - strays) * betabinom.pmf(up, n, *_shapes(place)) + strays * stray
-        return -float((raters * np.log(likelihood)).sum()) / float(raters.sum())
+        return -float((raters * np.log(np.maximum(likelihood, _LEAST_LIKELIHOOD))).sum()) / total
 
+    def _best(*starts: Sequence[float]) -> tuple[float, Floats]:
+        found = [minimize(_cost, start, method="L-BFGS-B", bounds=bounds[: len(start)]) for start in starts]
+        best = min(found, key=lambda result: float(result.fun))
+        return float(best.fun) * total, best.x
+
+    total = float(raters.sum())
     share = (float((up * raters).sum()) + 0.5) / (float((n * raters).sum()) + 1)
     log_bounds = tuple(math.log(bound) for bound in _CONCENTRATION)
     bounds = [(-_LOGIT_BOUND, _LOGIT_BOUND), log_bounds, (-_LOGIT_BOUND, _LOGIT_BOUND)]
-    starts = [[float(logit(share)), math.log(concentration), float(logit(0.3))] for concentration in _STARTS]
-    found = [minimize(_cost, start, method="L-BFGS-B", bounds=bounds) for start in starts]
-    return _shapes(min(found, key=lambda result: float(result.fun)).x)
+    starts = [(float(logit(share)), math.log(concentration)) for concentration in _STARTS]
+    cost, place = _best(*starts)
+    cost_with_strays, place_with_strays = _best(*((*start, float(logit(0.3))) for start in starts))
+    return _shapes(place_with_strays if cost - cost_with_strays > _LEAST_GAIN else place)
 
 
-def measure_extreme_raters(judged: pl.DataFrame, config: AuditConfig) -> tuple[list[Metric], list[Table]]:
+def measure_extreme_raters(
+    judged: pl.DataFrame, config: AuditConfig, rows: pl.DataFrame | None = None
+) -> tuple[list[Metric], list[Table]]:
     """The metric and the table `extreme_raters`; neither where nobody has enough votes.
 
     Args:
         judged: the judgements, see `feedback.audit.raters.votes`.
         config: the thresholds.
+        rows: the rows behind them, of which `rows` and `confirmed` of the details are counted; null counts none.
     """
     found = find_extreme_raters(judged, config)
     if found is None:
@@ -152,6 +173,7 @@ def measure_extreme_raters(judged: pl.DataFrame, config: AuditConfig) -> tuple[l
             "judgements": int(raters["n"].sum()),
             "alpha": found.alpha,
             "beta": found.beta,
+            **({} if rows is None or raters.is_empty() else _count_confirmed(rows)),
         },
     )
     return [metric], [_table(found)] if raters.height else []
@@ -172,18 +194,35 @@ def _adjusted(kinds: pl.DataFrame, alpha: float, beta: float) -> pl.Series:
     return pl.Series("p", values).fill_nan(None)
 
 
+def _count_confirmed(rows: pl.DataFrame) -> dict[str, int]:
+    """Rows that are left when near-duplicates of one label are one, and those whose label two raters gave or more."""
+    votes = rows.select("cluster_id", own="label", vote="votes").explode("vote", empty_as_null=False)
+    agreeing = votes.unnest("vote").filter(pl.col("label") == pl.col("own"))
+    # An unknown rater is somebody else each time.
+    raters = pl.col("rater_key").drop_nulls().n_unique() + pl.col("rater_key").null_count()
+    confirmed = agreeing.unique(["cluster_id", "own", "event_id"]).group_by("cluster_id", "own").agg(raters=raters)
+    return {
+        "rows": rows.select("cluster_id", "label").n_unique(),
+        "confirmed": confirmed.filter(pl.col("raters") >= 2).height,
+    }
+
+
 def _sentence(found: ExtremeRaters, downs: int, judged: pl.DataFrame, config: AuditConfig) -> str:
-    scope = f"{plural(found.judged, 'rater')} with {config.min_rater_votes} votes or more"
+    scope = f"with {plural(config.min_rater_votes, 'vote')} or more"
     others = f"share of up has a mean of {percent(found.mean)} (beta-binomial, alpha + beta = "
     others += f"{number(found.alpha + found.beta)})"
-    if found.raters.is_empty():
-        return f"None of {scope} votes further from the others than taste and chance explain: their {others}."
+    extreme = found.raters.height
+    if not extreme:
+        return (
+            f"{none_of(found.judged, 'rater')} {scope} votes further from the others than taste and chance explain: "
+            f"their {others}."
+        )
     theirs = int(found.raters["n"].sum())
     known = judged["rater_key"].count()
     return (
-        f"{count(found.raters.height)} of {scope} vote unlike the others, {count(downs)} towards down and "
-        f"{count(found.raters.height - downs)} towards up: {plural(theirs, 'vote')} ({percent(theirs / known)}) are "
-        f"theirs. The others' {others}."
+        f"{count(extreme)} of {plural(found.judged, 'rater')} {scope} {agree(extreme, 'vote')} unlike the others, "
+        f"{count(downs)} towards down and {count(extreme - downs)} towards up: {plural(theirs, 'vote')} "
+        f"({percent(theirs / known)}) {agree(theirs, 'are')} theirs. The others' {others}."
     )
 
 

@@ -8,7 +8,7 @@ from feedback.audit.config import AuditConfig
 from feedback.audit.counted import counted_share
 from feedback.audit.report import Metric
 from feedback.audit.slices import period_of
-from feedback.audit.wording import count, percent, plural, safe_name
+from feedback.audit.wording import agree, count, percent, plural, safe_name
 
 __all__ = ["measure_feedback_loop"]
 
@@ -27,7 +27,9 @@ def measure_feedback_loop(frame: pl.DataFrame, config: AuditConfig) -> list[Metr
     own, n = int(is_own.sum()), known.height
     newest, share = _newest(known, config.previous_model)
     name = safe_name(config.previous_model)
-    told = f"{percent(own / n)} of {plural(n, 'answer')} whose model is known ({count(own)}) are of {name}"
+    told = (
+        f"{percent(own / n)} of {plural(n, 'answer')} whose model is known ({count(own)}) {agree(n, 'are')} of {name}"
+    )
     if newest:
         told += f", in {newest} {percent(share)}"
     meaning = (

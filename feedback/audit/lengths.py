@@ -40,7 +40,7 @@ def measure_lengths(frame: pl.DataFrame, config: AuditConfig) -> list[Metric]:
             kind="share",
             n=frame.height,
             severity=warn_outside(value, wanted, interval, min(up.len(), down.len()), config),
-            sentence=_sentence(value, medians, is_right=wanted[0] <= value <= wanted[1]),
+            sentence=_sentence(value, medians, wanted, is_right=wanted[0] <= value <= wanted[1]),
             low=interval[0],
             high=interval[1],
             threshold=f"between {percent(config.length_low)} and {percent(config.length_high)}",
@@ -102,12 +102,13 @@ def _bin(lengths: pl.Series) -> dict[int, int]:
     return counts
 
 
-def _sentence(value: float, medians: tuple[int, int], *, is_right: bool) -> str:
+def _sentence(value: float, medians: tuple[int, int], wanted: tuple[float, float], *, is_right: bool) -> str:
     middle = (
         f"Half of the up answers have up to {plural(medians[0], 'character')}, "
         f"half of the down ones up to {count(medians[1])}"
     )
-    chance = f"an up answer is longer than a down one in {percent(value)} of comparisons (AUC {number(value)})"
+    area = f"(AUC {number(value, *wanted)})"
+    chance = f"an up answer is longer than a down one in {percent(value, *wanted)} of comparisons {area}"
     if is_right:
         return f"{middle}; {chance}: length says little about the label."
     learnt = "longer" if value > 0.5 else "shorter"

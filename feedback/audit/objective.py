@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 import polars as pl
@@ -18,8 +19,9 @@ import polars as pl
 from feedback.audit.balance import Balance
 from feedback.audit.config import AuditConfig
 from feedback.audit.counted import counted_share
+from feedback.audit.lambdas import lambda_range, shown_lambda
 from feedback.audit.report import Metric
-from feedback.audit.wording import count, number, percent, plural
+from feedback.audit.wording import agree, count, number, percent, plural
 from feedback.config import RebalanceConfig
 from feedback.rebalance.ratio import RatioPlan, exact_fraction, plan_ratio
 from schemas.errors import RatioUnreachableError
@@ -31,6 +33,24 @@ KEPT_SHARE: Final = 0.1
 
 _PAPER: Final = "arXiv:2402.01306"
 _MOST_THUMBS: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class _Judgements:
+    """How many there are in `total`, how many of them `compared` two answers, and how many of those are `pairs`."""
+
+    total: int
+    compared: int
+    pairs: int
+
+    def without_pair(self) -> str:
+        """What the judgements are that are no pairs."""
+        alone, others = self.total - self.compared, self.compared - self.pairs
+        singles = "of a single answer" if alone == 1 else "of single answers"
+        comparisons = "from comparisons without a winner, or without one of their answers among the rows"
+        if not alone or not others:
+            return comparisons if others else singles
+        return f"{singles} ({count(alone)}) or {comparisons} ({count(others)})"
 
 
 def measure_objective(
@@ -53,14 +73,16 @@ def measure_objective(
     known = {metric.name: metric for metric in metrics}
     opposed, twice = _opposed(pairs)
     cycles = known.get("preference_cycles")
-    objective, why = _choose(n, pairs.height, opposed, twice, cycles, config)
+    compared = judged.filter(pl.col("origin") == "pair")["event_id"].n_unique()
+    objective, why = _choose(_Judgements(n, compared, pairs.height), opposed, twice, cycles, config)
+    balance = _on_balance(known.get("label_ratio"), objective, config)
     return [
         counted_share(
             name="objective",
             title="KTO or DPO",
             cases=pairs.height,
             n=n,
-            sentence=f"{objective.upper()}: {why} ({_PAPER}).{_on_balance(known.get('label_ratio'), objective)}",
+            sentence=f"{objective.upper()}: {why} ({_PAPER}).{balance}",
             details={"objective": objective, "pairs": pairs.height, "opposed": opposed, "compared_twice": twice},
         )
     ]
@@ -79,6 +101,7 @@ def measure_discardable(balance: Balance, config: AuditConfig) -> list[Metric]:
     if plan is None:
         return []
     left_out = balance.desirable - plan.desirable
+    lambdas, ratio = _lambdas(plan, config)
     before = config.desirable_weight * plan.desirable / (config.undesirable_weight * balance.undesirable)
     return [
         Metric(
@@ -90,9 +113,8 @@ def measure_discardable(balance: Balance, config: AuditConfig) -> list[Metric]:
             severity="info",
             sentence=f"The KTO study kept its quality with up to 90% fewer desirable rows, the weights tuned again "
             f"({_PAPER}). Here that is {count(left_out)} of {count(balance.desirable)}: with {count(plan.desirable)} "
-            f"up and {count(balance.undesirable)} down rows R = {number(before)}, and lambda_D = "
-            f"{number(float(plan.desirable_weight))}, lambda_U = {number(float(plan.undesirable_weight))} make it "
-            f"{number(float(plan.value or math.nan))}. Whether it holds for this data, only training shows.",
+            f"up and {count(balance.undesirable)} down rows R = {number(before)}, and {lambdas} make it "
+            f"{ratio}. Whether it holds for this data, only training shows.",
             details={
                 "kept": plan.desirable,
                 "desirable_weight": float(plan.desirable_weight),
@@ -125,6 +147,15 @@ def plan_discarding(desirable: int, undesirable: int, config: AuditConfig) -> Ra
         return None
 
 
+def _lambdas(plan: RatioPlan, config: AuditConfig) -> tuple[str, str]:
+    """Both lambdas, the raised one rounded into the range, and the R that they make."""
+    raised = lambda_range(plan, config)
+    shown = {"lambda_D": shown_lambda(plan.desirable_weight), "lambda_U": shown_lambda(plan.undesirable_weight)}
+    shown |= {} if raised is None else {raised.symbol: shown_lambda(raised.least)}
+    ratio = plan.value if raised is None else raised.ratio
+    return ", ".join(f"{name} = {value}" for name, value in shown.items()), number(float(ratio or math.nan))
+
+
 def _opposed(pairs: pl.DataFrame) -> tuple[int, int]:
     """Couples of answers that were preferred both ways, and those that were judged twice or more."""
     winner, loser = pl.col("chosen_cluster_id"), pl.col("rejected_cluster_id")
@@ -137,28 +168,37 @@ def _opposed(pairs: pl.DataFrame) -> tuple[int, int]:
     return couples.filter(pl.col("wins").is_between(1, pl.col("n") - 1)).height, couples.height
 
 
-def _choose(
-    n: int, pairs: int, opposed: int, twice: int, cycles: Metric | None, config: AuditConfig
-) -> tuple[str, str]:
-    thumbs = n - pairs
+def _choose(of: _Judgements, opposed: int, twice: int, cycles: Metric | None, config: AuditConfig) -> tuple[str, str]:
+    pairs, left = of.pairs, of.total - of.pairs
     if not pairs:
-        return "kto", f"all {plural(n, 'judgement')} are of single answers, which make no pairs for DPO"
-    if thumbs > _MOST_THUMBS * n:
+        every = "the only judgement" if of.total == 1 else f"all {count(of.total)} judgements"
+        return "kto", f"{every} {agree(of.total, 'are')} {of.without_pair()}, which make no pairs for DPO"
+    if left > _MOST_THUMBS * of.total:
         return "kto", (
-            f"DPO could use {plural(pairs, 'pair')} and would leave out {plural(thumbs, 'judgement')} of "
-            f"single answers, {percent(thumbs / n)} of all {count(n)}; KTO uses both"
+            f"DPO could use {plural(pairs, 'pair')} and would leave out {plural(left, 'judgement')} "
+            f"{of.without_pair()}, {percent(left / of.total)} of all {count(of.total)}; KTO uses both"
         )
     circles = cycles.value if cycles is not None and cycles.value is not None else 0.0
-    seen = f"{percent(circles)} of prompts with three compared answers have a circle" if cycles else "no circle is seen"
+    seen = (
+        f"{percent(circles, config.max_cycles)} of prompts with three compared answers have a circle"
+        if cycles
+        else "no circle is seen"
+    )
     if circles > config.max_cycles:
         return "kto", f"{seen}, more than {percent(config.max_cycles)}, and DPO has no answer to preferences like that"
     if not twice:
+        once = (
+            "the only pair was judged once"
+            if pairs == 1
+            else f"no two answers of {count(pairs)} pairs were judged twice"
+        )
         return "kto", (
-            f"no two answers of {plural(pairs, 'pair')} were judged twice, so noise cannot be seen here, and public "
+            f"{once}, so noise cannot be seen here, and public "
             "preferences are mostly noisy; with pairs known to be clean, DPO"
         )
     noise = opposed / twice
-    told = f"of {plural(twice, 'couple')} of answers judged twice or more {percent(noise)} were preferred both ways"
+    shown = f"{percent(noise, config.max_pair_noise)} {agree(twice, 'were')} preferred both ways"
+    told = f"of {plural(twice, 'couple')} of answers judged twice or more {shown}"
     if noise > config.max_pair_noise:
         return (
             "kto",
@@ -169,9 +209,10 @@ def _choose(
     )
 
 
-def _on_balance(ratio: Metric | None, objective: str) -> str:
+def _on_balance(ratio: Metric | None, objective: str, config: AuditConfig) -> str:
     if objective != "kto" or ratio is None or ratio.severity != "warn":
         return ""
     return (
-        f" Its labels are out of balance as they are: R = {number(ratio.value or 0.0)}, wanted {ratio.threshold[5:]}."
+        " Its labels are out of balance as they are: "
+        f"R = {number(ratio.value or 0.0, config.low, config.high)}, wanted {ratio.threshold[5:]}."
     )

@@ -17,8 +17,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from feedback.audit.report import SEVERITIES, AuditReport, Metric
-from feedback.audit.sheets import shown_table, shown_value
-from feedback.audit.wording import count, plural
+from feedback.audit.sheets import shown_measure, shown_table, shown_value
+from feedback.audit.wording import agree, count, plural
 from schemas import __version__
 
 if TYPE_CHECKING:  # charts load Altair, which takes a third of a second
@@ -97,7 +97,7 @@ def render_html(report: AuditReport, before: AuditReport | None = None) -> str:
         causes=_CAUSES,
         replaced=_replaced(report.examples),
         most_open=_MOST_OPEN,
-        measured=_measured,
+        measured=shown_measure,
         interval=_interval,
         cell=shown_value,
         shown=shown_table,
@@ -153,16 +153,22 @@ def _theme(colours: Mapping[str, str]) -> str:
 
 def _verdict(report: AuditReport) -> tuple[str, str]:
     """The headline, and one sentence under it."""
-    failed = [gate for gate in report.gates if gate.severity == "fail"]
-    warned = [gate for gate in report.gates if gate.severity == "warn"]
+    by = {name: [gate for gate in report.gates if gate.severity == name] for name in SEVERITIES}
+    failed, warned, unjudged, held = (by[name] for name in ("fail", "warn", "info", "ok"))
     if failed:
         headline = "Do not train on this as it is"
         more = f", and {plural(len(warned), 'warning')} ({_titles(warned)})" if warned else ""
         return headline, f"{plural(len(failed), 'gate')} failed ({_titles(failed)}){more}."
+    unknown = f"{count(len(unjudged))} {agree(len(unjudged), 'have')} too few cases to say ({_titles(unjudged)})"
     if warned:
-        headline = "Worth fixing before training"
-        return headline, f"{plural(len(warned), 'warning')} ({_titles(warned)}); the other gates hold."
-    return "Nothing here stands in the way of training", f"All {plural(len(report.gates), 'gate')} hold."
+        rest = f"{count(len(held))} other{'' if len(held) == 1 else 's'} {agree(len(held), 'hold')}, {unknown}"
+        told = rest if unjudged else "the other gates hold"
+        return "Worth fixing before training", f"{plural(len(warned), 'warning')} ({_titles(warned)}); {told}."
+    if unjudged:
+        holding = f"{plural(len(held), 'gate')} {agree(len(held), 'hold')}"
+        return "Not everything could be judged", f"{holding}, {unknown}."
+    every = "The only gate holds" if len(held) == 1 else f"All {count(len(held))} gates hold"
+    return "Nothing here stands in the way of training", f"{every}."
 
 
 def _titles(metrics: list[Metric]) -> str:
@@ -214,10 +220,6 @@ def _pair(after: list[Picture], before: list[Picture]) -> list[tuple[Picture, Pi
     """Each picture with the same one of the earlier report, which has no flow of its own to show."""
     earlier = {picture.name: picture for picture in before if picture.name != "flow"}
     return [(picture, earlier.get(picture.name)) for picture in after]
-
-
-def _measured(metric: Metric) -> str:
-    return shown_value(metric.value, metric.kind)
 
 
 def _interval(metric: Metric) -> str:

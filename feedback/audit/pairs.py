@@ -15,7 +15,7 @@ from feedback.audit.counted import counted_share
 from feedback.audit.report import Metric
 from feedback.audit.severity import warn_if, warn_outside
 from feedback.audit.statistics import wilson_interval
-from feedback.audit.wording import count, percent, plural
+from feedback.audit.wording import agree, count, none_of, percent, plural
 from feedback.conflicts.cycles import find_cycles
 
 __all__ = ["measure_cycles", "measure_pair_lengths", "pairs_behind"]
@@ -75,8 +75,9 @@ def measure_pair_lengths(pairs: pl.DataFrame, config: AuditConfig) -> list[Metri
             kind="share",
             n=n,
             severity=warn_outside(value, wanted, interval, n, config),
-            sentence=f"The chosen answer is the longer one in {percent(value)} of {plural(n, 'pair')} of different "
-            f"length ({count(won)}; {count(pairs.height - n)} are equally long): {meaning}",
+            sentence=f"The chosen answer is the longer one in {percent(value, *wanted)} of {plural(n, 'pair')} of "
+            f"different length ({count(won)}; {count(pairs.height - n)} {agree(pairs.height - n, 'are')} equally "
+            f"long): {meaning}",
             low=interval[0],
             high=interval[1],
             threshold=f"between {percent(config.length_low)} and {percent(config.length_high)}",
@@ -115,7 +116,7 @@ def measure_cycles(pairs: pl.DataFrame, config: AuditConfig) -> list[Metric]:
             cases=prompts,
             n=n,
             severity=warn_if(share > config.max_cycles, n, config),
-            sentence=_cycles_sentence(prompts, n, reversals, table),
+            sentence=_cycles_sentence(prompts, n, reversals, table, config),
             threshold=f"at most {percent(config.max_cycles)} of prompts with three answers",
             details={
                 "prompts": prompts,
@@ -135,13 +136,14 @@ def _prompts_with_three(named: pl.DataFrame) -> int:
     return answers.group_by("prompt").agg(pl.col("answer").n_unique()).filter(pl.col("answer") > 2).height
 
 
-def _cycles_sentence(prompts: int, n: int, reversals: int, table: pl.DataFrame) -> str:
-    scope = f"{plural(n, 'prompt')} of which three answers or more were compared"
+def _cycles_sentence(prompts: int, n: int, reversals: int, table: pl.DataFrame, config: AuditConfig) -> str:
+    scope = "of which three answers or more were compared"
     if not prompts:
-        return f"None of {scope} has preferences that run in a circle."
+        return f"{none_of(n, 'prompt')} {scope} has preferences that run in a circle."
     most = "at most " if not table["is_exact"].all() else ""
     return (
-        f"{percent(prompts / n)} of {scope} ({count(prompts)}) have preferences that run in a circle (a before b, b "
-        f"before c, c before a): no order agrees with all. {most.capitalize()}{plural(reversals, 'judgement')} of "
+        f"{percent(prompts / n, config.max_cycles)} of {plural(n, 'prompt')} {scope} ({count(prompts)}) "
+        f"{agree(n, 'have')} preferences that run in a circle (a before b, b before c, c before a): no order agrees "
+        f"with all. {most.capitalize()}{plural(reversals, 'judgement')} of "
         f"{count(int(table['judgements'].sum()))} on them would have to be turned round to leave an order."
     )

@@ -14,7 +14,7 @@ from feedback.audit.counted import counted_share
 from feedback.audit.report import Metric
 from feedback.audit.severity import warn_if, warn_outside
 from feedback.audit.statistics import wilson_interval
-from feedback.audit.wording import count, number, percent, plural
+from feedback.audit.wording import agree, count, number, percent, plural
 
 __all__ = ["PAIR_COLUMNS", "measure_positions", "measure_scores"]
 
@@ -93,7 +93,8 @@ def _first_shown(shown: pl.DataFrame, config: AuditConfig) -> Metric:
         kind="share",
         n=n,
         severity=warn_outside(value, (low, high), interval, n, config),
-        sentence=f"The answer that was shown first won {percent(value)} of {plural(n, 'pair')} ({count(won)}): "
+        sentence=f"The answer that was shown first won {percent(value, low, high)} of {plural(n, 'pair')} "
+        f"({count(won)}): "
         f"{meaning}",
         low=interval[0],
         high=interval[1],
@@ -129,8 +130,8 @@ def _flips(shown: pl.DataFrame, config: AuditConfig) -> list[Metric]:
             n=n,
             severity=warn_if(flips / n > config.max_flips, n, config),
             sentence=f"Of {plural(n, 'couple')} of answers shown in both orders, "
-            f"{percent(flips / n)} ({count(flips)}) have another winner when swapped: {count(to_first)} times "
-            f"whichever was first won, {count(to_last)} times whichever was last.",
+            f"{percent(flips / n, config.max_flips)} ({count(flips)}) {agree(n, 'have')} another winner when swapped: "
+            f"{plural(to_first, 'time')} whichever was first won, {plural(to_last, 'time')} whichever was last.",
             threshold=f"at most {percent(config.max_flips)}",
             details={"to_first": to_first, "to_last": to_last},
         )
@@ -143,7 +144,7 @@ def _score_metric(name: str, title: str, cases: int, n: int, good: float, what: 
         title=title,
         cases=cases,
         n=n,
-        sentence=f"{percent(cases / n)} of {plural(n, 'pair')} with scores ({count(cases)}) have {what}: "
+        sentence=f"{percent(cases / n)} of {plural(n, 'pair')} with scores ({count(cases)}) {agree(n, 'have')} {what}: "
         "as a pair they are right, as a row with one label they mislead.",
         details={"good_score": good},
     )

@@ -11,7 +11,7 @@ from feedback.audit.counted import counted_share
 from feedback.audit.report import Column, Metric, Table
 from feedback.audit.severity import warn_if
 from feedback.audit.statistics import gini, wilson_interval
-from feedback.audit.wording import count, number, percent, plural
+from feedback.audit.wording import count, none_of, number, percent, plural
 
 __all__ = ["measure_privacy", "measure_raters", "rater_curve", "shown_rater", "tabulate_raters", "votes"]
 
@@ -70,7 +70,7 @@ def measure_privacy(frame: pl.DataFrame) -> list[Metric]:
             sentence=f"{plural(raw, 'rater key')} of {count(keys.len())} cannot be a keyed hash, "
             "so raw user ids may be in the table."
             if raw
-            else f"None of {plural(keys.len(), 'rater key')} is a raw user id.",
+            else f"{none_of(keys.len(), 'rater key')} is a raw user id.",
             threshold="none",
         )
     ]
@@ -149,8 +149,9 @@ def _top_rater(counts: list[int], total: int, config: AuditConfig) -> Metric:
         cases=counts[0],
         n=known,
         severity=warn_if(share > config.max_top_rater, known, config),
-        sentence=f"One rater of {count(len(counts))} gave {percent(share)} of {plural(known, 'judgement')} "
-        f"({count(counts[0])}): the model learns that much from one person's taste.{partly}",
+        sentence=f"One rater of {count(len(counts))} gave {percent(share, config.max_top_rater)} of "
+        f"{plural(known, 'judgement')} ({count(counts[0])}): the model learns that much from one person's taste."
+        f"{partly}",
         threshold=f"at most {percent(config.max_top_rater)}",
         details={"raters": len(counts), "judgements": counts[0], "known": known, "total": total},
     )
@@ -158,13 +159,13 @@ def _top_rater(counts: list[int], total: int, config: AuditConfig) -> Metric:
 
 def _top_raters(counts: list[int]) -> Metric:
     known, top = sum(counts), sum(counts[:10])
+    who = "The only rater" if len(counts) == 1 else f"The {min(10, len(counts))} most active of {len(counts):,} raters"
     return counted_share(
         name="top_10_raters",
         title="Ten most active raters",
         cases=top,
         n=known,
-        sentence=f"The {min(10, len(counts))} most active of {plural(len(counts), 'rater')} gave "
-        f"{percent(top / known)} of {plural(known, 'judgement')}.",
+        sentence=f"{who} gave {percent(top / known)} of {plural(known, 'judgement')}.",
     )
 
 

@@ -40,9 +40,10 @@ def measure_rejects(reports: Sequence[StageReport], config: AuditConfig) -> list
             cases=rejected,
             n=records,
             severity="fail" if share > config.max_rejected else "ok",
-            sentence=f"{percent(share)} of {plural(records, 'record')} could not be accepted: {listed}."
+            sentence=f"{percent(share, config.max_rejected)} of {plural(records, 'record')} could not be accepted: "
+            f"{listed}."
             if rejected
-            else f"All {plural(records, 'record')} could be accepted.",
+            else f"{'The only record' if records == 1 else f'All {count(records)} records'} could be accepted.",
             threshold=f"at most {percent(config.max_rejected)} of records",
             details={"reasons": reasons},
         )

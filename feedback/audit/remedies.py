@@ -6,28 +6,46 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from feedback.audit.report import Advice, Metric
-from feedback.audit.wording import count, number, percent, plural
+from feedback.audit.wording import agree, count, number, percent, plural
 
 __all__ = ["REMEDIES"]
 
+_LEAST_CONFIRMED: Final = 0.1
+"""Share of rows that must be left where a second rater is asked for."""
+
 
 def _on_extreme_raters(metric: Metric, raw: str) -> Advice:
+    judgements = metric.details["judgements"]
+    found = (
+        f"{plural(judgements, 'vote')} {agree(judgements, 'are')} theirs; the table of extreme raters names them. They "
+        "may be a brigade, a broken client or the only strict ones."
+    )
+    # Votes alone, without rows, do not say what would be left.
+    rows, confirmed = metric.details.get("rows"), metric.details.get("confirmed", 0)
+    left = "" if rows is None else f": at most {count(confirmed)} of {plural(rows, 'row')} would be left"
+    if rows is not None and confirmed < _LEAST_CONFIRMED * rows:
+        return Advice(
+            metric=metric.name,
+            title="Look at what these raters voted on, and take their records out where they are not to count",
+            text=f"{found} Asking for a second rater who gave the same label (caps.min_raters=2) is no way out "
+            f"here{left}.",
+        )
     return Advice(
         metric=metric.name,
         title="Look at what these raters voted on, and let no row rest on one rater alone",
-        text=f"{plural(metric.details['judgements'], 'vote')} are theirs; the table of extreme raters names them. They "
-        "may be a brigade, a broken client or the only strict ones. With the command a row needs two raters who gave "
-        "its label: whatever only one person judged is lost.",
+        text=f"{found} With the command a row needs two raters who gave its label: whatever only one person judged is "
+        f"lost{left}.",
         command=f"thumbline curate {raw} -o OUT --set caps.min_raters=2",
     )
 
 
 def _on_near_contradictions(metric: Metric, raw: str) -> Advice:
+    contradicted = metric.details["contradicted"]
     return Advice(
         metric=metric.name,
         title="Decide about near-duplicates as about one answer",
-        text=f"{plural(metric.details['contradicted'], 'cluster')} have both labels. `curate` counts the votes of a "
-        "cluster together; the losing rows are left out, and both where the votes do not decide.",
+        text=f"{plural(contradicted, 'cluster')} {agree(contradicted, 'have')} both labels. `curate` counts the votes "
+        "of a cluster together; the losing rows are left out, and both where the votes do not decide.",
         command=f"thumbline curate {raw} -o OUT --set conflicts.policy=majority",
     )
 
@@ -38,8 +56,8 @@ def _on_cycles(metric: Metric, raw: str) -> Advice:
         metric=metric.name,
         title="Leave out the pairs that close a circle",
         text=f"{plural(turned, 'judgement')} of {count(judged)} on the circles ({percent(turned / max(1, judged))}) "
-        "stand against the order that turns round the fewest. Where several orders are equally good, the pairs of all "
-        "are left out.",
+        f"{agree(turned, 'stand')} against the order that turns round the fewest. Where several orders are equally "
+        "good, the pairs of all are left out.",
         command=f"thumbline curate {raw} -o OUT --set conflicts.cycles=drop",
     )
 

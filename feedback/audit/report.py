@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
@@ -19,6 +20,10 @@ from schemas.report import StageReport
 __all__ = ["SCHEMA_VERSION", "SEVERITIES", "Advice", "AuditReport", "Column", "Metric", "Severity", "Table"]
 
 SCHEMA_VERSION: Final = 1
+
+_DIGITS: Final = 10
+_P_NAME: Final = re.compile("(^|_)p($|_)")
+"""Of a p in details and columns: p, p_adjusted, label_p."""
 
 Severity = Literal["fail", "warn", "info", "ok"]
 SEVERITIES: Final[tuple[Severity, ...]] = ("fail", "warn", "info", "ok")
@@ -166,8 +171,8 @@ class AuditReport:
             "severity": self.severity,
             "rows": dict(self.rows),
             "metrics": [_metric_to_dict(metric) for metric in self.metrics],
-            "tables": [_rounded(asdict(table)) for table in self.tables],
-            "series": [_rounded(asdict(table)) for table in self.series],
+            "tables": [_table_to_dict(table) for table in self.tables],
+            "series": [_table_to_dict(table) for table in self.series],
             "waterfall": [stage.to_dict() for stage in self.waterfall],
             "advice": [asdict(advice) for advice in self.advice],
             "config": dict(self.config),
@@ -231,10 +236,22 @@ def _table_from_dict(values: Mapping[str, Any]) -> Table:
     )
 
 
-def _rounded(value: Any) -> Any:
-    """`value` with floats to 10 digits, so that the order of a sum does not show, and infinite ones as null."""
+def _table_to_dict(table: Table) -> dict[str, Any]:
+    values = asdict(table)
+    names = [column.name for column in table.columns]
+    rows = [[_rounded(value, name) for name, value in zip(names, row, strict=True)] for row in table.rows]
+    return {**values, "columns": list(values["columns"]), "rows": rows}
+
+
+def _rounded(value: Any, name: str = "") -> Any:
+    """`value` with floats to 10 digits, so that the order of a sum does not show, and infinite ones as null.
+
+    Of a p the digits are those behind its zeros: 3e-46 is not 0.
+    """
     if isinstance(value, float):
-        return round(value, 10) if math.isfinite(value) else None
+        if not math.isfinite(value):
+            return None
+        return float(f"{value:.{_DIGITS}g}") if _P_NAME.search(name) else round(value, _DIGITS)
     if isinstance(value, Mapping):
-        return {key: _rounded(item) for key, item in value.items()}
+        return {key: _rounded(item, key) for key, item in value.items()}
     return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value

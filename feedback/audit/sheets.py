@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from feedback.audit.report import Column, Table
+from feedback.audit.report import Column, Metric, Table
 from feedback.audit.wording import count, number, percent
 
-__all__ = ["Cell", "Heading", "Sheet", "shown_table", "shown_value"]
+__all__ = ["Cell", "Heading", "Sheet", "shown_measure", "shown_table", "shown_value"]
 
 _INTERVAL: Final = ("low", "high")
+_THRESHOLD: Final = re.compile(r"(\d[\d,]*(?:\.\d+)?)(%?)")
 _SHORT: Final = 20
 """Characters of a name that is not broken."""
 
@@ -76,6 +78,21 @@ def shown_value(value: Any, kind: str) -> str:
     if kind == "count" and not math.isinf(value):
         return count(int(value))
     return number(value)
+
+
+def shown_measure(metric: Metric) -> str:
+    """A metric's value in words; where it is out of its range, with the digits that tell it from the range's ends.
+
+    >>> from dataclasses import replace
+    >>> metric = Metric("m", "M", 0.101, "share", 990, "warn", "A sentence.", threshold="at most 10%")
+    >>> shown_measure(metric), shown_measure(replace(metric, severity="ok"))
+    ('10.1%', '10%')
+    """
+    if metric.severity not in ("fail", "warn") or metric.value is None or metric.kind == "count":
+        return shown_value(metric.value, metric.kind)
+    found = _THRESHOLD.findall(metric.threshold)
+    bounds = [float(digits.replace(",", "")) / (100 if sign else 1) for digits, sign in found]
+    return percent(metric.value, *bounds) if metric.kind == "share" else number(metric.value, *bounds)
 
 
 def _heading(column: Column) -> Heading:

@@ -149,7 +149,7 @@ def _sentence(value: float, alone: dict[str, float | None], n: int, config: Audi
     *most, last = [_FEATURES[name] for name in known] or ["metadata"]
     named = f"{', '.join(most)} and {last}" if most else last
     told = f"From {named} alone, without the answer, the label "
-    told += f"of {plural(n, 'row')} is predicted with an AUC of {number(value)} (0.5 is chance"
+    told += f"of {plural(n, 'row')} is predicted with an AUC of {number(value, config.max_shortcut_auc)} (0.5 is chance"
     told += f"; each by itself: {listed})" if len(known) > 1 else ")"
     if value <= config.max_shortcut_auc:
         return f"{told}: they say little about it."

@@ -46,7 +46,7 @@ def audit(
         progress: told about every stage.
 
     Raises:
-        UsageError: raw files without a format.
+        UsageError: raw files without a format, or a version of what is no store.
         InputError: a file is missing or not in its format.
         CorruptionError: a dataset is not what its manifest says.
     """
@@ -84,7 +84,7 @@ def audit_against(
         progress: told about every stage.
 
     Raises:
-        UsageError: raw files without a format.
+        UsageError: raw files without a format, or a version of what is no store.
         InputError: a file is missing or not in its format.
         CorruptionError: a dataset is not what its manifest says.
     """

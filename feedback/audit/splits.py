@@ -6,7 +6,7 @@ import polars as pl
 
 from feedback.audit.counted import counted_share
 from feedback.audit.report import Metric
-from feedback.audit.wording import count, percent, plural
+from feedback.audit.wording import agree, count, none_of, percent, plural
 
 __all__ = ["measure_leakage"]
 
@@ -27,10 +27,10 @@ def measure_leakage(frame: pl.DataFrame) -> list[Metric]:
             cases=leaked,
             n=n,
             severity="fail" if leaked else "ok",
-            sentence=f"{percent(leaked / n)} of {plural(n, 'held-out row')} ({count(leaked)}) share their prompt "
-            "with the training split, so the evaluation measures memory."
+            sentence=f"{percent(leaked / n)} of {plural(n, 'held-out row')} ({count(leaked)}) "
+            f"{agree(n, 'share')} a prompt with the training split, so the evaluation measures memory."
             if leaked
-            else f"None of {plural(n, 'held-out row')} shares its prompt with the training split.",
+            else f"{none_of(n, 'held-out row')} shares its prompt with the training split.",
             threshold="none",
             details={"rows": leaked},
         )

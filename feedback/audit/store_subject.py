@@ -53,7 +53,7 @@ def subject_of_store(
             read=partial(ingest_validated, store.validated(number)),
             progress=progress,
         )
-    typed = shlex.quote(str(folder))
+    typed = f"--store {shlex.quote(str(folder))}" + ("" if version is None else f" --version {version}")
     return Subject(
         read.frame,
         read.pairs,
@@ -62,8 +62,8 @@ def subject_of_store(
         config,
         name=f"{_name(folder)} (version {number})",
         kind="feedback",
-        source=typed,
-        raw=f"--store {typed}",
+        source=None,
+        raw=typed,
         examples=read.shown,
     )
 

@@ -50,8 +50,8 @@ class Subject:
         config: the thresholds.
         name: what the report calls it.
         kind: `feedback` or `dataset`.
-        source: what stands for it in commands.
-        raw: what stands there for the raw files.
+        source: what stands for it in `rebalance`; null where `rebalance` does not read it.
+        raw: what stands for the raw files in other commands.
         examples: a few texts of users for the page; null where none were asked for.
     """
 
@@ -62,7 +62,7 @@ class Subject:
     config: AuditConfig
     name: str
     kind: str
-    source: str
+    source: str | None
     raw: str
     examples: Examples | None = None
 
@@ -123,18 +123,19 @@ def read_subject(
         todo: what an error advises where there is no format.
 
     Raises:
-        UsageError: raw files without a format, or with a version.
+        UsageError: raw files without a format, or a version of what is no store.
         InputError: a file is missing or not in its format.
         CorruptionError: a store is damaged, or a dataset is not what its manifest says.
     """
-    if len(inputs) == 1 and (Path(inputs[0]) / MANIFEST_NAME).is_file():
-        return subject_of_dataset(Path(inputs[0]), config, with_examples=with_examples)
-    if len(inputs) == 1 and is_store(inputs[0]):
+    is_dataset = len(inputs) == 1 and (Path(inputs[0]) / MANIFEST_NAME).is_file()
+    if len(inputs) == 1 and not is_dataset and is_store(inputs[0]):
         from feedback.audit.store_subject import subject_of_store  # loads deltalake
 
         return subject_of_store(inputs[0], given.version, config, with_examples=with_examples, progress=progress)
     if given.version is not None:
         raise UsageError("only a store has versions", where=", ".join(map(str, inputs)), received=given.version)
+    if is_dataset:
+        return subject_of_dataset(Path(inputs[0]), config, with_examples=with_examples)
     sources = raw_sources(inputs, given, todo=todo)
     return subject_of_files(sources, config, with_examples=with_examples, progress=progress)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from feedback.audit.report import Column, Metric, Table
-from feedback.audit.wording import count, plural
+from feedback.audit.wording import agree, count, plural
 from schemas.reasons import DropReason
 from schemas.report import StageReport
 
@@ -41,7 +41,8 @@ def measure_waterfall(reports: Sequence[StageReport], rows_left: int) -> list[Me
             severity="fail" if gaps else "ok",
             sentence=_gap_sentence(gaps)
             if gaps
-            else f"{plural(first.rows_in, 'record')} came in, {plural(created, 'row')} were made from pairs, "
+            else f"{plural(first.rows_in, 'record')} came in, {plural(created, 'row')} {agree(created, 'were')} made "
+            "from pairs, "
             f"{count(dropped)} dropped with a reason, {count(rows_left)} left: it sums.",
             threshold="no row unaccounted for",
             details={"gaps": [{"from": before, "to": after, "rows": rows} for before, after, rows in gaps]},

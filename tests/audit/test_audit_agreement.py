@@ -59,7 +59,7 @@ def test_near_duplicates_with_both_labels_warn() -> None:
     rows = [*many(39, 0), row(39, True, cluster_id=7), *near]
     metric = found(audited(rows), "near_contradictions")
     assert (metric.value, metric.n, metric.severity) == (2 / 40, 40, "warn")
-    assert metric.details == {"clusters": 2, "contradicted": 2}
+    assert metric.details == {"clusters": 2, "contradicted": 2, "torn": 0}
 
 
 def test_same_text_with_both_labels_is_a_contradiction_and_not_a_near_one() -> None:
@@ -73,6 +73,54 @@ def test_same_text_with_both_labels_is_a_contradiction_and_not_a_near_one() -> N
     assert found(report, "contradictions").details["contradicted"] == 1
     metric = found(report, "near_contradictions")
     assert (metric.value, metric.severity) == (0, "ok")
+
+
+def test_cluster_that_is_torn_within_one_wording_is_told_apart_and_never_denied() -> None:
+    """Cluster 7 has a wording with both labels, and so has 8; 9 has one label."""
+    torn = [
+        row(3 * cluster + place, place > 0, prompt="p", answer=f"{cluster} {place // 2}", cluster_id=cluster)
+        for cluster in (7, 8)
+        for place in range(3)
+    ]
+    alone = found(audited([*many(30, 0), *torn]), "near_contradictions")
+    assert (alone.value, alone.severity, alone.details["torn"]) == (0, "ok", 2)
+    assert alone.sentence == (
+        "All 2 clusters of near-duplicate answers hold a wording that has both labels by itself, which is among the "
+        "contradictions."
+    )
+    beside = found(audited([*torn[:3], *(row(90 + n, True, cluster_id=9) for n in range(2))]), "near_contradictions")
+    assert beside.sentence == (
+        "No cluster (of 1) of near-duplicate answers has both labels. 1 further cluster holds a wording that has both "
+        "labels by itself, which is among the contradictions."
+    )
+
+
+def test_two_raters_who_judge_one_couple_oppositely_disagree() -> None:
+    """x: a before b, y: b before a. Both answers are disputed, and neither stands between pairs."""
+    rows = [*pair(0, "a", "b", prompt="p", rater="x"), *pair(1, "b", "a", prompt="p", rater="y")]
+    report = audited([*rows, row(9, True)])
+    assert found(report, "rater_disputes").value == pytest.approx(2 / 3)
+    assert found(report, "pair_contradictions").value == 0
+    assert "2 because raters disagree" in found(report, "contradictions").sentence
+
+
+def test_pair_that_its_rater_turned_round_is_a_changed_mind() -> None:
+    """x: a before b, the day after b before a; then b loses to c, so b stands between pairs and a does not."""
+    turned = [*pair(0, "a", "b", prompt="p", rater="x"), *pair(1, "b", "a", prompt="p", rater="x", day=1)]
+    assert found(audited(turned), "changed_minds").value == 1
+    report = audited([*turned, *pair(2, "c", "b", prompt="p", rater="x")])
+    assert found(report, "changed_minds").details == {}
+    details = found(report, "contradictions").details
+    assert (details["same_rater"], details["across_raters"], details["between_pairs"]) == (1, 0, 1)
+
+
+def test_bad_couple_and_a_winner_of_it_are_a_dispute() -> None:
+    """x: a before b; y: both are bad. About a they disagree, about b they do not."""
+    bad = [each | {"label": False} for each in pair(1, "a", "b", prompt="p", rater="y")]
+    for each in bad:
+        each["votes"] = [{**vote, "label": False} for vote in each["votes"]]  # type: ignore[attr-defined]
+    details = found(audited([*pair(0, "a", "b", prompt="p", rater="x"), *bad]), "contradictions").details
+    assert (details["contradicted"], details["across_raters"]) == (1, 1)
 
 
 def test_unmarked_near_duplicates_are_said_not_to_be_known() -> None:

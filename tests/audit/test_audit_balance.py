@@ -2,12 +2,13 @@
 
 import math
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feedback.audit import AuditConfig, AuditReport
-from feedback.audit.balance import training_rows
+from feedback.audit.balance import measure_balance, training_rows
 from feedback.audit.statistics import auc_interval, gini, wilson_interval
 from feedback.audit.wording import safe_name
 from schemas.errors import ConfigError
@@ -134,6 +135,21 @@ def test_effective_rows_shrink_where_weights_differ() -> None:
     """Weights 1 and 3: (1 + 3)^2 / (1 + 9) = 1.6 up rows; two of weight 2 are 2 down rows."""
     rows = [row(0, True), row(1, True, weight=3.0), row(2, False, weight=2.0), row(3, False, weight=2.0)]
     assert found(audited(rows), "effective_rows").details == {"desirable": pytest.approx(1.6), "undesirable": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("up", "down", "words"),
+    [
+        (9966, 10_000, "R = 0.997 lies below [1, 1.33]:"),
+        (1335, 1000, "R = 1.335 lies above [1, 1.33]: in training praise weighs 1.335 times"),
+        (13_334, 10_000, "R = 1.333 lies above [1, 1.33]:"),
+    ],
+)
+def test_ratio_has_the_digits_that_tell_it_from_the_end_of_its_range(up: int, down: int, words: str) -> None:
+    rows = pl.DataFrame({"label": [True] * up + [False] * down, "weight": 1.0})
+    metric = next(item for item in measure_balance(rows, AuditConfig()) if item.name == "label_ratio")
+    assert metric.severity == "warn"
+    assert words in metric.sentence
 
 
 # --- slices -------------------------------------------------------------------------------------------------------

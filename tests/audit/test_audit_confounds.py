@@ -69,6 +69,17 @@ def test_prompts_with_one_model_are_counted() -> None:
     assert (metric.value, metric.n, metric.details) == (pytest.approx(2 / 3), 3, {"single_answer": 1})
 
 
+def test_several_votes_on_one_answer_are_a_single_answer() -> None:
+    """p has one answer with three votes, q two answers, r one answer that two models gave."""
+    given = [("p", "a", "m0")] * 3 + [("q", "a", "m0"), ("q", "b", "m0"), ("r", "a", "m0"), ("r", "a", "m1")]
+    rows = [
+        row(n, True, prompt=prompt, answer=f"{prompt} {answer}", model_id=model)
+        for n, (prompt, answer, model) in enumerate(given)
+    ]
+    metric = found(audited(rows), "one_model_prompts")
+    assert (metric.value, metric.details) == (pytest.approx(2 / 3), {"single_answer": 1})
+
+
 # --- metadata -----------------------------------------------------------------------------------------------------
 
 

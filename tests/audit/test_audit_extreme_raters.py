@@ -57,6 +57,17 @@ def test_brigade_does_not_hide_itself() -> None:
     assert set(result.raters["rater_key"]) >= set(range(FIRST_KEY, FIRST_KEY + 12))
 
 
+@pytest.mark.parametrize("votes", [12, 300])
+def test_lone_opponent_of_raters_who_are_unanimous_is_found(votes: int) -> None:
+    """60 raters have voted up 700 times, and one has voted down each time: that is no second kind of taste."""
+    up, n = np.append(np.full(60, 12), 0), np.append(np.full(60, 12), votes)
+    up[:20] = n[:20] = 11
+    result = find_extreme_raters(judged(up, n), AuditConfig())
+    assert result is not None
+    assert result.raters["rater_key"].to_list() == [FIRST_KEY + 60]
+    assert result.alpha + result.beta >= 2
+
+
 def test_always_down_with_few_votes_is_not_extreme() -> None:
     """With every second vote up, five downs in a row happen to one rater in 32."""
     generator = np.random.default_rng(4)
@@ -69,6 +80,28 @@ def test_always_down_with_few_votes_is_not_extreme() -> None:
 def test_clean_raters_hardly_ever_warn() -> None:
     results = [find_extreme_raters(judged(*usual(60, seed)), AuditConfig()) for seed in range(20)]
     assert sum(result is not None and result.raters.height > 0 for result in results) <= 1
+
+
+@pytest.mark.parametrize(("mean", "concentration"), [(0.98, 5), (0.98, 10), (0.9, 3), (0.5, 5)])
+def test_clean_raters_of_a_lopsided_taste_hardly_ever_warn(mean: float, concentration: float) -> None:
+    """The long tail of a wide taste near 0 or 1 is no brigade. Of 50 draws one may warn."""
+    warned = 0
+    for seed in range(50):
+        generator = np.random.default_rng(seed)
+        n = generator.integers(1, 40, 60)
+        taste = generator.beta(mean * concentration, (1 - mean) * concentration, 60)
+        result = find_extreme_raters(judged(generator.binomial(n, taste), n), AuditConfig())
+        warned += result is not None and result.raters.height > 0
+    assert warned <= 1
+
+
+def test_sentence_speaks_of_one_rater_as_of_one() -> None:
+    lone, none = (
+        measure_extreme_raters(judged(np.array(up), np.array([20] * len(up))), AuditConfig(min_rater_votes=1))[0][0]
+        for up in ([*[20] * 30, 0], [20])
+    )
+    assert lone.sentence.startswith("1 of 31 raters with 1 vote or more votes unlike the others, 1 towards down and 0")
+    assert none.sentence.startswith("No rater (of 1) with 1 vote or more votes further from the others")
 
 
 def test_rater_who_is_always_up_is_found_where_others_are_strict() -> None:

@@ -23,6 +23,8 @@ from feedback.hashing import hex_key, stable_id
 from feedback.stage import CANDIDATE_TYPES
 from schemas.reasons import DropReason
 from schemas.report import StageReport
+from tests.audit_rows import row
+from tests.audit_rows import table as candidates
 
 HOSTILE = '<script>alert(1)</script>"onload=x\x1b[31m\u202e=cmd()'
 KEYS = ("row_key", "prompt_hash", "completion_hash", "prompt_key", "completion_key", "group_id", "cluster_id")
@@ -182,7 +184,35 @@ def test_verdict_comes_before_what_to_do_before_pictures(page: str) -> None:
 
 
 def test_clean_data_gets_a_clean_verdict() -> None:
-    assert "Nothing here stands in the way of training" in render_html(audit_candidates(table(7, 7)))
+    """Each rater has given one vote to one answer of one length on one day, half of them up."""
+    clean = audit_candidates(candidates(*(row(number, number % 2 == 0, day=0) for number in range(60))))
+    text = render_html(clean)
+    assert "Nothing here stands in the way of training" in text
+    assert f"All {len(clean.gates)} gates hold." in text
+
+
+def test_gates_with_too_few_rows_are_no_clean_verdict() -> None:
+    report = audit_candidates(table(7, 7))
+    text = render_html(report)
+    unjudged = [gate for gate in report.gates if gate.severity == "info"]
+    assert len(unjudged) > 1
+    assert "Nothing here stands in the way" not in text
+    assert "Not everything could be judged" in text
+    assert f"{len(report.gates) - len(unjudged)} gates hold, {len(unjudged)} have too few cases to say (" in text
+
+
+def test_a_warning_beside_gates_with_too_few_rows_does_not_say_that_the_others_hold() -> None:
+    text = render_html(audit_candidates(table(11, 4)))
+    assert "the other gates hold" not in text
+    assert re.search(r"1 warning \(label ratio\); \d+ others hold, \d+ have too few cases to say \(", text)
+
+
+def test_value_that_is_out_of_its_range_is_told_from_its_threshold() -> None:
+    """101 of 1,000 judgements by one rater is above 10%, in the sentence and in the column of values."""
+    rows = [row(number, True, rater="busy" if number < 101 else number, day=0) for number in range(1000)]
+    text = render_html(audit_candidates(candidates(*rows)))
+    assert "One rater of 900 gave 10.1% of 1,000 judgements (101)" in text
+    assert ">10.1%<" in re.sub(r"\s*([<>])\s*", r"\1", text)
 
 
 def test_failed_gate_is_the_verdict() -> None:

@@ -178,6 +178,24 @@ def test_objective_follows_from_noise_circles_and_thumbs(rows: Rows, objective: 
     assert metric.severity == "info"
 
 
+def both_bad(number: int) -> Rows:
+    """The rows of a comparison of which both answers are bad."""
+    return [
+        each | {"label": False, "votes": [{**vote, "label": False} for vote in each["votes"]]}  # type: ignore[attr-defined]
+        for each in pair(number, f"{number}a", f"{number}b")
+    ]
+
+
+def test_comparison_that_nobody_won_is_no_judgement_of_a_single_answer() -> None:
+    pairs, bad = joined(*(pair(n, f"{n}a", f"{n}b") for n in range(30))), joined(*(both_bad(n) for n in range(30, 40)))
+    comparisons = "from comparisons without a winner, or without one of their answers among the rows"
+    some = found(audited(pairs + bad), "objective").sentence
+    assert f"would leave out 10 judgements {comparisons}, 25% of all 40" in some
+    assert f"all 10 judgements are {comparisons}, which make no pairs" in found(audited(bad), "objective").sentence
+    mixed = found(audited([*bad, row(100, True)]), "objective").sentence
+    assert f"all 11 judgements are of a single answer (1) or {comparisons} (10)" in mixed
+
+
 def test_advice_on_the_objective_is_for_who_has_a_choice() -> None:
     pairs = audit_candidates(table(*twice(19, 1)), raw="p.jsonl --from trl")
     assert advised(pairs, "objective") == "thumbline curate p.jsonl --from trl -o OUT"
@@ -185,11 +203,11 @@ def test_advice_on_the_objective_is_for_who_has_a_choice() -> None:
 
 
 def test_rows_that_could_go_are_counted_with_the_weight_that_makes_up_for_them() -> None:
-    """850 up, 150 down: 85 stay, R = 85 / 150 = 0.57, and lambda_D = 150 / 85 = 1.764706 makes it 1."""
+    """850 up, 150 down: 85 stay, R = 85 / 150 = 0.57, and lambda_D = 150 / 85 = 1.764706 makes it 1, 1.77 too."""
     report = audited(many(850, 150))
     metric = found(report, "discardable_desirables")
     assert (metric.value, metric.n) == (765, 850)
-    assert "with 85 up and 150 down rows R = 0.57, and lambda_D = 1.76, lambda_U = 1 make it 1." in metric.sentence
+    assert "with 85 up and 150 down rows R = 0.57, and lambda_D = 1.77, lambda_U = 1 make it 1." in metric.sentence
     command = "thumbline rebalance IN -o OUT --ratio 1:4/3 --mode reweight --set keep_desirable_share=0.1"
     assert advised(report, "discardable_desirables") == command
 

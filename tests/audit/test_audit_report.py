@@ -2,20 +2,25 @@
 
 import json
 import math
+import re
 from fractions import Fraction
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from feedback.audit import Advice, AuditConfig, AuditReport, Metric, audit_candidates, check_gates
 from feedback.audit.advice import advise
 from feedback.audit.balance import measure_balance
+from feedback.audit.report import Column, Table
 from feedback.hashing import hex_key, stable_id
+from feedback.rebalance.ratio import exact_fraction
 from feedback.stage import CANDIDATE_TYPES
 from schemas.errors import AuditGateError, InputError
 from schemas.report import StageReport
+from tests.audit_rows import pair, row
+from tests.audit_rows import table as candidates
 
 KEYS = ("row_key", "prompt_hash", "completion_hash", "prompt_key", "completion_key", "group_id", "cluster_id")
 
@@ -34,6 +39,11 @@ def table(up: int, down: int, **changes: object) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=CANDIDATE_TYPES)
 
 
+def labels(up: int, down: int) -> pl.DataFrame:
+    """So many rows of each label, with all that the balance reads."""
+    return pl.DataFrame({"label": [True] * up + [False] * down, "weight": 1.0})
+
+
 def on_ratio(up: int, down: int, **options: float) -> list[Advice]:
     config = AuditConfig(**options)
     metrics = measure_balance(table(up, down), config)
@@ -41,19 +51,20 @@ def on_ratio(up: int, down: int, **options: float) -> list[Advice]:
 
 
 def test_too_many_up_rows_can_be_left_out_or_weighed_against() -> None:
-    """850 up, 150 down: 4/3 x 150 = 200 up stay and 650 go; lambda_U from 850 / 200 = 4.25 to 850 / 150 = 5.67."""
+    """850 up, 150 down: 4/3 x 150 = 200 up stay and 650 go; lambda_U from 850 / 200 = 4.25 to 850 / 150 = 5.666."""
     fewer, weighted = on_ratio(850, 150)
     assert fewer.text == "Keep 200 of 850 up and all 150 down rows: R = 1.33. 650 rows are left out (65%)."
     assert fewer.command == "thumbline rebalance IN -o OUT --ratio 1:4/3"
-    assert weighted.text.startswith("lambda_U = 4.25 brings R to 1.33, and any lambda_U from 4.25 to 5.67 is in range.")
+    assert weighted.text.startswith("lambda_U = 4.25 brings R to 1.33, and any lambda_U from 4.25 to 5.66 is in range.")
     assert weighted.command == "thumbline rebalance IN -o OUT --ratio 1:4/3 --mode reweight"
 
 
 def test_too_many_down_rows_the_other_way_round() -> None:
-    """30 up, 100 down: 30 down stay; lambda_D from 100 / 30 = 3.33 to 4.44."""
+    """30 up, 100 down: 30 down stay; lambda_D from 100 / 30 = 3.333 to 4.444."""
     fewer, weighted = on_ratio(30, 100)
     assert fewer.text.startswith("Keep all 30 up and 30 of 100 down rows: R = 1.")
-    assert weighted.text.startswith("lambda_D = 3.33 brings R to 1, and any lambda_D from 3.33 to 4.44 is in range.")
+    assert weighted.text.startswith("lambda_D = 3.34 brings R to 1, and any lambda_D from 3.34 to 4.44 is in range.")
+    assert "The command takes the least, 3.333334." in weighted.text
 
 
 def test_lambdas_of_the_training_are_in_the_arithmetic_and_in_the_command() -> None:
@@ -78,6 +89,99 @@ def test_advised_numbers_bring_r_into_range(up: int, down: int) -> None:
             left = numbers[0] if " all " not in advice.text.split(" up and ")[0] + " " else up
             right = down if "all" in advice.text.split(" up and ")[1] else numbers[2 if left != up else 1]
             assert 1 <= Fraction(left, right) <= Fraction(4, 3)
+
+
+@settings(deadline=None)
+@given(
+    up=st.integers(1, 3000),
+    down=st.integers(1, 3000),
+    low=st.sampled_from([0.5, 1.0, 1.3]),
+    width=st.sampled_from([1.0001, 1.02, 4 / 3]),
+    weight=st.sampled_from([0.02, 1.0, 7.5]),
+)
+@example(up=803, down=600, low=1.0, width=4 / 3, weight=1.0)
+@example(up=850, down=150, low=1.0, width=4 / 3, weight=1.0)
+def test_every_lambda_that_is_printed_is_in_range(up: int, down: int, low: float, width: float, weight: float) -> None:
+    """As it is read back, in fractions."""
+    config = AuditConfig(low=low, high=low * width, undesirable_weight=weight)
+    (metric,) = (item for item in measure_balance(labels(up, down), config) if item.name == "label_ratio")
+    for advice in advise([metric], config, source="IN", raw="RAW"):
+        if not advice.title.startswith("Keep"):
+            continue
+        symbol = "lambda_D" if "lambda_D" in advice.text else "lambda_U"
+        first, least, most = re.findall(
+            r"(?:lambda_[DU] =|from|to) ([\d,]+(?:\.\d+)?)(?= brings| to|is| is)", advice.text
+        )
+        assert first == least != most
+        for printed in (least, most):
+            given = Fraction(printed.replace(",", ""))
+            above = Fraction(up) * (given if symbol == "lambda_D" else 1)
+            below = Fraction(down) * (given if symbol == "lambda_U" else Fraction(str(weight)))
+            assert exact_fraction(config.low) <= above / below <= exact_fraction(config.high)
+
+
+def test_lambda_that_warned_is_not_advised() -> None:
+    """803 / 600 = 1.338 is above 4/3; lambda_U = 803 / 800 = 1.00375 is the least that is in range."""
+    _, weighted = on_ratio(803, 600)
+    assert weighted.text.startswith("lambda_U = 1.01 brings R to 1.33, and any lambda_U from 1.01 to 1.33 is in range.")
+    assert "The command takes the least, 1.00375." in weighted.text
+
+
+def test_one_number_as_the_range_is_met_by_one_lambda() -> None:
+    _, weighted = on_ratio(300, 100, low=1.2, high=1.2)
+    assert weighted.text.startswith("lambda_U = 2.5 brings R to 1.2. No row is lost")
+
+
+# --- contradictions and raters ------------------------------------------------------------------------------------
+
+
+def advice_on(rows: list[dict[str, object]], name: str) -> Advice:
+    report = audit_candidates(candidates(*rows), raw="RAW")
+    return next(item for item in report.advice if item.metric == name)
+
+
+def test_advice_on_a_ranking_speaks_of_pairs_and_of_the_rows_that_they_lose() -> None:
+    """a before b, b before c, each pair by a rater of its own: b has a row for each label, and neither wins."""
+    rows = [
+        each
+        for number in range(20)
+        for place, (winner, loser) in enumerate(("ab", "bc"))
+        for each in pair(2 * number + place, winner, loser, prompt=str(number))
+    ]
+    advice = advice_on(rows, "contradictions")
+    assert advice.title == "Train on the pairs as pairs"
+    assert advice.text.startswith("20 won one pair and lost another, where nobody contradicts anybody")
+    assert advice.text.endswith("40 of 40 rows are left out.")
+    assert "rater" not in advice.text
+
+
+def test_advice_on_disputes_and_changed_minds_names_what_is_there() -> None:
+    disputed = [row(number, number % 2 == 0, answer=str(number // 2), prompt="p") for number in range(40)]
+    text = advice_on(disputed, "contradictions").text
+    assert text == (
+        "A majority settles some of the 20 where raters disagree; those that it cannot settle are left out."
+    )
+
+
+def test_second_rater_is_not_asked_for_where_hardly_a_row_would_be_left() -> None:
+    """Each answer has one vote: of 520 rows none would be left."""
+    rows = [row(number, number % 26 > 0, rater=number % 26) for number in range(520)]
+    advice = advice_on(rows, "extreme_raters")
+    assert not advice.command
+    assert "at most 0 of 520 rows would be left" in advice.text
+
+
+def test_second_rater_is_asked_for_with_the_rows_that_would_be_left() -> None:
+    """24 raters in twelve couples who are up on twenty answers each, and one who is down on twenty of his own."""
+    rows = [
+        row(20 * rater + vote, True, prompt="p", answer=f"{rater // 2} {vote}", rater=rater)
+        for rater in range(24)
+        for vote in range(20)
+    ]
+    rows += [row(900 + vote, False, prompt="p", answer=f"own {vote}", rater="strict") for vote in range(20)]
+    advice = advice_on(rows, "extreme_raters")
+    assert advice.command == "thumbline curate RAW -o OUT --set caps.min_raters=2"
+    assert "at most 240 of 260 rows would be left" in advice.text
 
 
 def test_ratio_in_range_needs_no_advice() -> None:
@@ -176,6 +280,15 @@ def test_json_is_strict_where_a_number_is_infinite() -> None:
 def test_text_that_is_no_report_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="the text is not an audit report of version 1"):
         AuditReport.from_json(text)
+
+
+def test_tiny_p_keeps_its_digits_in_json_and_other_numbers_are_rounded() -> None:
+    metric = Metric("m", "M", 1 / 3, "number", 1, "info", "s", details={"p": 2.8123456789012e-46, "near": 1e-17})
+    table = Table("t", "T", (Column("label_p", "p", "number"), Column("share", "S", "share")), ((1e-20, 1e-20),))
+    again = AuditReport.from_json(AuditReport("n", "candidates", {"total": 1}, (metric,), (table,)).to_json())
+    assert again.metrics[0].details == {"p": 2.812345679e-46, "near": 0}
+    assert again.metrics[0].value == 0.3333333333
+    assert again.tables[0].rows == ((1e-20, 0),)
 
 
 def test_report_of_a_later_version_is_refused() -> None:

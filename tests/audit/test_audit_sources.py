@@ -60,7 +60,7 @@ def test_near_duplicates_of_raw_files_are_found(tmp_path: Path) -> None:
     )
     report = audit([thumbs(tmp_path, extra=alike)], source_format="thumbs")
     assert found(report, "near_duplicates").details == {"rows": 10}
-    assert found(report, "near_contradictions").details == {"clusters": 1, "contradicted": 1}
+    assert found(report, "near_contradictions").details == {"clusters": 1, "contradicted": 1, "torn": 0}
 
 
 def test_raw_file_is_audited_as_it_is(tmp_path: Path) -> None:
@@ -205,6 +205,12 @@ def test_dataset_of_pairs_is_refused(dataset: Path) -> None:
     replace(Manifest.read(dataset), dataset_type="preference").write(dataset)
     with pytest.raises(InputError, match="the audit reads unpaired datasets: got 'preference'"):
         audit_dataset(dataset)
+
+
+def test_version_of_what_is_no_store_is_refused(dataset: Path, tmp_path: Path) -> None:
+    for inputs in ([dataset], [thumbs(tmp_path)]):
+        with pytest.raises(UsageError, match="only a store has versions: got 9"):
+            audit(inputs, source_format="thumbs", version=9)
 
 
 def test_raw_file_without_format_is_refused(tmp_path: Path) -> None:

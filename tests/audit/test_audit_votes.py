@@ -28,6 +28,8 @@ def test_contradictions_tell_a_change_of_mind_from_a_dispute() -> None:
         "across_raters": 1,
         "same_rater": 1,
         "between_pairs": 0,
+        "rows_between_pairs": 0,
+        "rows_lost_between_pairs": 0,
     }
     assert "1 because one rater changed their mind, 1 because raters disagree" in metric.sentence
     assert metric.severity == "warn"

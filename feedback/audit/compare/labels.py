@@ -12,7 +12,7 @@ from feedback.audit.config import AuditConfig
 from feedback.audit.report import Column, Metric, Table
 from feedback.audit.slices import slice_names
 from feedback.audit.statistics import difference_interval, p_of_shares, wilson_interval
-from feedback.audit.wording import count, percent, plural, safe_name
+from feedback.audit.wording import agree, count, percent, plural, safe_name
 
 __all__ = ["compare_share_up", "compare_slices"]
 
@@ -51,7 +51,7 @@ def compare_share_up(now: Side, before: Side) -> list[Change]:
         kind="number",
         n=n + n_before,
         severity="info",
-        sentence=f"{percent(up / n)} of {plural(n, 'row')} are up and {percent(up_before / n_before)} of "
+        sentence=f"{percent(up / n)} of {plural(n, 'row')} {agree(n, 'are')} up and {percent(up_before / n_before)} of "
         f"{count(n_before)} in {before.name}: {_points(difference)} "
         f"(95% interval {100 * low:+.1f} to {100 * high:+.1f})",
         low=low,
@@ -126,7 +126,7 @@ def _changed_slices(
         n=len(told),
         severity="info",
         sentence=f"{plural(len(changed), 'value')} of {count(len(told))} of sources, models and the like "
-        f"{'has' if len(changed) == 1 else 'have'} {meaning}" + (f": {', '.join(most)}." if most else "."),
+        f"{agree(len(changed), 'have')} {meaning}" + (f": {', '.join(most)}." if most else "."),
         details={"against": before.name, "fdr": config.compare_fdr, "changed": [row[1] for row in changed]},
     )
 

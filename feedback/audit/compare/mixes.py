@@ -89,7 +89,8 @@ def _compare(mix: _Mix, now: Side, before: Side, config: AuditConfig) -> Iterato
         kind="number",
         n=n + n_before,
         severity="info",
-        sentence=f"The PSI of {mix.what} against {before.name} is {number(psi)} over {plural(len(values), 'value')}; "
+        sentence=f"The PSI of {mix.what} against {before.name} is {number(psi, config.max_psi)} over "
+        f"{plural(len(values), 'value')}; "
         f"{shown} moved most, from {percent(shares[1])} to {percent(shares[0])}",
         details={"values": len(values), "n_before": n_before},
     )

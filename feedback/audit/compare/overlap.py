@@ -9,7 +9,7 @@ import polars as pl
 from feedback.audit.compare.sides import Side
 from feedback.audit.counted import counted_share
 from feedback.audit.report import Metric
-from feedback.audit.wording import count, percent, plural
+from feedback.audit.wording import agree, count, none_of, percent, plural
 
 __all__ = ["measure_overlap"]
 
@@ -51,7 +51,8 @@ def _common(both: pl.DataFrame, now: Side, before: Side) -> Metric:
         title="Rows in both",
         cases=rows,
         n=n,
-        sentence=f"{percent(rows / n)} of {plural(n, 'row')} ({count(rows)}) have a prompt and answer that "
+        sentence=f"{percent(rows / n)} of {plural(n, 'row')} ({count(rows)}) {agree(n, 'have')} a prompt and answer "
+        "that "
         f"{before.name} has too; of its {plural(n_before, 'row')} that is {percent(rows_before / n_before)}. {meaning}",
         details={"against": before.name, "answers": both.height, "rows": rows, "rows_before": rows_before},
     )
@@ -61,17 +62,14 @@ def _flipped(one_label: pl.DataFrame, answers: int, before: Side) -> Metric:
     flips = one_label.filter(pl.col("least") != pl.col("least_before"))
     flipped, n, to_up = flips.height, one_label.height, int(flips["least"].sum())
     told = (
-        f"{percent(flipped / n)} of {plural(n, 'answer')} with one label in each ({count(flipped)}) have the other "
-        f"label in {before.name}: {count(to_up)} are up now, {count(flipped - to_up)} down."
+        f"{percent(flipped / n)} of {plural(n, 'answer')} with one label in each ({count(flipped)}) "
+        f"{agree(n, 'have')} the other label in {before.name}: {count(to_up)} {agree(to_up, 'are')} up now, "
+        f"{count(flipped - to_up)} down."
         if flipped
-        else f"None of {plural(n, 'answer')} with one label in each has another label in {before.name}."
+        else f"{none_of(n, 'answer')} with one label in each has another label in {before.name}."
     )
     torn = answers - n
-    more = (
-        f" {plural(torn, 'further answer')} carr{'ies' if torn == 1 else 'y'} both labels in one of them."
-        if torn
-        else ""
-    )
+    more = f" {plural(torn, 'further answer')} {agree(torn, 'carry')} both labels in one of them." if torn else ""
     return counted_share(
         name="flipped_labels",
         title="Labels that flipped",

@@ -7,7 +7,8 @@ from typing import Final
 
 import polars as pl
 
-from feedback.audit.contradictions import contradicted_answers, contradiction_reasons, near_clusters_of
+from feedback.audit.causes import contradiction_reasons
+from feedback.audit.contradictions import contradicted_answers, near_clusters_of
 from feedback.audit.raters import votes
 
 __all__ = ["Choice", "choose_examples"]

@@ -83,7 +83,7 @@ def measure_consent(rows: pl.DataFrame, config: AuditConfig) -> list[Metric]:
                 kind="share",
                 n=0,
                 severity="info",
-                sentence=f"Of none of {plural(n, 'row')} the source says whether the user consented to training.",
+                sentence=f"Of {plural(n, 'row')} the source does not say whether the user consented to training.",
                 details={"rows": 0, "unknown": n},
             )
         ]

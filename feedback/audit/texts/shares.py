@@ -8,7 +8,7 @@ from typing import Any
 from feedback.audit.counted import counted_share
 from feedback.audit.report import Metric
 from feedback.audit.severity import judged
-from feedback.audit.wording import percent, plural
+from feedback.audit.wording import agree, none_of, percent, plural
 
 __all__ = ["share_metric"]
 
@@ -47,9 +47,9 @@ def share_metric(
         cases=count,
         n=n,
         severity=judged(share > most, n, least_rows),
-        sentence=f"{percent(share)} of {plural(n, noun)} ({count:,}) {claim}. {why}"
+        sentence=f"{percent(share, most)} of {plural(n, noun)} ({count:,}) {agree(n, claim)}. {why}"
         if count
-        else f"None of {plural(n, noun)} {claim}.",
+        else f"{none_of(n, noun)} {agree(n, claim)}.",
         threshold=f"at most {percent(most)} of {noun}s" if most else "none",
         details={"rows": count, **(details or {})},
     )
