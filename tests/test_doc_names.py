@@ -40,8 +40,12 @@ def is_known(name: str) -> bool:
 
 
 def names_in(document: Path) -> Iterator[str]:
-    """What a document names that is not there."""
+    """What a document names that is not there; what a changelog says is removed, is not."""
+    section = ""
     for number, line in enumerate(document.read_text("utf-8").splitlines(), start=1):
+        section = line if line.startswith("#") else section
+        if section == "### Removed":
+            continue
         names = [name for name in NAME.findall(line) if name.rsplit(".", 1)[-1] not in ("py", "toml", "json")]
         lost = [name for name in names if name not in FORMER and not is_known(name)]
         lost += [name for name in FILE.findall(line) if not (ROOT / name).exists()]
