@@ -115,7 +115,8 @@ class BatchConfig:
     """Rows of a step and of a forward pass.
 
     Args:
-        batch_size: examples of one optimizer step, over all micro batches and ranks.
+        batch_size: examples of one optimizer step, over all micro batches and ranks; at least 2 where they need
+            mismatched partners (kto but for `z0_scope` `none`), else at least 1.
         tokens_per_micro_batch: tokens, padding included, of one forward and backward pass on one device. Changes speed
             and memory only; a single longer row is still legal, and passes without a gradient have four times as many.
             0 takes 512 on a CPU (1024 in bfloat16) and 8192 on a GPU, or fewer where a short probe finds that memory is
@@ -124,7 +125,7 @@ class BatchConfig:
             step, which computes their prompt once. Without, a step holds more different prompts.
     """
 
-    batch_size: Annotated[int, Field(ge=2)] = 32
+    batch_size: Count = 32
     tokens_per_micro_batch: CountOrNone = 0
     answers_together: bool = True
 

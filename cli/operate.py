@@ -213,7 +213,7 @@ def _show_diff(datasets: DatasetDiff | None, models: dict[str, Any] | None) -> N
         if keys:
             show(table_of(("config key", "before", "after"), keys))
         figures = [(key.replace("_", " "), old, new) for key, (old, new) in models["evaluation"].items()]
-        show(table_of(("held-out rows", "before>", "after>"), figures))
+        show(models["evaluated_on"], *([table_of(("", "before>", "after>"), figures)] if figures else []))
 
 
 def _show_changes(found: DatasetDiff, noun: str) -> None:

@@ -15,6 +15,7 @@ from align.objectives import find_objective
 from schemas import __version__
 from schemas.errors import CorruptionError
 from schemas.manifest import MANIFEST_NAME, Manifest, write_last
+from schemas.reasons import DropReason
 
 __all__ = ["RUN_CARD_NAME", "RunCard", "describe_dataset", "find_run_card", "package_versions"]
 
@@ -40,7 +41,7 @@ class RunCard:
     Args:
         model: name and digest of the model that training began with; it is the reference.
         dataset: name, digest and stages of the dataset.
-        digests: of dataset, tokens and plan.
+        digests: of dataset, tokens and plan, of the held-out rows as they were scored, and of a reward model.
         config: the resolved config.
         rows: for each split, rows read, kept and lost by reason, and the tokenizer's figures.
         ratio: label counts and R of the rows trained on, with the wanted range.
@@ -86,7 +87,7 @@ class RunCard:
             "",
             "## Rows",
             "",
-            "| split | read | kept | lost |",
+            "| split | read | kept | left out |",
             "|---|---|---|---|",
             *(_rows_line(split, counts) for split, counts in self.rows.items()),
             "",
@@ -182,6 +183,9 @@ def _rows_trained_on(card: RunCard) -> str:
     desirable, undesirable = ratio["desirable"], ratio["undesirable"]
     if objective.data == "preference":
         return f"Pairs trained on: {desirable}"
+    if objective.only_desirable:
+        left_out = card.rows["train"]["lost"].get(DropReason.UNDESIRABLE.value, 0)
+        return f"Rows trained on: {desirable} desirable; {left_out} undesirable rows are not trained on"
     if not objective.learns_from_both:
         return f"Rows trained on: {desirable} desirable, {undesirable} undesirable"
     counts = (

@@ -30,6 +30,8 @@ __all__ = ["Checkpoint", "check_identity", "load_newest_checkpoint", "save_check
 _STATE: Final = "state.json"
 _WEIGHTS: Final = "weights.safetensors"
 _OPTIMIZER: Final = "optimizer.safetensors"
+_JUDGE: Final = "reward_model"
+_JUDGE_NAME: Final = "config.objective.reward_model"
 _log = logging.getLogger(__name__)
 
 
@@ -95,6 +97,8 @@ def load_newest_checkpoint(folder: Path) -> Checkpoint | None:
 def check_identity(found: Mapping[str, Any], wanted: Mapping[str, Any], *, where: object) -> None:
     """Check that what was found on disk belongs to the run that wants to go on.
 
+    A reward model is known by its digest, wherever it lies.
+
     Args:
         found: identity of the run that wrote it.
         wanted: identity of this run.
@@ -104,6 +108,8 @@ def check_identity(found: Mapping[str, Any], wanted: Mapping[str, Any], *, where
         CheckpointMismatchError: they differ; the message names the keys and both values of the first.
     """
     before, now = _flat(found), _flat(wanted)
+    if _JUDGE in before and _JUDGE in now:
+        before, now = ({key: flat[key] for key in flat if key != _JUDGE_NAME} for flat in (before, now))
     differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if differing:
         first = differing[0]

@@ -223,7 +223,9 @@ def plan_inputs(train: TokenizedSplit, test: TokenizedSplit, config: TrainConfig
     if config.max_steps:
         plan = plan.filter(pc.less(plan["step"], config.max_steps))
     steps, epochs = _by_step(plan)
-    held_out = held_out_pairs(test.rows, objective, max_rows=config.evaluation.max_rows)
+    held_out = held_out_pairs(
+        test.rows, objective, takes_kl=needs_kl(config.objective), max_rows=config.evaluation.max_rows
+    )
     digests = {"dataset": digest, "tokens": _tokens_digest(train.rows), "plan": _plan_digest(plan)}
     return RunInputs(train, test, held_out, plan, steps, epochs, digests, needs_reference(config.objective))
 

@@ -27,17 +27,20 @@ def diff_models(before: Path, after: Path) -> dict[str, Any]:
         after: the folder of the later one.
 
     Returns:
-        `config` (keys that differ, with both values), `evaluation` (figures of both), `datasets` (their digests),
-        `base` (digests of the models that they began with) and `weights` (see `diff_weights`).
+        `config` (keys that differ, with both values), `evaluation` (figures of both, where they can be compared),
+        `evaluated_on` (what they were measured on, or why they cannot be compared), `datasets` (their digests), `base`
+        (digests of the models that they began with) and `weights` (see `diff_weights`).
 
     Raises:
         InputNotFoundError: a folder holds no finished run.
         CorruptionError: a run card cannot be read.
     """
     old, new = _card(before), _card(after)
+    reason = _incomparable(old, new)
     return {
         "config": diff_configs(old.config, new.config),
-        "evaluation": {name: [_figure(old, name), _figure(new, name)] for name in _FIGURES},
+        "evaluation": {} if reason else {name: [_figure(old, name), _figure(new, name)] for name in _FIGURES},
+        "evaluated_on": reason or "Both were measured on the same held-out rows, relative to the same model.",
         "datasets": [old.dataset["digest"], new.dataset["digest"]],
         "base": [old.model["digest"], new.model["digest"]],
         "weights": diff_weights(before / "model", after / "model"),
@@ -99,6 +102,26 @@ def _card(folder: Path) -> RunCard:
     if card is None:
         raise InputNotFoundError("the folder holds no finished run", where=folder, expected="run_card.json in it")
     return card
+
+
+def _incomparable(old: RunCard, new: RunCard) -> str | None:
+    """Why the figures of two runs on their held-out rows say nothing of each other; None where they do."""
+    reasons = []
+    if old.model["digest"] != new.model["digest"]:
+        reasons.append("relative to different models")
+    if _held_out(old) != _held_out(new):
+        reasons.append("on different rows")
+    if not reasons:
+        return None
+    return f"Figures on held-out rows cannot be compared: the two were measured {' and '.join(reasons)}."
+
+
+def _held_out(card: RunCard) -> tuple[Any, ...]:
+    """What the rows that a run was measured on follow from."""
+    if "held_out" in card.digests:
+        return (card.digests["held_out"],)
+    evaluation = card.config.get("evaluation", {})
+    return (card.digests.get("dataset"), card.digests.get("tokens"), evaluation.get("max_rows"))
 
 
 def _figure(card: RunCard, name: str) -> float | None:

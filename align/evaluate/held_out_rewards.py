@@ -36,10 +36,11 @@ from align.evaluate.held_out_loss import Scored, estimated_z0, mean_loss
 from align.models.loading import LoadedModel, load_policy
 from align.models.model_files import model_digest, model_folder
 from align.objectives import find_objective
-from align.objectives.losses import check_objective, reward_scale
+from align.objectives.losses import check_objective, needs_kl, reward_scale
 from align.reference.reference_pass import known_reference, reference_file, score_reference
 from align.scoring.scorer import Scorer, build_scorer, score_on_ranks
 from align.tokens.control_tokens import add_control_tokens
+from align.tokens.model_limits import refuse_beyond
 from align.tokens.token_ids import TokenPair
 from schemas.errors import ConfigError, EmptySplitError, ModelError
 from schemas.progress import Progress, silent
@@ -140,7 +141,8 @@ def evaluate_held_out(
         accelerator: the process's place in the run; the pairs are shared out over the ranks.
         progress: told of every pair.
     """
-    pairs = [*held_out.matched, *held_out.mismatched]
+    mismatched = held_out.mismatched if needs_kl(objective) else ()
+    pairs = [*held_out.matched, *mismatched]
     with progress("evaluate", len(pairs)) as advance:
         policy = score_on_ranks(pairs, scorer, accelerator, advance)
     reference = [references[pair] for pair in pairs]
@@ -200,7 +202,11 @@ def evaluate(
     tokens = tokenize_split(rows, policy.tokenizer, config.tokens, progress=progress)
     if not tokens.rows:
         raise EmptySplitError(f"the split {split!r} has no row to evaluate", where=dataset, received=tokens.dropped)
-    held_out = held_out_pairs(tokens.rows, objective, max_rows=config.evaluation.max_rows)
+    named = ((f"row {row.row_id!r}", pair) for row in tokens.rows for pair in row.sequences)
+    refuse_beyond(named, policy.model.config, where=dataset)
+    held_out = held_out_pairs(
+        tokens.rows, objective, takes_kl=needs_kl(config.objective), max_rows=config.evaluation.max_rows
+    )
     accelerator = start_accelerator(config.device)
     if objective.head == "rewards":
         digest, references = model_digest(model_folder(base)), dict.fromkeys(held_out.matched, 0.0)

@@ -17,11 +17,12 @@ from align.evaluate.generate import generate
 from align.evaluate.held_out_rewards import reward_figures
 from align.models.loading import LoadedModel, load_policy
 from align.scoring.scorer import Scorer, build_scorer
+from align.tokens.model_limits import refuse_beyond
 from schemas.errors import EmptySplitError, InputError
 from schemas.messages import Message
 from schemas.progress import Progress, silent
 
-__all__ = ["RankedAnswer", "RewardModel", "load_reward_model", "rank_answers", "score_dataset"]
+__all__ = ["RankedAnswer", "RewardModel", "load_reward_model", "rank_answers", "reward_model_name", "score_dataset"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +53,21 @@ def load_reward_model(model: str | Path, config: TrainConfig | None = None) -> R
         ModelError: it cannot be loaded.
     """
     config = config or TrainConfig()
-    run_model = Path(model) / "model"
-    loaded = load_policy(run_model if run_model.is_dir() else model, head="rewards")
+    loaded = load_policy(reward_model_name(model), head="rewards")
     device = start_accelerator(config.device).device
     tokens = config.batch.tokens_per_micro_batch
     scorer = build_scorer(loaded, device=device, dtype=config.dtype, tokens=tokens, head="rewards")
     return RewardModel(loaded, scorer, config)
+
+
+def reward_model_name(model: str | Path) -> str:
+    """The name of the reward model itself: of a run's folder the model in it.
+
+    Args:
+        model: as in `load_reward_model`.
+    """
+    of_run = Path(model).expanduser() / "model"
+    return str(of_run if model and of_run.is_dir() else model)
 
 
 def score_dataset(
@@ -83,6 +93,8 @@ def score_dataset(
     tokens = tokenize_split(rows, reward_model.loaded.tokenizer, reward_model.config.tokens, progress=progress)
     if not tokens.rows:
         raise EmptySplitError(f"the split {split!r} has no row to score", where=dataset, received=tokens.dropped)
+    named = ((f"row {row.row_id!r}", pair) for row in tokens.rows for pair in row.sequences)
+    refuse_beyond(named, reward_model.loaded.model.config, where=dataset)
     width = len(tokens.rows[0].sequences)
     values = reward_model.scorer.score([pair for row in tokens.rows for pair in row.sequences])
     found = reward_figures(

@@ -1,25 +1,26 @@
 """Models and tokenizers, loaded so that they train deterministically: dropout is off and every weight came from a file.
 
-An adapter (LoRA, extra `peft`) is added on request; its reference is the same model with the adapter switched off.
+An adapter (LoRA, extra `peft`) is added on request, see `align.models.adapters`; its reference is the same model with
+the adapter switched off.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import safetensors
 import torch
 import transformers
 
 from align.config import AdapterConfig
 from align.data.library_bars import without_library_bars
-from align.models.model_files import adapter_base, model_digest, model_folder
-from schemas.errors import MissingExtraError, ModelError, UnknownChoiceError
+from align.models.adapters import add_adapter, merge_adapter, save_adapter
+from align.models.model_files import adapter_chain, lasting_name, model_digest, model_errors, model_folder
+from align.models.padding import pad_for_rewards
+from schemas.errors import ModelError, UnknownChoiceError
 
 __all__ = [
     "DTYPES",
@@ -38,7 +39,6 @@ Head = Literal["logps", "rewards"]
 """What a model ends in: log-probabilities of tokens, or a reward."""
 
 _SCORE: Final = "score.weight"
-_LOAD_ERRORS: Final = (OSError, ValueError, KeyError, RuntimeError, ImportError, safetensors.SafetensorError)
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class LoadedModel:
         name: the name it was asked for by.
         digest: digest of the config and the weights' bytes without a fresh adapter, 32 hex digits.
         peft_model: the wrapper that switches and saves the adapter; None without an adapter.
+        has_merged_base: whether a fresh adapter lies on a model that no folder holds, an adapter merged into its base.
     """
 
     model: Any
@@ -58,15 +59,24 @@ class LoadedModel:
     name: str
     digest: str
     peft_model: Any = None
+    has_merged_base: bool = False
 
     def as_reference(self) -> AbstractContextManager[Any]:
         """A context in which an adapter is switched off, so that the model computes what its base model computes."""
         return nullcontext() if self.peft_model is None else self.peft_model.disable_adapter()
 
-    def save(self, folder: Path) -> None:
-        """Write weights (only the adapter's, where there is one) and tokenizer into `folder`."""
+    def save(self, folder: Path, *, lies_at: Path | None = None) -> None:
+        """Write weights (of an adapter its own, and what it lies on where no folder holds that) and tokenizer.
+
+        Args:
+            folder: where to.
+            lies_at: where the folder will lie, if it is moved there afterwards.
+        """
         with without_library_bars():
-            (self.model if self.peft_model is None else self.peft_model).save_pretrained(folder)
+            if self.peft_model is None:
+                self.model.save_pretrained(folder)
+            else:
+                save_adapter(self.peft_model, folder, lies_at=lies_at or folder, with_base=self.has_merged_base)
         self.tokenizer.save_pretrained(folder)
 
     def save_merged(self, folder: Path) -> None:
@@ -105,15 +115,18 @@ def load_policy(
     if dtype not in DTYPES:
         raise UnknownChoiceError("dtype", dtype, DTYPES)
     folder = model_folder(name_or_path)
-    model, base = _load_weights(folder, DTYPES[dtype], head)
-    tokenizer = _load_tokenizer(folder if _has_tokenizer(folder) else base)
+    chain = adapter_chain(folder)
+    model = _load_weights(chain, DTYPES[dtype], head)
+    tokenizer = _load_tokenizer(_tokenizer_folder(chain))
     if head == "rewards":
-        model.config.pad_token_id = tokenizer.pad_token_id  # how transformers finds the last token of a sequence
+        pad_for_rewards(model, tokenizer)
     _switch_off_dropout(model)
     wrapper = None
     if adapter is not None and adapter.enabled:
-        wrapper = _with_adapter(model, adapter, base=str(name_or_path), seed=seed)
-    return LoadedModel(model.eval(), tokenizer, str(name_or_path), model_digest(folder), wrapper)
+        wrapper = add_adapter(model, adapter, base=lasting_name(name_or_path), seed=seed)
+    return LoadedModel(
+        model.eval(), tokenizer, str(name_or_path), model_digest(folder), wrapper, has_merged_base=len(chain) > 1
+    )
 
 
 def load_tokenizer(name_or_path: str | Path) -> Any:
@@ -126,7 +139,7 @@ def load_tokenizer(name_or_path: str | Path) -> Any:
         ModelError: no tokenizer can be loaded under that name.
     """
     folder = model_folder(name_or_path, needs_weights=False)
-    return _load_tokenizer(folder if _has_tokenizer(folder) else _base_folder(folder))
+    return _load_tokenizer(_tokenizer_folder(adapter_chain(folder, needs_weights=False)))
 
 
 def count_parameters(name_or_path: str | Path) -> int:
@@ -139,7 +152,7 @@ def count_parameters(name_or_path: str | Path) -> int:
         ModelError: the config is not that of a causal language model.
     """
     config = load_model_config(name_or_path)
-    with _model_errors(name_or_path), torch.device("meta"):
+    with model_errors(name_or_path), torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     return sum(parameter.numel() for parameter in model.parameters())
 
@@ -153,27 +166,17 @@ def load_model_config(name_or_path: str | Path) -> Any:
     Raises:
         ModelError: there is no config.
     """
-    folder = _base_folder(model_folder(name_or_path, needs_weights=False))
-    with _model_errors(folder):
+    folder = adapter_chain(model_folder(name_or_path, needs_weights=False), needs_weights=False)[-1]
+    with model_errors(folder):
         return transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
 
 
-def _base_folder(folder: Path) -> Path:
-    """The folder of the base model where `folder` holds an adapter, else the folder itself."""
-    if not (folder / "adapter_config.json").is_file():
-        return folder
-    return model_folder(adapter_base(folder), needs_weights=False)
-
-
-def _load_weights(folder: Path, dtype: torch.dtype, head: Head) -> tuple[Any, Path]:
-    """The model of `folder`, and the folder of its base model (the same one, without an adapter)."""
-    if not (folder / "adapter_config.json").is_file():
-        return _load_whole(folder, dtype, head), folder
-    peft = _import_peft()
-    base = model_folder(adapter_base(folder))
-    with _model_errors(folder), _old_names():
-        model = peft.PeftModel.from_pretrained(_load_whole(base, dtype, head), folder)
-        return model.merge_and_unload(), base
+def _load_weights(chain: Sequence[Path], dtype: torch.dtype, head: Head) -> Any:
+    """The model of a chain of folders: its last one's, with the adapters before it merged in, the nearest one first."""
+    model = _load_whole(chain[-1], dtype, head)
+    for folder in reversed(chain[:-1]):
+        model = merge_adapter(model, folder)
+    return model
 
 
 def _load_whole(folder: Path, dtype: torch.dtype, head: Head) -> Any:
@@ -181,7 +184,7 @@ def _load_whole(folder: Path, dtype: torch.dtype, head: Head) -> Any:
     more: dict[str, int] = {}
     if head == "rewards":
         kind, more = transformers.AutoModelForSequenceClassification, {"num_labels": 1}
-    with _model_errors(folder), without_library_bars():
+    with model_errors(folder), without_library_bars():
         loaded: Any = kind.from_pretrained(
             folder,
             dtype=dtype,
@@ -203,7 +206,7 @@ def _load_whole(folder: Path, dtype: torch.dtype, head: Head) -> Any:
 
 
 def _load_tokenizer(folder: Path) -> Any:
-    with _model_errors(folder):
+    with model_errors(folder):
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     if tokenizer.eos_token_id is None:
         raise ModelError("the tokenizer has no end-of-sequence token", where=folder)
@@ -212,35 +215,10 @@ def _load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def _has_tokenizer(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json"))
-
-
-def _with_adapter(model: Any, adapter: AdapterConfig, *, base: str, seed: int) -> Any:
-    peft = _import_peft()
-    targets = adapter.target_modules
-    config = peft.LoraConfig(
-        task_type="CAUSAL_LM",
-        r=adapter.rank,
-        lora_alpha=adapter.alpha,
-        lora_dropout=0.0,
-        target_modules=targets if isinstance(targets, str) else list(targets),
-    )
-    with torch.random.fork_rng(devices=[]), _model_errors(base), _old_names():
-        torch.manual_seed(seed)
-        wrapper = peft.get_peft_model(model, config)
-    # What `load_policy` needs to find the base again; a relative path would depend on the working directory.
-    path = Path(base).expanduser()
-    wrapper.peft_config["default"].base_model_name_or_path = str(path.resolve()) if path.exists() else base
-    return wrapper
-
-
-def _import_peft() -> Any:
-    try:
-        import peft
-    except ImportError as error:
-        raise MissingExtraError("peft", "peft") from error
-    return peft
+def _tokenizer_folder(chain: Sequence[Path]) -> Path:
+    """The first folder of a chain that holds a tokenizer, or else that of the whole model."""
+    names = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
+    return next((folder for folder in chain if any((folder / name).is_file() for name in names)), chain[-1])
 
 
 def _switch_off_dropout(model: Any) -> None:
@@ -251,19 +229,3 @@ def _switch_off_dropout(model: Any) -> None:
         for key, value in vars(module).items():
             if "dropout" in key and isinstance(value, float):
                 setattr(module, key, 0.0)
-
-
-@contextmanager
-def _model_errors(where: object) -> Iterator[None]:
-    try:
-        yield
-    except _LOAD_ERRORS as error:
-        raise ModelError(f"the model cannot be loaded ({error})", where=where) from error
-
-
-@contextmanager
-def _old_names() -> Iterator[None]:
-    """Let peft ask transformers by a name that transformers has renamed."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
-        yield

@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import huggingface_hub
+import safetensors
 from huggingface_hub.errors import HfHubHTTPError
 
 from align.models.smollm2 import SMOLLM2_NAME, smollm2_folder
 from schemas.errors import ModelError, UnknownChoiceError, UnsafeModelError
 
-__all__ = ["BUILTIN_MODELS", "adapter_base", "model_digest", "model_folder"]
+__all__ = [
+    "BASE_NAME",
+    "BUILTIN_MODELS",
+    "adapter_chain",
+    "lasting_name",
+    "model_digest",
+    "model_errors",
+    "model_folder",
+]
 
 BUILTIN_MODELS: Final[Mapping[str, Callable[[], Path]]] = {f"builtin:{SMOLLM2_NAME}": smollm2_folder}
 """Models that need no download of ours: the name, and what gives their folder."""
 
+BASE_NAME: Final = "base"
+"""The folder in an adapter's own that holds the model it lies on, where no other folder does."""
+
+_ADAPTER: Final = "adapter_config.json"
+_BASE_KEY: Final = "base_model_name_or_path"
+_LOAD_ERRORS: Final = (OSError, ValueError, KeyError, RuntimeError, ImportError, safetensors.SafetensorError)
 _WEIGHTS: Final = "*.safetensors"
 _HUB_FILES: Final = ("*.json", _WEIGHTS, "*.model", "*.txt", "*.jinja")
 _PICKLES: Final = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -53,32 +69,78 @@ def model_folder(name_or_path: str | Path, *, needs_weights: bool = True) -> Pat
     return folder
 
 
+def lasting_name(name_or_path: str | Path) -> str:
+    """The name that finds a model from any working directory: of a local folder its whole path, else the name itself.
+
+    Args:
+        name_or_path: as in `model_folder`.
+    """
+    path = Path(name_or_path).expanduser()
+    return str(path.resolve()) if path.is_dir() else str(name_or_path)
+
+
 def model_digest(folder: Path) -> str:
     """Digest of config and weights of a model folder, 32 hex digits; an adapter's covers its base model's."""
     digest = hashlib.blake2b(digest_size=16)
-    for config in ("config.json", "adapter_config.json"):
+    # A base in the adapter's own folder is known by its digest alone, so that the run may lie anywhere.
+    noise = {*_CONFIG_NOISE, _BASE_KEY} if _has_own_base(folder) else {*_CONFIG_NOISE}
+    for config in ("config.json", _ADAPTER):
         if (folder / config).is_file():
             values = json.loads((folder / config).read_text("utf-8"))
-            kept = {key: value for key, value in values.items() if key not in _CONFIG_NOISE}
+            kept = {key: value for key, value in values.items() if key not in noise}
             digest.update(json.dumps(kept, sort_keys=True).encode() + b"\x1e")
     for path in sorted(folder.glob("*.safetensors")):
         with path.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "blake2b").digest())
-    if (folder / "adapter_config.json").is_file():
-        digest.update(model_digest(model_folder(adapter_base(folder))).encode())
+    if (folder / _ADAPTER).is_file():
+        digest.update(model_digest(model_folder(_adapter_base(folder))).encode())
     return digest.hexdigest()
 
 
-def adapter_base(folder: Path) -> str:
-    """Name of the model that the adapter in `folder` belongs to.
+def adapter_chain(folder: Path, *, needs_weights: bool = True) -> tuple[Path, ...]:
+    """The folder of a model, and behind an adapter's the folders that it lies on, the last one of a whole model.
+
+    Args:
+        folder: of `model_folder`.
+        needs_weights: whether weights must be there; without, they are not downloaded.
 
     Raises:
-        ModelError: its config does not say.
+        ModelError: an adapter does not say which model it belongs to, that one is not there, or it lies on itself.
     """
-    base = _read_json(folder / "adapter_config.json").get("base_model_name_or_path")
+    chain = [folder]
+    while (chain[-1] / _ADAPTER).is_file():
+        base = model_folder(_adapter_base(chain[-1]), needs_weights=needs_weights)
+        if base.resolve() in [one.resolve() for one in chain]:
+            raise ModelError("the adapter lies on itself", where=chain[-1] / _ADAPTER, received=str(base))
+        chain.append(base)
+    return tuple(chain)
+
+
+@contextmanager
+def model_errors(where: object) -> Iterator[None]:
+    """A context in which what libraries raise about a model's files is a `ModelError`.
+
+    Args:
+        where: the model, for the message.
+    """
+    try:
+        yield
+    except _LOAD_ERRORS as error:
+        raise ModelError(f"the model cannot be loaded ({error})", where=where) from error
+
+
+def _adapter_base(folder: Path) -> str:
+    """Name of the model that the adapter in `folder` belongs to: what lies in its own folder, or what it names."""
+    if _has_own_base(folder):
+        return str(folder / BASE_NAME)
+    base = _read_json(folder / _ADAPTER).get(_BASE_KEY)
     if not isinstance(base, str) or not base:
-        raise ModelError("the adapter does not say which model it belongs to", where=folder / "adapter_config.json")
+        raise ModelError("the adapter does not say which model it belongs to", where=folder / _ADAPTER)
     return base
+
+
+def _has_own_base(folder: Path) -> bool:
+    return (folder / BASE_NAME / "config.json").is_file()
 
 
 def _hub_snapshot(name: str, *, needs_weights: bool) -> Path:
@@ -107,7 +169,7 @@ def _check_safe(folder: Path, *, needs_weights: bool) -> None:
                 received="auto_map",
                 todo="Use a model whose architecture transformers knows; remote code is never run",
             )
-    if not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
+    if not (folder / "config.json").is_file() and not (folder / _ADAPTER).is_file():
         raise ModelError("the folder is not a model", where=folder, expected="config.json or adapter_config.json in it")
     if not needs_weights or any(folder.glob(_WEIGHTS)):
         return

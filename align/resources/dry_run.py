@@ -13,14 +13,17 @@ from typing import Any, Final
 
 import torch
 
+from align.batches.inputs import refuse_rows_beyond
 from align.config import TrainConfig
 from align.distributed.ranks import device_type
 from align.models.loading import count_parameters, load_model_config, load_tokenizer
+from align.objectives import find_objective
 from align.resources.forecast import Forecast, Passes, forecast
 from align.scoring.float32_products import is_wider, multiply
 from align.scoring.linear_logps import tile_words
 from align.scoring.scorer import micro_batch_tokens
 from align.step.optimizer import moment_bytes
+from align.tokens.control_tokens import CONTROL_TOKENS
 from schemas.progress import Progress, silent
 
 __all__ = ["DryRun", "Footprint", "dry_run", "estimate_memory", "matrix_speed"]
@@ -116,6 +119,8 @@ def dry_run(config: TrainConfig, *, dataset: Path, model: str, progress: Progres
     """
     parameters = count_parameters(model)
     found = forecast(dataset, load_tokenizer(model), config, parameters=parameters, progress=progress)
+    if found.inputs is not None:
+        refuse_rows_beyond(found.inputs, config, _trained_config(model, config), dataset=dataset)
     device = device_type(config.device)
     speed = matrix_speed(device, config.dtype)
     if found.passes is None:
@@ -193,3 +198,11 @@ def _tokens_by_pass(passes: Passes) -> dict[str, dict[str, int]]:
         }
         for name in ("policy", "mismatched", "reference", "evaluation")
     }
+
+
+def _trained_config(model: str | Path, config: TrainConfig) -> Any:
+    """The config of a model as the run has it: with the control tokens that its objective adds."""
+    model_config = load_model_config(model)
+    if find_objective(config.objective.name).has_control_tokens:
+        model_config.get_text_config().vocab_size += len(CONTROL_TOKENS)
+    return model_config

@@ -99,19 +99,23 @@ class CompletionLogps(nn.Module):
             shapes = [tuple(each.shape) for each in (input_ids, attention_mask, completion_mask)]
             raise ShapeError("ids and masks differ in shape", received=shapes, expected="three times [B, T]")
         with computing_again():
+            # The last token predicts nothing, as in trees; where it is the one too many, it would change rope's table.
             hidden = _backbone(self.model)(
-                input_ids=input_ids, attention_mask=attention_mask, use_cache=False, return_dict=True
+                input_ids=input_ids[:, :-1],
+                attention_mask=attention_mask[:, :-1],
+                use_cache=False,
+                return_dict=True,
             ).last_hidden_state
         scored = completion_mask[:, 1:]
         logps = stream_token_logps(
-            hidden[:, :-1][scored],
+            hidden[scored],
             input_ids[:, 1:][scored],
             _causal_lm(self.model).get_output_embeddings(),
             head_tokens=self.head_tokens,
             finish=self._finish,
         )
         # masked_scatter, not index_add: the order of the sum is fixed on every device
-        return logps.new_zeros(scored.shape).masked_scatter(scored, logps), scored, hidden[:, :-1]
+        return logps.new_zeros(scored.shape).masked_scatter(scored, logps), scored, hidden
 
     def of_trees(self, trees: Trees) -> Tensor:
         """What `forward` gives for the pairs of some trees, where `has_trees`.

@@ -23,6 +23,7 @@ from align.distributed.ranks import gather_floats, gather_objects
 from align.models.loading import Head, LoadedModel
 from align.scoring.kernel_caches import bound_kernel_caches
 from align.scoring.logps import CompletionLogps
+from align.scoring.rope_tables import RopeTables, rope_tables
 from align.scoring.sequence_rewards import SequenceRewards
 from align.scoring.trees import plant_trees, share_trees, tree_batches, tree_tokens
 from align.tokens.token_ids import TokenPair
@@ -58,6 +59,7 @@ class Scorer:
         tokens: budget of one forward and backward pass, padding included; without a gradient a pass has four times it.
         use_trees: whether to score trees where the module can; the numbers are the same without.
         ranks: where the weights are shared out over ranks, which must take as many passes; None elsewhere.
+        tables: where the model turns positions of long sequences by another table; None where it has one.
     """
 
     module: nn.Module
@@ -67,6 +69,7 @@ class Scorer:
     tokens: int
     use_trees: bool = True
     ranks: Accelerator | None = None
+    tables: RopeTables | None = None
 
     @property
     def has_trees(self) -> bool:
@@ -81,7 +84,43 @@ class Scorer:
 
         Returns:
             [B] float32.
+
+        Raises:
+            ModelError: a sequence is too long for what the model has for short and long ones.
         """
+        parts = self._parts(pairs)
+        if len(parts) < 2:
+            return self._together(pairs)
+        values = torch.cat([self._together([pairs[place] for place in part]) for part in parts])
+        order = torch.tensor([place for part in parts for place in part], device=values.device)
+        return values[order.argsort()]
+
+    def check_lengths(self, pairs: Sequence[TokenPair]) -> None:
+        """Refuse sequences that cannot be scored, before any is.
+
+        Args:
+            pairs: all that will be scored.
+
+        Raises:
+            ModelError: one is too long for what the model has for short and long ones.
+        """
+        self._parts(pairs)
+
+    def _parts(self, pairs: Sequence[TokenPair]) -> list[list[int]]:
+        """Places of pairs that one pass may hold together; one part where the model turns all positions alike."""
+        if self.tables is None:
+            return [list(range(len(pairs)))]
+        lengths = [length - self._unread for length in lengths_of(pairs)]
+        if self.ranks is not None:  # every rank must take as many passes
+            self.tables.refuse(max(lengths, default=0))
+        return self.tables.parts(lengths)
+
+    @property
+    def _unread(self) -> int:
+        """Tokens at the end of a sequence that the model does not compute on."""
+        return 0 if isinstance(self.module, SequenceRewards) else 1
+
+    def _together(self, pairs: Sequence[TokenPair]) -> Tensor:
         scored: Any = self.module
         with self.precision():
             if self.has_trees:
@@ -160,8 +199,13 @@ class Scorer:
         Args:
             sequences: [B, T].
             module: another `CompletionLogps` than the scorer's own, on its device.
+
+        Raises:
+            ModelError: a sequence is longer than those that the model turns positions of by its first table.
         """
         scored: Any = self.module if module is None else module
+        if self.tables is not None:
+            self.tables.refuse(sequences.input_ids.shape[1] - self._unread)
         with self.precision():
             logps, mask, hidden = scored.of_tokens(
                 sequences.input_ids, sequences.attention_mask, sequences.completion_mask
@@ -208,7 +252,14 @@ def build_scorer(loaded: LoadedModel, *, device: torch.device, dtype: str, token
         bound_kernel_caches()
     model = loaded.model.to(device)
     module = SequenceRewards(model) if head == "rewards" else CompletionLogps(model)
-    return Scorer(module, device, dtype, loaded.tokenizer.pad_token_id, micro_batch_tokens(tokens, device.type, dtype))
+    return Scorer(
+        module,
+        device,
+        dtype,
+        loaded.tokenizer.pad_token_id,
+        micro_batch_tokens(tokens, device.type, dtype),
+        tables=rope_tables(model.config),
+    )
 
 
 def batches_within(tokens: int, groups: Sequence[Sequence[TokenPair]], *, has_trees: bool) -> list[list[int]]:

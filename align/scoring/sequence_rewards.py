@@ -1,4 +1,4 @@
-"""Rewards of answers: a transformer with a scalar head, read at the last token of a completion.
+"""Rewards of answers: a transformer with a scalar head, read where transformers reads it.
 
 Letters: B sequences, T tokens.
 """
@@ -20,7 +20,8 @@ class SequenceRewards(nn.Module):
     """A sequence classifier with one output as a function from sequences to rewards.
 
     What it gives is what the Hugging Face model gives for the same tokens, so a reward model trained here is one
-    everywhere.
+    everywhere: it is read at the last token that is not the pad token of the model's config, which is the end of the
+    answer unless the end token pads (see `align.models.padding`).
 
     Args:
         model: a Hugging Face model for sequence classification with one label.
@@ -43,7 +44,7 @@ class SequenceRewards(nn.Module):
         Args:
             input_ids: [B, T] int64, padded on the right.
             attention_mask: 1 on real tokens. [B, T] int64.
-            completion_mask: True on the completion's tokens, at least one in each row. [B, T] bool.
+            completion_mask: True on the completion's tokens; only its shape is read. [B, T] bool.
 
         Returns:
             [B] float32.
@@ -58,7 +59,11 @@ class SequenceRewards(nn.Module):
         hidden = backbone(
             input_ids=input_ids, attention_mask=attention_mask, use_cache=False, return_dict=True
         ).last_hidden_state
-        places = torch.arange(completion_mask.shape[1], device=completion_mask.device)
-        last = torch.where(completion_mask, places, -1).amax(dim=1)
+        pad_id = self.model.config.get_text_config().pad_token_id
+        is_read = attention_mask.bool()
+        if pad_id is not None:
+            is_read &= input_ids != pad_id
+        places = torch.arange(input_ids.shape[1], device=input_ids.device)
+        last = torch.where(is_read, places, 0).amax(dim=1)
         rewards: Tensor = self.model.score(hidden[torch.arange(len(last), device=last.device), last]).squeeze(-1)
         return rewards.float()

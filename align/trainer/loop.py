@@ -22,15 +22,16 @@ from accelerate import Accelerator
 from align.artifacts.card import RunCard, find_run_card
 from align.artifacts.metrics import MetricsLog
 from align.artifacts.trackers import Trackers
-from align.batches.inputs import Rows, RunInputs, build_inputs, read_rows
+from align.batches.inputs import Rows, RunInputs, build_inputs, read_rows, refuse_rows_beyond
 from align.config import TrainConfig, identity_of
 from align.data.parts import part_for
 from align.distributed.ranks import device_type, gather_floats, start_accelerator
 from align.distributed.sharding import gather_weights, is_sharding_asked, shard
 from align.evaluate.held_out_rewards import evaluate_held_out
 from align.models.loading import LoadedModel, load_policy
+from align.models.model_files import lasting_name
 from align.objectives import find_objective
-from align.objectives.losses import check_objective
+from align.objectives.losses import check_objective, needs_kl
 from align.reference.reference_pass import reference_file, score_reference
 from align.resources.allocator import give_back, kept_memory
 from align.resources.execution import choose_execution, longest_example
@@ -53,6 +54,7 @@ from align.trainer.run import (
     save_state,
     start_state,
 )
+from align.trainer.run_lock import locked_run
 from align.trainer.run_summary import summarize_run
 from align.trainer.take_step import choose_backward, take_step
 from schemas.errors import ConfigError, TrainingError
@@ -82,13 +84,15 @@ def train(
         config: what to train and how.
         dataset: a curated dataset, or a folder or file that `align.data.dataset` reads. An objective of pairs takes
             those of a curated dataset.
-        model: a builtin name, a local folder, or a name on the hub; it is the reference too.
+        model: a builtin name, a local folder, or a name on the hub; it is the reference too. What is recorded finds it
+            from any working directory.
         out: the run's folder. A finished run of the same config, model and dataset is returned as it is.
         resume: whether an unfinished run in `out` is gone on with.
         progress: told of the reference pass, of every step and of evaluations.
 
     Raises:
         OutputExistsError: `out` holds something else.
+        LockedError: another process trains into `out`.
         ConfigError: the objective does not have a setting, or settings exclude each other.
         InputError: pairs for an objective of labelled answers, or the reverse.
         EmptySplitError, OneLabelError, StepPlanError: the rows cannot train; the first two before a model is loaded.
@@ -107,18 +111,42 @@ def train(
             received=True,
             todo="Train the whole model, or name another objective",
         )
+    if needs_kl(config.objective) and config.batch.batch_size < 2:
+        raise ConfigError(
+            "z0 is a mean over a step, which needs two rows for it",
+            where="batch.batch_size",
+            received=config.batch.batch_size,
+            expected="at least 2",
+            todo="Raise it (micro batches may still hold one row), or set objective.z0_scope to none",
+        )
+    model, config = lasting_name(model), _with_lasting_names(config)
     finished = find_finished(out, config, model=model, dataset=dataset)
     if finished is not None:
         return finished
     check_folder(out, resume=resume)
-    if device_type(config.device) != "cpu":
-        return _train(config, dataset, model, out, progress)
-    with kept_memory():
-        return _train(config, dataset, model, out, progress)
+    with locked_run(out):
+        # Who held the lock before may have finished this very run.
+        return find_finished(out, config, model=model, dataset=dataset) or _train(config, dataset, model, out, progress)
+
+
+def _with_lasting_names(config: TrainConfig) -> TrainConfig:
+    """The config with a reward model that is found from any working directory."""
+    judge = config.objective.reward_model
+    if not judge or Path(judge).is_absolute():
+        return config
+    return replace(config, objective=replace(config.objective, reward_model=lasting_name(judge)))
 
 
 def _train(config: TrainConfig, dataset: Path, model: str, out: Path, progress: Progress) -> RunCard:
-    """All of a run whose folder is its own; what it held in memory is free when it returns."""
+    """All of a run that has its folder for itself, with the allocator that suits its device."""
+    if device_type(config.device) != "cpu":
+        return _whole_run(config, dataset, model, out, progress)
+    with kept_memory():
+        return _whole_run(config, dataset, model, out, progress)
+
+
+def _whole_run(config: TrainConfig, dataset: Path, model: str, out: Path, progress: Progress) -> RunCard:
+    """The run from reading rows to its card; what it held in memory is free when it returns."""
     objective = find_objective(config.objective.name)
     rows = read_rows(dataset, objective, config.weights)
     started = time.perf_counter()
@@ -154,7 +182,9 @@ def _prepare(
     if objective.has_control_tokens:
         add_control_tokens(loaded.model, loaded.tokenizer)
     inputs = build_inputs(rows, loaded.tokenizer, config, dataset=dataset, progress=progress)
+    refuse_rows_beyond(inputs, config, loaded.model.config, dataset=dataset)
     scorer = _open_scorer(config, loaded, accelerator)
+    scorer.check_lengths([pair for row in inputs.train.rows for pair in row.sequences])
     judge = open_judge(loaded, config, accelerator) if objective.is_online else None
     judged_by = {} if judge is None else {"reward_model": judge.reward_model.loaded.digest}
     identity = {"model": loaded.digest, **judged_by, **inputs.digests, "config": identity_of(config)}

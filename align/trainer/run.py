@@ -1,13 +1,15 @@
 """A run and its folder: what is in it, what may be done with it, and what a resumed run starts from.
 
 out/
+  run.lock                     see `align.trainer.run_lock`; gone when the run is finished
   run.json                     identity: digests of model, dataset, tokens and plan, and the config; written first
   plan.parquet                 the batch plan
   execution.json               how steps are computed, see `align.resources.execution`
   reference.parquet            the reference's numbers
   metrics.jsonl, tensorboard/  a line for each step and evaluation
   checkpoints/                 see `align.artifacts.checkpoint`
-  model/                       the trained model (with LoRA the adapter); merged/ on request
+  model/                       the trained model, with LoRA the adapter, see `align.models.adapters`
+  merged/                      with LoRA, on request: the whole model
   run_card.md, run_card.json   written last
 """
 
@@ -17,6 +19,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,12 +36,15 @@ from align.batches.inputs import RunInputs
 from align.config import TrainConfig, identity_of
 from align.data.dataset import dataset_digest
 from align.distributed.sharding import place_like, whole_on_main
+from align.evaluate.rank import reward_model_name
 from align.models.loading import LoadedModel
+from align.models.model_files import model_digest
 from align.scoring.scorer import Scorer
 from align.step.actor_critic import ActorCritic, detach_critic
 from align.step.optimizer import build_optimizer, optimizer_tensors, restore_optimizer, trainable_parameters
 from align.step.rlhf import Judge
 from align.tokens.token_ids import TokenPair
+from align.trainer.run_lock import RUN_LOCK_NAME
 from schemas.errors import CorruptionError, OutputExistsError
 from schemas.manifest import flush_to_disk, write_last
 from schemas.settings import load_settings
@@ -130,8 +136,8 @@ def find_finished(out: Path, config: TrainConfig, *, model: str, dataset: Path) 
         return None
     known = load_settings(TrainConfig, card.config, where=out / RUN_CARD_NAME)
     is_same = (
-        identity_of(known) == identity_of(config)
-        and card.model["name"] == model
+        _is_same_config(card, known, config)
+        and _is_same_model(card, model)
         and card.dataset["digest"] == dataset_digest(dataset)
     )
     if not is_same:
@@ -149,7 +155,7 @@ def check_folder(out: Path, *, resume: bool) -> None:
     Raises:
         OutputExistsError: it holds something else, or a run that must not be resumed.
     """
-    if not out.exists() or not any(out.iterdir()):
+    if not out.exists() or all(path.name == RUN_LOCK_NAME for path in out.iterdir()):
         return
     if not (out / _RUN_NAME).is_file():
         raise OutputExistsError("the folder is not empty and holds no run", where=out, todo="Name another folder")
@@ -228,18 +234,35 @@ def save_model(run: Run) -> None:
     """Write `model/`, and `merged/` where the config wants it, whole; only the main process calls this."""
     if run.critic is not None:
         detach_critic(run.critic)
-    _write_folder(run.out / "model", run.loaded.save)
+    model = run.out / "model"
+    _write_folder(model, partial(run.loaded.save, lies_at=model))
     if run.config.adapter.enabled and run.config.adapter.merge:
         _write_folder(run.out / "merged", run.loaded.save_merged)
 
 
+def _is_same_config(card: RunCard, known: TrainConfig, config: TrainConfig) -> bool:
+    """Whether two configs teach the same; where both name a reward model that is here, its digest counts."""
+    before, now = identity_of(known), identity_of(config)
+    judge = reward_model_name(config.objective.reward_model)
+    if "reward_model" in card.digests and Path(judge).is_dir():
+        before["objective"]["reward_model"] = card.digests["reward_model"]
+        now["objective"]["reward_model"] = model_digest(Path(judge))
+    return before == now
+
+
+def _is_same_model(card: RunCard, model: str) -> bool:
+    """Whether a run began with a model: by the digest of what lies in a local folder, else by the name."""
+    folder = Path(model).expanduser()
+    return bool(card.model["digest"] == model_digest(folder) if folder.is_dir() else card.model["name"] == model)
+
+
 def _write_folder(folder: Path, save: Callable[[Path], None]) -> None:
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    save(partial)
-    for path in partial.iterdir():
+    unfinished = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    save(unfinished)
+    for path in unfinished.rglob("*"):
         flush_to_disk(path)
     shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    unfinished.rename(folder)
     flush_to_disk(folder.parent)

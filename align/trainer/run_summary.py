@@ -17,6 +17,7 @@ from align.objectives import find_objective
 from align.tokens.tokenize import TokenizedSplit
 from align.trainer.run import Run, TrainingState
 from schemas.manifest import Ratio
+from schemas.reasons import DropReason
 from schemas.settings import settings_to_dict
 
 __all__ = ["summarize_run"]
@@ -51,7 +52,7 @@ def summarize_run(
     return RunCard(
         model={"name": model, "digest": run.loaded.digest},
         dataset=describe_dataset(dataset, run.inputs.digests["dataset"]),
-        digests=run.inputs.digests | _reward_model(run),
+        digests=run.inputs.digests | {"held_out": run.inputs.held_out.digest()} | _reward_model(run),
         config=settings_to_dict(run.config),
         rows={split: _rows(tokens, rows_read[split]) for split, tokens in splits.items()},
         ratio={
@@ -123,7 +124,7 @@ def _warnings(run: Run, ratio: Ratio, steps: Mapping[str, Any], rows_read: Mappi
             " the dataset, or set objective.desirable_weight and objective.undesirable_weight."
         )
     for split, tokens in (("train", run.inputs.train), ("test", run.inputs.test)):
-        lost = rows_read[split] - len(tokens.rows)
+        lost = rows_read[split] - len(tokens.rows) - tokens.dropped.get(DropReason.UNDESIRABLE.value, 0)
         if lost > _LOST_SHARE * rows_read[split]:
             found.append(f"{lost} of {rows_read[split]} rows of the split {split!r} were lost in tokenization.")
     endless = run.inputs.train.figures.get("without_turn_end", 0)
