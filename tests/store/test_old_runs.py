@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,15 @@ def test_a_pinned_run_and_one_that_was_not_decided_are_kept(registry: Registry) 
     assert clear_old_runs(registry, 3) == ("r4", "r3")
     assert left(registry, "r1") >= LARGE
     assert (registry.folder / "runs" / "half" / "dataset").is_dir()
+
+
+def test_a_model_that_a_kept_adapter_lies_on_is_kept(registry: Registry) -> None:
+    base, adapter = (registry.folder / "runs" / run / "training" / "model" for run in ("r3", "r7"))
+    (base / "config.json").write_text("{}")
+    config = {"base_model_name_or_path": str(base.resolve())}
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    assert clear_old_runs(registry, 1) == ("r6", "r4", "r1")
+    assert left(registry, "r3") >= LARGE
 
 
 def test_champions_after_a_rollback_are_kept(registry: Registry) -> None:

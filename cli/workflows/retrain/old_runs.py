@@ -1,19 +1,23 @@
 """Old runs without what is large: datasets, models and checkpoints go, and what was decided and why stays.
 
 Never touched are the newest runs, the champion's and that of the champion before it, runs whose folder holds a file
-named `pinned`, and runs that were not decided. The run card stays with its page, so that a later champion can still be
-traced through it to whom it was trained on.
+named `pinned`, runs whose model an adapter of one of these lies on, and runs that were not decided. The run card stays
+with its page, so that a later champion can still be traced through it to whom it was trained on.
 """
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from align.champion.registry import Registry
+from align.models.model_files import adapter_chain
 from feedback.store.durable import flush_folder
 from feedback.store.faults import faultpoint
+from schemas.errors import ModelError
 
 __all__ = ["PINNED", "clear_old_runs", "clear_run"]
 
@@ -44,8 +48,19 @@ def clear_old_runs(registry: Registry, keep: int | None) -> tuple[str, ...]:
     kept = {*decided[:keep]}
     if latest is not None:
         kept |= {entry.run for entry in (latest.champion, latest.previous) if entry is not None}
-    runs = [registry.folder / "runs" / run for run in decided if run not in kept]
-    return tuple(run.name for run in runs if not (run / PINNED).exists() and clear_run(run))
+    folder = registry.folder / "runs"
+    kept |= {run for run in decided if (folder / run / PINNED).exists()}
+    kept |= {base for run in kept for base in _bases_of(folder / run)}
+    return tuple(run for run in decided if run not in kept and clear_run(folder / run))
+
+
+def _bases_of(run: Path) -> Iterator[str]:
+    """The ids of the runs whose models the adapter of a run lies on; none where it has no adapter."""
+    runs, model = run.parent.resolve(), run / _TRAINING / "model"
+    with suppress(ModelError):  # what cannot be read has nothing to lose
+        for base in adapter_chain(model, needs_weights=False)[1:]:
+            if base.resolve().is_relative_to(runs):
+                yield base.resolve().relative_to(runs).parts[0]
 
 
 def clear_run(run: Path) -> bool:
