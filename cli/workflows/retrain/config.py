@@ -163,8 +163,8 @@ class RetrainConfig:
         contest: when the challenger wins.
         notices: who is told.
         keep_runs: how many of the newest runs keep their dataset and model, at least 1; null keeps all. Those of the
-            champion, of the one before it, of runs whose folder holds a file `pinned`, and what adapters of all these lie
-            on stay in any case.
+            champion, of the one before it, of runs whose folder holds a file `pinned`, and what adapters of all these
+            lie on stay in any case.
     """
 
     store: str
