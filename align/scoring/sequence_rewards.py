@@ -62,7 +62,7 @@ class SequenceRewards(nn.Module):
         pad_id = self.model.config.get_text_config().pad_token_id
         is_read = attention_mask.bool()
         if pad_id is not None:
-            is_read &= input_ids != pad_id
+            is_read = is_read & (input_ids != pad_id)
         places = torch.arange(input_ids.shape[1], device=input_ids.device)
         last = torch.where(is_read, places, 0).amax(dim=1)
         rewards: Tensor = self.model.score(hidden[torch.arange(len(last), device=last.device), last]).squeeze(-1)
