@@ -41,6 +41,7 @@ def unfinished(dataset: Path, model: str, tmp_path: Path, monkeypatch: pytest.Mo
     return tmp_path / "out"
 
 
+@pytest.mark.slow
 def test_folder_that_another_process_trains_into_is_refused_and_left_alone(
     dataset: Path, model: str, tmp_path: Path
 ) -> None:

@@ -35,7 +35,10 @@ def pairs(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["sft", "csft", "offline_ppo", "dpo", "cdpo", "orpo", "slic", "reward_model", "kto"])
+OTHERS = ("sft", "csft", "offline_ppo", "cdpo", "orpo", "slic", "reward_model")
+
+
+@pytest.mark.parametrize("name", ["dpo", "kto", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)])
 def test_step_of_one_row_trains_where_it_needs_no_partner(
     name: str, dataset: Path, pairs: Path, model: str, tmp_path: Path
 ) -> None:
