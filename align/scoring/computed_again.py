@@ -96,6 +96,7 @@ def computing_again() -> Iterator[None]:
     results: dict[int, _Result] = {}
 
     def pack(tensor: Tensor) -> Tensor | _Packed | _Rounded:
+        """What is kept in the place of a tensor."""
         ctx = _source(tensor)
         if ctx is None:
             return _rounded_weight(tensor) or tensor

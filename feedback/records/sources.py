@@ -98,6 +98,7 @@ def first_lines(place: Place, size: int) -> TextBlock | None:
     found: list[TextBlock | list[RawRecord]] = []
 
     def take(stream: io.BufferedReader, source: ByteStream, name: str, max_bytes: int) -> _Blocks:
+        """Take the first block and give no record."""
         found.extend(islice(read_text_blocks(stream, source, name, max_bytes, block_bytes=size), 1))
         return iter(())
 
