@@ -223,7 +223,12 @@ def _refuse_incomplete(config: MapConfig, where: Path) -> None:
         )
     limits = config.thresholds
     if limits is not None and limits.down_to >= limits.up_from:
-        raise ConfigError("down_to is not below up_from", where=f"{where} [thresholds]")
+        raise ConfigError(
+            "down_to is not below up_from",
+            where=f"{where} [thresholds]",
+            received=f"down_to = {limits.down_to:g}, up_from = {limits.up_from:g}",
+            expected="values between them that are neither up nor down",
+        )
     if config.kind == "pairs" and not config.fields.chosen and not config.outcomes:
         raise ConfigError(
             "the map does not say what the outcomes mean",

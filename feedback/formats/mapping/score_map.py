@@ -279,7 +279,12 @@ def _refuse_misfit(rule: ScoreRule, needs: Mapping[str, Sequence[str]], can: Seq
                 expected="their paths, in this table or in [texts]",
             )
     if table.up_from is not None and table.down_to is not None and table.down_to >= table.up_from:
-        raise ConfigError("down_to is not below up_from", where=where)
+        raise ConfigError(
+            "down_to is not below up_from",
+            where=where,
+            received=f"down_to = {table.down_to:g}, up_from = {table.up_from:g}",
+            expected="values between them that are neither up nor down",
+        )
 
 
 def _named(values: Sequence[Any], known: Mapping[str, str]) -> str | None:
