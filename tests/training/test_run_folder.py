@@ -138,7 +138,7 @@ def test_unfinished_run_goes_on_wherever_its_reward_model_is_named_from(tmp_path
     def identity(digest: str, path: str) -> dict[str, Any]:
         return {"reward_model": digest, "config": {"objective": {"reward_model": path, "beta": 0.1}}}
 
-    check_identity(identity("a", "judge"), identity("a", "/work/judge"), where=tmp_path)
+    check_identity(identity("a", "judge"), identity("a", "/elsewhere/judge"), where=tmp_path)
     with pytest.raises(CheckpointMismatchError, match="with another reward_model"):
         check_identity(identity("a", "judge"), identity("b", "judge"), where=tmp_path)
 
