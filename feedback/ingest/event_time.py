@@ -41,7 +41,7 @@ def read_time(value: Any) -> tuple[datetime | None, str]:
     value = value.replace(tzinfo=UTC) if value.tzinfo is None else value
     if not _FIRST <= value <= _LAST:
         raise RecordRejectedError(RejectReason.BAD_TIME, f"the time {value.isoformat()} is not between 1990 and 2100")
-    return value, quality
+    return value.astimezone(UTC), quality
 
 
 def _from_text(text: str) -> datetime:
