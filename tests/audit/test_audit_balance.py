@@ -206,6 +206,13 @@ def test_long_down_answers_are_a_length_bias() -> None:
     assert metric.details == {"median_up": 100, "median_down": 400}
 
 
+def test_rows_of_one_length_count_each() -> None:
+    """Ups of 10, 10, 10 and 30, downs of 20 and 30: of 8 comparisons 1 is longer and 1 is a tie, so 1.5 / 8."""
+    lengths = [(True, 10), (True, 10), (True, 10), (True, 30), (False, 20), (False, 30)]
+    rows = [row(place, label, completion_chars=chars) for place, (label, chars) in enumerate(lengths)]
+    assert found(audited(rows), "length_auc").value == pytest.approx(1.5 / 8)
+
+
 def test_equal_lengths_are_none() -> None:
     metric = found(audited(many(30, 30)), "length_auc")
     assert (metric.value, metric.severity) == (0.5, "ok")

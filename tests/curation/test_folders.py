@@ -81,6 +81,16 @@ def test_a_folder_that_is_not_ours_is_never_deleted(tmp_path: Path, names: list[
     assert all((folders[0] / name).exists() for name in names)
 
 
+def test_a_marked_folder_with_files_of_others_is_not_built_in(tmp_path: Path) -> None:
+    work = tmp_path / "out.partial"
+    work.mkdir()
+    for name in (".thumbline-unfinished", "notes.txt"):
+        (work / name).touch()
+    with pytest.raises(OutputExistsError, match="holds files that are not ours"), built_folder(tmp_path / "out"):
+        pass
+    assert (work / "notes.txt").exists()
+
+
 @pytest.mark.parametrize("name", ["notes.txt", "data/raw.jsonl", ".git/config", "model/model.safetensors"])
 def test_files_beside_a_dataset_are_not_lost_with_it(tmp_path: Path, name: str) -> None:
     (tmp_path / "manifest.json").touch()

@@ -348,6 +348,20 @@ def test_doctor_removes_nothing_from_a_store_that_is_not_whole(folder: Path) -> 
     assert all(path.is_file() for path in new)
 
 
+def test_a_forgetting_is_not_committed_again_with_rows_missing(folder: Path) -> None:
+    """One of the torn commit's files is gone, and the others are whole: what they give is not all that was left."""
+    store = folder / "store"
+    before = {path.name for path in (store / "table").glob("kind=*/*")}
+    Store.open(store).forget(rater=USER)
+    last_commit(store).write_bytes(b"")
+    first, *others = sorted(path for path in (store / "table").glob("kind=event/*") if path.name not in before)
+    first.unlink()
+    report = Store.open(store, is_mended=False).doctor()
+    assert not report.is_well
+    assert not any("committed again" in one.done for one in report.findings)
+    assert all(path.is_file() for path in others)
+
+
 @pytest.mark.parametrize("content", ["", "{}", '{"name": "a"} x'])
 def test_a_damaged_note_of_what_was_erased_is_found_and_named(folder: Path, content: str) -> None:
     store = folder / "store"
