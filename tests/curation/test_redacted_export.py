@@ -19,7 +19,8 @@ from feedback.pipeline import curate, default_config
 from feedback.transcode import convert_files
 from schemas.errors import UnknownChoiceError
 from schemas.manifest import Manifest
-from tests.audit.test_personal import PLANTED, around
+from tests.audit.test_personal import PLANTED
+from tests.audit.test_redacted_texts import around
 from tests.exported_rows import exported, read_back, some_events
 from tests.feedback_tables import candidate, event, table, turns, write_events
 
