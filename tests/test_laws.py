@@ -20,7 +20,7 @@ FORBIDDEN = {
     "align": {"polars", "pandera", "click", "feedback", "cli"},
     "cli": set(),
 }
-STAGES = ("convert", "dedup", "conflicts", "caps", "split", "mix", "rebalance", "export")
+STAGES = ("convert", "dedup", "conflicts", "caps", "split", "pairs", "mix", "rebalance", "export")
 """Every stage that takes candidate rows: a module, or a package with the modules that are its own."""
 BELOW = ("engine", "formats", "near", "personal", "records")
 """Packages of `feedback` that know no stage."""

@@ -96,7 +96,7 @@ class MixConfig:
     """How much of the older feedback is trained on again, so that the model does not forget.
 
     Args:
-        older_share: share of the rows or pairs trained on that are older than the champion, in [0, 1); 1 takes the
+        older_share: share of the rows or pairs trained on that are older than the champion, in [0, 1]; 1 takes the
             whole history. Null is 0.5 where training goes on from the champion, and 1 where it begins from the base
             model.
     """

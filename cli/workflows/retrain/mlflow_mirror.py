@@ -1,6 +1,7 @@
 """The champion in a model registry of MLflow, as a mirror: an alias that stands at the version of the champion's run.
 
-The decisions on disk stay what holds; the mirror is made right again after every decided run, also after a rollback.
+The decisions on disk stay what holds; the mirror is made right again by every run that is decided. A rollback sends
+nothing: until the next run is decided, the alias stands at the model that was taken back.
 """
 
 from __future__ import annotations
