@@ -1,5 +1,7 @@
 """The training loop: what a run leaves behind, and what it refuses."""
 
+import math
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ from align.artifacts.metrics import read_metrics
 from align.models.loading import load_policy
 from align.objectives import OBJECTIVES
 from align.reference.reference_pass import score_reference
-from align.trainer import train
+from align.step.gradient import backward_step
+from align.trainer import take_step, train
 from schemas.errors import (
     ConfigError,
     CorruptionError,
@@ -155,6 +158,29 @@ def test_step_without_a_loss_ends_the_run_and_names_its_rows(model: str, tmp_pat
         load_file(tmp_path / "skipped" / "model" / "model.safetensors")["model.norm.weight"],
         load_file(Path(model) / "model.safetensors")["model.norm.weight"],
     )
+
+
+def test_step_with_a_broken_gradient_leaves_weights_and_moments_alone(
+    dataset: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One update with it, and everything behind would be NaN."""
+    steps_taken = count()
+
+    def broken_once(examples: Any, scorer: Any, *rest: Any) -> Any:
+        outcome = backward_step(examples, scorer, *rest)
+        if next(steps_taken) == 2:
+            for parameter in scorer.module.parameters():
+                parameter.grad.fill_(math.nan)
+        return outcome
+
+    monkeypatch.setattr(take_step, "backward_step", broken_once)
+    card = train(tiny_config(skip_bad_steps=True), dataset=dataset, model=model, out=tmp_path / "out")
+    lines = [line for line in read_metrics(tmp_path / "out") if line["kind"] == "step"]
+    assert card.steps["skipped"] == 1
+    assert [line["step"] for line in lines if line["is_skipped"]] == [2]
+    assert all(math.isfinite(line["loss"]) and math.isfinite(line["grad_norm"]) for line in lines[3:])
+    saved = load_file(tmp_path / "out" / "model" / "model.safetensors")
+    assert all(bool(weight.isfinite().all()) for weight in saved.values())
 
 
 def test_nan_weights_end_the_run(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
