@@ -70,6 +70,7 @@ def test_the_latest_vote_of_one_rater_wins() -> None:
 def test_a_change_of_mind_without_known_order_is_not_guessed(times: tuple[int | None, int | None]) -> None:
     result = resolved(answer(True, {"ann": times[0]}), answer(False, {"ann": times[1]}), min_raters=1)
     assert reasons(result.dropped) == {"up": "contested", "down": "contested"}
+    assert result.report.figures["changed_minds"] == 0
 
 
 def test_a_majority_of_raters_outvotes_the_others() -> None:

@@ -58,7 +58,7 @@ def test_an_id_is_found_in_the_bytes_of_a_record(raw: bytes) -> None:
     assert not Forgotten(frozenset({subject_hash("rater", "u", key)}), key).in_bytes(raw)
 
 
-@pytest.mark.parametrize("name", ['a "great" one', "zoë/1", "back\\slash", "4711", "-"])
+@pytest.mark.parametrize("name", ['a "great" one', "zoë/1", "back\\slash", "4711", "-", "auth0|" + "ab12" * 60])
 @pytest.mark.parametrize("is_ascii", [True, False])
 def test_an_id_of_any_letters_is_found(name: str, is_ascii: bool) -> None:
     key = KEY.encode()
