@@ -123,7 +123,7 @@ def read_rows(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
     """
     if is_arrow(path):
         return read_arrow(path, columns)
-    return pl.read_parquet(path, columns=None if columns is None else list(columns))
+    return pl.read_parquet(path, columns=None if columns is None else list(columns), glob=False)
 
 
 def partition_numbers(keys: pl.Series, partitions: int) -> pl.Series:

@@ -189,7 +189,7 @@ class ConvertTask:
 def convert_part(task: ConvertTask, steps: Sequence[Step] = ()) -> list[StageReport]:
     """Kernel: the labelled rows of one partition, and the steps behind them; a report of each."""
     found = task.clusters
-    revisions = [pl.read_parquet(path) for path in (found.event_revisions, found.pair_revisions)]
+    revisions = [pl.read_parquet(path, glob=False) for path in (found.event_revisions, found.pair_revisions)]
     keys = Keys(
         events=_read(task.event_keys),
         pairs=_read(task.pair_keys),

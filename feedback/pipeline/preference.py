@@ -81,7 +81,8 @@ def export_preference(
 def _answers_alike(place: Path, exported: ExportResult) -> list[str]:
     """Ids of the pairs in which one text stands twice; nobody can learn from them, and no trainer takes them."""
     shards = [
-        pl.read_parquet(place / shard.path, columns=["row_id", "chosen", "rejected"]) for shard in exported.shards
+        pl.read_parquet(place / shard.path, columns=["row_id", "chosen", "rejected"], glob=False)
+        for shard in exported.shards
     ]
     return [row_id for shard in shards for row_id in shard.filter(pl.col("chosen") == pl.col("rejected"))["row_id"]]
 

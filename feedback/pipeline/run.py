@@ -261,7 +261,7 @@ def read_candidates(
         stages = Stages(config, StagedEngine(LocalEngine(), Path(folder), ""), progress, read=read)
         stages.to_rows()
         kept = sort_rows(pl.concat([read_rows(path) for path in stages.parts]))
-        dropped = sort_rows(pl.concat([pl.read_parquet(path) for path in stages.dropped("convert")]))
+        dropped = sort_rows(pl.concat([pl.read_parquet(path, glob=False) for path in stages.dropped("convert")]))
         raw = stages.raw
         pairs = pl.concat([read_rows(path) for path in raw.pair_keys]) if raw.pair_keys else pl.DataFrame()
         looked = None if look is None else look(kept, stages.texts())

@@ -85,7 +85,7 @@ def explain_rebalance(folder: Path) -> RebalanceExplanation:
         raise InputError("the dataset does not say how it was rebalanced", where=folder, todo="Make it again")
     figures, config = report.figures, report.config
     files = tuple(sorted((folder / "stages" / "rebalance").glob("dropped-*.parquet")))
-    dropped = pl.concat([pl.read_parquet(path, columns=list(_COLUMNS)) for path in files]).select(_COLUMNS)
+    dropped = pl.concat([pl.read_parquet(path, columns=list(_COLUMNS), glob=False) for path in files]).select(_COLUMNS)
     lines = tuple(_stratum_line(line, figures, config) for line in figures["strata"]["largest"])
     return RebalanceExplanation(
         tuple(_steps(figures, config)),

@@ -61,6 +61,19 @@ def sums(manifest: Manifest) -> None:
     assert manifest.stages[-1].rows_kept == sum(shard.rows for shard in manifest.shards)
 
 
+def test_signs_of_a_pattern_in_a_path_are_signs_of_its_name(tmp_path: Path) -> None:
+    """`out[1]` read as a pattern is `out1`, where another run's files lie."""
+    thumbs(tmp_path)
+    plain = curated(tmp_path)
+    thumbs(tmp_path, up=30, down=30)
+    curated(tmp_path, "out1")
+    thumbs(tmp_path)
+    named = curated(tmp_path, "out[1]")
+    assert named.manifest.digest == plain.manifest.digest
+    again = rebalance_dataset([named.folder], tmp_path / "again*", RebalanceConfig(high=1.0))
+    assert again.manifest.ratio.is_in_range
+
+
 def test_a_run_gives_a_dataset_whose_counts_and_digests_chain(tmp_path: Path) -> None:
     """80 up and 20 down, a tenth held out: 72 and 18 to train on, of which 24 and 18 stay."""
     thumbs(tmp_path)

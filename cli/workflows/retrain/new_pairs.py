@@ -96,7 +96,9 @@ def _judgements_to_train_on(dataset: Path) -> pl.Series:
     if Manifest.read(dataset).has_pairs:
         place = dataset / PREFERENCE_FOLDER
         shards = [shard.path for shard in Manifest.read(place).shards if shard.split == "train"]
-        found += [pl.read_parquet(place / path, columns=["source_event_ids"]).to_series() for path in shards]
+        found += [
+            pl.read_parquet(place / path, columns=["source_event_ids"], glob=False).to_series() for path in shards
+        ]
     return pl.concat(found)
 
 
