@@ -121,19 +121,36 @@ def run(arguments: Sequence[str]) -> int:
     except ThumblineError as error:
         _say(f"Error: {error}")
         return _report_json(error, str(error), error.exit_code, wants_json)
+    except OSError as error:
+        return _report_refusal(error, wants_json) if error.strerror else _report_defect(error, wants_json)
     except Exception as error:  # noqa: BLE001 - the one place where a defect becomes a message
         return _report_defect(error, wants_json)
     return code if isinstance(code, int) else 0
 
 
+def _report_refusal(error: OSError, wants_json: bool) -> int:
+    """What the system did not allow: no right to a file, no space left, a port that is taken."""
+    where = f"{error.filename}: " if error.filename else ""
+    message = without_passwords(f"{where}the system says: {error.strerror}")
+    _say(f"Error: {message}. Mend the cause, then run the same command again.")
+    _show_traceback(error)
+    return _report_json(error, message, 1, wants_json)
+
+
 def _report_defect(error: Exception, wants_json: bool) -> int:
     message = without_passwords(f"{type(error).__name__}: {error}")
     _say(f"Error, and not one that was foreseen: {message}")
-    if os.environ.get(TRACEBACK_VARIABLE):
-        click.echo(without_passwords("".join(traceback.format_exception(error))), err=True)
-    else:
+    if not _show_traceback(error):
         click.echo(f"Run it again with {TRACEBACK_VARIABLE}=1 to see where, and please report it.", err=True)
     return _report_json(error, message, 1, wants_json)
+
+
+def _show_traceback(error: Exception) -> bool:
+    """Whether it was asked for, and is on stderr."""
+    is_wanted = bool(os.environ.get(TRACEBACK_VARIABLE))
+    if is_wanted:
+        click.echo(without_passwords("".join(traceback.format_exception(error))), err=True)
+    return is_wanted
 
 
 def _report_json(error: Exception, message: str, exit_code: int, wants_json: bool) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -153,6 +154,28 @@ def test_ctrl_c_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     fail_with(monkeypatch, KeyboardInterrupt())
     run(["formats"])
     assert "stopped; run the same command again to resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (
+            PermissionError(errno.EACCES, "Permission denied", "out/data"),
+            "out/data: the system says: Permission denied.",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device"), "Error: the system says: No space left on device."),
+        (OSError("a library's own words"), "not one that was foreseen"),
+    ],
+)
+def test_what_the_system_refuses_is_no_defect(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: OSError, says: str
+) -> None:
+    fail_with(monkeypatch, error)
+    assert run(["formats"]) == 1
+    shown = capsys.readouterr().err
+    assert says in shown
+    assert ("report it" in shown) == (error.strerror is None)
+    assert ("run the same command again" in shown) == (error.strerror is not None)
 
 
 def test_defect_shows_its_traceback_on_request(
