@@ -15,8 +15,9 @@ from typing import Any, Final
 import polars as pl
 
 from feedback.config import ConvertConfig
-from feedback.engine import read_rows
+from feedback.engine import column_names, read_rows
 from feedback.hashing import answer_id, order_hash, row_keys, side_ids
+from feedback.revision_order import op_rank
 from feedback.stage import CANDIDATE_TYPES, StageResult, counted, finish_stage
 from schemas.reasons import DropReason
 from schemas.report import LabelCounts
@@ -102,7 +103,7 @@ def convert_notes(figures: Mapping[str, Any]) -> list[str]:
 
 
 def find_revisions(files: Sequence[Path]) -> pl.DataFrame:
-    """Records with several revisions: `record_key`, `latest_id`, and `is_order_known` from times alone.
+    """Records with several revisions: `record_key`, `latest_id`, and `is_order_known` from times and what was done.
 
     Args:
         files: files of keys of events or pairs, all of one kind.
@@ -114,20 +115,23 @@ def find_revisions(files: Sequence[Path]) -> pl.DataFrame:
     several = ascending.filter(ascending == ascending.shift()).unique()
     if several.is_empty():
         return pl.DataFrame()
-    chosen = [
-        read_rows(path, ["record_key", "text_id", "event_ts"]).filter(pl.col("record_key").is_in(several.implode()))
-        for path in files
-    ]
-    newest = pl.col("event_ts") == pl.col("event_ts").max()
+    has_op = "op" in column_names(files[0])  # comparisons are made, never edited
+    columns = ["record_key", "text_id", "event_ts", *(["op"] if has_op else [])]
+    chosen = [read_rows(path, columns).filter(pl.col("record_key").is_in(several.implode())) for path in files]
+    rank = op_rank() if has_op else pl.lit(0, pl.Int8).alias("op_rank")
+    newest = pl.col("event_ts").eq_missing(pl.col("event_ts").max())
+    last = newest & (pl.col("op_rank") == pl.col("op_rank").filter(newest).max())
+    is_timed = pl.col("event_ts").is_not_null()
     # A file that is read twice gives every record twice; that is no revision.
     return (
         pl.concat(chosen)
         .unique()
+        .with_columns(rank)
         .filter(pl.col("record_key").is_duplicated())
         .group_by("record_key")
         .agg(
-            latest_id=pl.col("text_id").sort_by("event_ts", "text_id").last(),
-            is_order_known=(newest.sum() == 1) & pl.col("event_ts").is_not_null().all(),
+            latest_id=pl.col("text_id").sort_by("event_ts", "op_rank", "text_id").last(),
+            is_order_known=(last.sum() == 1) & (is_timed.all() | ~is_timed.any()),
         )
         .sort("record_key")
     )

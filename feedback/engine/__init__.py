@@ -18,6 +18,7 @@ from typing import Final
 from feedback.engine.files import (
     Piece,
     Scattered,
+    column_names,
     in_partition_order,
     is_arrow,
     partition_numbers,
@@ -45,6 +46,7 @@ __all__ = [
     "Scattered",
     "Shuffle",
     "StagedEngine",
+    "column_names",
     "in_partition_order",
     "is_arrow",
     "open_engine",

@@ -29,6 +29,7 @@ __all__ = [
     "PARTIAL_SUFFIX",
     "Piece",
     "Scattered",
+    "column_names",
     "in_partition_order",
     "is_arrow",
     "partition_numbers",
@@ -124,6 +125,11 @@ def read_rows(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
     if is_arrow(path):
         return read_arrow(path, columns)
     return pl.read_parquet(path, columns=None if columns is None else list(columns), glob=False)
+
+
+def column_names(path: Path) -> list[str]:
+    """The names of the columns of an Arrow or a Parquet file."""
+    return read_arrow(path).columns if is_arrow(path) else list(pl.read_parquet_schema(path))
 
 
 def partition_numbers(keys: pl.Series, partitions: int) -> pl.Series:

@@ -1,7 +1,8 @@
 """The rows of a version of the store, as lazy frames: all revisions, the latest ones, or those that came since.
 
-An edit or a retraction is a revision: another event of the same record. The latest one is told by its own time, then by
-its id, never by when it was taken in; so the order of exports does not matter.
+An edit or a retraction is a revision: another event of the same record. The latest one is told by its time and by
+what was done (`feedback.revision_order`), then by its id, never by when it was taken in; so the order of exports does
+not matter.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Final, Literal
 import polars as pl
 import pyarrow as pa
 
+from feedback.revision_order import op_rank
 from feedback.store.log import DataFile
 from feedback.store.parquet import checked
 from feedback.store.tables import EVENT, VERSION, file_schema
@@ -50,7 +52,8 @@ def latest_revisions(rows: pl.LazyFrame, kind: str) -> pl.LazyFrame:
     """
     own = "event_id" if kind == EVENT else "pair_id"
     when = pl.coalesce("updated_ts", "event_ts") if kind == EVENT else pl.col("event_ts")
-    latest = rows.group_by(_RECORD).agg(pl.col(own).sort_by(when, own, nulls_last=False).last())
+    order = [when, *([op_rank()] if kind == EVENT else []), pl.col(own)]
+    latest = rows.group_by(_RECORD).agg(pl.col(own).sort_by(order, nulls_last=False).last())
     kept = rows.join(latest.select(own), on=own, how="semi")
     return kept.filter(pl.col("op") != "retract") if kind == EVENT else kept
 

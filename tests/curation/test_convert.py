@@ -82,6 +82,22 @@ def test_revisions_without_times_are_settled_by_id_and_said_so(tmp_path: Path) -
     assert "1 record id with different contents" in result.report.notes[0]
 
 
+@pytest.mark.parametrize("minutes", [{}, {"minutes": 3}])
+@pytest.mark.parametrize("record", "1234")
+def test_at_one_time_a_retraction_is_behind_an_edit_and_an_edit_behind_its_vote(
+    tmp_path: Path, minutes: dict[str, int], record: str
+) -> None:
+    """Whatever their ids, which depend on the record."""
+    first = event(record=record, label=True, **minutes)
+    edit = event(record=record, label=False, op="update", **minutes)
+    gone = event(record=record, label=None, op="retract", **minutes)
+    edited = converted(tmp_path, [edit, first])
+    assert (edited.kept["text_id"].to_list(), edited.report.notes) == ([edit["event_id"]], ())
+    taken_back = converted(tmp_path, [gone, edit, first])
+    assert (taken_back.kept.height, taken_back.report.notes) == (0, ())
+    assert reasons(taken_back.dropped)[gone["event_id"]] == "retracted"
+
+
 def test_one_revision_without_a_time_leaves_the_order_unknown(tmp_path: Path) -> None:
     both = [event(record="7", label=True, minutes=1), event(record="7", label=False)]
     result = converted(tmp_path, both)

@@ -102,6 +102,18 @@ def test_a_retracted_record_is_in_history_and_not_in_the_current_view(store: Sto
     assert store.events(1).collect().height == 2
 
 
+@pytest.mark.parametrize("time", [{}, {"time": HOUR.format(8)}])
+def test_a_retraction_without_a_later_time_takes_the_vote_back(
+    store: Store, tmp_path: Path, time: dict[str, str]
+) -> None:
+    """As products write them that keep the time of the answer: in half of the records the vote has the greater id."""
+    records = [vote(number, id=f"r{number}", **time) for number in range(8)]
+    take_in(store, votes(tmp_path / "a.jsonl", *(one | {"op": "retract"} for one in records)))
+    take_in(store, votes(tmp_path / "b.jsonl", *records))
+    assert store.events().collect().is_empty()
+    assert store.events(revisions="all").collect().height == 16
+
+
 def test_events_since_a_version_are_those_that_came_after_it(store: Store, tmp_path: Path) -> None:
     for number in range(3):
         take_in(store, votes(tmp_path / f"{number}.jsonl", vote(number), vote(number + 1)))
