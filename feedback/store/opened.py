@@ -41,6 +41,7 @@ _TABLE: Final = "table"
 _LOG: Final = "_delta_log"
 _OURS: Final = re.compile(r"lock|holders|table|rater\.key|(rater\.key|store\.json)\.[0-9]+\.partial|link-[0-9]+(-2)?")
 """What may lie in a folder whose making was broken off."""
+_DECODED: Final = re.compile(r"%[0-9A-Fa-f]{2}|\\")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +78,11 @@ def open_store(path: str | Path, *, create: bool) -> OpenedStore:
     Raises:
         InputNotFoundError: there is none and none is to be made.
         OutputExistsError: the folder holds other files.
-        UsageError: the place is another kind of URL.
+        UsageError: the place is another kind of URL, or a path that Delta Lake would take for another one.
         CorruptionError: its own files cannot be read.
     """
     folder = opened_place(path)
+    _refuse_ambiguous(folder)
     if not is_store(folder):
         if not create:
             raise InputNotFoundError(
@@ -110,6 +112,18 @@ def open_store(path: str | Path, *, create: bool) -> OpenedStore:
             expected=f"format {_FORMAT}",
         )
     return OpenedStore(folder, store_id, key, Log(folder / _TABLE), Landings(folder))
+
+
+def _refuse_ambiguous(folder: Path) -> None:
+    """Refuse a path that Delta Lake decodes as it does a URL's: it would read and write another folder."""
+    found = _DECODED.search(str(folder.absolute()))
+    if found is not None:
+        raise UsageError(
+            f"a store cannot lie under a path with {found[0]!r}, which Delta Lake reads as another path",
+            where=folder,
+            expected="a path without backslashes, and without a percent sign before two digits of a hexadecimal number",
+            todo="Rename the folder, or give another one to --store",
+        )
 
 
 def _create(folder: Path) -> None:

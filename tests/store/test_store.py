@@ -114,6 +114,15 @@ def test_a_retraction_without_a_later_time_takes_the_vote_back(
     assert store.events(revisions="all").collect().height == 16
 
 
+@pytest.mark.parametrize("name", ["feature%2Fx", "a%41b", "back\\slash"])
+def test_a_path_that_the_table_would_be_looked_for_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "aAb").mkdir()
+    with pytest.raises(UsageError, match="which Delta Lake reads as another path"):
+        Store.open(tmp_path / name / "store", create=True)
+    assert not (tmp_path / name).exists()
+    assert Store.open(tmp_path / "100% sure" / "store", create=True).version == 0
+
+
 def test_events_since_a_version_are_those_that_came_after_it(store: Store, tmp_path: Path) -> None:
     for number in range(3):
         take_in(store, votes(tmp_path / f"{number}.jsonl", vote(number), vote(number + 1)))
