@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
@@ -16,6 +17,11 @@ from schemas.reasons import RejectReason
 __all__ = ["read_csv"]
 
 _DELIMITERS: Final = ",;\t"
+_QUOTED: Final = re.compile(r'(?:^|(?<=[,;\t]))"(?:[^"]|"")*"')
+_OPEN: Final = re.compile(r'(?:^|[,;\t])"')
+"""A name in quotes, and the begin of one without its end."""
+_MOST_LINES: Final = 100
+"""Lines of a header; quotes that are still open there are a mistake."""
 
 
 def read_csv(stream: io.BufferedReader, source: ByteStream, file: str, max_bytes: int) -> Iterator[RawRecord]:
@@ -28,7 +34,7 @@ def read_csv(stream: io.BufferedReader, source: ByteStream, file: str, max_bytes
         max_bytes: longest row that is read.
 
     Raises:
-        InputError: the header names a column twice or not at all.
+        InputError: the header names a column twice or not at all, or is not CSV, or no line ends in a line feed.
     """
     # The limit belongs to the whole process; it only ever grows here.
     csv.field_size_limit(max(csv.field_size_limit(), max_bytes))
@@ -97,13 +103,18 @@ class _Lines:
 
 def _read_header(lines: _Lines, file: str) -> tuple[list[str], str] | None:
     try:
-        first = next(lines, None)
+        text = next(lines, None)
+        if text is None:
+            return None
+        bare, read = _QUOTED.sub("", text), 1
+        # A name may hold a delimiter or a line break in its quotes.
+        while _OPEN.search(bare) and read < _MOST_LINES and (more := next(lines, None)) is not None:
+            text, read = text + more, read + 1
+            bare = _QUOTED.sub("", text)
+        delimiter = max(_DELIMITERS, key=bare.count)
+        columns = next(csv.reader([text], delimiter=delimiter, strict=True), [])
     except csv.Error as error:
-        raise InputError("the header of the CSV file is too long", where=f"{file} line 1") from error
-    if first is None:
-        return None
-    delimiter = max(_DELIMITERS, key=first.count)
-    columns = next(csv.reader([first], delimiter=delimiter), [])
+        raise _broken_header(error, file) from error
     if not all(columns) or len(set(columns)) != len(columns):
         raise InputError(
             "the header of the CSV file is not a list of different names",
@@ -112,6 +123,20 @@ def _read_header(lines: _Lines, file: str) -> tuple[list[str], str] | None:
             todo="Give every column its own name",
         )
     return columns, delimiter
+
+
+def _broken_header(error: csv.Error, file: str) -> InputError:
+    where = f"{file} line 1"
+    if "larger than" in str(error):
+        return InputError("the header of the CSV file is too long", where=where)
+    if "new-line" in str(error):
+        return InputError(
+            "the lines of the CSV file end in carriage returns alone",
+            where=where,
+            expected="lines that end in \\n or \\r\\n",
+            todo="Save the file with such line ends, for example as CSV UTF-8",
+        )
+    return InputError(f"the header of the CSV file is not CSV ({error})", where=where, todo="Close its quotes")
 
 
 def _csv_record(lines: _Lines, file: str, line: int, columns: list[str], cells: list[str]) -> RawRecord:

@@ -288,6 +288,22 @@ def test_a_csv_header_must_name_each_column_once(tmp_path: Path, header: str) ->
         read(tmp_path, header.encode() + b"1,2\n", "in.csv")
 
 
+def test_a_name_in_a_csv_header_may_hold_line_breaks_and_delimiters_in_quotes(tmp_path: Path) -> None:
+    text = b'"answer\n(a, b, c)";label\nhi;up\n'
+    records = read(tmp_path, text, "in.csv")
+    assert values(records) == [{"answer\n(a, b, c)": "hi", "label": "up"}]
+    assert [record.line for record in records] == [3]
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [(b"a,b\r1,2\r", "end in carriage returns alone"), (b'a,"b\n1,2\n', r"the header of the CSV file is not CSV")],
+)
+def test_a_csv_header_that_is_not_csv_is_refused(tmp_path: Path, text: bytes, what: str) -> None:
+    with pytest.raises(InputError, match=what):
+        read(tmp_path, text, "in.csv")
+
+
 def test_a_csv_header_without_end_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the header of the CSV file is too long"):
         read(tmp_path, b"a" * 500, "in.csv", max_record_bytes=100)
