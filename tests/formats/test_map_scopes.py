@@ -82,6 +82,14 @@ def test_each_judged_item_gives_a_draft_with_the_fields_of_its_record(tmp_path: 
     assert drafts(tmp_path, EACH, {"id": "r", "q": "q", "answers": as_text}) == expected
 
 
+def test_the_id_of_an_item_of_an_object_stays_when_keys_are_added(tmp_path: Path) -> None:
+    one = {"text": "A", "vote": 1}
+    early = drafts(tmp_path, EACH, {"id": "r", "q": "Q", "answers": {"m/1": one}})
+    later = drafts(tmp_path, EACH, {"id": "r", "q": "Q", "answers": {"a~": one, "m/1": one}})
+    assert [draft.record_id for draft in early] == ["r/m~11"]
+    assert [draft.record_id for draft in later] == ["r/a~0", "r/m~11"]
+
+
 def test_items_of_an_object_are_known_by_their_keys(tmp_path: Path) -> None:
     text = EACH.replace('id = "id"', 'id = "item_key"\nmodel = "item_key"\nstrength = "item_place"')
     found = drafts(

@@ -26,7 +26,8 @@ class Scope:
 
     Args:
         values: the record, and the further names of the map.
-        place: which items of the lists it is of, with a slash before each; empty where the map names no list.
+        place: which items of the lists it is of, by number, or by key in an object, with a slash before each; empty
+            where the map names no list.
     """
 
     values: Mapping[str, Any]
@@ -96,7 +97,12 @@ class _List:
                 f"{self._name}_key": None if keys is None else keys[place],
             }
             if self._only is None or find_value(values, self._only) is not None:
-                yield Scope(values, f"{scope.place}/{place}")
+                yield Scope(values, f"{scope.place}/{place if keys is None else _escaped(keys[place])}")
+
+
+def _escaped(key: str) -> str:
+    """A key without slashes, as JSON pointers write it, so that no two items have one place."""
+    return key.replace("~", "~0").replace("/", "~1")
 
 
 class _Tree:
