@@ -2,11 +2,14 @@
 
 The chat is a tree: an edited question or a new answer is a branch. The prompt is the way from the rated message up to
 the root, by `parentId`; the flat list in the snapshot mixes branches and holds later turns. In arena mode the rating is
-of one answer against its siblings; where a sibling's text is in the snapshot, the record is a pair.
+of one answer against its siblings; where a sibling's text is in the snapshot, the record is a pair. What a model
+thought before it answered is left out, as Open WebUI does before it sends a chat on; the system prompt of the
+chat is a turn.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -24,13 +27,14 @@ from feedback.formats.parts.fields import (
     shown,
 )
 from feedback.formats.parts.threads import read_thread
-from feedback.formats.parts.turns import read_messages
+from feedback.formats.parts.turns import read_messages, with_system
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 
 __all__ = ["OPEN_WEBUI"]
 
 _LABELS: Final = {"1": True, "-1": False, "0": None, "": None}
+_THOUGHT: Final = re.compile(r'<details\s+type="reasoning"[^>]*>.*?</details>', re.IGNORECASE | re.DOTALL)
 _OUTCOMES: Final = {True: "a", False: "b", None: "tie"}
 
 
@@ -42,13 +46,13 @@ def _parse(record: dict[str, Any]) -> Iterator[Draft]:
     messages = _messages(record)
     rated_id = str(need(meta, "message_id"))
     thread = read_thread(messages, rated_id, parent="parentId", where="the snapshot")
-    turns = read_messages(thread, "thread")
+    turns = _without_thoughts(read_messages(thread, "thread"))
     if turns[-1]["role"] != "assistant":
         reject(RejectReason.BAD_ROLES, f"the rated message is said by {turns[-1]['role']}, not by assistant")
     rating = data.get("rating")
     label = _label(rating)
     shared: dict[str, Any] = {
-        "prompt": turns[:-1],
+        "prompt": _with_chat_system(record, turns[:-1]),
         "raw_value": rating,
         "record_id": optional_id(record, "id"),
         "rater": _rater(record),
@@ -108,6 +112,21 @@ def _messages(record: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+def _with_chat_system(record: dict[str, Any], prompt: list[Message]) -> list[Message]:
+    if prompt and prompt[0]["role"] == "system":
+        return prompt
+    return with_system(optional_object(record["snapshot"]["chat"]["chat"], "params"), prompt)
+
+
+def _without_thoughts(turns: list[Message]) -> list[Message]:
+    return [
+        {"role": "assistant", "content": _THOUGHT.sub("", turn["content"]).strip()}
+        if turn["role"] == "assistant" and _THOUGHT.search(turn["content"])
+        else turn
+        for turn in turns
+    ]
+
+
 def _label(rating: Any) -> bool | None:
     # Exports hold numbers and text; a missing rating is a comment without a vote.
     text = "" if rating is None else str(rating)
@@ -128,7 +147,7 @@ def _rivals(messages: Mapping[str, Any], rated: Mapping[str, Any], data: Mapping
             continue
         if model in rivals:
             return {}
-        rivals[model] = read_messages([message], "sibling")
+        rivals[model] = _without_thoughts(read_messages([message], "sibling"))
     return rivals
 
 

@@ -24,7 +24,8 @@ def read_time(value: Any) -> tuple[datetime | None, str]:
     True
 
     Args:
-        value: ISO 8601 text, seconds since 1970, a datetime, or None.
+        value: ISO 8601 text, also with ` UTC` for its zone as BigQuery writes it, seconds since 1970, a datetime, or
+            None.
 
     Raises:
         RecordRejectedError: it is none of these, or not between 1990 and 2100 (milliseconds read as seconds are not).
@@ -46,7 +47,7 @@ def read_time(value: Any) -> tuple[datetime | None, str]:
 
 def _from_text(text: str) -> datetime:
     try:
-        return datetime.fromisoformat(text)
+        return datetime.fromisoformat(f"{text[:-4]}+00:00" if text.endswith(" UTC") and ":" in text else text)
     except ValueError as error:
         detail = f"the time {text[:40]!r} is not ISO 8601, for example 2026-01-05T09:51:39Z"
         raise RecordRejectedError(RejectReason.BAD_TIME, detail) from error

@@ -84,3 +84,22 @@ def test_no_email_of_an_open_webui_record_is_in_a_draft() -> None:
     record = webui(user={"email": "canary@example.com", "name": "canary"}, meta__ip="10.9.8.7")
     assert "canary" not in repr(parse("open_webui", record))
     assert "10.9.8.7" not in repr(parse("open_webui", record))
+
+
+def test_thoughts_are_no_part_of_open_webui_answers() -> None:
+    thought = '<details type="reasoning" done="true" duration="3">\n<summary>Thought</summary>\n> hm\n</details>\n'
+    text = "snapshot__chat__chat__history__messages__{}__content"
+    record = webui(**{text.format(name): f"{thought}said" for name in ("q1", "a1", "b1")}, meta__arena=True)
+    pair = parse("open_webui", record)
+    assert (pair.response_a, pair.response_b) == ([bot("said")], [bot("said")])
+    assert pair.prompt == [user(f"{thought}said")]
+
+
+def test_the_system_prompt_of_an_open_webui_chat_is_its_first_turn() -> None:
+    draft = parse("open_webui", webui(snapshot__chat__chat__params={"system": "Be kind."}))
+    assert draft.prompt == [{"role": "system", "content": "Be kind."}, user("text q1")]
+
+
+def test_a_blank_time_is_none() -> None:
+    draft = parse("open_webui", webui(created_at="", updated_at=" "))
+    assert (draft.event_time, draft.updated_time) == (None, None)

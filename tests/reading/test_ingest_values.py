@@ -26,6 +26,7 @@ from schemas.reasons import RejectReason
         ("2026-01-05T09:51:39Z", datetime(2026, 1, 5, 9, 51, 39, tzinfo=UTC), "exact"),
         ("2026-01-05T10:51:39+01:00", datetime(2026, 1, 5, 9, 51, 39, tzinfo=UTC), "exact"),
         ("2026-01-05T09:51:39", datetime(2026, 1, 5, 9, 51, 39, tzinfo=UTC), "naive"),
+        ("2026-01-05 09:51:39 UTC", datetime(2026, 1, 5, 9, 51, 39, tzinfo=UTC), "exact"),
         (1767606699, datetime(2026, 1, 5, 10, 4, 59, tzinfo=UTC), "exact"),
         (datetime(2026, 1, 5), datetime(2026, 1, 5, tzinfo=UTC), "naive"),
     ],

@@ -238,14 +238,17 @@ def optional_bool(record: Mapping[str, Any], key: str) -> bool | None:
 
 
 def optional_time(record: Mapping[str, Any], key: str) -> Time | None:
-    """The time in `key` as it came, text or number; None where it is absent. `feedback.ingest.event_time` reads it.
+    """The time in `key` as it came, text or number; None where it is absent or blank.
 
-    Seconds since 1970 that a CSV file gives as text are a number; no other text of a time looks like them.
+    `feedback.ingest.event_time` reads it. Seconds since 1970 that a CSV file gives as text are a number; no other text
+    of a time looks like them.
 
     >>> optional_time({"time": "1767606699"}, "time"), optional_time({"time": "20260105"}, "time")
     (1767606699.0, '20260105')
     """
     value: Time | None = record.get(key)
+    if isinstance(value, str) and not value.strip():
+        return None
     return float(value) if isinstance(value, str) and _SECONDS.fullmatch(value) else value
 
 
