@@ -69,7 +69,7 @@ def forget_subject(store: OpenedStore, kind: SubjectKind, name: str, reports: Se
     if not rows.files and receipt.rows is not None:
         planned = receipt  # the call that was broken off had come further: its numbers stand
     write_receipt(store.folder, planned)
-    version = _commit(store, files, rows, subject, planned)
+    version = _commit(store, version, files, rows, subject, planned)
     deleted = _delete_old_files(store, subject)
     done = replace(planned, is_done=True, version=version, files=deleted)
     write_receipt(store.folder, done)
@@ -117,9 +117,14 @@ def _hints(name: str, subject: Forgotten) -> tuple[bytes, ...]:
 
 
 def _commit(
-    store: OpenedStore, files: Sequence[DataFile], rows: SubjectRows, subject: Forgotten, receipt: Receipt
+    store: OpenedStore,
+    version: int,
+    files: Sequence[DataFile],
+    rows: SubjectRows,
+    subject: Forgotten,
+    receipt: Receipt,
 ) -> int:
-    version = store.log.version()
+    """Commit behind the version that was looked through: what came in since was not, and refuses it."""
     is_known = subject.subjects <= read_tombstones(files, store.table, store.key).subjects
     if is_known and not rows.files:
         return version

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -15,8 +16,9 @@ from cli.main import run as command
 from cli.workflows.retrain import load_retrain_config, retrain
 from feedback.config import SourceConfig
 from feedback.pipeline import curate_store, store_config
-from feedback.store import Store
+from feedback.store import Store, forget
 from feedback.store.bucket import Bucket
+from feedback.store.raw_erasure import erase_raw
 from schemas.errors import ConfigError, InputNotFoundError, LockedError, NothingToDoError, OutputExistsError
 from tests.canary import places_of
 from tests.product_year import write_config, write_export
@@ -229,6 +231,24 @@ def test_a_forget_that_another_machine_overtakes_begins_again(
     receipt = store.forget(rater=CANARY)
     assert (receipt.rows, receipt.version, receipt.is_done) == ({"event": 6}, 3, True)
     assert Store.open(url).events().collect().height == 20
+    assert places_of(CANARY, brought(url, tmp_path / "after")) == []
+
+
+def test_rows_that_come_in_while_somebody_is_forgotten_are_forgotten_too(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They come in behind the version that was looked through, and long before the commit."""
+    store = Store.open(url, create=True)
+    take_in(store, write(tmp_path / "a.jsonl", votes(range(10)), votes(range(3), CANARY)))
+
+    def overtaken(*args: Any, **more: Any) -> Any:
+        monkeypatch.setattr(forget, "erase_raw", erase_raw)
+        take_in(Store.open(url), write(tmp_path / "late.jsonl", votes(range(5, 20)), votes(range(3, 6), CANARY)))
+        return erase_raw(*args, **more)
+
+    monkeypatch.setattr(forget, "erase_raw", overtaken)
+    receipt = store.forget(rater=CANARY)
+    assert (receipt.rows, receipt.version, receipt.is_done) == ({"event": 6}, 3, True)
     assert places_of(CANARY, brought(url, tmp_path / "after")) == []
 
 
