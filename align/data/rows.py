@@ -180,10 +180,8 @@ def _tools(record: Mapping[str, Any], where: str) -> str | None:
 
 
 def _row_id(record: Mapping[str, Any], content: object, seen: Counter[str]) -> str:
-    """The row's own id, or one of its content, in which copies are numbered."""
-    if record.get("row_id"):
-        return str(record["row_id"])
-    base = _digest(content)
+    """The row's own id, or one of its content; rows with one id are numbered, so that each is known by its own."""
+    base = str(record["row_id"]) if record.get("row_id") else _digest(content)
     seen[base] += 1
     return base if seen[base] == 1 else f"{base}#{seen[base]}"
 

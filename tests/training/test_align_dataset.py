@@ -129,6 +129,13 @@ def test_a_single_file_is_the_split_train(tmp_path: Path, record: dict[str, Any]
     assert read_split(path, "test") == []
 
 
+def test_rows_with_one_id_are_known_apart(tmp_path: Path) -> None:
+    """As where the id is a conversation's: known by it alone, each would be taken for the last."""
+    path = jsonl(tmp_path / "rows.jsonl", *({**PLAIN, "row_id": "talk-1", "weight": weight} for weight in (1.0, 2.0)))
+    rows = read_split(path, "train")
+    assert [(row.row_id, row.weight) for row in rows] == [("talk-1", 1.0), ("talk-1#2", 2.0)]
+
+
 def test_a_folder_that_datasets_can_open_is_read_by_split(tmp_path: Path) -> None:
     jsonl(tmp_path / "train.jsonl", PLAIN, {**PLAIN, "label": False})
     jsonl(tmp_path / "test.jsonl", PLAIN)
