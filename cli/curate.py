@@ -258,4 +258,5 @@ def _open_engine(config: CurateConfig, name: str | None, address: str | None) ->
     chosen = config.engine
     if name is None:
         return open_engine(chosen.name, address or chosen.ray_address, workers=chosen.workers)
-    return open_engine(name, address, workers=chosen.workers)
+    known = chosen.ray_address if name == chosen.name else None
+    return open_engine(name, address or known, workers=chosen.workers)

@@ -69,7 +69,7 @@ def _is_ours(out: Path) -> bool:
 
 
 def dashboard_server(out: Path, port: int = 0) -> ThreadingHTTPServer:
-    """A server of the site on the loopback address, which nobody else reaches; not yet serving.
+    """A server of the site on the loopback address, which no other machine reaches; not yet serving.
 
     Args:
         out: folder of the site.
@@ -126,7 +126,8 @@ def _sentence(reason: str) -> str:
 def _sections(
     history: Sequence[Decision], reports: dict[str, dict[str, Any]], versions: list[dict[str, Any]]
 ) -> Iterator[Sheet]:
-    measured = [(one, report) for one in history if (report := reports.get(one.run)) and report["contest"]]
+    decided = [one for one in history if one.kind != "rollback"]  # its run's contest is another decision's
+    measured = [(one, report) for one in decided if (report := reports.get(one.run)) and report["contest"]]
     if measured:
         yield _measures(measured)
     yield _decisions(history, reports)

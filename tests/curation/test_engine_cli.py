@@ -39,6 +39,10 @@ def test_a_cluster_without_token_authentication_is_a_usage_error(
     # The config names the engine, and the option the address.
     error = refusal(capsys, tmp_path, "--ray-address", "head:6379", "--set", "engine.name=ray")
     assert "a Ray cluster is joined with token authentication only" in error
+    # The option names the engine that the config has, whose address stands there.
+    of_config = ("--set", "engine.name=ray", "--set", "engine.ray_address=head:6379")
+    error = refusal(capsys, tmp_path, "--engine", "ray", *of_config)
+    assert "a Ray cluster is joined with token authentication only" in error
 
 
 def test_the_engine_leaves_no_trace_in_manifest_or_plan(tmp_path: Path) -> None:

@@ -68,6 +68,12 @@ def test_site_tells_decisions_measures_and_champions(models: Path, tmp_path: Pat
     assert all((tmp_path / "site" / target).is_file() for target in targets)
 
 
+def test_a_rollback_is_no_contest(models: Path, tmp_path: Path) -> None:
+    """It names a run whose contest another decision has shown."""
+    page = write_dashboard(models, tmp_path / "site").read_text()
+    assert re.findall(r"in (\d+) contests", page) == ["2"]
+
+
 def test_page_is_escaped_and_loads_nothing(models: Path, tmp_path: Path) -> None:
     page = write_dashboard(models, tmp_path / "site").read_text()
     assert SCRIPT not in page
