@@ -39,14 +39,17 @@ class _Drift:
     psi: list[float]
     p: list[float]
 
-    def worst(self) -> int:
-        """The place of the largest PSI."""
-        return int(np.argmax(self.psi))
+    def worst(self, most: float) -> int:
+        """The place of the largest PSI among periods that shifted, or among all where none did."""
+        has_shifted = self._has_shifted(most)
+        return int(np.argmax(np.where(has_shifted, self.psi, -1.0) if has_shifted.any() else self.psi))
 
     def shifted(self, most: float) -> list[str]:
         """Periods that shifted by more than `most` and by more than chance."""
-        found = zip(self.periods, self.psi, self.p, strict=True)
-        return [period for period, psi, p in found if psi > most and p < MAX_P]
+        return [period for period, has in zip(self.periods, self._has_shifted(most), strict=True) if has]
+
+    def _has_shifted(self, most: float) -> NDArray[np.bool_]:
+        return (np.asarray(self.psi) > most) & (np.asarray(self.p) < MAX_P)
 
 
 def stability_index(counts: Counts, others: Counts) -> tuple[float, float]:
@@ -127,7 +130,7 @@ def _drift(dated: pl.DataFrame, name: str, config: AuditConfig) -> _Drift | None
 
 
 def _metric(name: str, what: str, drift: _Drift, period: str, undated: int, config: AuditConfig) -> Metric:
-    worst, shifted = drift.worst(), drift.shifted(config.max_psi)
+    worst, shifted = drift.worst(config.max_psi), drift.shifted(config.max_psi)
     psi, rows = drift.psi[worst], drift.rows[worst]
     meaning = (
         f"{plural(len(shifted), period)} ({', '.join(shifted[:5])}) {agree(len(shifted), 'have')} other {what} than "
@@ -136,6 +139,7 @@ def _metric(name: str, what: str, drift: _Drift, period: str, undated: int, conf
         if shifted
         else f"No {period} shifts by more than {number(config.max_psi)} and by more than chance."
     )
+    beyond = " beyond chance" if shifted else ""
     without = f" {plural(undated, 'row')} without a time {agree(undated, 'are')} left out." if undated else ""
     return Metric(
         name=name,
@@ -144,9 +148,8 @@ def _metric(name: str, what: str, drift: _Drift, period: str, undated: int, conf
         kind="number",
         n=sum(drift.rows),
         severity=warn_if(bool(shifted), min(drift.rows), config),
-        sentence=f"Over {plural(len(drift.periods), period)}, the largest PSI of {what} is "
-        f"{number(psi, config.max_psi)}, in "
-        f"{drift.periods[worst]} ({plural(rows, 'row')}). {meaning}{without}",
+        sentence=f"Over {plural(len(drift.periods), period)}, the largest PSI of {what}{beyond} is "
+        f"{number(psi, config.max_psi)}, in {drift.periods[worst]} ({plural(rows, 'row')}). {meaning}{without}",
         threshold=f"PSI at most {number(config.max_psi)}, beyond chance",
         details={"period": drift.periods[worst], "p": drift.p[worst], "shifted": shifted, "undated": undated},
     )

@@ -116,6 +116,7 @@ def test_an_input_against_itself_has_changed_in_nothing() -> None:
     metrics = {metric.name: metric for metric in report.metrics if "against" in metric.details}
     assert alarms(metrics) == set()
     assert (metrics["common_rows"].value, metrics["flipped_labels"].value) == (1, 0)
+    assert "over 3 values; no share moved, as between" in metrics["model_shift"].sentence
     lines = report.table("compared")
     assert lines is not None
     assert {line[3] for line in lines.rows} <= {0, None}

@@ -180,6 +180,29 @@ def test_week_of_other_labels_warns() -> None:
     assert [line[:2] for line in drift.rows] == [(f"2026-W0{week}", 40) for week in range(2, 6)]
 
 
+def test_the_week_that_is_named_is_one_that_shifted() -> None:
+    """A week of 300 rows of which 60% are up shifts; one of 20, all up, has the larger PSI by chance."""
+    sizes = [(164, 36)] * 3 + [(180, 120), (164, 36), (20, 0)] + [(164, 36)] * 4
+    labels = [[True] * up + [False] * down for up, down in sizes]
+    rows = [
+        row(1000 * week + n, label, day=7 * week)
+        for week, of_week in enumerate(labels)
+        for n, label in enumerate(of_week)
+    ]
+    metric = found(audited(rows), "label_drift")
+    named, psi = metric.details["period"], dict(zip(*_psi_of_weeks(rows), strict=True))
+    assert metric.details["shifted"] == [named]
+    assert metric.value == pytest.approx(psi[named])
+    assert max(psi, key=lambda week: psi[week]) != named
+    assert f"the largest PSI of labels beyond chance is {psi[named]:.2f}, in {named} (300 rows)" in metric.sentence
+
+
+def _psi_of_weeks(rows: list[dict[str, object]]) -> tuple[list[str], list[float]]:
+    drift = audited(rows).table("drift")
+    assert drift is not None
+    return [str(line[0]) for line in drift.rows], [float(line[2]) for line in drift.rows]
+
+
 def test_week_that_asks_one_thing_warns() -> None:
     """In the last of four weeks, every row is of one prompt; the other weeks differ from a rest that holds it."""
     rows = [row(n, n % 2 == 0, day=n // 40 * 7, prompt="same" if n >= 120 else str(n)) for n in range(160)]

@@ -82,6 +82,7 @@ def _compare(mix: _Mix, now: Side, before: Side, config: AuditConfig) -> Iterato
     moved = int(np.argmax(np.abs(gap)))
     shares = float(counts[0][moved] / n), float(counts[1][moved] / n_before)
     shown = _OTHERS if values[moved] is None else _show(mix, values[moved])
+    moves = f"{shown} moved most, from {percent(shares[1])} to {percent(shares[0])}" if gap.any() else "no share moved"
     metric = Metric(
         name=mix.name,
         title=f"Shift of {mix.what}",
@@ -90,8 +91,7 @@ def _compare(mix: _Mix, now: Side, before: Side, config: AuditConfig) -> Iterato
         n=n + n_before,
         severity="info",
         sentence=f"The PSI of {mix.what} against {before.name} is {number(psi, config.max_psi)} over "
-        f"{plural(len(values), 'value')}; "
-        f"{shown} moved most, from {percent(shares[1])} to {percent(shares[0])}",
+        f"{plural(len(values), 'value')}; {moves}",
         details={"values": len(values), "n_before": n_before},
     )
     most = config.max_psi if mix.is_gate else None
