@@ -29,6 +29,7 @@ __all__ = [
     "abandoned",
     "claimed",
     "fetched",
+    "has_copies",
     "is_remote",
     "is_there",
     "listed",
@@ -144,6 +145,11 @@ def opened_place(place: str | Path) -> Path:
     if bucket.head(STORE_FILE) is not None:  # else it may be anything, and is not brought here
         mount.pull()
     return mount.folder
+
+
+def has_copies() -> bool:
+    """Whether this process has working copies, which are removed when the interpreter ends, and not by `os._exit`."""
+    return bool(_MOUNTS)
 
 
 def is_remote(path: Path) -> bool:

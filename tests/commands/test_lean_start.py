@@ -7,6 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from cli import lean_start
+from feedback.store import places
+
 ROOT = Path(__file__).parents[2]
 
 CURATE = """
@@ -84,3 +89,17 @@ def test_what_curate_says_and_its_exit_code_arrive_though_it_leaves_at_once(tmp_
         assert process.stdout is not None
         process.stdout.close()
         assert process.wait(timeout=60) in (0, 1)
+
+
+@pytest.mark.parametrize("has_copies", [False, True])
+def test_a_process_with_a_copy_of_a_bucket_leaves_the_ordinary_way(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, has_copies: bool
+) -> None:
+    """The copy, the key for user ids in it, is removed when the interpreter ends."""
+    left: list[int] = []
+    monkeypatch.setattr(lean_start.os, "_exit", left.append)
+    monkeypatch.setattr(lean_start.gc, "get_threshold", lambda: (lean_start._CONTAINERS, 0, 0))
+    monkeypatch.setattr(places, "_MOUNTS", {tmp_path: None} if has_copies else {})
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    lean_start.leave_lean(0)
+    assert left == ([] if has_copies else [0])
