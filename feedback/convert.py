@@ -15,9 +15,9 @@ from typing import Any, Final
 import polars as pl
 
 from feedback.config import ConvertConfig
-from feedback.engine import column_names, read_rows
+from feedback.engine import read_rows
 from feedback.hashing import answer_id, order_hash, row_keys, side_ids
-from feedback.revision_order import op_rank
+from feedback.revision_order import read_revisions
 from feedback.stage import CANDIDATE_TYPES, StageResult, counted, finish_stage
 from schemas.reasons import DropReason
 from schemas.report import LabelCounts
@@ -115,10 +115,7 @@ def find_revisions(files: Sequence[Path]) -> pl.DataFrame:
     several = ascending.filter(ascending == ascending.shift()).unique()
     if several.is_empty():
         return pl.DataFrame()
-    has_op = "op" in column_names(files[0])  # comparisons are made, never edited
-    columns = ["record_key", "text_id", "event_ts", *(["op"] if has_op else [])]
-    chosen = [read_rows(path, columns).filter(pl.col("record_key").is_in(several.implode())) for path in files]
-    rank = op_rank() if has_op else pl.lit(0, pl.Int8).alias("op_rank")
+    chosen = [read_revisions(path).filter(pl.col("record_key").is_in(several.implode())) for path in files]
     newest = pl.col("event_ts").eq_missing(pl.col("event_ts").max())
     last = newest & (pl.col("op_rank") == pl.col("op_rank").filter(newest).max())
     is_timed = pl.col("event_ts").is_not_null()
@@ -126,7 +123,6 @@ def find_revisions(files: Sequence[Path]) -> pl.DataFrame:
     return (
         pl.concat(chosen)
         .unique()
-        .with_columns(rank)
         .filter(pl.col("record_key").is_duplicated())
         .group_by("record_key")
         .agg(

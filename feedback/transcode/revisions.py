@@ -10,9 +10,9 @@ import polars as pl
 import pyarrow as pa
 
 from feedback.convert import find_revisions
-from feedback.engine import column_names, read_rows, write_arrow
+from feedback.engine import read_rows, write_arrow
 from feedback.ingest import IngestResult
-from feedback.revision_order import op_rank
+from feedback.revision_order import read_revisions
 from feedback.transcode.tally import Tally
 from schemas.reasons import DropReason
 
@@ -44,12 +44,9 @@ def _replaced(keys: Sequence[Path], tally: Tally) -> pl.Series:
         return pl.Series([], dtype=pl.String)
     tally.unordered += revisions.filter(~pl.col("is_order_known")).height
     several = revisions.select("record_key")
-    has_op = "op" in column_names(keys[0])
-    columns = ["record_key", "text_id", "event_ts", *(["op"] if has_op else [])]
-    rows = pl.concat(read_rows(path, columns).join(several, on="record_key", maintain_order="left") for path in keys)
+    rows = pl.concat(read_revisions(path).join(several, on="record_key", maintain_order="left") for path in keys)
     is_timed = pl.col("event_ts").is_not_null().all().over("record_key")
-    order = ["event_ts", *([op_rank()] if has_op else [])]
-    ordered = rows.with_columns(pl.when(is_timed).then("event_ts")).sort(order, maintain_order=True)
+    ordered = rows.with_columns(pl.when(is_timed).then("event_ts")).sort("event_ts", "op_rank", maintain_order=True)
     latest = pl.col("text_id").last().over("record_key")
     return ordered.filter(pl.col("text_id") != latest)["text_id"].unique()
 
