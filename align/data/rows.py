@@ -181,9 +181,14 @@ def _tools(record: Mapping[str, Any], where: str) -> str | None:
 
 def _row_id(record: Mapping[str, Any], content: object, seen: Counter[str]) -> str:
     """The row's own id, or one of its content; rows with one id are numbered, so that each is known by its own."""
-    base = str(record["row_id"]) if record.get("row_id") else _digest(content)
-    seen[base] += 1
-    return base if seen[base] == 1 else f"{base}#{seen[base]}"
+    own = record.get("row_id")
+    base = _digest(content) if own is None or own == "" else str(own)
+    row_id = base
+    while row_id in seen:  # also where a row's own id looks like a number of ours
+        seen[base] += 1
+        row_id = f"{base}#{seen[base]}"
+    seen[row_id] += 1
+    return row_id
 
 
 def _digest(value: object) -> str:

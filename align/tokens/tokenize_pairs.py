@@ -44,12 +44,13 @@ def tokenize_pairs(
         max_completion_tokens=config.max_completion_tokens,
         long_completions=config.long_completions,
     )
-    split = fit([answer for row in rows for answer in _answers(row)], progress=progress)
+    # Answers are known by the place of their pair: a caller's pairs may have one id.
+    both = [_answers(place, row) for place, row in enumerate(rows)]
+    split = fit([answer for answers in both for answer in answers], progress=progress)
     kept = {row.row_id: row for row in split.rows}
     lost = dict(split.dropped_rows)
     pairs, dropped, lone = [], [], []
-    for row in rows:
-        chosen, rejected = _answers(row)
+    for row, (chosen, rejected) in zip(rows, both, strict=True):
         if chosen.row_id in kept and rejected.row_id in kept:
             other = kept[rejected.row_id]
             pair = replace(kept[chosen.row_id], row_id=row.row_id, rejected=(other.prompt_ids, other.completion_ids))
@@ -64,9 +65,10 @@ def tokenize_pairs(
     return TokenizedSplit(tuple(pairs), dict(reasons), dict(figures) | {"rows": len(pairs)}, tuple(dropped))
 
 
-def _answers(row: PreferenceRow) -> tuple[LabelledRow, LabelledRow]:
-    """The chosen and the rejected answer as rows."""
+def _answers(place: int, row: PreferenceRow) -> tuple[LabelledRow, LabelledRow]:
+    """The chosen and the rejected answer of the pair at a place as rows."""
+    name, rest = f"{row.row_id}#{place}", (row.weight, row.group_id, row.tools)
     return (
-        LabelledRow(f"{row.row_id}/chosen", row.prompt, row.chosen, True, row.weight, row.group_id, row.tools),
-        LabelledRow(f"{row.row_id}/rejected", row.prompt, row.rejected, False, row.weight, row.group_id, row.tools),
+        LabelledRow(f"{name}/chosen", row.prompt, row.chosen, True, *rest),
+        LabelledRow(f"{name}/rejected", row.prompt, row.rejected, False, *rest),
     )

@@ -136,6 +136,16 @@ def test_rows_with_one_id_are_known_apart(tmp_path: Path) -> None:
     assert [(row.row_id, row.weight) for row in rows] == [("talk-1", 1.0), ("talk-1#2", 2.0)]
 
 
+@pytest.mark.parametrize("ids", [["a", "a#2", "a", "a"], ["a", "a", "a#2", "a"], [0, 0, "0", 1]])
+def test_an_id_that_looks_like_a_numbered_one_is_not_taken_twice(tmp_path: Path, ids: list[Any]) -> None:
+    pair = {"prompt": "hi", "chosen": "a", "rejected": "b"}
+    rows = read_split(jsonl(tmp_path / "rows.jsonl", *({**PLAIN, "row_id": one} for one in ids)), "train")
+    pairs = read_pairs(jsonl(tmp_path / "pairs.jsonl", *({**pair, "row_id": one} for one in ids)), "train")
+    assert [row.row_id for row in rows] == [row.row_id for row in pairs]
+    assert len({row.row_id for row in rows}) == len(ids)
+    assert rows[0].row_id == str(ids[0])
+
+
 def test_a_folder_that_datasets_can_open_is_read_by_split(tmp_path: Path) -> None:
     jsonl(tmp_path / "train.jsonl", PLAIN, {**PLAIN, "label": False})
     jsonl(tmp_path / "test.jsonl", PLAIN)

@@ -71,6 +71,19 @@ def test_figures_of_pairs_are_of_answers_whose_partner_fits_too(chat_tokenizer: 
     assert split.figures["completion_tokens"] == sum(map(len, completions))
 
 
+def test_pairs_of_one_id_keep_their_own_answers(chat_tokenizer: Any) -> None:
+    """The middle one loses an answer, which takes none from the others."""
+    answers = (("a", "b"), ("c", "y" * 100), ("d", "e"))
+    pairs = [
+        PreferenceRow("talk", [turn("user", "x")], [turn("assistant", one)], [turn("assistant", other)], 1.0, "g", None)
+        for one, other in answers
+    ]
+    split = tokenize_pairs(pairs, chat_tokenizer, TokenConfig(max_completion_tokens=50))
+    said = [[chat_tokenizer.decode(completion)[0] for _, completion in row.sequences] for row in split.rows]
+    assert said == [["a", "b"], ["d", "e"]]
+    assert split.dropped_rows == (("talk", DropReason.TOO_LONG),)
+
+
 def test_a_cut_completion_gets_no_turn_end(chat_tokenizer: Any) -> None:
     split = run(chat_tokenizer, row("x", answer="y" * 100), completion=50, long_completions="truncate")
     assert chat_tokenizer.decode(split.rows[0].completion_ids) == "y" * 50
