@@ -11,6 +11,7 @@ JSON object `{"error": ...}` on stdout) and an exit code.
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
 import json
@@ -50,6 +51,14 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
 """Module and one-line help of every command. The command's function has the command's name."""
 
 TRACEBACK_VARIABLE: Final = "THUMBLINE_TRACEBACK"
+
+_REFUSALS: Final = frozenset(
+    {
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+        *(errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOLCK, errno.EADDRINUSE),
+    }
+)
+"""What only who runs the machine can mend. A file that is not there is none of it: a defect may have lost it."""
 
 
 class LazyGroup(click.Group):
@@ -122,7 +131,7 @@ def run(arguments: Sequence[str]) -> int:
         _say(f"Error: {error}")
         return _report_json(error, str(error), error.exit_code, wants_json)
     except OSError as error:
-        return _report_refusal(error, wants_json) if error.strerror else _report_defect(error, wants_json)
+        return (_report_refusal if error.errno in _REFUSALS else _report_defect)(error, wants_json)
     except Exception as error:  # noqa: BLE001 - the one place where a defect becomes a message
         return _report_defect(error, wants_json)
     return code if isinstance(code, int) else 0
