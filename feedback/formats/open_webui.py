@@ -172,7 +172,8 @@ OPEN_WEBUI: Final = Format(
     label_rule="rating 1 is desirable, -1 undesirable, 0 (a draw) and null give no label; in the arena, 1 prefers the "
     "rated answer to its sibling and -1 the sibling.",
     fields="data.rating, meta.message_id, snapshot.chat.chat.history.messages; optional id, user_id, created_at, "
-    "updated_at, data.model_id, data.reason, data.comment, data.tags, data.details.rating",
+    "updated_at, data.model_id, data.reason, data.comment, data.tags, data.details.rating, "
+    "snapshot.chat.chat.params.system",
     keys=frozenset(
         {"id", "user_id", "version", "type", "data", "meta", "snapshot", "created_at", "updated_at", "user"}
     ),

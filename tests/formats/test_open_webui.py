@@ -98,6 +98,9 @@ def test_thoughts_are_no_part_of_open_webui_answers() -> None:
 def test_the_system_prompt_of_an_open_webui_chat_is_its_first_turn() -> None:
     draft = parse("open_webui", webui(snapshot__chat__chat__params={"system": "Be kind."}))
     assert draft.prompt == [{"role": "system", "content": "Be kind."}, user("text q1")]
+    said = {"snapshot__chat__chat__history__messages__q1__role": "system"}
+    own = parse("open_webui", webui(snapshot__chat__chat__params={"system": "Be kind."}, **said))
+    assert own.prompt == [{"role": "system", "content": "text q1"}]
 
 
 def test_a_blank_time_is_none() -> None:

@@ -292,12 +292,16 @@ def test_a_name_in_a_csv_header_may_hold_line_breaks_and_delimiters_in_quotes(tm
     text = b'"answer\n(a, b, c)";label\nhi;up\n'
     records = read(tmp_path, text, "in.csv")
     assert values(records) == [{"answer\n(a, b, c)": "hi", "label": "up"}]
-    assert [record.line for record in records] == [3]
+    assert [(record.line, record.raw) for record in records] == [(3, b"hi;up")]
 
 
 @pytest.mark.parametrize(
     ("text", "what"),
-    [(b"a,b\r1,2\r", "end in carriage returns alone"), (b'a,"b\n1,2\n', r"the header of the CSV file is not CSV")],
+    [
+        (b"a,b\r1,2\r", "end in carriage returns alone"),
+        (b'a,"b\n1,2\n', "the header of the CSV file is not CSV"),
+        (b'a,"b\n' + b"x,y\n" * 200 + b'z"\n1,2\n', "the header of the CSV file is not CSV"),
+    ],
 )
 def test_a_csv_header_that_is_not_csv_is_refused(tmp_path: Path, text: bytes, what: str) -> None:
     with pytest.raises(InputError, match=what):
