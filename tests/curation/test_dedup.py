@@ -75,6 +75,12 @@ def test_one_rater_counts_once_and_unknown_raters_count_each() -> None:
     assert vote_ids(deduped(*rows)) == ["e2", "n1", "n2"]
 
 
+def test_of_two_votes_at_one_time_that_with_the_smallest_id_counts() -> None:
+    for order in (("e1", "e2"), ("e2", "e1")):
+        rows = [candidate(text_id=name, rater_key="r1", minutes=3) for name in order]
+        assert vote_ids(deduped(*rows)) == ["e1"]
+
+
 def test_a_vote_that_counts_no_more_stays_behind_the_row() -> None:
     """The text that survives may be that of a vote which its rater gave again elsewhere."""
     rows = [candidate(text_id=f"e{n}", row_id=f"{n:032x}", rater_key="r1", minutes=n) for n in range(3)]

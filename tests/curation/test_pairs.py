@@ -146,6 +146,16 @@ def test_a_pair_shows_the_texts_that_its_rows_show(match: str) -> None:
     assert texts_of(exact, [], [shout, said, *more]) == [("p", "YES", "NO", "pair"), ("p", "Yes", "No", "pair")]
 
 
+def test_the_texts_of_the_rows_count_for_more_than_the_smallest_id() -> None:
+    said = [pair("p", "Yes", "No", record=str(number), rater_key=rater) for number, rater in enumerate((ANN, BOB))]
+    least = min(
+        (pair("p", "YES", "NO", record=f"shout {number}") for number in range(60)), key=lambda one: one["pair_id"]
+    )
+    assert least["pair_id"] < min(one["pair_id"] for one in said)
+    result, _ = made(pairs=[least, *said], match="normalized")
+    assert texts_of(result, [], [least, *said]) == [("p", "Yes", "No", "pair")]
+
+
 def test_answers_of_one_prompt_pair_off_each_once() -> None:
     """Three up and two down: two pairs; the prompt with ups only gives none."""
     events = [event("p", f"good {n}") for n in range(3)] + [event("p", f"bad {n}", False) for n in range(2)]

@@ -13,40 +13,17 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedback.records import byte_stream
 from feedback.records.byte_stream import Tally
 from feedback.records.json_splitter import JsonSplitter
-from feedback.records.raw_record import RawRecord
 from feedback.records.sources import find_files, read_records
 from feedback.records.strict_json import MAX_DEPTH
 from schemas.errors import CorruptionError, InputError, InputNotFoundError
 from schemas.manifest import file_sha256
 from schemas.reasons import RejectReason
-
-ROWS = [{"n": 1, "text": "a"}, {"n": 2, "text": 'b\n"{[é'}, {"n": 3, "text": ""}]
-LINES = b"".join(json.dumps(row).encode() + b"\n" for row in ROWS)
-
-
-def read(folder: Path, data: bytes, name: str = "in.jsonl", **options: int) -> list[RawRecord]:
-    path = folder / name
-    path.write_bytes(data)
-    return list(read_records(path, **options))
-
-
-def values(records: list[RawRecord]) -> list[object]:
-    return [record.value for record in records]
-
-
-def reasons(records: list[RawRecord]) -> list[str | None]:
-    return [record.reject and record.reject[0] for record in records]
-
-
-def zst(data: bytes) -> bytes:
-    return zstandard.ZstdCompressor().compress(data)
+from tests.raw_files import LINES, ROWS, read, reasons, values, zst
 
 
 @pytest.mark.parametrize("name", ["in.jsonl", "in.ndjson", "in.json", "in", "in.txt"])
@@ -178,49 +155,6 @@ def test_a_file_that_stops_within_a_record_ends_with_one_truncated_record(tmp_pa
         assert reasons(records) == [None, None, None, RejectReason.TRUNCATED]
         assert f"after {len(data):,} bytes" in str(records[3].reject)
     assert values(read(tmp_path, LINES.rstrip(b"\n"))) == ROWS
-
-
-@pytest.mark.parametrize("pack", [gzip.compress, zst])
-@pytest.mark.parametrize("name", ["in.jsonl", "in.json"])
-def test_a_cut_off_compressed_stream_gives_what_was_whole_and_one_truncated_record(
-    tmp_path: Path, name: str, pack
-) -> None:
-    noise = [{"n": n, "text": str(hash((n, "x")))} for n in range(20_000)]
-    text = "\n".join(map(json.dumps, noise)) if name == "in.jsonl" else json.dumps(noise)
-    packed = pack(text.encode())
-    records = read(tmp_path, packed[: len(packed) // 2], name)
-    assert 0 < len(records) < len(noise)
-    assert values(records[:-1]) == noise[: len(records) - 1]
-    assert records[-1].reject is not None
-    assert records[-1].reject[0] == RejectReason.TRUNCATED
-    assert "cut off after" in records[-1].reject[1]
-
-
-def test_several_compressed_members_are_one_text(tmp_path: Path) -> None:
-    for pack in (gzip.compress, zst):
-        assert values(read(tmp_path, pack(LINES) + pack(LINES))) == ROWS * 2
-
-
-@pytest.mark.parametrize("pack", [gzip.compress, zst])
-def test_a_missing_trailer_alone_is_truncation_too(tmp_path: Path, pack) -> None:
-    assert reasons(read(tmp_path, pack(LINES)[:-1])) in (
-        [None, None, None, RejectReason.TRUNCATED],
-        [RejectReason.TRUNCATED],
-    )
-
-
-def test_damaged_compressed_bytes_are_refused_with_the_file_named(tmp_path: Path) -> None:
-    packed = bytearray(gzip.compress(LINES * 50))
-    packed[-5] ^= 1
-    with pytest.raises(CorruptionError, match=r"in.jsonl after .* bytes of content: the compressed bytes are damaged"):
-        read(tmp_path, bytes(packed))
-
-
-def test_a_bomb_is_refused_while_it_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(byte_stream, "BOMB_BYTES", 1 << 20)
-    for pack in (gzip.compress, zst):
-        with pytest.raises(InputError, match="grows more than 500 times when it is decompressed"):
-            read(tmp_path, pack(b"\n" * (8 << 20)))
 
 
 @pytest.mark.parametrize("name", ["in.jsonl", "in.json", "in.csv", "in"])
