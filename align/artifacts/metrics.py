@@ -17,6 +17,8 @@ from typing import Any, Final
 
 from torch.utils.tensorboard import SummaryWriter
 
+from schemas.manifest import write_last
+
 __all__ = ["METRICS_NAME", "MetricsLog", "RewardSums", "kept_metrics", "read_metrics"]
 
 METRICS_NAME: Final = "metrics.jsonl"
@@ -98,9 +100,7 @@ class MetricsLog:
 
     def _keep_first(self, steps_done: int) -> None:
         lines = kept_metrics(self._path.parent, steps_done)
-        partial = self._path.with_name(METRICS_NAME + ".partial")
-        partial.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-        partial.replace(self._path)
+        write_last(self._path, "".join(json.dumps(line) + "\n" for line in lines))
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
