@@ -149,6 +149,20 @@ def test_broad_except_and_assert_stay_out(path: Path) -> None:
     assert not broad or path == ROOT / "cli" / "main.py"
 
 
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_polars_takes_our_paths_for_names_and_not_for_patterns(path: Path) -> None:
+    """`out[1]/x.parquet` read as a pattern is a file of `out1`."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)]
+    readers = [
+        call
+        for call in calls
+        if isinstance(call.func, ast.Attribute)
+        and re.fullmatch(r"(read|scan)_(parquet|ipc|ndjson|csv)", call.func.attr)
+    ]
+    literal = [{word.arg: ast.unparse(word.value) for word in call.keywords}.get("glob") for call in readers]
+    assert literal == ["False"] * len(readers)
+
+
 @pytest.mark.parametrize("package", ["schemas", "feedback", "align"])
 def test_package_loads_nothing_forbidden_when_it_runs(package: str) -> None:
     """The import table holds for what libraries pull in on import of every module of the package."""
