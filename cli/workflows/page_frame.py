@@ -1,21 +1,18 @@
 """Pages for people: a verdict, and sections of tables and drawings, as one HTML file without an outside request.
 
-The look is that of the audit's page. The content security policy allows one style sheet, by its hash, and no script.
-Every value goes through jinja2's autoescape; only our style sheet and drawings do not.
+The look is that of the audit's page, see `feedback.audit.page_look`; a page has no script.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import PackageLoader
 from markupsafe import Markup
 
+from feedback.audit.page_look import content_policy, page_environment, style_sheet
 from schemas import __version__
 
 __all__ = ["TONES", "Cell", "Drawing", "Page", "Sheet", "cells", "render_page"]
@@ -95,18 +92,12 @@ def cells(*values: object) -> tuple[Cell, ...]:
 
 def render_page(page: Page) -> str:
     """The page as HTML."""
-    environment = Environment(
-        loader=PackageLoader("cli.workflows", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style = files("feedback.audit").joinpath("report.css").read_text("utf-8") + _FIGURES + _theme(page.sections)
+    environment = page_environment(PackageLoader("cli.workflows", "."))
+    style = style_sheet(_colours(page.sections), _FIGURES)
     return environment.get_template("page.html").render(
         page=page,
         style=Markup(style),  # noqa: S704 - ours
-        policy=_policy(style),
+        policy=content_policy(style),
         svg=Markup,
         version=__version__,
     )
@@ -122,18 +113,10 @@ def _shown(value: object) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def _theme(sections: Sequence[Sheet]) -> str:
-    """Rules that paint every disguised colour of the drawings with the theme's colour of that name."""
+def _colours(sections: Sequence[Sheet]) -> Mapping[str, str]:
+    """The disguised colours of the drawings, if there are any."""
     if not any(section.drawings for section in sections):
-        return ""
+        return {}
     from feedback.audit.svg import COLOURS  # it loads Altair
 
-    return "".join(
-        f'svg [fill="{colour}"]{{fill:var(--{name})}}svg [stroke="{colour}"]{{stroke:var(--{name})}}'
-        for name, colour in COLOURS.items()
-    )
-
-
-def _policy(style: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    return COLOURS

@@ -7,15 +7,13 @@ page is whole without it. Every value goes through jinja2's autoescape; only our
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import FileSystemLoader
 from markupsafe import Markup, escape
 
+from feedback.audit.page_look import FOLDER, content_policy, page_environment, style_sheet
 from feedback.audit.report import SEVERITIES, AuditReport, Metric
 from feedback.audit.sheets import shown_measure, shown_table, shown_value
 from feedback.audit.wording import agree, count, plural
@@ -27,7 +25,6 @@ if TYPE_CHECKING:  # charts load Altair, which takes a third of a second
 
 __all__ = ["render_html"]
 
-_FOLDER: Final = Path(__file__).parent
 _MARKS: Final = {"fail": "Stop", "warn": "Warning", "info": "Note", "ok": "OK"}
 _KINDS: Final = {
     "feedback": "Raw feedback, one row for each judgement",
@@ -66,16 +63,9 @@ def render_html(report: AuditReport, before: AuditReport | None = None) -> str:
     from feedback.audit.charts import draw
     from feedback.audit.svg import COLOURS
 
-    environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(FileSystemLoader(FOLDER))
     environment.filters |= {"coded": _coded, "count": count, "plural": plural}
-    style = _FOLDER.joinpath("report.css").read_text("utf-8") + _theme(COLOURS)
-    script = _FOLDER.joinpath("report.js").read_text("utf-8")
+    style, script = style_sheet(COLOURS), FOLDER.joinpath("report.js").read_text("utf-8")
     todo, pictures = list(_todo(report)), _pair(draw(report), [] if before is None else draw(before, prefix="before-"))
     shows_texts = report.examples is not None and bool(report.examples.contradictions or report.examples.near)
     return environment.get_template("report.html").render(
@@ -83,7 +73,7 @@ def render_html(report: AuditReport, before: AuditReport | None = None) -> str:
         before=before,
         style=Markup(style),  # noqa: S704 - ours
         script=Markup(script),  # noqa: S704 - ours
-        policy=_policy(style, script),
+        policy=content_policy(style, script),
         verdict=_verdict(report),
         subject=_subject(report),
         parts=_parts(report, todo=todo, before=before, pictures=pictures, examples=shows_texts),
@@ -119,17 +109,6 @@ def _parts(report: AuditReport, **there: object) -> list[tuple[str, str, bool]]:
     ]
 
 
-def _policy(style: str, script: str) -> str:
-    """The content security policy: nothing is loaded, and only this style sheet and this script count."""
-    of_style, of_script = (
-        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)
-    )
-    return (
-        f"default-src 'none'; style-src 'sha256-{of_style}'; script-src 'sha256-{of_script}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
 def _replaced(examples: Examples | None) -> str:
     """What was replaced in the examples, in words."""
     from feedback.personal import KINDS  # it loads polars
@@ -141,14 +120,6 @@ def _replaced(examples: Examples | None) -> str:
     found = ", ".join(f"{count(times)} × {KINDS[kind]}" for kind, times in examples.redacted.items())
     done = f"Personal data in them is replaced by marks ({found})." if found else "No personal data was found in them."
     return f"{done} Names and postal addresses are not recognised."
-
-
-def _theme(colours: Mapping[str, str]) -> str:
-    """Rules that paint every disguised colour of the SVGs with the theme's colour of that name."""
-    return "".join(
-        f'svg [fill="{colour}"]{{fill:var(--{name})}}svg [stroke="{colour}"]{{stroke:var(--{name})}}'
-        for name, colour in colours.items()
-    )
 
 
 def _verdict(report: AuditReport) -> tuple[str, str]:

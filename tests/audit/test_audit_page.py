@@ -15,7 +15,7 @@ from markupsafe import escape
 
 from feedback.audit import AuditConfig, AuditReport, audit_candidates, render_html
 from feedback.audit.charts import draw
-from feedback.audit.page import _FOLDER
+from feedback.audit.page_look import FOLDER
 from feedback.audit.report import Column, Table
 from feedback.audit.sheets import shown_table
 from feedback.audit.svg import COLOURS
@@ -242,7 +242,7 @@ def test_pictures_on_the_page_are_images_with_labels(page: str) -> None:
 
 def test_every_colour_of_a_drawing_belongs_to_the_theme(report: AuditReport) -> None:
     """A colour that the style sheet does not know would stay dark on dark."""
-    style = (_FOLDER / "report.css").read_text("utf-8")
+    style = (FOLDER / "report.css").read_text("utf-8")
     for picture in draw(report):
         used = set(re.findall(r'(?:fill|stroke)="(#[0-9a-fA-F]+)"', picture.svg))
         assert used <= set(COLOURS.values()), picture.name
