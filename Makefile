@@ -2,6 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Files of tests that run beside each other; a file's tests share what they set up.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 BENCH_READY := .venv/.bench-ready
 
 .PHONY: help demo test test-all test-gpu check bench bench-curate bench-near bench-scale bench-readers bench-audit bench-audit-power bench-store bench-objectives bench-train bench-train-memory bench-trl-losses bench-tables theorem study clean
@@ -12,11 +15,11 @@ help: ## list the targets
 demo: $(READY) ## raw thumbs in, an aligned model out, on sample_data (two cores, minutes)
 	$(BIN)/thumbline demo --out runs/demo
 
-test: $(READY) ## the tests, without those marked slow
-	$(BIN)/python -m pytest
+test: $(READY) ## the tests, without those marked slow: WORKERS=2
+	$(PYTEST)
 
 test-all: $(READY) ## all tests, the slow ones with a real model too; properties are tried on new draws
-	$(BIN)/python -m pytest -m "" --hypothesis-profile default
+	$(PYTEST) -m "" --hypothesis-profile default
 
 test-gpu: $(READY) ## what only a GPU shows; skipped where there is none
 	$(BIN)/python -m pytest tests/test_gpu.py

@@ -14,6 +14,9 @@ settings.load_profile("same draws")  # `make test-all` draws anew each time
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # workers that each take every core wait for each other
+    cores = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores)))
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
