@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedback.near.candidates import buckets_of_band, candidate_pairs, pair_codes, rest_of_buckets
+from feedback.near.candidates import (
+    buckets_of_band,
+    candidate_pairs,
+    pair_codes,
+    pairs_beside_leader,
+    rest_of_buckets,
+)
 from feedback.near.verify import Documents, pair_similarities
 
 SHINGLES = st.lists(st.integers(0, 30) | st.integers(0, 2**32 - 1), min_size=1, max_size=40)
@@ -75,6 +81,23 @@ def test_members_unlike_their_leader_form_a_new_bucket() -> None:
     rest = rest_of_buckets(buckets, alike, lambda: np.zeros(6, np.uint32))
     assert rest.members.tolist() == [2, 3]
     assert pair_codes(rest).tolist() == [(2 << 32) + 3]
+
+
+def test_a_small_bucket_with_a_member_unlike_its_leader_gives_its_other_pairs() -> None:
+    """Of 0, 1, 2, 3 only 2 is unlike 0: it may be like 1 or 3, which are both like 0. Of 4, 5, 6 all are alike."""
+    buckets = buckets_of_band(np.array([7, 7, 7, 7, 9, 9, 9], np.uint32))
+    codes, is_done = pairs_beside_leader(buckets, np.array([True, False, True, True, True]))
+    assert codes.tolist() == [(1 << 32) + 2, (2 << 32) + 3]
+    assert is_done.tolist() == [True] * 5
+
+
+def test_of_a_larger_bucket_every_member_but_the_leader_needs_another_one() -> None:
+    buckets = buckets_of_band(np.array([7] * 33 + [9] * 33, np.uint32))
+    alike = np.ones(64, bool)
+    alike[3] = False
+    codes, is_done = pairs_beside_leader(buckets, alike)
+    assert codes.tolist() == []
+    assert is_done.tolist() == [False] * 32 + [True] * 32
 
 
 def test_a_large_rest_is_divided_by_the_next_band() -> None:
