@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from schemas.errors import CorruptionError, InputNotFoundError
+from schemas.errors import CorruptionError, InputError, InputNotFoundError
+from schemas.paths import AnyPath, path_of
 from schemas.report import StageReport
 
 __all__ = [
@@ -152,38 +153,42 @@ class Manifest:
             format_version=known.get("format_version", FORMAT_VERSION),
         )
 
-    def write(self, folder: Path) -> Path:
+    def write(self, folder: AnyPath) -> Path:
         """Write this manifest into `folder`, last and atomically, and return its path."""
-        path = folder / MANIFEST_NAME
+        path = path_of(folder, name="folder") / MANIFEST_NAME
         write_last(path, self.to_json())
         return path
 
     @classmethod
-    def read(cls, folder: Path) -> Manifest:
+    def read(cls, folder: AnyPath) -> Manifest:
         """The manifest of `folder`.
 
         Raises:
             InputNotFoundError: the folder has none, so it is not a (whole) dataset.
+            InputError: a newer version of thumbline wrote it.
             CorruptionError: the file is not a manifest.
         """
-        path = folder / MANIFEST_NAME
+        path = path_of(folder, name="folder") / MANIFEST_NAME
         if not path.is_file():
             raise InputNotFoundError(
                 f"no {MANIFEST_NAME} in the folder, so it is not a whole dataset",
-                where=folder,
+                where=path.parent,
                 todo="Name a folder that `thumbline curate` finished, or run it again",
             )
         try:
-            return cls.from_dict(json.loads(path.read_text("utf-8")))
-        except (ValueError, KeyError, TypeError) as error:
+            values = json.loads(path.read_text("utf-8"))
+            _refuse_newer(values, path)
+            return cls.from_dict(values)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise CorruptionError(f"the manifest cannot be read ({error})", where=path) from error
 
-    def verify(self, folder: Path) -> None:
+    def verify(self, folder: AnyPath) -> None:
         """Check every shard's presence, size and sha256, also those of the pairs beside it.
 
         Raises:
             CorruptionError: a shard is missing, outside the folder, or not the bytes that were written.
         """
+        folder = path_of(folder, name="folder")
         root = folder.resolve()
         for shard in self.shards:
             path = (folder / shard.path).resolve()
@@ -209,6 +214,23 @@ class Manifest:
         if self.pairs is None or self.pairs.digest_out not in made_by:
             raise CorruptionError("the dataset of pairs is another one's", where=folder, todo="Curate again")
         beside.verify(folder)
+
+
+def _refuse_newer(values: Mapping[str, Any], path: Path) -> None:
+    """A newer manifest may mean other things by the same keys."""
+    if not isinstance(values, Mapping):
+        raise TypeError("it is no object of JSON")
+    version = values.get("format_version", FORMAT_VERSION)
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise ValueError(f"its format_version is {version!r}")
+    if version > FORMAT_VERSION:
+        raise InputError(
+            "a newer version of thumbline wrote the dataset",
+            where=path,
+            received=f"format_version {version}",
+            expected=f"at most {FORMAT_VERSION}",
+            todo="Update thumbline, or make the dataset anew with this version",
+        )
 
 
 def file_sha256(path: Path) -> str:

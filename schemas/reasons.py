@@ -102,7 +102,10 @@ class DropReason(_Reason):
     ONE_PER_PROMPT = "one_per_prompt", "rebalance: another row of the train split has the same prompt."
     DESIRABLE_SHARE = "desirable_share", "rebalance: a desirable row beyond the share that is to be kept."
     DOWNSAMPLED = "downsampled", "rebalance: left out to bring the label ratio into its range."
-    REDACTED_ALIKE = "redacted_alike", "export: both answers of the pair are the same once personal data is replaced."
+    REDACTED_ALIKE = (
+        "redacted_alike",
+        "export, transcode: both answers of the pair are the same once personal data is replaced.",
+    )
     NO_PARTNER = "no_partner", "transcode: a pair needs an answer with the other label to the same prompt."
     NOT_EXPRESSIBLE = (
         "not_expressible",
@@ -111,6 +114,10 @@ class DropReason(_Reason):
     UNDESIRABLE = "undesirable", "train: the objective learns from desirable answers only."
     TOO_LONG = "too_long", "tokenize: the completion and the newest turn do not fit into the token limits."
     EMPTY_AFTER_TOKENIZATION = "empty_after_tokenization", "tokenize: no completion token is left."
+    TOKENIZED_ALIKE = (
+        "tokenized_alike",
+        "tokenize: both answers of the pair are the same tokens: cut where they were alike, or alike but for blanks.",
+    )
     TEMPLATE_REFUSED = (
         "template_refused",
         "tokenize: the model's chat template refuses the conversation, for example for the order of its roles.",

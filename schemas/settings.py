@@ -9,6 +9,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
+from functools import wraps
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast, dataclass_transform, get_type_hints
 
@@ -16,6 +17,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from schemas.errors import ConfigError, InputNotFoundError, UnknownChoiceError
+from schemas.paths import AnyPath, path_of
 
 __all__ = ["apply_overrides", "load_settings", "read_toml", "settings", "settings_to_dict"]
 
@@ -26,8 +28,26 @@ _STRICT: Final = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def settings(cls: type[T]) -> type[T]:
-    """Class decorator: a frozen, keyword-only dataclass whose fields are validated on creation."""
-    return cast("type[T]", pydantic_dataclass(frozen=True, kw_only=True, config=_STRICT)(cls))
+    """Class decorator: a frozen, keyword-only dataclass whose fields are validated on creation.
+
+    Creation raises what `load_settings` does.
+    """
+    made: Any = pydantic_dataclass(frozen=True, kw_only=True, config=_STRICT)(cls)
+    create = made.__init__
+
+    @wraps(create)
+    def checked(self: Any, *given: Any, **named: Any) -> None:
+        try:
+            create(self, *given, **named)
+        except ValidationError as error:
+            unknown = [str(one["loc"][0]) for one in error.errors() if one["type"] == "unexpected_keyword_argument"]
+            if unknown:
+                known = (field.name for field in fields(made))
+                raise UnknownChoiceError("config key", unknown[0], known, where=cls.__name__) from error
+            raise _not_right(error, where=cls.__name__) from error
+
+    made.__init__ = checked
+    return cast("type[T]", made)
 
 
 def load_settings(cls: type[T], values: Mapping[str, Any], *, where: object) -> T:
@@ -46,34 +66,29 @@ def load_settings(cls: type[T], values: Mapping[str, Any], *, where: object) -> 
     try:
         return TypeAdapter(cls).validate_python(dict(values))
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        received = None if first["type"] == "missing" else first["input"]
-        raise ConfigError(
-            f"config key {key!r} is not right ({first['msg'].lower()})",
-            where=where,
-            received=received,
-            todo=f"Set it in the file or with --set {key}=VALUE",
-        ) from error
+        raise _not_right(error, where=where, is_of_file=True) from error
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """The plain values of a TOML file.
+def read_toml(path: AnyPath) -> dict[str, Any]:
+    """The plain values of a TOML file; a byte order mark before them, as some editors write it, says nothing.
 
     Raises:
         InputNotFoundError: there is no such file.
         ConfigError: it is not TOML.
     """
+    path = path_of(path)
     if not path.is_file():
         raise InputNotFoundError("no such config file", where=path)
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"the file is not TOML ({error})", where=path) from error
 
 
-def apply_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+def apply_overrides(values: Mapping[str, Any], overrides: str | Iterable[str]) -> dict[str, Any]:
     """A copy of `values` with every `dotted.key=value` of `overrides` set; a value is TOML, `null` or else plain text.
+
+    One text is one override.
 
     >>> apply_overrides({"caps": {"min_raters": 1}}, ["caps.min_raters=2", "caps.max_rater_share=null", "seed=x"])
     {'caps': {'min_raters': 2, 'max_rater_share': None}, 'seed': 'x'}
@@ -82,7 +97,7 @@ def apply_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict
         ConfigError: an override without `=`, or one that reaches into a plain value.
     """
     result: dict[str, Any] = {key: dict(item) if isinstance(item, Mapping) else item for key, item in values.items()}
-    for override in overrides:
+    for override in [overrides] if isinstance(overrides, str) else overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
             raise ConfigError("an override is not key=value", where="--set", received=override)
@@ -107,6 +122,17 @@ def settings_to_dict(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [settings_to_dict(item) for item in value]
     return str(value) if isinstance(value, Path) else value
+
+
+def _not_right(error: ValidationError, *, where: object, is_of_file: bool = False) -> ConfigError:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    return ConfigError(
+        f"config key {key!r} is not right ({first['msg'].lower()})",
+        where=where,
+        received=None if first["type"] in ("missing", "missing_argument") else first["input"],
+        todo=f"Set it in the file or with --set {key}=VALUE" if is_of_file else None,
+    )
 
 
 def _toml_value(text: str) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -10,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import LockedError
+from feedback.store.locks import store_lock
+from schemas.errors import LockedError, UsageError
 from schemas.lock import folder_lock
 
 ROOT = Path(__file__).parents[1]
@@ -69,3 +72,38 @@ def test_holder_that_has_not_said_its_name_is_another_process(tmp_path: Path) ->
         path.write_text("")
         with pytest.raises(LockedError, match="another process is at work here"), folder_lock(path, purpose="yours"):
             pass
+
+
+def test_file_that_its_last_holder_deleted_is_not_taken_for_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who opened the old file would hold it beside the one who makes a new one."""
+    path = tmp_path / "lock"
+    taken = fcntl.flock
+
+    def late(descriptor: int, operation: int) -> None:
+        taken(descriptor, operation)
+        monkeypatch.setattr(fcntl, "flock", taken)
+        path.unlink()
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with folder_lock(path, purpose="mine"):
+        assert '"purpose": "mine"' in path.read_text()
+        with pytest.raises(LockedError, match="mine"), folder_lock(path, purpose="yours"):
+            pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_file_system_without_locks_is_refused(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As some of networks are: without a lock two nights could run at once."""
+
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    path = tmp_path / "models" / "lock"
+    expected = f"{path.parent}: the file system has no locks .* Put the folder on a local disk"
+    with pytest.raises(UsageError, match=expected), folder_lock(path, purpose="mine"):
+        pass
+    with pytest.raises(UsageError, match="has no locks"), store_lock(path.parent, "ingest", exclusive=False):
+        pass

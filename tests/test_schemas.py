@@ -1,7 +1,9 @@
 """The contracts: reports that sum, manifests that hold, rules that name what is wrong, settings that refuse."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import polars as pl
 import pyarrow as pa
@@ -14,6 +16,7 @@ from schemas.datasets import UNPAIRED_PREFERENCE
 from schemas.errors import (
     ConfigError,
     CorruptionError,
+    InputError,
     InputNotFoundError,
     ShapeError,
     ThumblineError,
@@ -157,6 +160,22 @@ def test_torn_manifest_is_corruption(tmp_path: Path) -> None:
         Manifest.read(tmp_path)
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", "null", "5", "1" * 5_000, '{"format_version": "x"}'])
+def test_json_that_is_no_manifest_is_corruption(tmp_path: Path, text: str) -> None:
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(CorruptionError, match=r"manifest\.json: the manifest cannot be read"):
+        Manifest.read(tmp_path)
+
+
+@pytest.mark.parametrize("version", [2, 99])
+def test_manifest_of_a_newer_version_is_not_read_as_one_of_this(tmp_path: Path, version: int) -> None:
+    values = {**_manifest(tmp_path).to_dict(), "format_version": version}
+    (tmp_path / "manifest.json").write_text(json.dumps(values))
+    expected = rf"got 'format_version {version}'; expected at most 1\. Update thumbline, or make the dataset anew"
+    with pytest.raises(InputError, match=expected):
+        Manifest.read(tmp_path)
+
+
 def test_write_last_leaves_the_old_file_when_it_fails(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     write_last(path, "old")
@@ -263,6 +282,21 @@ def test_unknown_key_lists_the_known_ones() -> None:
 def test_wrong_value_is_named_with_its_key(values: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_settings(_Outer, values, where="f.toml")
+
+
+def test_settings_made_in_python_raise_our_errors() -> None:
+    make: Any = _Outer
+    for values, message in (
+        ({}, "_Outer: config key 'data' is not right"),
+        ({"data": "x", "inner": {"beta": -1}}, r"_Outer: config key 'inner\.beta' .*greater than 0.*got -1\.$"),
+        ({"data": 3}, "_Outer: config key 'data' .*got 3"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            make(**values)
+    with pytest.raises(UnknownChoiceError, match="_Outer: unknown config key: got 'dta'; expected one of data, inner"):
+        make(dta="x")
+    with pytest.raises(ConfigError, match=r"_Inner: config key 'beta' .*greater than 0"):
+        replace(_Inner(), beta=0.0)
 
 
 def test_override_is_toml_or_text_and_makes_tables() -> None:
