@@ -6,9 +6,10 @@ frozen and checked on creation; unknown keys are errors.
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from schemas.errors import ConfigError
 from schemas.settings import settings
@@ -31,6 +32,7 @@ __all__ = [
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+PathText = Annotated[str, BeforeValidator(lambda given: os.fspath(given) if isinstance(given, os.PathLike) else given)]
 Ranking = Literal["extremes", "neighbours", "off"]
 PHONE_REGIONS: Final = ("US", "GB", "DE", "FR", "IN")
 """Regions whose national telephone numbers are looked for unless others are named."""
@@ -65,12 +67,12 @@ class SourceConfig:
         sql: query of which every row is a record, where `path` is the URL of a database; null elsewhere.
     """
 
-    path: str
+    path: PathText
     format: str
     name: str | None = None
-    map: str | None = None
+    map: PathText | None = None
     ranking: Ranking = "extremes"
-    join: str | None = None
+    join: PathText | None = None
     sql: str | None = None
 
 
@@ -211,7 +213,9 @@ class SplitConfig:
             names.
         held_out: folder of a curated dataset, in a config file relative to that file. Every group of prompts with one
             of its prompts goes to the split `test`, whatever `test_fraction` is, so that a frozen evaluation set is
-            never trained on, nor what is nearly the same. Null names none.
+            never trained on, nor, where `dedup.match` is `near`, what is nearly the same, also if its own prompts do
+            not come in again. Where its texts are redacted, all texts are compared without personal data. Null names
+            none.
     """
 
     test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -298,8 +302,9 @@ class ExportConfig:
         shard_mb: wanted size of a shard in millions of characters of text, greater than 0. Compressed it is smaller.
         memory_mb: text that is held in memory, in millions of characters, at least 0; more goes through files, with the
             same result.
-        redact: whether personal data in prompts, completions and tools is replaced by marks such as `[EMAIL]`. The
-            stage folder keeps the texts as they came.
+        redact: whether personal data in prompts, completions and tools is replaced by marks such as `[EMAIL]`. Texts
+            are compared without it too: what becomes alike is one prompt, or one answer. The stage folder keeps the
+            texts as they came.
         phone_regions: ISO 3166 codes of the regions whose telephone numbers are looked for also without their
             country's code; those with it, behind + or 00, are found in any case.
         raters: whether the column `rater_key` says on which rater alone a row rests, as a keyed hash, so that training

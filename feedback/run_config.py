@@ -20,12 +20,13 @@ from feedback.records.places import Place, input_name, place_name, place_state, 
 from feedback.records.sources import tally_of
 from schemas.errors import UsageError
 from schemas.manifest import Manifest, SourceFile, file_sha256
+from schemas.paths import AnyPath, path_of, path_texts
 from schemas.settings import apply_overrides, load_settings, read_toml, settings_to_dict
 
 __all__ = ["config_of_inputs", "default_config", "is_same_input", "load_curate_config", "plan_key", "resolved_config"]
 
 
-def load_curate_config(path: Path, overrides: Iterable[str] = ()) -> CurateConfig:
+def load_curate_config(path: AnyPath, overrides: Iterable[str] = ()) -> CurateConfig:
     """The config in a TOML file; paths in it are relative to the file.
 
     Args:
@@ -36,6 +37,7 @@ def load_curate_config(path: Path, overrides: Iterable[str] = ()) -> CurateConfi
         InputNotFoundError: there is no such file.
         ConfigError: it is not TOML, or a key or value is not right.
     """
+    path = path_of(path)
     config = load_settings(CurateConfig, apply_overrides(read_toml(path), overrides), where=path)
     return replace(
         config,
@@ -45,11 +47,11 @@ def load_curate_config(path: Path, overrides: Iterable[str] = ()) -> CurateConfi
 
 
 def default_config(
-    inputs: Sequence[str | Path],
+    inputs: AnyPath | Iterable[AnyPath],
     format: str,  # noqa: A002 - the option of the command line has this name
     *,
     name: str | None = None,
-    map: str | None = None,  # noqa: A002 - the same
+    map: AnyPath | None = None,  # noqa: A002 - the same
     ranking: Ranking = "extremes",
     join: str | None = None,
     sql: str | None = None,
@@ -58,7 +60,7 @@ def default_config(
     """The config that curates `inputs` with the default settings.
 
     Args:
-        inputs: files, globs, folders or URLs of one format.
+        inputs: files, globs, folders or URLs of one format, one or several.
         format: their format.
         name: name of the source; null takes the format's.
         map: the TOML map of the format `mapped`.
@@ -69,18 +71,19 @@ def default_config(
         overrides: `dotted.key=value` texts.
 
     Raises:
+        UsageError: no input or a blank one.
         ConfigError: an override is not right.
     """
     source = {"format": format, "name": name, "map": map, "ranking": ranking, "join": join, "sql": sql}
-    sources = [{"path": str(item), **source} for item in inputs]
+    sources = [{"path": text, **source} for text in path_texts(inputs)]
     return load_settings(CurateConfig, apply_overrides({"sources": sources}, overrides), where="--set")
 
 
 def config_of_inputs(
-    inputs: Sequence[str],
+    inputs: AnyPath | Iterable[AnyPath],
     source_format: str | None,
     *,
-    map_path: Path | None = None,
+    map_path: AnyPath | None = None,
     ranking: Ranking = "extremes",
     join: str | None = None,
     sql: str | None = None,
@@ -101,6 +104,7 @@ def config_of_inputs(
         UsageError: there is no format and no config file, or a config file and what it says itself.
         ConfigError: a key or value is not right.
     """
+    inputs = path_texts(inputs)
     if len(inputs) == 1 and inputs[0].endswith(".toml"):
         given = {"--from": source_format, "--map": map_path, "--join": join, "--sql": sql}
         given["--ranking"] = None if ranking == "extremes" else ranking
@@ -114,9 +118,8 @@ def config_of_inputs(
             )
         return load_curate_config(Path(inputs[0]), overrides)
     if source_format is not None:
-        mapped = None if map_path is None else str(map_path)
         return default_config(
-            inputs, source_format, map=mapped, ranking=ranking, join=join, sql=sql, overrides=overrides
+            inputs, source_format, map=map_path, ranking=ranking, join=join, sql=sql, overrides=overrides
         )
     from feedback.formats.sniffing.unnamed import unnamed_format  # looks into the files, which no right call needs
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from feedback.audit.report import SEVERITIES, AuditReport
-from schemas.errors import AuditGateError
+from schemas.errors import AuditGateError, UnknownChoiceError
 
 __all__ = ["check_gates"]
 
+FailOn = Literal["fail", "warn"]
 
-def check_gates(report: AuditReport, fail_on: Literal["fail", "warn"] = "fail") -> None:
+
+def check_gates(report: AuditReport, fail_on: FailOn = "fail") -> None:
     """Do nothing where the gates hold.
 
     Args:
@@ -18,8 +20,11 @@ def check_gates(report: AuditReport, fail_on: Literal["fail", "warn"] = "fail") 
         fail_on: `fail` stops at what must never be trained on, `warn` also at what is merely unwise.
 
     Raises:
+        UnknownChoiceError: another severity.
         AuditGateError: gates of that severity or worse do not hold; the message gives each one's sentence.
     """
+    if fail_on not in get_args(FailOn):
+        raise UnknownChoiceError("severity to stop at", fail_on, get_args(FailOn), where="fail_on")
     worst = SEVERITIES.index(fail_on)
     broken = [gate for gate in report.gates if SEVERITIES.index(gate.severity) <= worst]
     if not broken:

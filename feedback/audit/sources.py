@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from feedback.audit.compare import Side, compare, side_of
 from feedback.audit.config import AuditSettings
@@ -13,16 +12,17 @@ from feedback.audit.subjects import RawReading, Subject, read_subject, subject_o
 from feedback.audit.texts import with_language
 from feedback.config import Ranking, SourceConfig
 from schemas.errors import FormatMismatchError
+from schemas.paths import AnyPath
 from schemas.progress import Progress, silent
 
 __all__ = ["audit", "audit_against", "audit_dataset", "audit_files"]
 
 
 def audit(
-    inputs: Sequence[str | Path],
+    inputs: AnyPath | Iterable[AnyPath],
     *,
     source_format: str | None = None,
-    map_path: Path | None = None,
+    map_path: AnyPath | None = None,
     ranking: Ranking = "extremes",
     join: str | None = None,
     sql: str | None = None,
@@ -34,7 +34,7 @@ def audit(
     """The audit of one curated dataset, of a store, or of raw files of one format.
 
     Args:
-        inputs: the folder of a dataset or of a store, or raw files, globs, folders and URLs.
+        inputs: the folder of a dataset or of a store, or raw files, globs, folders and URLs, one or several.
         source_format: the format of raw files.
         map_path: the TOML map, for the format `mapped`.
         ranking: which ranked answers become pairs, for formats that rank.
@@ -46,7 +46,7 @@ def audit(
         progress: told about every stage.
 
     Raises:
-        UsageError: raw files without a format, or a version of what is no store.
+        UsageError: no input or a blank one, raw files without a format, or a version of what is no store.
         InputError: a file is missing or not in its format.
         CorruptionError: a dataset is not what its manifest says.
     """
@@ -55,11 +55,11 @@ def audit(
 
 
 def audit_against(
-    inputs: Sequence[str | Path],
-    against: str | Path,
+    inputs: AnyPath | Iterable[AnyPath],
+    against: AnyPath,
     *,
     source_format: str | None = None,
-    map_path: Path | None = None,
+    map_path: AnyPath | None = None,
     ranking: Ranking = "extremes",
     join: str | None = None,
     sql: str | None = None,
@@ -84,7 +84,7 @@ def audit_against(
         progress: told about every stage.
 
     Raises:
-        UsageError: raw files without a format, or a version of what is no store.
+        UsageError: no input or a blank one, raw files without a format, or a version of what is no store.
         InputError: a file is missing or not in its format.
         CorruptionError: a dataset is not what its manifest says.
     """
@@ -98,7 +98,7 @@ def audit_against(
     return compare(report, now, before, then, subject.config), before
 
 
-def audit_dataset(folder: Path, config: AuditSettings = None, *, with_examples: bool = False) -> AuditReport:
+def audit_dataset(folder: AnyPath, config: AuditSettings = None, *, with_examples: bool = False) -> AuditReport:
     """The audit of a curated dataset: its shards, and the history in its manifest.
 
     Raters, models and times are not in the shards; they are read from the stage folder where the dataset has one.
@@ -138,7 +138,7 @@ def audit_files(
     return subject_of_files(sources, config, with_examples=with_examples, progress=progress).report()
 
 
-def _other_subject(against: str | Path, given: RawReading, config: AuditSettings, progress: Progress) -> Subject:
+def _other_subject(against: AnyPath, given: RawReading, config: AuditSettings, progress: Progress) -> Subject:
     """What is compared with; raw files of another format must be curated first, as there is one --from."""
     todo = (
         "What --against names is read with --from too, where it is raw; for another format, curate it first and name "

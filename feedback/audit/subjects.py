@@ -7,12 +7,13 @@ dataset ──shards, stages─────┴─► Subject ──► report
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 
 from feedback.audit.candidates import audit_candidates
 from feedback.audit.config import AuditConfig, AuditSettings, settled
@@ -26,8 +27,10 @@ from feedback.pipeline import read_candidates
 from feedback.records.places import input_name
 from feedback.records.store_mark import is_store
 from feedback.stage import CANDIDATE_TYPES
-from schemas.errors import InputError, UsageError
+from schemas.error_text import first_line
+from schemas.errors import CorruptionError, InputError, UsageError
 from schemas.manifest import MANIFEST_NAME, Manifest
+from schemas.paths import AnyPath, path_of, path_texts
 from schemas.progress import Progress, silent
 from schemas.redaction import without_passwords
 from schemas.report import StageReport
@@ -104,7 +107,7 @@ class RawReading:
 
 
 def read_subject(
-    inputs: Sequence[str | Path],
+    inputs: AnyPath | Iterable[AnyPath],
     given: RawReading,
     config: AuditSettings = None,
     *,
@@ -115,7 +118,7 @@ def read_subject(
     """The one dataset or store, or the raw files, that the inputs name.
 
     Args:
-        inputs: the folder of a dataset or of a store, or raw files, globs, folders and URLs.
+        inputs: the folder of a dataset or of a store, or raw files, globs, folders and URLs, one or several.
         given: how raw files are read.
         config: the thresholds, or some of them by name; the others are the dataset's own, or the defaults.
         with_examples: read a few texts of users for the page.
@@ -123,10 +126,11 @@ def read_subject(
         todo: what an error advises where there is no format.
 
     Raises:
-        UsageError: raw files without a format, or a version of what is no store.
+        UsageError: no input or a blank one, raw files without a format, or a version of what is no store.
         InputError: a file is missing or not in its format.
         CorruptionError: a store is damaged, or a dataset is not what its manifest says.
     """
+    inputs = path_texts(inputs)
     is_dataset = len(inputs) == 1 and (Path(inputs[0]) / MANIFEST_NAME).is_file()
     if len(inputs) == 1 and not is_dataset and is_store(inputs[0]):
         from feedback.audit.store_subject import subject_of_store  # loads deltalake
@@ -140,24 +144,25 @@ def read_subject(
     return subject_of_files(sources, config, with_examples=with_examples, progress=progress)
 
 
-def raw_sources(inputs: Sequence[str | Path], given: RawReading, *, todo: str = "") -> list[SourceConfig]:
+def raw_sources(inputs: AnyPath | Iterable[AnyPath], given: RawReading, *, todo: str = "") -> list[SourceConfig]:
     """The raw files as `feedback.config` names them.
 
     Args:
-        inputs: files, globs, folders and URLs.
+        inputs: files, globs, folders and URLs, one or several.
         given: how they are read.
         todo: what an error advises where there is no format.
 
     Raises:
-        UsageError: there is no format.
+        UsageError: there is no format, no input or a blank one.
     """
+    inputs = path_texts(inputs)
     if given.format is None:
         from feedback.formats.sniffing.unnamed import unnamed_format  # it loads every format
 
         raise unnamed_format(inputs, todo=todo)
     return [
         SourceConfig(
-            path=str(item),
+            path=item,
             format=given.format,
             map=given.map,
             ranking=given.ranking,
@@ -168,8 +173,9 @@ def raw_sources(inputs: Sequence[str | Path], given: RawReading, *, todo: str = 
     ]
 
 
-def subject_of_dataset(folder: Path, config: AuditSettings = None, *, with_examples: bool = False) -> Subject:
+def subject_of_dataset(folder: AnyPath, config: AuditSettings = None, *, with_examples: bool = False) -> Subject:
     """A curated dataset, see `feedback.audit.sources.audit_dataset`."""
+    folder = path_of(folder, name="folder")
     manifest = Manifest.read(folder)
     manifest.verify(folder)
     if manifest.dataset_type != "unpaired_preference":
@@ -234,7 +240,16 @@ def _with_history(frame: pl.DataFrame, folder: Path) -> pl.DataFrame:
     tables = sorted(folder.glob("stages/rebalance/kept-*.*"))
     if not tables:
         return frame
-    known = pl.concat([read_rows(table, ["row_id", *_FROM_STAGES]) for table in tables])
+    try:
+        known = pl.concat([read_rows(table, ["row_id", *_FROM_STAGES]) for table in tables])
+    except (KeyError, pl.exceptions.ColumnNotFoundError):
+        return frame  # a dataset of an earlier version
+    except (OSError, pa.ArrowInvalid, pl.exceptions.PolarsError) as error:
+        raise CorruptionError(
+            f"the table of the last stage cannot be read ({first_line(error)})",
+            where=tables[0].parent,
+            todo="Remove the folder stages: the audit then reads the shards alone, without raters, models and times",
+        ) from error
     if any(known.schema[name] != CANDIDATE_TYPES[name] for name in _FROM_STAGES):
         return frame  # a dataset of an earlier version
     if not frame.join(known, on="row_id", how="anti").is_empty() or known["row_id"].is_duplicated().any():

@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from feedback.dataset.card import dataset_card
-from schemas import __version__
-from schemas.errors import CorruptionError, OutputExistsError, ThumblineError
+from schemas.errors import OutputExistsError, ThumblineError
+from schemas.lock import lock_of_output, locked_output
 from schemas.manifest import MANIFEST_NAME, PREFERENCE_FOLDER, Manifest
 
 __all__ = [
     "built_folder",
     "finish_dataset",
-    "is_whole",
+    "is_unfinished",
     "refuse_to_replace",
     "remove_unfinished",
-    "same_result",
 ]
 
 _STAGING: Final = "staging"
@@ -76,13 +75,15 @@ def built_folder(out: Path) -> Iterator[Path]:
 
     It is empty, but for the stages of an earlier run that was broken off: where they are still right they are not run
     again. An error that the user must mend leaves nothing behind; of what breaks off a run by chance (an interrupt, a
-    full disk, a lost cluster) the finished stages stay.
+    full disk, a lost cluster) the finished stages stay. It is called in `schemas.lock.locked_output`, as two runs would
+    build in the same folder.
 
     Raises:
-        OutputExistsError: the folder to build in holds files that are not ours.
+        OutputExistsError: the folder to build in holds files that are not ours, or such came into `out` meanwhile.
     """
     out = out.resolve()
     work, old = _beside(out)
+    is_replaced = (out / MANIFEST_NAME).is_file()
     for folder in (work, old):
         if _holds_anything(folder) and not (_has_mark(folder) and not _not_ours(folder)):
             raise OutputExistsError(
@@ -95,6 +96,7 @@ def built_folder(out: Path) -> Iterator[Path]:
             _remove(path)
     try:
         yield work
+        refuse_to_replace(out, overwrite=is_replaced)
         for name in (_STAGING, _UNFINISHED):
             _remove(work / name)
         _remove(old)
@@ -113,40 +115,35 @@ def built_folder(out: Path) -> Iterator[Path]:
         raise
 
 
-def same_result(out: Path, is_same: Callable[[Manifest], bool]) -> Manifest | None:
-    """The manifest of `out` if it tells of what would be made again, else None."""
-    if not (out / MANIFEST_NAME).is_file():
-        return None
-    known = Manifest.read(out)
-    return known if known.thumbline_version == __version__ and is_same(known) else None
-
-
-def is_whole(manifest: Manifest, folder: Path) -> bool:
-    """Whether the shards are as they were written; if not, the same result is made again in their place."""
-    try:
-        manifest.verify(folder)
-    except CorruptionError:
-        return False
-    return True
-
-
 def finish_dataset(folder: Path, manifest: Manifest) -> None:
     """Write the dataset card and then, last, the manifest into `folder`."""
     (folder / "README.md").write_text(dataset_card(manifest), encoding="utf-8", newline="\n")
     manifest.write(folder)
 
 
+def is_unfinished(out: Path) -> bool:
+    """Whether anything lies beside `out` of a run that was broken off, or that is at work."""
+    return any(path.exists() for path in _beside(out))
+
+
 def remove_unfinished(out: Path) -> list[str]:
-    """Remove what broken-off runs left beside `out`; the names of what stays, as it holds files that are not ours."""
-    left = []
-    for folder in _beside(out):
-        if _has_mark(folder):
-            for name in _OURS:
-                _remove(folder / name)
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-        if folder.exists():
-            left.append(folder.name)
+    """Remove what broken-off runs left beside `out`; the names of what stays, as it holds files that are not ours.
+
+    Raises:
+        LockedError: a run that is not broken off is at work there.
+    """
+    left: list[str] = []
+    if not any(path.exists() for path in (*_beside(out), lock_of_output(out))):
+        return left
+    with locked_output(out):
+        for folder in _beside(out):
+            if _has_mark(folder):
+                for name in _OURS:
+                    _remove(folder / name)
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+            if folder.exists():
+                left.append(folder.name)
     return left
 
 

@@ -1,8 +1,12 @@
 """A frozen evaluation set: rows that no later dataset may train on, nor on what is nearly the same.
 
-    test split of a dataset ──freeze──► dataset of its own ──read_frozen──► its prompts ──► groups held out by `split`
+    test split of a dataset ──freeze──► dataset of its own ──read_frozen──► its shards ──sketch_frozen──► keys, sketches
+                                                                                                         │
+    keys, sketches of a later run's rows ─► near-duplicates among both ─► groups_of_frozen ─► held out by `split`
 
 A group is told by the prompts in it. It may grow, or join another one, as feedback comes in: then all of it is out.
+The rows of the set take part in every search for near-duplicates, so it does not matter whether their own prompts come
+in again. Everything is made of the texts in its shards anew, as the later run compares texts: nothing else is kept.
 """
 
 from __future__ import annotations
@@ -12,32 +16,79 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import polars as pl
+import pyarrow.parquet as pq
 
 from feedback.dataset.folders import built_folder, finish_dataset, refuse_to_replace
-from feedback.dataset.rows import read_curated
-from feedback.engine import read_rows
-from schemas.errors import EmptySplitError
+from feedback.dataset.redacted import redactions_of
+from feedback.engine import read_rows, write_arrow
+from feedback.flat_text import flat_text
+from feedback.hashing import row_keys
+from feedback.near import SketchFile, sketch_texts, text_keys, write_sketches
+from schemas.errors import EmptySplitError, ShapeError
+from schemas.lock import locked_output
 from schemas.manifest import Manifest, Shard, file_sha256
+from schemas.paths import AnyPath, path_of
 
-__all__ = ["FrozenSet", "freeze", "groups_of_frozen", "read_frozen"]
+__all__ = ["FrozenSet", "FrozenShard", "FrozenTask", "freeze", "groups_of_frozen", "read_frozen", "sketch_frozen"]
+
+_COLUMNS: Final = ("prompt", "completion", "group_id")
+_BATCH_ROWS: Final = 50_000
 
 
 @dataclass(frozen=True, slots=True)
 class FrozenSet:
-    """What tells the groups of a frozen set.
+    """A frozen set, whole.
 
     Args:
         digest: digest of the set.
-        keys: keys of its prompts, and those that its groups were told by when it was made. [N] u64.
+        shards: its shards.
+        redactions: for each time that personal data was taken out of its texts, the regions whose telephone numbers
+            were looked for.
     """
 
     digest: str
-    keys: pl.Series
+    shards: tuple[Path, ...]
+    redactions: tuple[tuple[str, ...], ...]
 
 
-def freeze(dataset: Path, out: Path) -> Manifest:
+@dataclass(frozen=True, slots=True)
+class FrozenTask:
+    """A shard of a frozen set, to be compared with the rows of a run.
+
+    Args:
+        number: names what is written.
+        path: the shard.
+        redactions: what its texts go through before they are compared, see `FrozenSet`.
+        threshold: least similarity of near-duplicates; null where none are looked for.
+        shingle_words: words in a shingle.
+        folder: where keys and sketches go.
+    """
+
+    number: int
+    path: Path
+    redactions: tuple[tuple[str, ...], ...]
+    threshold: float | None
+    shingle_words: int
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenShard:
+    """What a shard is compared by.
+
+    Args:
+        keys: file with `prompt_key`: of its prompts, and those that its groups were told by when it was made.
+        sketches: files of sketches of its rows; none where near-duplicates are not looked for.
+    """
+
+    keys: Path
+    sketches: tuple[SketchFile, ...]
+
+
+def freeze(dataset: AnyPath, out: AnyPath) -> Manifest:
     """Make the test split of a dataset a dataset of its own, and return its manifest.
 
     Args:
@@ -48,7 +99,9 @@ def freeze(dataset: Path, out: Path) -> Manifest:
         EmptySplitError: the dataset has no test split, or one of one label only.
         CorruptionError: its shards are not what its manifest says.
         OutputExistsError: `out` holds something else.
+        LockedError: another run makes a dataset there.
     """
+    dataset, out = path_of(dataset, name="dataset"), path_of(out, name="out")
     parent = Manifest.read(dataset)
     shards = tuple(shard for shard in parent.shards if shard.split == "test")
     _refuse_one_label(shards, dataset)
@@ -58,8 +111,8 @@ def freeze(dataset: Path, out: Path) -> Manifest:
     manifest = replace(parent, digest=digest, parent_digest=parent.digest, shards=shards, ratio=None)
     if (out / "manifest.json").is_file() and Manifest.read(out).digest == digest:
         return Manifest.read(out)
-    refuse_to_replace(out, overwrite=False)
-    with built_folder(out) as folder:
+    with locked_output(out), built_folder(out) as folder:
+        refuse_to_replace(out, overwrite=False)
         for shard in shards:
             (folder / shard.path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(dataset / shard.path, folder / shard.path)
@@ -69,29 +122,60 @@ def freeze(dataset: Path, out: Path) -> Manifest:
     return manifest
 
 
-def read_frozen(folder: Path) -> FrozenSet:
-    """What tells the groups of the set in a folder.
+def read_frozen(folder: AnyPath) -> FrozenSet:
+    """The set in a folder; of a set that an earlier version made, nothing is lacking.
 
     Raises:
         InputNotFoundError: the folder is no dataset.
         CorruptionError: its shards are not what its manifest says.
     """
+    folder = path_of(folder, name="folder")
     manifest = Manifest.read(folder)
     manifest.verify(folder)
-    rows = read_curated(folder, manifest)
-    # Where texts were redacted for export, the keys of prompts are others; the key that a group was told by is not.
-    return FrozenSet(manifest.digest, pl.concat([rows["prompt_key"], rows["group_id"]]).unique().sort())
+    shards = tuple(folder.resolve() / shard.path for shard in manifest.shards)
+    return FrozenSet(manifest.digest, shards, redactions_of(manifest))
 
 
-def groups_of_frozen(frozen: FrozenSet, groups: Path) -> pl.Series:
+def sketch_frozen(task: FrozenTask) -> FrozenShard:
+    """Kernel: keys and sketches of the rows of a shard, a batch at a time.
+
+    Raises:
+        ShapeError: the shard lacks a column.
+    """
+    keys = [pl.Series("prompt_key", [], dtype=pl.UInt64)]
+    sketches = []
+    with pq.ParquetFile(task.path) as file:
+        missing = {*_COLUMNS} - {*file.schema_arrow.names}
+        if missing:
+            raise ShapeError(f"columns are missing: {', '.join(sorted(missing))}", where=task.path)
+        for number, batch in enumerate(file.iter_batches(_BATCH_ROWS, columns=list(_COLUMNS))):
+            texts = batch.select(["prompt", "completion"])
+            if task.redactions:
+                from feedback.export.redaction import redact_in_turn  # loads phonenumbers
+
+                texts = redact_in_turn(texts, task.redactions)
+            prompts, completions = (flat_text(column) for column in texts.columns)
+            if task.threshold is None:
+                found, _ = text_keys(prompts)
+            else:
+                made = sketch_texts(prompts, completions, shingle_words=task.shingle_words, threshold=task.threshold)
+                found = made.prompt_key
+                sketches.append(write_sketches(made, task.folder, f"{task.number:05d}-{number:05d}"))
+            keys += [pl.Series("prompt_key", found), row_keys(pl.Series(batch.column("group_id"))).rename("prompt_key")]
+    table = pl.concat(keys).unique().sort().to_frame()
+    return FrozenShard(write_arrow(table, task.folder / f"keys-{task.number:05d}.arrow"), tuple(sketches))
+
+
+def groups_of_frozen(shards: Sequence[FrozenShard], groups: Path) -> pl.Series:
     """The groups, as they are now, that hold a prompt of a frozen set. [N] u64.
 
     Args:
-        frozen: the set.
-        groups: file of the prompts that have near-duplicates, with their group; any other prompt is its own group.
+        shards: the shards of the set.
+        groups: file of the prompts that have near-duplicates, those of the set among them, with their group; any other
+            prompt is its own group.
     """
     known = read_rows(groups, ["prompt_key", "group_id"])
-    keys = frozen.keys.alias("prompt_key").to_frame()
+    keys = pl.concat([pl.DataFrame(schema={"prompt_key": pl.UInt64}), *(read_rows(shard.keys) for shard in shards)])
     joined = keys.join(known, on="prompt_key", how="left") if known.height else keys.with_columns(group_id=None)
     return joined.select(pl.coalesce("group_id", "prompt_key").cast(pl.UInt64)).to_series().unique().sort()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 import polars as pl
@@ -15,6 +14,7 @@ from feedback.hashing import row_keys
 from schemas.datasets import OPTIONAL_COLUMNS, PAIR_CANDIDATE, PREFERENCE
 from schemas.errors import ShapeError
 from schemas.manifest import Manifest
+from schemas.paths import AnyPath, path_of
 
 __all__ = ["read_curated_pairs", "text_of_curated_pairs"]
 
@@ -23,7 +23,7 @@ _SIDES: Final = ("chosen", "rejected")
 _BATCH_ROWS: Final = 50_000
 
 
-def read_curated_pairs(folder: Path, manifest: Manifest) -> pl.DataFrame:
+def read_curated_pairs(folder: AnyPath, manifest: Manifest) -> pl.DataFrame:
     """The pairs of a dataset as `schemas.datasets.PAIR_CANDIDATE`, sorted by `row_id`.
 
     Args:
@@ -33,6 +33,7 @@ def read_curated_pairs(folder: Path, manifest: Manifest) -> pl.DataFrame:
     Raises:
         ShapeError: a shard has not the columns of `schemas.datasets.PREFERENCE`.
     """
+    folder = path_of(folder, name="folder")
     frames = [pl.DataFrame(schema=_TYPES)]
     for shard in manifest.shards:
         with pq.ParquetFile(folder / shard.path) as file:
@@ -43,9 +44,9 @@ def read_curated_pairs(folder: Path, manifest: Manifest) -> pl.DataFrame:
     return pl.concat(frames, rechunk=True).sort("row_key", "row_id")
 
 
-def text_of_curated_pairs(folder: Path, manifest: Manifest) -> TextTable:
+def text_of_curated_pairs(folder: AnyPath, manifest: Manifest) -> TextTable:
     """Where the texts of a dataset's pairs lie: in its own shards."""
-    paths = tuple(folder / shard.path for shard in manifest.shards)
+    paths = tuple(path_of(folder, name="folder") / shard.path for shard in manifest.shards)
     return TextTable(paths, "row_id", {side: side for side in _SIDES})
 
 

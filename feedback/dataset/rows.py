@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -17,13 +16,14 @@ from feedback.stage import CANDIDATE_TYPES, sort_rows
 from schemas.datasets import OPTIONAL_COLUMNS, UNPAIRED_PREFERENCE
 from schemas.errors import ShapeError
 from schemas.manifest import Manifest
+from schemas.paths import AnyPath, path_of
 
 __all__ = ["read_curated", "text_of_curated"]
 
 _BATCH_ROWS: Final = 50_000
 
 
-def read_curated(folder: Path, manifest: Manifest, *, with_raters: bool = False) -> pl.DataFrame:
+def read_curated(folder: AnyPath, manifest: Manifest, *, with_raters: bool = False) -> pl.DataFrame:
     """The rows of a dataset as `schemas.datasets.CANDIDATE`.
 
     Times and models are not in a dataset, so they are null here; votes have their ids and their labels in total, and
@@ -39,6 +39,7 @@ def read_curated(folder: Path, manifest: Manifest, *, with_raters: bool = False)
     Raises:
         ShapeError: a shard has not the columns of `schemas.datasets.UNPAIRED_PREFERENCE`.
     """
+    folder = path_of(folder, name="folder")
     frames = [pl.DataFrame(schema=CANDIDATE_TYPES)]
     for shard in manifest.shards:
         with pq.ParquetFile(folder / shard.path) as file:
@@ -49,9 +50,9 @@ def read_curated(folder: Path, manifest: Manifest, *, with_raters: bool = False)
     return sort_rows(pl.concat(frames, rechunk=True))
 
 
-def text_of_curated(folder: Path, manifest: Manifest) -> TextTable:
+def text_of_curated(folder: AnyPath, manifest: Manifest) -> TextTable:
     """Where the texts of a dataset's rows lie: in its own shards."""
-    paths = tuple(folder / shard.path for shard in manifest.shards)
+    paths = tuple(path_of(folder, name="folder") / shard.path for shard in manifest.shards)
     return TextTable(paths, "row_id", {"completion": "completion"})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import polars as pl
@@ -12,7 +12,7 @@ from feedback.personal import KINDS, Redactor
 from feedback.stage import counted
 from schemas.messages import MESSAGES
 
-__all__ = ["redact_batch", "redaction_notes"]
+__all__ = ["redact_batch", "redact_in_turn", "redaction_notes"]
 
 _PLAIN: Final = pl.CompatLevel.oldest()
 
@@ -31,6 +31,18 @@ def redact_batch(batch: pa.RecordBatch, redactor: Redactor) -> pa.RecordBatch:
         for column in batch.columns
     ]
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def redact_in_turn(batch: pa.RecordBatch, redactions: Sequence[tuple[str, ...]]) -> pa.RecordBatch:
+    """The texts as several redactions leave them, one after the other; as they are where there is none.
+
+    Args:
+        batch: see `redact_batch`.
+        redactions: the regions of telephone numbers of each.
+    """
+    for regions in redactions:
+        batch = redact_batch(batch, Redactor(regions))
+    return batch
 
 
 def redaction_notes(counts: Mapping[str, int]) -> list[str]:

@@ -22,7 +22,6 @@ import polars as pl
 
 from feedback.caps import CapsPlan, apply_caps, caps_columns, caps_narrow, caps_plan, decide_caps
 from feedback.config import CurateConfig
-from feedback.dataset.frozen import groups_of_frozen, read_frozen
 from feedback.engine import read_rows
 from feedback.pipeline.partitions import Step
 from feedback.pipeline.unusable import refuse_unusable
@@ -54,7 +53,12 @@ class BalancePlan:
 
 
 def balance_plan(
-    parts: Sequence[Path], config: CurateConfig, before: Sequence[StageReport], groups: Path
+    parts: Sequence[Path],
+    config: CurateConfig,
+    before: Sequence[StageReport],
+    *,
+    frozen_groups: pl.Series | None = None,
+    frozen: str = "",
 ) -> BalancePlan:
     """The plans for the rows of all partitions.
 
@@ -62,7 +66,8 @@ def balance_plan(
         parts: the file of each partition's rows.
         config: settings of the three stages.
         before: reports of the stages that made the rows, for what an error says.
-        groups: file of the prompts that have near-duplicates, with their group.
+        frozen_groups: groups of a frozen evaluation set, which are held out in any case; null where there is none.
+        frozen: digest of that set.
 
     Raises:
         DataGateError: rows of one label only, an empty split, or a ratio that cannot be reached.
@@ -71,7 +76,9 @@ def balance_plan(
     caps, rows, left_out = _within_caps(parts, config)
     for report in before:
         left_out.update(report.dropped)
-    held_out = _split_plan(rows.select("group_id", "label"), config, groups)
+    held_out = split_plan(
+        rows.select("group_id", "label"), config.split, seed=seed, frozen_groups=frozen_groups, frozen=frozen
+    )
     is_test = is_held_out(rows["group_id"], held_out)
     refuse_unusable(
         {"train": count_labels(rows.filter(~is_test)), "test": count_labels(rows.filter(is_test))},
@@ -82,16 +89,6 @@ def balance_plan(
     rows = rows.with_columns(split=pl.when(is_test).then(pl.lit("test")).otherwise(pl.lit("train")))
     ratio = rebalance_plan(rows.select(narrow_columns(config.rebalance)), config.rebalance, seed=seed)
     return BalancePlan(caps, held_out, ratio)
-
-
-def _split_plan(narrow: pl.DataFrame, config: CurateConfig, groups: Path) -> SplitPlan:
-    """What is held out: the groups of a frozen evaluation set, where one is named, and those that the seed decides."""
-    if config.split.held_out is None:
-        return split_plan(narrow, config.split, seed=config.seed)
-    frozen = read_frozen(Path(config.split.held_out))
-    return split_plan(
-        narrow, config.split, seed=config.seed, frozen_groups=groups_of_frozen(frozen, groups), frozen=frozen.digest
-    )
 
 
 def _within_caps(parts: Sequence[Path], config: CurateConfig) -> tuple[CapsPlan, pl.DataFrame, Counter[str]]:

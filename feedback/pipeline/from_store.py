@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from feedback.config import CurateConfig
-from feedback.dataset.folders import is_whole, refuse_to_replace, same_result
+from feedback.dataset.outputs import claimed_output
 from feedback.engine import Engine
 from feedback.hashing import stable_id
 from feedback.ingest import ValidatedFiles, ingest_validated
 from feedback.pipeline.run import CurateResult, build_dataset
 from feedback.run_config import resolved_config
+from schemas.errors import ThumblineError
+from schemas.paths import AnyPath, path_of
 from schemas.progress import Progress, silent
 from schemas.settings import apply_overrides, load_settings, read_toml
 
@@ -28,7 +30,7 @@ __all__ = ["curate_store", "store_config"]
 _SOURCE: Final = {"path": "store", "format": "store"}
 
 
-def store_config(overrides: Iterable[str] = (), *, path: Path | None = None) -> CurateConfig:
+def store_config(overrides: Iterable[str] = (), *, path: AnyPath | None = None) -> CurateConfig:
     """The config that curates a store; its one source stands for the store.
 
     Args:
@@ -46,7 +48,7 @@ def store_config(overrides: Iterable[str] = (), *, path: Path | None = None) -> 
 def curate_store(
     store: Store,
     config: CurateConfig,
-    out: Path,
+    out: AnyPath,
     *,
     version: int | None = None,
     exclude: Sequence[int] = (),
@@ -68,26 +70,38 @@ def curate_store(
 
     Raises:
         InputNotFoundError: the store has no such version.
+        UsageError: a version is no whole number.
         OutputExistsError: `out` holds something else.
         DataGateError: one label only, an empty split, or a ratio that cannot be reached.
         CorruptionError: a file of the store is damaged.
-        LockedError: somebody works on the store who must be alone.
+        LockedError: somebody works on the store who must be alone, or another run makes `out`.
     """
+    out, exclude = path_of(out, name="out"), _numbers(exclude)
     with store.locked("curate", exclusive=False):
         number = store.version if version is None else version
+        store.opened.log.files(number)  # refused before anything is recorded, where there is none
         described = _described(config, store, number, exclude)
-        found = same_result(out, lambda known: known.config == described)
-        if found is not None and is_whole(found, out):
-            store.register_dataset(out, found.digest, number)
-            return CurateResult(out, found, was_done=True)
-        refuse_to_replace(out, overwrite=overwrite or found is not None)
-        store.begin_dataset(out, number)
-        key = stable_id(json.dumps(described, sort_keys=True))
-        with _files(store, number, exclude) as files:
-            read = partial(ingest_validated, files)
-            manifest = build_dataset(config, out, described, key, read=read, engine=engine, progress=progress)
-        store.register_dataset(out, manifest.digest, number)
+        with claimed_output(out, lambda known: known.config == described, overwrite=overwrite) as found:
+            if found is not None:
+                store.register_dataset(out, found.digest, number)
+                return CurateResult(out, found, was_done=True)
+            store.begin_dataset(out, number)
+            key = stable_id(json.dumps(described, sort_keys=True))
+            try:
+                with _files(store, number, exclude) as files:
+                    read = partial(ingest_validated, files)
+                    manifest = build_dataset(config, out, described, key, read=read, engine=engine, progress=progress)
+            except ThumblineError:
+                store.withdraw_dataset(out)
+                raise
+            store.register_dataset(out, manifest.digest, number)
         return CurateResult(out, manifest)
+
+
+def _numbers(versions: Sequence[int]) -> tuple[int, ...]:
+    from feedback.store.log import version_number
+
+    return tuple(map(version_number, versions))
 
 
 @contextmanager

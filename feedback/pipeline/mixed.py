@@ -10,13 +10,15 @@ labelled answers holds no pairs and the reverse: a training run reads one of the
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import polars as pl
 
 from feedback.config import ExportConfig, RebalanceConfig
-from feedback.dataset.folders import built_folder, finish_dataset, is_whole, refuse_to_replace, same_result
+from feedback.dataset.folders import built_folder, finish_dataset
+from feedback.dataset.outputs import claimed_output, is_made_of
 from feedback.dataset.pairs import read_curated_pairs, text_of_curated_pairs
+from feedback.dataset.redacted import refuse_late_redaction
 from feedback.dataset.rows import read_curated, text_of_curated
 from feedback.export import PAIRS, export
 from feedback.mix import mix, mix_pairs
@@ -24,6 +26,7 @@ from feedback.pipeline.run import CurateResult, manifest_of
 from feedback.rebalance import base_weights, rebalance
 from feedback.stage import write_stage
 from schemas.manifest import PREFERENCE_FOLDER, Manifest
+from schemas.paths import AnyPath, path_of
 from schemas.progress import Progress, silent
 from schemas.settings import settings_to_dict
 
@@ -31,8 +34,8 @@ __all__ = ["mix_dataset", "mix_pairs_of_dataset"]
 
 
 def mix_dataset(
-    parent_folder: Path,
-    out: Path,
+    parent_folder: AnyPath,
+    out: AnyPath,
     new_events: pl.Series,
     *,
     older_share: float,
@@ -55,40 +58,43 @@ def mix_dataset(
 
     Raises:
         OutputExistsError: `out` holds something else.
+        LockedError: another run makes a dataset there.
         RatioUnreachableError, OneLabelError: what is left cannot be balanced.
         CorruptionError: the dataset's shards are not what its manifest says.
+        UsageError: texts are to be redacted that were not when the dataset was made.
     """
+    parent_folder, out = path_of(parent_folder, name="parent_folder"), path_of(out, name="out")
     parent = Manifest.read(parent_folder)
     parent.verify(parent_folder)
+    refuse_late_redaction(parent_folder, parent, export_config or ExportConfig())
     rows = base_weights(read_curated(parent_folder, parent, with_raters=True), parent.stages)
     mixed = mix(rows, new_events, older_share, seed=seed, digest_in=parent.digest)
     described = {**parent.config, "mix": mixed.report.config, "rebalance": settings_to_dict(config), "seed": seed}
-    found = same_result(out, lambda known: known.config == described and known.parent_digest == parent.digest)
-    if found is not None and is_whole(found, out):
-        return CurateResult(out, found, was_done=True)
-    refuse_to_replace(out, overwrite=found is not None)
-    with built_folder(out) as folder:
-        balanced = rebalance(mixed.kept, config, seed=seed, digest_in=mixed.report.digest_out)
-        for result in (mixed, balanced):
-            write_stage(result, folder / "stages" / result.report.stage)
-        exported = export(
-            balanced.kept,
-            [text_of_curated(parent_folder, parent)],
-            folder,
-            export_config or ExportConfig(),
-            seed=seed,
-            digest_in=balanced.report.digest_out,
-            progress=progress,
-        )
-        reports = [*parent.stages, mixed.report, balanced.report]
-        manifest = replace(manifest_of(exported, reports, parent.sources, described), parent_digest=parent.digest)
-        finish_dataset(folder, manifest)
+    with claimed_output(out, partial(is_made_of, parent=parent, config=described)) as found:
+        if found is not None:
+            return CurateResult(out, found, was_done=True)
+        with built_folder(out) as folder:
+            balanced = rebalance(mixed.kept, config, seed=seed, digest_in=mixed.report.digest_out)
+            for result in (mixed, balanced):
+                write_stage(result, folder / "stages" / result.report.stage)
+            exported = export(
+                balanced.kept,
+                [text_of_curated(parent_folder, parent)],
+                folder,
+                export_config or ExportConfig(),
+                seed=seed,
+                digest_in=balanced.report.digest_out,
+                progress=progress,
+            )
+            reports = [*parent.stages, mixed.report, balanced.report]
+            manifest = replace(manifest_of(exported, reports, parent.sources, described), parent_digest=parent.digest)
+            finish_dataset(folder, manifest)
     return CurateResult(out, manifest)
 
 
 def mix_pairs_of_dataset(
-    parent_folder: Path,
-    out: Path,
+    parent_folder: AnyPath,
+    out: AnyPath,
     new_events: pl.Series,
     *,
     older_share: float,
@@ -109,38 +115,40 @@ def mix_pairs_of_dataset(
 
     Raises:
         OutputExistsError: `out` holds something else.
+        LockedError: another run makes a dataset there.
         InputNotFoundError: the dataset has no pairs.
         CorruptionError: its shards are not what its manifest says.
+        UsageError: texts are to be redacted that were not when the dataset was made.
     """
-    place = parent_folder / PREFERENCE_FOLDER
+    place, out = path_of(parent_folder, name="parent_folder") / PREFERENCE_FOLDER, path_of(out, name="out")
     parent = Manifest.read(place)
     parent.verify(place)
+    refuse_late_redaction(place, parent, export_config or ExportConfig())
     pairs = read_curated_pairs(place, parent)
     mixed = mix_pairs(pairs, new_events, older_share, seed=seed, digest_in=parent.digest)
     described = {**parent.config, "mix": mixed.report.config, "seed": seed}
-    found = same_result(out, lambda known: known.config == described and known.parent_digest == parent.digest)
-    if found is not None and is_whole(found, out):
-        return CurateResult(out, found, was_done=True)
-    refuse_to_replace(out, overwrite=found is not None)
-    with built_folder(out) as folder:
-        write_stage(mixed, folder / "stages" / mixed.report.stage)
-        exported = export(
-            mixed.kept,
-            [text_of_curated_pairs(place, parent)],
-            folder,
-            export_config or ExportConfig(),
-            layout=PAIRS,
-            seed=seed,
-            digest_in=mixed.report.digest_out,
-            progress=progress,
-        )
-        manifest = replace(
-            parent,
-            digest=exported.report.digest_out,
-            stages=(*parent.stages, mixed.report, exported.report),
-            shards=exported.shards,
-            config=described,
-            parent_digest=parent.digest,
-        )
-        finish_dataset(folder, manifest)
+    with claimed_output(out, partial(is_made_of, parent=parent, config=described)) as found:
+        if found is not None:
+            return CurateResult(out, found, was_done=True)
+        with built_folder(out) as folder:
+            write_stage(mixed, folder / "stages" / mixed.report.stage)
+            exported = export(
+                mixed.kept,
+                [text_of_curated_pairs(place, parent)],
+                folder,
+                export_config or ExportConfig(),
+                layout=PAIRS,
+                seed=seed,
+                digest_in=mixed.report.digest_out,
+                progress=progress,
+            )
+            manifest = replace(
+                parent,
+                digest=exported.report.digest_out,
+                stages=(*parent.stages, mixed.report, exported.report),
+                shards=exported.shards,
+                config=described,
+                parent_digest=parent.digest,
+            )
+            finish_dataset(folder, manifest)
     return CurateResult(out, manifest)

@@ -5,7 +5,7 @@
 
 `rows` and `balance` are passes of several stages each over every partition. A pass runs over all partitions before the
 next one begins. What it made lies in its folder, so a run that was interrupted goes on behind the last pass that is
-whole.
+whole. Before `clusters` stands what `feedback.pipeline.compared` adds: keys of redacted texts, and a frozen set.
 """
 
 from __future__ import annotations
@@ -19,17 +19,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from feedback.caps.notes import caps_notes
-from feedback.config import CurateConfig, DedupConfig
+from feedback.config import CurateConfig
 from feedback.conflicts import conflict_notes, resolve_conflicts
 from feedback.convert import convert_notes
+from feedback.dataset.frozen import groups_of_frozen
 from feedback.dedup import dedup, dedup_notes
 from feedback.engine import Scattered, StagedEngine
 from feedback.engine.local import usable_cores
 from feedback.engine.staging import STAGE_FILE
 from feedback.export import TextTable
-from feedback.ingest import IngestResult, SketchSettings, ingest
+from feedback.ingest import IngestResult, ingest
 from feedback.pairs import make_pairs, pair_notes
-from feedback.pipeline.balance import balance_plan
+from feedback.pipeline.balance import BalancePlan, balance_plan
+from feedback.pipeline.compared import Compared
 from feedback.pipeline.partitions import (
     Clusters,
     ClusterTask,
@@ -105,9 +107,12 @@ class Stages:
         config = self._config
         steps = partial(dedup, config=config.dedup), partial(resolve_conflicts, config=config.conflicts)
         has_pairs = config.pairs.mode != "off"
-        notes = dedup_notes, lambda figures: conflict_notes(figures, config.conflicts)
+        notes = (
+            lambda figures: [*self._compared.notes_on_texts(), *dedup_notes(figures)],
+            lambda figures: conflict_notes(figures, config.conflicts),
+        )
         self.to_rows(steps, notes, with_comparisons=has_pairs)
-        plan = balance_plan(self.parts, config, self.reports, self._groups)
+        plan = self._balance_plan()
         digest = self.reports[-1].digest_out
         folder = self._engine.folder(_BALANCE)
         compared = self._engine.folder(_ROWS)
@@ -121,7 +126,7 @@ class Stages:
         self.parts = [kept_file(folder, task.number) for task in tasks]
         caps, groups, balanced, *of_pairs = zip(*found, strict=True)
         self._report(caps, lambda figures: caps_notes(figures, plan.caps))
-        self._report(groups, lambda figures: split_notes(figures, config.split))
+        self._report(groups, lambda figures: [*split_notes(figures, config.split), *self._compared.notes_on_frozen()])
         if of_pairs:
             merged = merge_reports(of_pairs[0])
             notes_of_pairs = tuple(pair_notes(merged.figures))
@@ -140,9 +145,13 @@ class Stages:
             with_comparisons: whether who was compared with whom is kept for the stage `pairs`.
         """
         config = self._config
-        self.raw = self._read(folder=self._engine.folder("ingest"), sketch=_sketch(config.dedup), engine=self._engine)
-        self.reports = [self.raw.report]
+        self._compared = Compared.of(config)
+        sketch = self._compared.sketched_by_ingest
+        raw = self._read(folder=self._engine.folder("ingest"), sketch=sketch, engine=self._engine)
+        self.reports = [raw.report]
         with self._progress("clusters", None):
+            self.raw = self._compared.keys_of(raw, self._engine)
+            self._frozen = self._compared.frozen_shards(self._engine)
             clusters = self._clusters()
         self._groups = clusters.groups
         folder = self._engine.folder(_ROWS)
@@ -204,12 +213,20 @@ class Stages:
         report = merge_reports(parts)
         self.reports.append(replace(report, digest_in=self.reports[-1].digest_out, notes=tuple(notes(report.figures))))
 
+    def _balance_plan(self) -> BalancePlan:
+        """The plans of the last stages, with the groups of a frozen evaluation set held out."""
+        plan = partial(balance_plan, self.parts, self._config, self.reports)
+        frozen = self._compared.frozen
+        if frozen is None:
+            return plan()
+        return plan(frozen_groups=groups_of_frozen(self._frozen, self._groups), frozen=frozen.digest)
+
     def _clusters(self) -> Clusters:
         dedup_config = self._config.dedup
         task = ClusterTask(
             event_keys=self.raw.event_keys,
             pair_keys=self.raw.pair_keys,
-            sketches=self.raw.sketches,
+            sketches=(*self.raw.sketches, *(one for shard in self._frozen for one in shard.sketches)),
             threshold=dedup_config.near_threshold,
             memory_mb=dedup_config.near_memory_mb,
             folder=self._engine.folder("clusters"),
@@ -239,10 +256,6 @@ class Stages:
             (_pieces([one.events for one in written], number), _pieces([one.pairs for one in written], number))
             for number in range(partitions)
         ]
-
-
-def _sketch(config: DedupConfig) -> SketchSettings | None:
-    return SketchSettings(config.near_threshold, config.shingle_words) if config.match == "near" else None
 
 
 def _pieces(written: Sequence[Scattered], number: int) -> tuple[Path, ...]:

@@ -254,14 +254,19 @@ def _each_step(result: StageResult, steps: Sequence[Step], folder: Path, number:
         yield result
         if step is not None:
             result = step(result.kept, digest_in=result.report.digest_out)
-    write_arrow(result.kept, kept_file(folder, number))
+    _write_kept(result.kept, kept_file(folder, number))
 
 
 def _write_aside(result: StageResult, folder: Path, number: int) -> None:
     """Write what a stage kept and dropped that no other stage follows."""
     folder.mkdir(exist_ok=True)
     write_parquet(result.dropped, folder / f"dropped-{number:05d}.parquet")
-    write_arrow(result.kept, kept_file(folder, number))
+    _write_kept(result.kept, kept_file(folder, number))
+
+
+def _write_kept(rows: pl.DataFrame, path: Path) -> None:
+    """Write rows that stay in the dataset: in types that every reader of Arrow knows, pandas too, so without views."""
+    write_arrow(rows.to_arrow(compat_level=pl.CompatLevel.oldest()), path)
 
 
 def kept_file(folder: Path, number: int) -> Path:

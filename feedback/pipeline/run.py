@@ -9,13 +9,16 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
 
 from feedback.config import ConvertConfig, CurateConfig, ExportConfig, IngestConfig, RebalanceConfig, SourceConfig
-from feedback.dataset.folders import built_folder, finish_dataset, is_whole, refuse_to_replace, same_result
+from feedback.dataset.folders import built_folder, finish_dataset
+from feedback.dataset.outputs import claimed_output, is_made_of
+from feedback.dataset.redacted import refuse_late_redaction
 from feedback.dataset.rows import read_curated, text_of_curated
 from feedback.engine import Engine, LocalEngine, StagedEngine, open_engine, read_rows
 from feedback.export import ExportResult, TextTable, export
@@ -27,6 +30,7 @@ from feedback.stage import sort_rows, write_stage
 from schemas import __version__
 from schemas.errors import UsageError
 from schemas.manifest import MANIFEST_NAME, Manifest, SourceFile
+from schemas.paths import AnyPath, path_of, path_texts
 from schemas.progress import Progress, silent
 from schemas.report import StageReport
 
@@ -80,7 +84,7 @@ class RawCandidates:
 
 def curate(
     config: CurateConfig,
-    out: Path,
+    out: AnyPath,
     *,
     overwrite: bool = False,
     engine: Engine | None = None,
@@ -99,15 +103,16 @@ def curate(
 
     Raises:
         OutputExistsError: `out` holds something else.
+        LockedError: another run makes a dataset there.
         DataGateError: too many bad records, one label only, an empty split, or a ratio that cannot be reached.
         InputError: a source is missing or not in its format.
     """
+    out = path_of(out, name="out")
     described = resolved_config(config)
-    found = same_result(out, lambda known: known.config == described and is_same_input(config.sources, known.sources))
-    if found is not None and is_whole(found, out):
-        return CurateResult(out, found, was_done=True)
-    refuse_to_replace(out, overwrite=overwrite or found is not None)
-    manifest = build_dataset(config, out, described, plan_key(config), engine=engine, progress=progress)
+    with claimed_output(out, partial(_is_of, config=config, described=described), overwrite=overwrite) as found:
+        if found is not None:
+            return CurateResult(out, found, was_done=True)
+        manifest = build_dataset(config, out, described, plan_key(config), engine=engine, progress=progress)
     return CurateResult(out, manifest)
 
 
@@ -168,12 +173,12 @@ def build_dataset(
 
 
 def rebalance_dataset(
-    inputs: Sequence[str | Path],
-    out: Path,
+    inputs: AnyPath | Iterable[AnyPath],
+    out: AnyPath,
     config: RebalanceConfig,
     *,
     format: str | None = None,  # noqa: A002 - the option of the command line has this name
-    map: str | None = None,  # noqa: A002 - the same
+    map: AnyPath | None = None,  # noqa: A002 - the same
     ranking: Literal["extremes", "neighbours", "off"] = "extremes",
     join: str | None = None,
     sql: str | None = None,
@@ -189,7 +194,7 @@ def rebalance_dataset(
     `weight` is set anew.
 
     Args:
-        inputs: the folder of one dataset, or raw files.
+        inputs: the folder of one dataset, or raw files, one or several.
         out: the new dataset's folder.
         config: the range, the weights and the mode.
         format: the format of raw files.
@@ -203,19 +208,23 @@ def rebalance_dataset(
         progress: told about every stage.
 
     Raises:
-        UsageError: raw files without a format, or a dataset that would replace itself.
+        UsageError: no input or a blank one, raw files without a format, or a dataset that would replace itself
+            or is to be redacted only now.
         OutputExistsError: `out` holds something else.
+        LockedError: another run makes a dataset there.
         DataGateError: the ratio cannot be reached, or rows of one label only.
     """
     export_config = export_config or ExportConfig()
+    inputs, out = path_texts(inputs), path_of(out, name="out")
     if len(inputs) == 1 and (Path(inputs[0]) / MANIFEST_NAME).is_file():
         return _rebalance_curated(Path(inputs[0]), out, config, export_config, seed, overwrite, progress)
     if format is None:
         from feedback.formats.sniffing.unnamed import unnamed_format  # it loads every format
 
         raise unnamed_format(inputs)
+    mapped = None if map is None else str(path_of(map, name="map"))
     sources = tuple(
-        SourceConfig(path=str(item), format=format, map=map, ranking=ranking, join=join, sql=sql) for item in inputs
+        SourceConfig(path=item, format=format, map=mapped, ranking=ranking, join=join, sql=sql) for item in inputs
     )
     plain = CurateConfig(sources=sources, seed=seed, rebalance=config, export=export_config)
     only = replace(
@@ -271,6 +280,10 @@ def read_candidates(
     )
 
 
+def _is_of(known: Manifest, config: CurateConfig, described: dict[str, Any]) -> bool:
+    return known.config == described and is_same_input(config.sources, known.sources)
+
+
 def _rebalance_curated(
     parent_folder: Path,
     out: Path,
@@ -284,32 +297,32 @@ def _rebalance_curated(
     parent.verify(parent_folder)
     if out.resolve() == parent_folder.resolve():
         raise UsageError("a dataset cannot replace itself", where=out, todo="Name another output folder")
+    refuse_late_redaction(parent_folder, parent, export_config)
     export_config = replace(export_config, raters=export_config.raters or _names_raters(parent))
     changed = resolved_config(
         CurateConfig(sources=(SourceConfig(path="-", format="-"),), seed=seed, rebalance=config, export=export_config)
     )
     described = {**parent.config, **{key: changed[key] for key in ("seed", "rebalance", "export")}}
-    found = same_result(out, lambda known: known.config == described and known.parent_digest == parent.digest)
-    if found is not None and is_whole(found, out):
-        return CurateResult(out, found, was_done=True)
-    refuse_to_replace(out, overwrite=overwrite or found is not None)
-    with built_folder(out) as folder:
-        rows = base_weights(read_curated(parent_folder, parent, with_raters=True), parent.stages)
-        result = rebalance(rows, config, seed=seed, digest_in=parent.digest)
-        write_stage(result, folder / "stages" / "rebalance")
-        exported = export(
-            result.kept,
-            [text_of_curated(parent_folder, parent)],
-            folder,
-            export_config,
-            seed=seed,
-            digest_in=result.report.digest_out,
-            progress=progress,
-        )
-        manifest = manifest_of(exported, [*parent.stages, result.report], parent.sources, described)
-        copied = copy_preference(parent_folder, parent, folder)
-        manifest = replace(manifest, parent_digest=parent.digest, pairs=copied)
-        finish_dataset(folder, manifest)
+    with claimed_output(out, partial(is_made_of, parent=parent, config=described), overwrite=overwrite) as found:
+        if found is not None:
+            return CurateResult(out, found, was_done=True)
+        with built_folder(out) as folder:
+            rows = base_weights(read_curated(parent_folder, parent, with_raters=True), parent.stages)
+            result = rebalance(rows, config, seed=seed, digest_in=parent.digest)
+            write_stage(result, folder / "stages" / "rebalance")
+            exported = export(
+                result.kept,
+                [text_of_curated(parent_folder, parent)],
+                folder,
+                export_config,
+                seed=seed,
+                digest_in=result.report.digest_out,
+                progress=progress,
+            )
+            manifest = manifest_of(exported, [*parent.stages, result.report], parent.sources, described)
+            copied = copy_preference(parent_folder, parent, folder)
+            manifest = replace(manifest, parent_digest=parent.digest, pairs=copied)
+            finish_dataset(folder, manifest)
     return CurateResult(out, manifest)
 
 

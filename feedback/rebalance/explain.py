@@ -18,6 +18,7 @@ from feedback.rebalance.notes import in_words, shown
 from feedback.rebalance.ratio import exact_fraction
 from schemas.errors import InputError, OutputExistsError
 from schemas.manifest import Manifest
+from schemas.paths import AnyPath, path_of
 
 __all__ = ["RebalanceExplanation", "StratumLine", "explain_rebalance", "write_dropped"]
 
@@ -70,7 +71,7 @@ class RebalanceExplanation:
         }
 
 
-def explain_rebalance(folder: Path) -> RebalanceExplanation:
+def explain_rebalance(folder: AnyPath) -> RebalanceExplanation:
     """The arithmetic of the last `rebalance` of a dataset, and the rows that it left out.
 
     Args:
@@ -80,6 +81,7 @@ def explain_rebalance(folder: Path) -> RebalanceExplanation:
         InputNotFoundError: the folder holds no dataset.
         InputError: its last `rebalance` was by a version that did not note its strata.
     """
+    folder = path_of(folder, name="folder")
     report = [stage for stage in Manifest.read(folder).stages if stage.stage == "rebalance"][-1]
     if "strata" not in report.figures:
         raise InputError("the dataset does not say how it was rebalanced", where=folder, todo="Make it again")
@@ -97,13 +99,14 @@ def explain_rebalance(folder: Path) -> RebalanceExplanation:
     )
 
 
-def write_dropped(explanation: RebalanceExplanation, path: Path, *, overwrite: bool = False) -> None:
+def write_dropped(explanation: RebalanceExplanation, path: AnyPath, *, overwrite: bool = False) -> None:
     """Write the rows left out into a file: `.jsonl`, `.csv` or `.parquet`.
 
     Raises:
         InputError: the file's name ends otherwise.
         OutputExistsError: the file is there and `overwrite` is not set.
     """
+    path = path_of(path)
     write = _WRITERS.get(path.suffix)
     if write is None:
         raise InputError(

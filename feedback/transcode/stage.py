@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -23,6 +23,7 @@ from feedback.transcode.revisions import latest_revisions
 from feedback.transcode.rows import present_columns, rows_of
 from feedback.transcode.tally import Tally, tally_notes
 from schemas.errors import DataGateError, UnknownChoiceError, UsageError
+from schemas.paths import AnyPath, path_of, path_texts
 from schemas.progress import Progress, silent
 from schemas.reasons import DropReason
 from schemas.report import LabelCounts, StageReport
@@ -34,12 +35,12 @@ _ALLOW_MORE: Final = "--max-rejected-share SHARE"
 
 
 def convert_files(
-    inputs: Sequence[str | Path],
+    inputs: AnyPath | Iterable[AnyPath],
     from_format: str,
     to_format: str,
-    out: Path,
+    out: AnyPath,
     *,
-    map_path: Path | None = None,
+    map_path: AnyPath | None = None,
     ranking: Ranking = "extremes",
     join: str | None = None,
     sql: str | None = None,
@@ -54,7 +55,7 @@ def convert_files(
     voted up and one voted down to the same prompt; what has no such partner is dropped and counted.
 
     Args:
-        inputs: files, globs, folders, `-`, or URLs.
+        inputs: files, globs, folders, `-`, or URLs, one or several.
         from_format: the format of the input.
         to_format: the format of the output: thumbs, trl, openai, llamafactory or axolotl.
         out: the file to write: .jsonl, .jsonl.gz, .jsonl.zst or .parquet. What its trainer wants beside it is written
@@ -69,20 +70,23 @@ def convert_files(
         progress: told about reading and writing.
 
     Raises:
-        UnknownChoiceError: a format that cannot be read or written.
-        UsageError: a suffix that cannot be written, or a dataset type that the format does not take.
+        UnknownChoiceError: a format that cannot be read or written, or an unknown dataset type.
+        UsageError: no input or a blank one, a suffix that cannot be written, a dataset type that the format does not
+            take, or a share that is none.
         OutputExistsError: the output is there already, or what belongs beside it is about another file.
+        LockedError: another run writes it.
         InputError: a file is missing, damaged or not in its format.
         TooManyRejectedError: more records were rejected than allowed.
         DataGateError: pairs are wanted and no prompt has answers of both labels.
     """
+    out = path_of(out, name="out")
     writers = _writers_of(to_format, dataset_type)
     suffix = check_out(out, can_be_parquet=any(writer.schema is not None for writer in writers.values()))
     check_beside(to_format, out, suffix)
-    mapped = None if map_path is None else str(map_path)
+    mapped = None if map_path is None else str(path_of(map_path, name="map_path"))
     sources = [
-        SourceConfig(path=str(item), format=from_format, map=mapped, ranking=ranking, join=join, sql=sql)
-        for item in inputs
+        SourceConfig(path=text, format=from_format, map=mapped, ranking=ranking, join=join, sql=sql)
+        for text in path_texts(inputs)
     ]
     with tempfile.TemporaryDirectory(prefix="thumbline-") as folder:
         raw = ingest(
@@ -100,6 +104,9 @@ def convert_files(
             advance(tally.dropped.total())
             rows = rows_of(latest, writer, tally, advance)
             for row in _redacted(rows, tally) if redact else rows:
+                if redact and writer.kind == "pairs" and row["chosen"] == row["rejected"]:
+                    tally.drop(DropReason.REDACTED_ALIKE, row.get("events", 1))
+                    continue
                 record = writer.record(row)
                 if record is None:
                     tally.drop(DropReason.NOT_EXPRESSIBLE, row.get("events", 1))
@@ -119,6 +126,8 @@ def _writers_of(to_format: str, dataset_type: str | None) -> dict[str, Writer]:
         raise UnknownChoiceError("format to write", to_format, known, todo=todo)
     if dataset_type is None:
         return writers
+    if dataset_type not in _KINDS:
+        raise UnknownChoiceError("dataset type", dataset_type, _KINDS)
     kind = _KINDS[dataset_type]
     if kind not in writers:
         takes = [name for name, one in _KINDS.items() if one in writers]

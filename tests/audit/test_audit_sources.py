@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
+import pyarrow.feather as feather
 import pytest
 
 from cli.main import run
@@ -153,8 +154,28 @@ def test_raters_models_and_times_come_from_the_stage_folder(dataset: Path) -> No
 def test_history_of_an_earlier_version_is_left_aside(dataset: Path) -> None:
     """Its raters were texts; the shards alone are audited then."""
     (path,) = dataset.glob("stages/rebalance/kept-*.arrow")
-    write_arrow(read_arrow(path).with_columns(pl.col("rater_key").cast(pl.String)), path)
-    assert found(audit_dataset(dataset), "top_rater").value is None
+    known = read_arrow(path)
+    for earlier in (known.with_columns(pl.col("rater_key").cast(pl.String)), known.drop("votes")):
+        write_arrow(earlier, path)
+        assert found(audit_dataset(dataset), "top_rater").value is None
+
+
+@pytest.mark.parametrize("content", [b"", b"ARROW1xx", None])
+def test_damaged_history_is_told_with_what_helps(dataset: Path, content: bytes | None) -> None:
+    (path,) = dataset.glob("stages/rebalance/kept-*.arrow")
+    path.write_bytes(path.read_bytes()[:-50] if content is None else content)
+    with pytest.raises(
+        CorruptionError, match=r"rebalance: the table of the last stage cannot be read .*Remove the folder stages"
+    ):
+        audit_dataset(dataset)
+    shutil.rmtree(dataset / "stages")
+    assert found(audit_dataset(dataset), "label_ratio").value is not None
+
+
+def test_history_is_read_by_whoever_reads_arrow(dataset: Path) -> None:
+    """pandas knows no views of strings, in which polars keeps texts."""
+    (path,) = dataset.glob("stages/rebalance/kept-*.arrow")
+    assert feather.read_table(path).to_pandas()["row_id"].to_list() == read_arrow(path)["row_id"].to_list()
 
 
 def test_every_stage_is_in_the_waterfall_and_a_cap_says_whom_it_held(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from align.champion.paired import paired_auc, paired_mean, paired_share
-from schemas.errors import ShapeError
+from schemas.errors import InputError, ShapeError
 
 
 def slow_auc(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -101,6 +101,39 @@ def test_models_that_agree_differ_by_exactly_nothing() -> None:
     scores, labels = [0.1, 0.5, 0.3, 0.9], [False, True, False, True]
     found = paired_auc(scores, scores, labels, range(4))
     assert (found.value, found.low, found.high) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("after", [[0.1, 0.2, 0.8, 0.7], [0.9, 0.8, 0.1, 0.2]])
+def test_few_cases_of_which_all_moved_alike_are_no_certainty(after: list[float]) -> None:
+    """Both models rank four cases right, or the second all wrong; by hand at G = 2: (1 + 2 v^2) / 12 of each kind."""
+    labels = [False, False, True, True]
+    found = paired_auc([0.2, 0.1, 0.7, 0.9], after, labels, range(4))
+    half = 3.182446 * math.sqrt((1 + 2 * found.value**2) / 6)
+    assert (found.low, found.high) == pytest.approx((max(-1, found.value - half), min(1, found.value + half)), abs=1e-5)
+    many = paired_auc([0.2, 0.1, 0.7, 0.9] * 200, [0.1, 0.2, 0.8, 0.7] * 200, labels * 200, range(800))
+    assert 0 < many.high < 0.01
+
+
+def test_rare_falls_are_in_the_interval_also_where_none_was_drawn() -> None:
+    """One desirable case in ten falls below all others: of ten there are none in a third of all draws."""
+    rng = np.random.default_rng(5)
+    labels = np.arange(20) < 10
+    held = 0
+    for _ in range(200):
+        before = rng.normal(size=20) + 6 * labels
+        after = np.where((rng.random(20) < 0.1) & labels, -20.0, before + 1e-3 * rng.normal(size=20))
+        found = paired_auc(before, after, labels, range(20))
+        held += found.low <= -0.1 <= found.high
+    assert held / 200 > 0.95
+
+
+def test_a_case_without_a_number_is_refused() -> None:
+    """NaN sorts last, so a broken model would be thought to rank."""
+    nan = math.nan
+    with pytest.raises(InputError, match="after, case 1: a case has no number: got nan"):
+        paired_auc([1.0, 2.0], [1.0, nan], [True, False], range(2))
+    with pytest.raises(InputError, match="before, case 0: a case has no number"):
+        paired_mean([nan], [1.0], ["a"])
 
 
 def test_one_group_tells_nothing_and_says_so_in_json() -> None:

@@ -167,6 +167,27 @@ def test_convert_into_pairs_is_redacted_too(tmp_path: Path) -> None:
     assert "canary" not in out.read_text("utf-8")
 
 
+def test_convert_writes_no_pair_of_one_text_twice(tmp_path: Path) -> None:
+    """Two answers that differ by an address only, in votes and in pairs."""
+    votes = [
+        {
+            "prompt": f"q{n // 2}",
+            "completion": f"ask jo{n}@a.example" * (n < 4) or f"a{n}",
+            "label": ("up", "down")[n % 2],
+        }
+        for n in range(10)
+    ]
+    pairs = [{"prompt": "q", "chosen": f"ask al{n}@a.example", "rejected": f"ask bo{n}@a.example"} for n in range(3)]
+    for name, rows, left_out in (("thumbs", votes, 4), ("trl", pairs, 3)):
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        out = tmp_path / f"{name}.out.jsonl"
+        report = convert_files([path], name, "trl", out, dataset_type="preference", redact=True)
+        written = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
+        assert dict(report.dropped) == {"redacted_alike": left_out}
+        assert not [row for row in written if row["chosen"] == row["rejected"]]
+
+
 def test_convert_without_redact_changes_no_text(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     assert run(["convert", str(log(tmp_path)), "--from", "thumbs", "--to", "trl", "-o", str(out)]) == 0
