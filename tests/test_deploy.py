@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -53,11 +54,11 @@ def test_systemd_finds_nothing_wrong_with_timer_and_service(tmp_path: Path) -> N
     assert "Normalized form" in when
 
 
-def test_service_takes_75_as_a_success_and_runs_the_command() -> None:
+def test_service_takes_75_and_a_stop_as_a_success_and_runs_the_command() -> None:
     unit = configparser.ConfigParser(strict=False, interpolation=None)
     unit.optionxform = str  # type: ignore[assignment,method-assign]
     unit.read(DEPLOY / "systemd" / "thumbline-retrain.service")
-    assert unit["Service"]["SuccessExitStatus"] == "75"
+    assert unit["Service"]["SuccessExitStatus"] == "75 130"
     assert unit["Service"]["Type"] == "oneshot"
     assert unit["Service"]["KillSignal"] == "SIGINT"
     assert unit["Service"]["ExecStart"].split()[1:3] == ["thumbline", "retrain"]
@@ -74,6 +75,27 @@ def test_cronjob_runs_the_command_and_maps_only_75(
     result = subprocess.run([*one["command"], *one["args"]], env=env, check=False)
     assert result.returncode == mapped
     assert (tmp_path / "called").read_text() == "retrain /data/retrain.toml\n"
+
+
+@pytest.mark.parametrize("shell", [name for name in ("sh", "bash", "dash") if shutil.which(name)])
+def test_cronjob_that_is_stopped_tells_the_command_and_waits_for_its_end(
+    shell: str, cronjob: dict[str, Any], tmp_path: Path
+) -> None:
+    """The command takes a while to save its checkpoint, and its exit code is that of the container."""
+    fake = fake_command(tmp_path, 1)
+    fake.write_text(
+        "#!/bin/sh\ntrap 'sleep 0.1; echo saved; exit 130' TERM\n"
+        "echo started; for turn in $(seq 300); do sleep 0.01; done; echo never told\n"
+    )
+    one = container(cronjob)
+    assert one["command"] == ["/bin/sh", "-c"]
+    env = {**os.environ, "PATH": f"{fake.parent}{os.pathsep}{os.environ['PATH']}"}
+    with subprocess.Popen([shell, "-c", *one["args"]], env=env, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "started\n"
+        run.send_signal(signal.SIGTERM)
+        said, _ = run.communicate()
+    assert (run.returncode, said) == (130, "saved\n")
 
 
 def test_cronjob_forbids_a_second_run_and_does_not_repeat_what_a_gate_stopped(cronjob: dict[str, Any]) -> None:

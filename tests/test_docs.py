@@ -97,7 +97,7 @@ def test_readme_names_the_two_first_commands() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "command"), [("demo", "thumbline demo"), ("test", "-m pytest"), ("test-all", 'pytest -m ""')]
+    ("target", "command"), [("demo", "thumbline demo"), ("test", "-m pytest"), ("test-all", 'loadfile -m ""')]
 )
 def test_make_target_sets_up_and_runs_what_the_readme_says(target: str, command: str, tmp_path: Path) -> None:
     """In a folder without `.venv`, the target makes one first."""

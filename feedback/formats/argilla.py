@@ -120,6 +120,11 @@ def _only(value: Any) -> Any:
 
 
 def _ranked(value: Any, score: Score, rule: ScoreRule, subject: Subject) -> Iterator[Draft]:
+    if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
+        detail = f"the ranking {rule.name!r} is a list of names, in which answers of one rank cannot be told"
+        reject(
+            RejectReason.UNKNOWN_LABEL, f"{detail}; expected objects with value and rank, as to_json and the API give"
+        )
     levels: dict[float, list[str]] = {}
     for place, one in enumerate(value if isinstance(value, list) else ()):
         name = one.get("value") if isinstance(one, dict) else None

@@ -172,6 +172,5 @@ AXOLOTL: Final = Format(
         }
     ),
     parse=_parse,
-    writes=True,
     plain=tuple(_plain()),
 )

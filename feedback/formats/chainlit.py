@@ -46,10 +46,16 @@ _TIMES: Final = ("createdAt", "start", "startTime")
 _JOIN: Final = Join(
     what="steps of the thread", key="threadId", other="threadId", into="steps", is_many=True, is_itself=False
 )
+_NO_THREAD: Final = (
+    "field 'threadId' is absent or null, as in the table Feedback of Chainlit's own data layer: read it with the "
+    'thread of its step, SELECT f.*, s."threadId" FROM "Feedback" f JOIN "Step" s ON s.id = f."stepId"'
+)
 
 
 def _parse(record: dict[str, Any]) -> Iterator[Draft]:
     if record.get("value") is not None:
+        if record.get("threadId") is None and record.get("steps") is None:
+            reject(RejectReason.MISSING_FIELD, _NO_THREAD)
         yield _event(record, record, joined_records(record, _JOIN))
     elif record.get("threadId") is not None and "type" in record:
         feedback = optional_object(record, "feedback")

@@ -118,6 +118,8 @@ class Join:
         key: dotted path of the id in the record.
         other: dotted path of the same id in the records of the other file.
         into: top-level key of the record under which the other record is placed, where it is not there already.
+        holds: keys of the other record, of which a whole one has at least one. An object under `into` that has none of
+            them is a stub, such as the name of whose it is; empty: any value is whole.
         is_many: place a list of all records with the id, in the order of the file, instead of the only one.
         is_itself: the other file is the same file, unless another one is named.
         file: the other file, where the format itself names it: a map may; one that is asked for wins over it.
@@ -130,11 +132,24 @@ class Join:
     key: str
     other: str
     into: str
+    holds: tuple[str, ...] = ()
     is_many: bool = False
     is_itself: bool = False
     file: str | None = None
     whole: tuple[str, ...] = ()
     is_judged: Callable[[dict[str, Any]], bool] | None = None
+
+    def is_lacking(self, record: Mapping[str, Any]) -> bool:
+        """Whether a record still lacks its partner: nothing stands in its place, or a stub that says too little.
+
+        >>> join = Join(what="traces", key="trace_id", other="id", into="trace", holds=("input", "output"))
+        >>> [join.is_lacking({"trace": trace}) for trace in (None, {"user": "u1"}, {"user": "u1", "input": "q"})]
+        [True, True, False]
+        """
+        own = record.get(self.into)
+        if own is None:
+            return True
+        return bool(self.holds) and isinstance(own, dict) and all(own.get(key) is None for key in self.holds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +164,6 @@ class Format:
         fields: the fields that a record needs and may have, as shown where they are missed.
         keys: all top-level keys that are read; None where any may be.
         parse: the drafts of one record; raises `RecordRejectedError`.
-        writes: whether `feedback.transcode` can write it.
         plain: the shapes of its plain records, if it has any.
         rankings: what parses a record under each value of the setting `ranking`, for formats that rank answers.
         join: what its records need from another file, where judgements and texts are exported apart.
@@ -167,7 +181,6 @@ class Format:
     fields: str
     keys: frozenset[str] | None
     parse: Callable[[dict[str, Any]], Iterator[Draft]]
-    writes: bool = False
     plain: tuple[PlainRecords, ...] = ()
     rankings: Mapping[str, Callable[[dict[str, Any]], Iterator[Draft]]] | None = None
     join: Join | None = None

@@ -53,12 +53,20 @@ _UNUSED: Final = (
     *("htmlPath", "latency", "totalCost", "bookmarked", "executionTraceId", "longStringValue"),
 )
 _READ: Final = frozenset({*_TRACE, *_SCORE})
+_JOIN: Final = Join(
+    what="traces",
+    key="traceId",
+    other="id",
+    into="trace",
+    holds=("input", "output", "observations"),  # a score of the API comes with {userId, tags, environment} of its trace
+    whole=("scores",),
+)
 
 
 def _parse(record: dict[str, Any], known: ScoreMap) -> Iterator[Draft]:
     record = _camel(record)
     if "scores" not in record:
-        yield from _score(record, record.get("trace"), known)
+        yield from _score(record, None if _JOIN.is_lacking(record) else record["trace"], known)
         return
     scores = need(record, "scores")
     if not isinstance(scores, list):
@@ -185,6 +193,6 @@ LANGFUSE: Final = scored_format(
     "optional observationId, comment, authorUserId, timestamp, updatedAt",
     keys=frozenset({*_TRACE, *_SCORE, *_UNUSED, *map(_snake, (*_TRACE, *_SCORE, *_UNUSED))}),
     user_keys=frozenset({"authorUserId", "author_user_id", "userId", "user_id"}),
-    join=Join(what="traces", key="traceId", other="id", into="trace", whole=("scores",)),
+    join=_JOIN,
     can=("labels", "corrections"),
 )

@@ -24,12 +24,22 @@ from typing import Any, Final
 from feedback.formats.drafts import Draft, IgnoredDraft, Join
 from feedback.formats.mapping.score_map import ScoreMap
 from feedback.formats.mapping.scores import Score, Subject, known_word, need_joined, score_drafts, scored_format
-from feedback.formats.parts.fields import need, optional_bool, optional_id, optional_text, optional_time, reject, shown
+from feedback.formats.parts.fields import (
+    id_text,
+    need,
+    optional_bool,
+    optional_id,
+    optional_text,
+    optional_time,
+    reject,
+    shown,
+)
 from schemas.reasons import RejectReason
 
 __all__ = ["LANGSMITH"]
 
 _RATERS: Final = {"app": "annotator", "api": None, "model": "llm_judge", "auto_eval": "llm_judge"}
+_THREADS: Final = ("session_id", "thread_id", "conversation_id")
 _USED: Final = (
     *("id", "key", "run_id", "trace_id", "session_id", "score", "value", "comment", "correction", "feedback_source"),
     *("feedback_group_id", "created_at", "modified_at", "error", "run"),
@@ -85,7 +95,7 @@ def _run(record: dict[str, Any]) -> Subject:
         answered=_result(run.get("outputs")),
         fields=("run.inputs", "run.outputs"),
         model_id=_model(run),
-        conversation_id=optional_id(run, "thread_id") or optional_id(run, "trace_id"),
+        conversation_id=_thread(run) or optional_id(run, "trace_id"),
         message_id=optional_id(run, "id"),
     )
 
@@ -95,10 +105,21 @@ def _result(outputs: Any) -> Any:
     return outputs["output"] if isinstance(outputs, dict) and list(outputs) == ["output"] else outputs
 
 
+def _thread(run: dict[str, Any]) -> str | None:
+    """The thread of a run: the API names it, and an app writes it into the metadata, under one of three names."""
+    metadata = _metadata(run)
+    named = (id_text(metadata.get(key)) for key in _THREADS)
+    return optional_id(run, "thread_id") or next((name for name in named if name is not None), None)
+
+
 def _model(run: dict[str, Any]) -> str | None:
+    return optional_id(_metadata(run), "ls_model_name")
+
+
+def _metadata(run: dict[str, Any]) -> dict[str, Any]:
     extra = run.get("extra")
     metadata = extra.get("metadata") if isinstance(extra, dict) else None
-    return optional_id(metadata, "ls_model_name") if isinstance(metadata, dict) else None
+    return metadata if isinstance(metadata, dict) else {}
 
 
 LANGSMITH: Final = scored_format(

@@ -9,8 +9,9 @@ the way up by `parentMessageId`; a new answer to the same question has the same 
 
 `feedback: null` is a vote taken back: the server writes null where a user takes it back, and nothing where nobody ever
 voted. The vote has no time of its own; `updatedAt` changes with it, and says which of two exports is later. Words lie
-in `content` where it is filled, else in `text`. Parts of type `think` are no part of the answer; a tool call or a
-picture in a turn cannot be held, so that its thread is rejected. `tag` is a key, or an object with one.
+in `content` where it is filled, else in `text`. Parts of type `think`, and what stands between `:::thinking` and `:::`
+in a text, are no part of the answer; a tool call or a picture in a turn cannot be held, so that its thread is rejected.
+`tag` is a key, or an object with one. The instructions that an export has in `options.promptPrefix` are its first turn.
 
 Source: packages/data-schemas/src/schema/message.ts, packages/data-provider/src/feedback.ts,
 api/server/routes/messages.js, useExportConversation.ts and useBuildMessageTree.ts of danny-avila/LibreChat.
@@ -19,6 +20,7 @@ api/server/routes/messages.js, useExportConversation.ts and useBuildMessageTree.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -40,7 +42,7 @@ from feedback.formats.parts.fields import (
 from feedback.formats.parts.joined import joined_records, unjudged
 from feedback.formats.parts.mongo_json import mongo_rater, mongo_time
 from feedback.formats.parts.threads import read_thread, split_rated
-from feedback.formats.parts.turns import read_messages
+from feedback.formats.parts.turns import read_messages, with_system
 from feedback.formats.plain import ANSWER_TURNS, BOOLEAN, PROMPT_TURNS, TEXT, PlainRecords, Threads, Turns
 from schemas.messages import Message
 from schemas.reasons import RejectReason
@@ -50,6 +52,8 @@ __all__ = ["LIBRECHAT"]
 _LABELS: Final = {"thumbsUp": True, "thumbsDown": False}
 _UNJUDGED: Final = "the message has no feedback"
 _ROOT: Final = "00000000-0000-0000-0000-000000000000"
+_THINKING: Final = ":::thinking"
+_THOUGHT: Final = re.compile(rf"{_THINKING}\b.*?(?::::|\Z)", re.DOTALL)
 
 
 def _parse(record: dict[str, Any]) -> Iterator[Draft]:
@@ -114,7 +118,7 @@ def _event(message: dict[str, Any], messages: list[dict[str, Any]], record: dict
     is_withdrawn = message["feedback"] is None
     rating = None if is_withdrawn else need(feedback, "rating")
     return EventDraft(
-        prompt=prompt,
+        prompt=_with_instructions(record, prompt),
         completion=completion,
         signal="thumb",
         raw_value=rating,
@@ -130,6 +134,11 @@ def _event(message: dict[str, Any], messages: list[dict[str, Any]], record: dict
         comment=optional_text(feedback, "text"),
         flags=_flags(thread),
     )
+
+
+def _with_instructions(record: dict[str, Any], prompt: list[Message]) -> list[Message]:
+    instructions = optional_text(optional_object(record, "options"), "promptPrefix")
+    return with_system({"system": instructions}, prompt)
 
 
 def _label(rating: Any) -> bool | None:
@@ -154,14 +163,21 @@ def _plain_turn(message: dict[str, Any]) -> Message | None:
     is_user, text = message.get("isCreatedByUser"), message.get("text")
     if type(is_user) is not bool or type(text) is not str or message.get("content"):
         return None
-    return {"role": "user" if is_user else "assistant", "content": text if text.strip() else ""}
+    said = text if is_user else _said(text)
+    return {"role": "user" if is_user else "assistant", "content": said if said.strip() else ""}
+
+
+def _said(text: str) -> str:
+    """What an answer says behind the thoughts that older versions keep in its text."""
+    return _THOUGHT.sub("", text).strip() if _THINKING in text else text
 
 
 def _turn(message: dict[str, Any]) -> Message:
     need(message, "isCreatedByUser")
     role = "user" if optional_bool(message, "isCreatedByUser") else "assistant"
     parts = message.get("content")
-    content = _text_parts(parts) if isinstance(parts, list) and parts else optional_text(message, "text") or ""
+    content: Any = _text_parts(parts) if isinstance(parts, list) and parts else None
+    content = _said(optional_text(message, "text") or "") if content is None else content
     (turn,) = read_messages([{"role": role, "content": content}], "message")
     return turn
 
@@ -188,6 +204,7 @@ _THREADS: Final = Threads(
     parent="parentMessageId",
     roots=(_ROOT,),
     text="text",
+    unsaid=_THINKING,
     is_user="isCreatedByUser",
     judgement="feedback",
     # A key may be written with escapes, though nobody does it for letters.
@@ -245,12 +262,13 @@ LIBRECHAT: Final = Format(
     "parentMessageId.",
     label_rule="feedback.rating thumbsUp is desirable, thumbsDown undesirable; feedback null is a vote taken back.",
     fields="messageId, conversationId, parentMessageId, isCreatedByUser, text or content, feedback.rating; optional "
-    "feedback.tag, feedback.text, user, model, updatedAt; or a conversation with messages or messagesTree",
+    "feedback.tag, feedback.text, user, model, updatedAt; or a conversation with messages or messagesTree, and "
+    "optional options.promptPrefix",
     keys=frozenset(
         {
             *("messageId", "conversationId", "parentMessageId", "isCreatedByUser", "text", "content", "feedback"),
             *("user", "model", "createdAt", "updatedAt", "unfinished", "error", "files", "quotes", "messages"),
-            *("messagesTree", "title", "endpoint", "sender"),
+            *("messagesTree", "title", "endpoint", "sender", "options"),
         }
     ),
     parse=_parse,

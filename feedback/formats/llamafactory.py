@@ -169,6 +169,5 @@ LLAMAFACTORY: Final = Format(
         }
     ),
     parse=_parse,
-    writes=True,
     plain=_PLAIN,
 )

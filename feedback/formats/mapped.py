@@ -20,9 +20,10 @@
 
 Where the answer is the last message of a conversation, name `conversation_messages` instead of prompt and completion.
 A path that goes on behind text reads the text as JSON. A label is compared as it stands in JSON: the key "1" is both
-the number 1 and the text "1". Instead of `[labels]`, `[thresholds]` may give `up_from = 4` and `down_to = 2` for
-numbers; what lies between gives no label. Pairs need `kind = "pairs"` and the fields prompt, chosen and rejected, or
-prompt, response_a, response_b and outcome with `[outcomes]`, which maps each value to a, b, tie, both_bad or abstain.
+the number 1, also as 1.0, and the text "1". Instead of `[labels]`, `[thresholds]` may give `up_from = 4` and
+`down_to = 2` for numbers; what lies between gives no label. Pairs need `kind = "pairs"` and the fields prompt, chosen
+and rejected, or prompt, response_a, response_b and outcome with `[outcomes]`, which maps each value to a, b, tie,
+both_bad or abstain.
 `[join]` reaches into another file, `[each]` into the items of a list, `[tree]` up a tree of messages. `docs/mapped.md`
 has an example of each; all keys are listed in `feedback.formats.mapping.map_config`.
 """
@@ -39,11 +40,11 @@ from feedback.formats.mapping.map_config import MapConfig, named_paths, read_map
 from feedback.formats.mapping.map_labels import first_shown, label_of, outcome_of
 from feedback.formats.mapping.map_scope import Scope, Scopes
 from feedback.formats.mapping.map_turns import MapTurns
-from feedback.formats.mapping.mapped_values import read_number, read_scaled_time
+from feedback.formats.mapping.mapped_values import read_scaled_time
 from feedback.formats.mapping.paths import Steps, find_value, parse_path
+from feedback.formats.parts.cells import bool_cell, number_cell
 from feedback.formats.parts.fields import (
     need,
-    optional_bool,
     optional_id,
     optional_rater,
     optional_text,
@@ -57,6 +58,10 @@ from schemas.messages import Message
 from schemas.reasons import RejectReason
 
 __all__ = ["MAPPED", "mapped_format"]
+
+_TEXTS: Final = frozenset(
+    {"prompt", "completion", "conversation_messages", "chosen", "rejected", "response_a", "response_b"}
+)
 
 
 def mapped_format(map_path: Path) -> Format:
@@ -95,6 +100,7 @@ class _Mapping:
         self._paths = [(name, parse_path(path, where)) for name, path in named_paths(config)]
         self._scopes = Scopes(config, where)
         self._turns = MapTurns(config, where)
+        self._join = _join_of(config, where)
         self._has_own_id = _is_of_item(dict(self._paths).get("id"), self._scopes.item)
 
     @property
@@ -134,11 +140,11 @@ class _Mapping:
             model_id=optional_id(found, "model"),
             conversation_id=optional_id(found, "conversation"),
             message_id=optional_id(found, "message"),
-            strength=read_number(found, "strength"),
+            strength=number_cell(found, "strength"),
             reason_codes=optional_words(found, "reasons"),
             comment=optional_text(found, "comment"),
             lang=optional_text(found, "lang"),
-            consent=optional_bool(found, "consent"),
+            consent=bool_cell(found, "consent"),
             tools=optional_tools(found, "tools"),
         )
 
@@ -160,9 +166,9 @@ class _Mapping:
             rater=optional_rater(found, "user"),
             rater_kind=options.rater_kind,
             event_time=read_scaled_time(found, "time", options.time_unit),
-            margin=read_number(found, "margin"),
-            score_a=read_number(found, "score_a"),
-            score_b=read_number(found, "score_b"),
+            margin=number_cell(found, "margin"),
+            score_a=number_cell(found, "score_a"),
+            score_b=number_cell(found, "score_b"),
             presented_first=first_shown(self._config, found.get("presented_first")),
             model_a=optional_id(found, "model_a"),
             model_b=optional_id(found, "model_b"),
@@ -171,9 +177,9 @@ class _Mapping:
         )
 
     def _refuse_unjoined(self, record: dict[str, Any]) -> None:
-        join = self._config.join
-        if join is not None and record.get(join.into) is None:
-            detail = f"the {join.what} of {join.key!r} are not there; they lie in another file, which --join FILE names"
+        if self._join is not None and self._join.is_lacking(record):
+            what, key = self._join.what, self._join.key
+            detail = f"the {what} of {key!r} are not there; they lie in another file, which --join FILE names"
             reject(RejectReason.MISSING_FIELD, detail)
 
     def _find(self, scope: Scope) -> dict[str, Any]:
@@ -209,10 +215,24 @@ def _join_of(config: MapConfig, map_path: Path) -> Join | None:
         key=join.key,
         other=join.other,
         into=join.into,
+        holds=_held_by(join.into, config, map_path),
         is_many=join.many,
         is_itself=join.itself,
         file=None if join.file is None else str(map_path.parent / join.file),
     )
+
+
+def _held_by(into: str, config: MapConfig, where: Path) -> tuple[str, ...]:
+    """Keys of the joined record in which the map looks for texts; where it looks for none there, all that it reads."""
+    named = dict(named_paths(config))
+    read = [*named.values(), *(one.list for one in config.each), *([] if config.tree is None else [config.tree.nodes])]
+    texts = [path for name, path in named.items() if name in _TEXTS] + read[len(named) :]
+    for paths in (texts, read):
+        steps = (parse_path(path, where) for path in paths)
+        held = {one[1] for one in steps if one[0] == into and len(one) > 1}
+        if held:
+            return tuple(sorted(key for key in held if isinstance(key, str)))
+    return ()
 
 
 def _is_of_item(steps: Steps | None, item: str | None) -> bool:

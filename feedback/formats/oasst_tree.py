@@ -12,7 +12,8 @@ mixed; who wants both names the file twice, as two sources.
 
 A message that was deleted or judged to be spam is left out with all that follows it. `synthetic` says who wrote an
 answer, not who ranked it: it becomes a flag. The users that a tree names are authors, not raters, and are not read. A
-tree in which nothing was judged is rejected as that; most trees of a file that holds unfinished ones are such.
+tree in which nothing was judged is rejected as that; most trees of a file that holds unfinished ones are such. Rows of
+single messages, as the hub shows of OpenAssistant/oasst1, are not read: its files *.trees.jsonl.gz hold the trees.
 """
 
 from __future__ import annotations
@@ -43,6 +44,10 @@ __all__ = ["OASST_TREE"]
 
 _ROLES: Final = {"prompter": "user", "assistant": "assistant"}
 _THUMBS: Final = {"+1": True, "-1": False}
+_ALONE: Final = (
+    "field 'prompt' is absent or null: the record is one message, not a tree; of datasets such as OpenAssistant/oasst1 "
+    "name a file *.trees.jsonl.gz, which holds the same messages as trees"
+)
 _MOST_THUMBS: Final = 10_000
 """Thumbs of one kind on one answer; each becomes a row, so a count without bounds could fill any memory."""
 
@@ -95,6 +100,8 @@ def _parse(record: dict[str, Any], *, judge: Callable[[_Question], Iterator[Draf
 def _questions(record: dict[str, Any]) -> Iterator[_Question]:
     """Every message of the prompter, parents before their replies and these in the order of the record."""
     need(record, "message_tree_id")
+    if record.get("prompt") is None and record.get("message_id") is not None:
+        reject(RejectReason.MISSING_FIELD, _ALONE)
     root = _turn(need(record, "prompt"), "prompt", None)
     waiting = [] if root is None else [root]
     while waiting:

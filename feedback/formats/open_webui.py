@@ -3,8 +3,8 @@
 The chat is a tree: an edited question or a new answer is a branch. The prompt is the way from the rated message up to
 the root, by `parentId`; the flat list in the snapshot mixes branches and holds later turns. In arena mode the rating is
 of one answer against its siblings; where a sibling's text is in the snapshot, the record is a pair. What a model
-thought before it answered is left out, as Open WebUI does before it sends a chat on; the system prompt of the
-chat is a turn.
+thought before it answered, and the tools and code that it ran, are left out, as Open WebUI shows them closed and does
+not send them on as its words; the system prompt of the chat is a turn.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ from schemas.reasons import RejectReason
 __all__ = ["OPEN_WEBUI"]
 
 _LABELS: Final = {"1": True, "-1": False, "0": None, "": None}
-_THOUGHT: Final = re.compile(r'<details\s+type="reasoning"[^>]*>.*?</details>', re.IGNORECASE | re.DOTALL)
+_UNSAID: Final = re.compile(
+    r'<details\s+type="(?:reasoning|tool_calls|code_interpreter)"[^>]*>.*?</details>', re.IGNORECASE | re.DOTALL
+)
 _OUTCOMES: Final = {True: "a", False: "b", None: "tie"}
 
 
@@ -46,7 +48,7 @@ def _parse(record: dict[str, Any]) -> Iterator[Draft]:
     messages = _messages(record)
     rated_id = str(need(meta, "message_id"))
     thread = read_thread(messages, rated_id, parent="parentId", where="the snapshot")
-    turns = _without_thoughts(read_messages(thread, "thread"))
+    turns = _only_said(read_messages(thread, "thread"))
     if turns[-1]["role"] != "assistant":
         reject(RejectReason.BAD_ROLES, f"the rated message is said by {turns[-1]['role']}, not by assistant")
     rating = data.get("rating")
@@ -118,10 +120,10 @@ def _with_chat_system(record: dict[str, Any], prompt: list[Message]) -> list[Mes
     return with_system(optional_object(record["snapshot"]["chat"]["chat"], "params"), prompt)
 
 
-def _without_thoughts(turns: list[Message]) -> list[Message]:
+def _only_said(turns: list[Message]) -> list[Message]:
     return [
-        {"role": "assistant", "content": _THOUGHT.sub("", turn["content"]).strip()}
-        if turn["role"] == "assistant" and _THOUGHT.search(turn["content"])
+        {"role": "assistant", "content": _UNSAID.sub("", turn["content"]).strip()}
+        if turn["role"] == "assistant" and _UNSAID.search(turn["content"])
         else turn
         for turn in turns
     ]
@@ -147,7 +149,7 @@ def _rivals(messages: Mapping[str, Any], rated: Mapping[str, Any], data: Mapping
             continue
         if model in rivals:
             return {}
-        rivals[model] = _without_thoughts(read_messages([message], "sibling"))
+        rivals[model] = _only_said(read_messages([message], "sibling"))
     return rivals
 
 

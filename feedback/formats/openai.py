@@ -62,6 +62,5 @@ OPENAI: Final = Format(
     fields="input.messages, preferred_output, non_preferred_output; optional input.tools",
     keys=frozenset({"input", "preferred_output", "non_preferred_output"}),
     parse=_parse,
-    writes=True,
     plain=(_PLAIN,),
 )

@@ -264,55 +264,35 @@ def _told(name: str) -> str:
     return f'{ITEM}.attributes["{name}"]'
 
 
+_LABEL, _VALUE = _told("gen_ai.evaluation.score.label"), _told("gen_ai.evaluation.score.value")
+_ASKED, _ANSWERED = _own(_INPUTS[0]), _own(_OUTPUTS[0])
+_OWN_RESPONSE: Final = _own(_RESPONSE)
+_OWN_MODELS: Final = tuple(map(_own, _MODELS))
+_MOMENT: Final = pl.when(pl.col(_NANOSECONDS).cast(pl.String).str.contains("^[0-9]+$")).then(pl.col(_NANOSECONDS))
+
+
 def _plain(known: ScoreMap) -> tuple[PlainRecords, ...]:
     """Spans with evaluations among their events, all attributes in objects, and messages as JSON in texts."""
-    label, value = _told("gen_ai.evaluation.score.label"), _told("gen_ai.evaluation.score.value")
-    explanation, response, own_response = _told(_EXPLANATION), _told(_RESPONSE), _own(_RESPONSE)
-    asked, answered, system = pl.col("asked"), pl.col("answered"), pl.col("system")
-    models, conversation = [_own(name) for name in _MODELS], _own(_CONVERSATION)
-    moment = pl.when(pl.col(_NANOSECONDS).cast(pl.String).str.contains("^[0-9]+$")).then(pl.col(_NANOSECONDS))
-    instructions = pl.struct(pl.lit("system").alias("role"), system.alias("content"))
-    instructed = pl.concat_list(pl.concat_list(instructions), asked)
     shape = PlainRecords(
         kind="events",
-        turns={
-            "prompt": Turns(_own(_INPUTS[0]), made=pl.when(system.is_null()).then(asked).otherwise(instructed)),
-            "completion": Turns(_own(_OUTPUTS[0]), starts="assistant", made=answered),
-        },
+        turns=_plain_turns(),
         types={
             **dict.fromkeys((*map(_own, _READ), *map(_told, _SAID)), TEXT),
-            value: (*FLOAT, *WHOLE, *TEXT, *BOOLEAN),
+            _VALUE: (*FLOAT, *WHOLE, *TEXT, *BOOLEAN),
             "spanId": TEXT,
             _NANOSECONDS: ID,
         },
         columns={"attributes": ("attributes", _are_there)},
         parts={
-            SCORE: told_scores(known, pl.col(_told(_NAME)), (label, value), lambda rule: not rule.paths),
-            "asked": messages_in_texts(_own(_INPUTS[0])),
-            "answered": messages_in_texts(_own(_OUTPUTS[0])),
+            SCORE: told_scores(known, pl.col(_told(_NAME)), (_LABEL, _VALUE), lambda rule: not rule.paths),
+            "asked": messages_in_texts(_ASKED),
+            "answered": messages_in_texts(_ANSWERED),
             "system": system_in_texts(_own(_SYSTEM)),
         },
-        fields={
-            **score_fields(),
-            "rater_kind": pl.col(SCORE).struct.field("rater_kind"),
-            "event_time": seconds_of_nanoseconds(moment),
-            "model_id": pl.coalesce(models),
-            "conversation_id": pl.col(conversation),
-            "message_id": pl.col(own_response),
-            "comment": text_of(explanation),
-        },
+        fields=_plain_fields(),
         left_out=pl.col(SCORE).struct.field("left_out"),
-        where=pl.all_horizontal(
-            pl.col(SCORE).struct.field("is_known"),
-            pl.col(_own(_INPUTS[0])).is_not_null() & pl.col(_own(_OUTPUTS[0])).is_not_null(),
-            pl.col(response).is_null() | (pl.col(response) == pl.col(own_response)),
-            *map(is_id, (*models, conversation, own_response)),
-            pl.col("spanId").is_not_null(),
-            moment.cast(pl.Int64, strict=False).is_not_null(),
-            (answered.list.len() == 1) | answered.is_null(),
-            pl.col(_own(_SYSTEM)).is_null() | (system.str.len_bytes() > 0),
-        ),
-        needs=(_told(_NAME), _own(_INPUTS[0]), _own(_OUTPUTS[0])),
+        where=_are_plain(),
+        needs=(_told(_NAME), _ASKED, _ANSWERED),
         nulls=("span", _own(_NAME), _told("error.type"), f'{ITEM}["{_NAME}"]'),
         never=tuple(envelope[0] for envelope in _ENVELOPES),
         attributes={
@@ -328,6 +308,43 @@ def _plain(known: ScoreMap) -> tuple[PlainRecords, ...]:
         ),
     )
     return (shape,)
+
+
+def _plain_turns() -> dict[str, Turns]:
+    asked, system = pl.col("asked"), pl.col("system")
+    instructions = pl.struct(pl.lit("system").alias("role"), system.alias("content"))
+    instructed = pl.concat_list(pl.concat_list(instructions), asked)
+    return {
+        "prompt": Turns(_ASKED, made=pl.when(system.is_null()).then(asked).otherwise(instructed)),
+        "completion": Turns(_ANSWERED, starts="assistant", made=pl.col("answered")),
+    }
+
+
+def _plain_fields() -> dict[str, pl.Expr]:
+    return {
+        **score_fields(),
+        "rater_kind": pl.col(SCORE).struct.field("rater_kind"),
+        "event_time": seconds_of_nanoseconds(_MOMENT),
+        "model_id": pl.coalesce(_OWN_MODELS),
+        "conversation_id": pl.col(_own(_CONVERSATION)),
+        "message_id": pl.col(_OWN_RESPONSE),
+        "comment": text_of(_told(_EXPLANATION)),
+    }
+
+
+def _are_plain() -> pl.Expr:
+    """Where an evaluation is of the answer of its span, and needs no second look."""
+    response, answered = pl.col(_told(_RESPONSE)), pl.col("answered")
+    return pl.all_horizontal(
+        pl.col(SCORE).struct.field("is_known"),
+        pl.col(_ASKED).is_not_null() & pl.col(_ANSWERED).is_not_null(),
+        response.is_null() | (response == pl.col(_OWN_RESPONSE)),
+        *map(is_id, (*_OWN_MODELS, _own(_CONVERSATION), _OWN_RESPONSE)),
+        pl.col("spanId").is_not_null(),
+        _MOMENT.cast(pl.Int64, strict=False).is_not_null(),
+        (answered.list.len() == 1) | answered.is_null(),
+        pl.col(_own(_SYSTEM)).is_null() | (pl.col("system").str.len_bytes() > 0),
+    )
 
 
 def _are_there(objects: pa.Array) -> pl.Series:

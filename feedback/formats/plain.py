@@ -165,6 +165,7 @@ class Threads:
         parent: field with the id of the one before it.
         roots: ids that mean that there is none.
         text: field with what it says.
+        unsaid: where a text has these words, not all of it is said, and the message is not plain.
         is_user: field that is true where the user says it, and false where the assistant does.
         judgement: field that holds the judgement.
         signs: bytes of which one stands in every line with the key of that field, whatever its value is; the last two
@@ -178,6 +179,7 @@ class Threads:
     parent: str
     roots: tuple[str, ...]
     text: str
+    unsaid: str
     is_user: str
     judgement: str
     signs: tuple[bytes, bytes, bytes]

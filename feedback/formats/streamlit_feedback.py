@@ -84,7 +84,8 @@ def _single(record: dict[str, Any], chat_key: str | None) -> Iterator[Draft]:
     if not any(key in record for key in ("feedback", "score")):
         reject(RejectReason.MISSING_FIELD, "fields 'feedback' and 'score' are absent")
     if _feedback(record) is None:
-        yield from unjudged("there is no feedback on the answer")
+        # A question and an answer beside each other are in any log.
+        yield from unjudged("there is no feedback on the answer", is_vague=True)
         return
     if chat_key is not None:
         prompt, completion = split_rated(read_messages(need_list(record, chat_key), chat_key, roles=_ROLES))
@@ -128,7 +129,9 @@ def _feedback(owner: Mapping[str, Any]) -> Any:
 def _read(feedback: Any, owner: Mapping[str, Any]) -> tuple[Any, Any, str | None]:
     """The kind of the widget, the score and the comment."""
     if isinstance(feedback, dict):
-        return feedback.get("type"), feedback.get("score"), optional_text(feedback, "text")
+        if "score" not in feedback:
+            reject(RejectReason.MISSING_FIELD, "field 'feedback.score' is absent")
+        return feedback.get("type"), feedback["score"], optional_text(feedback, "text")
     return next((owner[key] for key in _KINDS if owner.get(key) is not None), None), feedback, None
 
 

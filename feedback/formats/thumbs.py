@@ -12,12 +12,11 @@ from typing import Any, Final
 import polars as pl
 
 from feedback.formats.drafts import EventDraft, Format
+from feedback.formats.parts.cells import bool_cell, number_cell
 from feedback.formats.parts.field_columns import are_said, id_of, is_id, json_of, number_of, text_of
 from feedback.formats.parts.fields import (
     need,
-    optional_bool,
     optional_id,
-    optional_number,
     optional_rater,
     optional_text,
     optional_time,
@@ -63,11 +62,11 @@ def _parse(record: dict[str, Any]) -> Iterator[EventDraft]:
         model_id=optional_id(record, "model"),
         conversation_id=optional_id(record, "conversation"),
         message_id=optional_id(record, "message"),
-        strength=optional_number(record, "strength"),
+        strength=number_cell(record, "strength"),
         reason_codes=optional_words(record, "reasons"),
         comment=optional_text(record, "comment"),
         lang=optional_text(record, "lang"),
-        consent=optional_bool(record, "consent"),
+        consent=bool_cell(record, "consent"),
         tools=optional_tools(record, "tools"),
     )
 
@@ -130,7 +129,6 @@ THUMBS: Final = Format(
     fields=f"{', '.join(_REQUIRED)}; optional {', '.join(_OPTIONAL)}",
     keys=frozenset({*_REQUIRED, *_OPTIONAL}),
     parse=_parse,
-    writes=True,
     plain=(_PLAIN,),
     user_keys=frozenset({"user"}),
 )

@@ -2,6 +2,8 @@
 
 A pair without a prompt has it inside both answers: as messages it is the turns that they share, as transcripts what
 comes before the last answer. Other text without a prompt is rejected, since where a prompt ends cannot be seen in it.
+The columns say who won: TRL has no ties, and equal scores beside them make none. Where they do, as in UltraFeedback,
+the format is `ultrafeedback`.
 """
 
 from __future__ import annotations
@@ -129,13 +131,13 @@ TRL: Final = Format(
     name="trl",
     kind="both",
     summary="TRL's unpaired_preference (prompt, completion, label) and preference (prompt, chosen, rejected).",
-    label_rule="label true is desirable and false undesirable; 'chosen' is preferred to 'rejected'.",
+    label_rule="label true is desirable and false undesirable; 'chosen' is preferred to 'rejected', whatever their "
+    "scores.",
     fields="prompt, completion, label (true or false), or chosen, rejected and mostly prompt; optional tools, "
     "score_chosen, score_rejected, margin",
     keys=frozenset(
         {"prompt", "completion", "label", "chosen", "rejected", "tools", "score_chosen", "score_rejected", "margin"}
     ),
     parse=_parse,
-    writes=True,
     plain=_PLAIN,
 )

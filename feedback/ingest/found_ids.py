@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feedback.formats.mapping.paths import Steps, find_value
+from feedback.formats.parts.fields import id_text
 from feedback.ingest.block_records import spoken_lines
 from feedback.records.json_columns import Lines, split_lines
 from feedback.records.json_fields import read_fields
@@ -21,12 +22,11 @@ from feedback.records.text_blocks import TextBlock
 from schemas.errors import RecordRejectedError
 from schemas.reasons import RejectReason
 
-__all__ = ["FoundIds", "find_ids", "find_line_ids", "id_text"]
+__all__ = ["FoundIds", "find_ids", "find_line_ids"]
 
 Block = TextBlock | list[RawRecord]
 Places = NDArray[np.int64]
 
-_WHOLE: Final = 2.0**53
 _SPACE: Final = b" \t\r"
 
 
@@ -97,23 +97,6 @@ def find_line_ids(lines: Lines, places: Places | None, id_path: Steps) -> FoundI
         ends[place] -= len(line) - len(line.rstrip(_SPACE))
     unread = Counter(str(reason) for reason, _ in rejects.values())
     return FoundIds(lines.data, [id_text(value) for value in values], starts, ends, len(places), unread)
-
-
-def id_text(value: Any) -> str | None:
-    """An id as text, or None where the value is none.
-
-    A whole number is its digits, so that the text of a CSV file finds it; so is a float that is whole, which is how
-    tables with gaps hold whole numbers.
-    """
-    if type(value) is str:
-        return value if value.strip() else None
-    if isinstance(value, bool) or value is None:
-        return None
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() and abs(value) <= _WHOLE else None
-    if isinstance(value, int):
-        return str(value)
-    return value if isinstance(value, str) and value.strip() else None
 
 
 def _value_at(value: Any, steps: Steps) -> Any:

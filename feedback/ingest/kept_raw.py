@@ -21,6 +21,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from feedback.formats import Format
+from feedback.formats.parts.fields import id_text
 from feedback.ingest.rater_key import rater_key
 from feedback.records.raw_record import RawRecord
 
@@ -113,7 +114,8 @@ class _Cleaner:
             return CUT
         if name in self.user_keys:
             self.has_cut = True
-            return rater_key(str(value), self.key) if isinstance(value, str | int) else CUT
+            person = id_text(value)
+            return CUT if person is None else rater_key(person, self.key)
         return self.clean(value)
 
     def _clean_text(self, text: str) -> str:

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from feedback.formats.drafts import Join
 from feedback.formats.mapping.paths import Steps, find_value, parse_path
-from feedback.formats.parts.fields import reject
-from feedback.ingest.found_ids import id_text
+from feedback.formats.parts.fields import id_text, reject
 from feedback.ingest.joined_file import JoinedRecords, open_joined
 from feedback.records.json_columns import Lines
 from feedback.records.raw_record import MAX_RECORD_BYTES
@@ -46,7 +45,7 @@ class Partners:
         self.alone = 0
         self.first_alone = ""
         self._is_lacking = False
-        self._is_placed = False
+        self._placed_over: dict[str, Any] | None = None
 
     def look_in(self, records: JoinedRecords) -> None:
         """Look for what records need among these."""
@@ -100,9 +99,10 @@ class Partners:
 
     def take_back(self, record: dict[str, Any]) -> None:
         """Take out of `record` what was put into it: a block of small records would hold a large one for each."""
-        if self._is_placed and self._join is not None:
+        if self._placed_over is not None and self._join is not None:
             del record[self._join.into]
-            self._is_placed = False
+            record.update(self._placed_over)
+            self._placed_over = None
 
     def place(self, record: dict[str, Any]) -> list[memoryview]:
         """Put the other file's record, or records, into `record`; where there is none, it stays as it is.
@@ -117,7 +117,7 @@ class Partners:
         Raises:
             RecordRejectedError: several different records have the id and one is wanted, or there are too many.
         """
-        self._is_lacking = self._join is not None and record.get(self._join.into) is None
+        self._is_lacking = self._join is not None and self._join.is_lacking(record)
         if self._join is None or self._lookup is None or not self._is_lacking:
             return []
         name = self._lookup.id_of(record)
@@ -130,9 +130,10 @@ class Partners:
         self._is_lacking = False
         if self._is_judged is not None and not self._is_judged(record):
             return []
-        self._is_placed = True
+        into = self._join.into
+        self._placed_over = {into: record[into]} if into in record else {}
         texts, values = self._lookup.read(span)
-        record[self._join.into] = values if self._join.is_many else values[0]
+        record[into] = values if self._join.is_many else values[0]
         return texts
 
 
@@ -166,14 +167,14 @@ class _Lookup:
         found = zip(names, records, self._records.spans(names), strict=True)
         return [
             {self._join.into: _DECODE(self._records.records((first, first + 1))[0])}
-            if name and end > first and record.get(self._join.into) is None
+            if name and end > first and self._join.is_lacking(record)
             else {}
             for name, record, (first, end) in found
         ]
 
     def expect(self, records: Iterable[dict[str, Any]]) -> None:
         """Look up the ids of records that lack the other file's."""
-        names = {self._name_of(record) for record in records if record.get(self._join.into) is None}
+        names = {self._name_of(record) for record in records if self._join.is_lacking(record)}
         names.discard("")
         sought = list(names)
         self._expected = dict(zip(sought, self._records.spans(sought), strict=True))

@@ -26,19 +26,20 @@ from feedback.ingest.calm_collector import calm_collector
 from feedback.ingest.format_check import format_mismatch
 from feedback.ingest.join_notes import join_notes, refuse_no_partner
 from feedback.ingest.keys import SketchSettings
+from feedback.ingest.left_out import left_out_notes
 from feedback.ingest.outcome import outcome_digest
 from feedback.ingest.rater_key import load_rater_key
 from feedback.ingest.source_blocks import FileCounts, OpenSource, SourceBlocks
 from feedback.ingest.source_files import join_tables
 from feedback.near import SketchFile, preload
 from feedback.records.places import place_size
-from schemas.errors import FormatMismatchError, InputError, OutputExistsError, TooManyRejectedError
+from schemas.errors import FormatMismatchError, InputError, OutputExistsError, TooManyRejectedError, UsageError
 from schemas.manifest import SourceFile
 from schemas.progress import Advance, Progress, silent
 from schemas.reasons import DropReason, RejectReason
 from schemas.report import LabelCounts, StageReport
 
-__all__ = ["IngestResult", "SketchSettings", "ingest", "table_paths"]
+__all__ = ["IngestResult", "SketchSettings", "ingest", "refuse_no_share", "table_paths"]
 
 _FIELD_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\- ]{0,39}")
 _SHOWN_FIELDS: Final = 12
@@ -108,9 +109,11 @@ def ingest(
     Raises:
         InputError: a file is missing, damaged, or not in its format.
         UnknownChoiceError: a format that does not exist.
+        UsageError: a share that is none.
         TooManyRejectedError: more records went to quarantine than allowed.
         OutputExistsError: the folder holds files.
     """
+    refuse_no_share(max_rejected_share)
     if not isinstance(engine, StagedEngine) and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputExistsError("the folder for ingested tables is not empty", where=folder)
     preload()
@@ -122,6 +125,21 @@ def ingest(
         result = _ingest(reader, folder, max_rejected_share, allow_more, engine or LocalEngine(), progress)
         undo.pop_all()
     return result
+
+
+def refuse_no_share(max_rejected_share: float) -> None:
+    """Pass if the largest share of rejected records is one.
+
+    Raises:
+        UsageError: it is not in [0, 1].
+    """
+    if not 0 <= max_rejected_share <= 1:
+        raise UsageError(
+            "no share of records can be that",
+            where="max_rejected_share",
+            received=max_rejected_share,
+            expected="0 to 1",
+        )
 
 
 def table_paths(folder: Path, name: str) -> tuple[Path, ...]:
@@ -301,6 +319,7 @@ def _notes(
 ) -> Iterator[str]:
     if not records:
         yield "No record was read: the files are empty."
+    yield from left_out_notes([source.config for source in sources])
     unused: dict[str, set[str]] = {}
     for source in sources:
         for result in reader.of_source(source, results):

@@ -20,6 +20,8 @@ _DELIMITERS: Final = ",;\t"
 _QUOTED: Final = re.compile(r'(?:^|(?<=[,;\t]))"(?:[^"]|"")*"')
 _OPEN: Final = re.compile(r'(?:^|[,;\t])"')
 """A name in quotes, and the begin of one without its end."""
+_SEPARATOR: Final = re.compile(r'"?sep=([^"\s\w]|\t)"?')
+"""The line that names the delimiter to Excel; the header is the next one."""
 _MOST_LINES: Final = 100
 """Lines of a header; quotes that are still open there are a mistake."""
 
@@ -104,6 +106,8 @@ class _Lines:
 def _read_header(lines: _Lines, file: str) -> tuple[list[str], str] | None:
     try:
         text = next(lines, None)
+        named = None if text is None else _SEPARATOR.fullmatch(text.rstrip("\r\n"))
+        text = text if named is None else next(lines, None)
         if text is None:
             return None
         bare, read = _QUOTED.sub("", text), 1
@@ -111,7 +115,7 @@ def _read_header(lines: _Lines, file: str) -> tuple[list[str], str] | None:
         while _OPEN.search(bare) and read < _MOST_LINES and (more := next(lines, None)) is not None:
             text, read = text + more, read + 1
             bare = _QUOTED.sub("", text)
-        delimiter = max(_DELIMITERS, key=bare.count)
+        delimiter = max(_DELIMITERS, key=bare.count) if named is None else named[1]
         columns = next(csv.reader([text], delimiter=delimiter, strict=True), [])
     except csv.Error as error:
         raise _broken_header(error, file) from error

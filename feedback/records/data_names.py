@@ -9,7 +9,7 @@ from typing import Final
 
 from schemas.manifest import MANIFEST_NAME
 
-__all__ = ["SUFFIXES", "data_names", "matches_glob", "plain_suffix"]
+__all__ = ["SUFFIXES", "data_names", "matches_glob", "other_names", "plain_suffix"]
 
 SUFFIXES: Final = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather")
 """What is read of a folder, also with `.gz` or `.zst` behind it."""
@@ -20,16 +20,35 @@ _DATA: Final = "data/"
 def data_names(names: Iterable[str]) -> list[str]:
     """Those of the names in a folder that are data files, sorted; of a curated dataset only its shards.
 
-    >>> data_names(["b.csv", "a/c.jsonl.gz", ".cache/d.json", "README.md"])
+    What is hidden, or in a folder that is being written (`.partial`), is none.
+
+    >>> data_names(["b.csv", "a/c.jsonl.gz", ".cache/d.json", "out.partial/e.csv", "README.md"])
     ['a/c.jsonl.gz', 'b.csv']
 
     Args:
         names: paths of files relative to the folder, with `/`.
     """
+    return [name for name in _visible_names(names) if plain_suffix(name) in SUFFIXES]
+
+
+def other_names(names: Iterable[str]) -> list[str]:
+    """Those of the names in a folder that are neither data files nor hidden, sorted; none of a curated dataset.
+
+    >>> other_names(["b.csv", "b.csv.1", ".cache/d.json"])
+    ['b.csv.1']
+
+    Args:
+        names: paths of files relative to the folder, with `/`.
+    """
+    return [name for name in _visible_names(names) if plain_suffix(name) not in SUFFIXES]
+
+
+def _visible_names(names: Iterable[str]) -> list[str]:
+    """The names that are not hidden, sorted; of a curated dataset only those of its shards."""
     known = sorted(names, key=lambda name: PurePosixPath(name).parts)
     if MANIFEST_NAME in known and any(name.startswith(_DATA) for name in known):
         known = [name for name in known if name.startswith(_DATA)]
-    return [name for name in known if plain_suffix(name) in SUFFIXES and not _is_hidden(name)]
+    return [name for name in known if not _is_hidden(name)]
 
 
 def plain_suffix(name: str) -> str:
@@ -59,4 +78,5 @@ def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
 
 
 def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") for part in PurePosixPath(name).parts)
+    """Whether a file is hidden, or of something that is being written."""
+    return any(part.startswith(".") or part.endswith(".partial") for part in PurePosixPath(name).parts)

@@ -17,8 +17,17 @@ _UNREADABLE: Final = {
     b"SQLite format 3\0": ("an SQLite database", "Name it as sqlite:///PATH and say with --sql what to read of it"),
     b"FEA1": ("Feather of version 1", "Write it as Feather of version 2 or as Parquet"),
     b"BZh": ("compressed with bzip2", "Decompress it, or compress it with gzip or zstandard"),
+    b"Obj\x01": ("an Avro file", "Write it as Parquet or as JSON lines"),
+    **{
+        bytes((0x80, protocol)): (
+            "a pickle, which would run code of whoever wrote it",
+            "Write it as Parquet or as JSON lines",
+        )
+        for protocol in range(2, 6)
+    },
     b"\xfd7zXZ": ("compressed with xz", "Decompress it, or compress it with gzip or zstandard"),
 }
+_TAR, _TAR_PLACE = b"ustar", 257
 
 
 def kind_of_bytes(head: bytes, name: str) -> str:
@@ -35,8 +44,14 @@ def kind_of_bytes(head: bytes, name: str) -> str:
         raise InputError("the file is UTF-16", where=name, expected="UTF-8", todo="Convert it to UTF-8")
     for sign, (what, todo) in _UNREADABLE.items():
         if head.startswith(sign):
-            raise InputError(f"the file is {what}", where=name, expected=f"one of {', '.join(SUFFIXES)}", todo=todo)
+            raise _unreadable(what, todo, name)
+    if head[_TAR_PLACE:].startswith(_TAR):
+        raise _unreadable("a tar archive", "Unpack it, and name the folder or the files", name)
     return "text"
+
+
+def _unreadable(what: str, todo: str, name: str) -> InputError:
+    return InputError(f"the file is {what}", where=name, expected=f"one of {', '.join(SUFFIXES)}", todo=todo)
 
 
 def kind_of_text(head: bytes, suffix: str) -> str:

@@ -10,20 +10,30 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-from feedback.records.data_names import SUFFIXES, data_names
+from feedback.records.data_names import SUFFIXES, data_names, other_names
 from feedback.records.database_url import DATABASES, MEMORY, parse_database_url
 from feedback.records.hub_files import find_hub_files
 from feedback.records.object_store import StoredObject, find_objects
 from feedback.records.queries import Query, open_query
 from feedback.records.store_mark import is_store
 from schemas.errors import InputError, InputNotFoundError, UnknownChoiceError, UsageError
+from schemas.paths import AnyPath, path_texts
 
-__all__ = ["Place", "find_files", "input_name", "place_name", "place_size", "place_state", "relative_input"]
+__all__ = [
+    "Place",
+    "find_files",
+    "input_name",
+    "names_left_out",
+    "place_name",
+    "place_size",
+    "place_state",
+    "relative_input",
+]
 
 Place = Path | StoredObject | Query
 """A file of this machine (`-` is standard input), an object in a store, or a query."""
@@ -34,33 +44,40 @@ _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _KNOWN: Final = ("file", "hf", "s3", *DATABASES)
 
 
-def find_files(inputs: Sequence[str | Path], *, sql: str | None = None) -> list[Place]:
+def find_files(inputs: AnyPath | Iterable[AnyPath], *, sql: str | None = None) -> list[Place]:
     """The files, objects and queries that `inputs` name, each once, in the order of the inputs and sorted within one.
 
     Args:
-        inputs: files, globs, folders (read with their subfolders), `-` for standard input, or URLs. Of a curated
-            dataset, its shards are read.
+        inputs: files, globs, folders (read with their subfolders), `-` for standard input, or URLs, one or several.
+            Of a curated dataset, its shards are read.
         sql: the query, where the inputs are URLs of databases.
 
     Raises:
         InputNotFoundError: a path that does not exist, a glob that matches nothing, or a folder without data files.
         InputError: a folder that is a feedback store.
-        UsageError: a URL that is not right, a query without a database or a database without a query.
+        UsageError: no input or a blank one, a URL that is not right, a query without a database or a database without a
+            query.
     """
     found: dict[Place, Place] = {}
-    for item in inputs:
-        if str(item).lower().endswith(_CONFIG):
+    for item in path_texts(inputs):
+        if item.lower().endswith(_CONFIG):
             raise InputError(
                 "a config file holds no feedback",
                 where=item,
                 todo="Name raw files; a config file stands alone, and goes with `curate` and `ingest`",
             )
         # In the hub's cache, files of the same bytes are links to one file, and still two.
-        is_hub = _scheme_of(str(item)) == "hf"
-        for place in _expand(str(item), sql):
+        is_hub = _scheme_of(item) == "hf"
+        for place in _expand(item, sql):
             key = place.resolve() if isinstance(place, Path) and not is_hub else place
             found.setdefault(key, place)
     return list(found.values())
+
+
+def names_left_out(item: str) -> list[str]:
+    """The files of a folder of this machine that are not read, relative to it and sorted; none of anything else."""
+    path = Path(item)
+    return other_names(_names_in(path)) if path.is_dir() and not is_store(path) else []
 
 
 def place_name(place: Place) -> str:
@@ -104,7 +121,8 @@ def relative_input(text: str, folder: Path) -> str:
         database = parse_database_url(text)
         is_path = database.path is not None and database.database != MEMORY
         return f"{scheme}:///{(folder / database.database).as_posix()}" if is_path else text
-    return text if scheme is not None or text == STDIN else str(folder / text)
+    is_as_it_is = scheme is not None or text == STDIN or not text.strip()  # a blank one is refused where it is read
+    return text if is_as_it_is else str(folder / text)
 
 
 def _scheme_of(text: str) -> str | None:
@@ -148,8 +166,7 @@ def _files_at(item: str) -> list[Path]:
         return [path]
     _refuse_store(item)
     if path.is_dir():
-        inside = [one.relative_to(path).as_posix() for one in path.rglob("*") if one.is_file()]
-        files = [path / name for name in data_names(inside)]
+        files = [path / name for name in data_names(_names_in(path))]
         if not files:
             raise InputNotFoundError(
                 "the folder holds no data file", where=path, expected=f"files ending in {', '.join(SUFFIXES)}"
@@ -160,6 +177,10 @@ def _files_at(item: str) -> list[Path]:
         what = "no file matches the pattern" if glob.has_magic(item) else "no such file or folder"
         raise InputNotFoundError(what, where=item)
     return files
+
+
+def _names_in(folder: Path) -> list[str]:
+    return [one.relative_to(folder).as_posix() for one in folder.rglob("*") if one.is_file()]
 
 
 def _refuse_store(item: str) -> None:

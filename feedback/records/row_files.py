@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import zstandard
 
 from schemas.errors import OutputExistsError, UsageError
+from schemas.lock import locked_output
 
 __all__ = ["RowFile", "check_out", "open_row_file"]
 
@@ -46,8 +47,7 @@ def check_out(path: Path, *, can_be_parquet: bool) -> str:
         raise UsageError(
             "the output cannot be written by its suffix", where=path, expected=f"one of {', '.join(known)}"
         )
-    if path.exists():
-        raise OutputExistsError("the output is there already", where=path, todo="Remove it, or name another file")
+    _refuse_existing(path)
     return suffix
 
 
@@ -59,19 +59,30 @@ def open_row_file(path: Path, suffix: str, schema: pa.Schema | None) -> Iterator
         path: the file to write.
         suffix: what `check_out` gave.
         schema: the table's schema; None for lines of JSON.
+
+    Raises:
+        LockedError: another run writes it.
+        OutputExistsError: a file has come there meanwhile.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as raw:
-            file = _Lines(_compressed(raw, suffix)) if schema is None else _Table(raw, schema)
-            try:
-                yield file
-            finally:
-                file.close()
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with locked_output(path):
+        try:
+            with partial.open("wb") as raw:
+                file = _Lines(_compressed(raw, suffix)) if schema is None else _Table(raw, schema)
+                try:
+                    yield file
+                finally:
+                    file.close()
+            _refuse_existing(path)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _refuse_existing(path: Path) -> None:
+    if path.exists():
+        raise OutputExistsError("the output is there already", where=path, todo="Remove it, or name another file")
 
 
 class _Lines:

@@ -9,7 +9,7 @@ import pytest
 from feedback.formats import EventDraft, PairDraft
 from schemas.reasons import RejectReason
 from tests.format_records import bot, user
-from tests.scored import draft, drafts, ignored, reason_of
+from tests.scored import draft, drafts, ignored, reason_of, rejection
 
 MAP = """
 [scores.quality]
@@ -139,6 +139,15 @@ def test_a_flattened_record_says_the_status_of_its_responses() -> None:
     assert getattr(third, "what", None) == "responses that are drafts or discarded without a value"
     silent = {**FLAT, "quality.responses": None, "quality.responses.users": None, "quality.responses.status": None}
     assert ignored("argilla", MAP, silent) == ["records without a response"]
+
+
+def test_a_ranking_without_ranks_says_what_it_lacks() -> None:
+    reason, detail = rejection("argilla", MAP, record(order=[response(["two", "one"])]))
+    assert reason == RejectReason.UNKNOWN_LABEL
+    assert detail == (
+        "the ranking 'order' is a list of names, in which answers of one rank cannot be told; expected objects with "
+        "value and rank, as to_json and the API give"
+    )
 
 
 def test_a_discarded_choice_and_a_discarded_ranking_say_nothing() -> None:

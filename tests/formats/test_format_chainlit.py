@@ -111,6 +111,12 @@ def test_feedback_without_its_steps_says_which_file_is_needed() -> None:
     assert "the steps of the thread, by 'threadId', lie in another file, which --join FILE names" in caught.value.detail
 
 
+def test_feedback_of_a_table_without_threads_says_how_to_read_it() -> None:
+    """Chainlit's own data layer finds the thread through the step."""
+    with pytest.raises(RecordRejectedError, match=r'SELECT f\.\*, s\."threadId" FROM "Feedback" f JOIN "Step" s'):
+        list(find_format("chainlit").parse({"id": "f1", "stepId": "a1", "name": "user_feedback", "value": 1.0}))
+
+
 @pytest.mark.parametrize(
     ("record", "reason"),
     [

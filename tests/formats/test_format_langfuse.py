@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from feedback.config import SourceConfig
+from feedback.engine import read_rows
 from feedback.formats import FORMATS, EventDraft, PairDraft
 from feedback.formats.drafts import Join
 from feedback.formats.sniffing.sniff import find_candidates
@@ -262,9 +265,40 @@ def test_a_score_that_is_not_in_the_format_is_rejected(change: dict[str, Any], r
 def test_a_score_alone_says_which_file_it_lacks() -> None:
     _, detail = rejection("langfuse", MAP, score(trace=None))
     assert detail == "field 'trace' is absent or null: the texts are in the export of the traces; --join FILE names it"
-    assert FORMATS["langfuse"].join == Join(what="traces", key="traceId", other="id", into="trace", whole=("scores",))
-    other = mapped("langfuse", f'{MAP}[join]\nkey = "observationId"\n').join
-    assert other == Join(what="traces", key="observationId", other="id", into="trace", whole=("scores",))
+    holds = ("input", "output", "observations")
+    join = Join(what="traces", key="traceId", other="id", into="trace", holds=holds, whole=("scores",))
+    assert FORMATS["langfuse"].join == join
+    assert mapped("langfuse", f'{MAP}[join]\nkey = "observationId"\n').join == replace(join, key="observationId")
+
+
+STUB = {"userId": "u1", "tags": [], "environment": "default"}
+"""What the API gives of a score's trace beside its id."""
+
+
+def test_a_score_with_a_stub_of_its_trace_lacks_the_traces() -> None:
+    _, detail = rejection("langfuse", MAP, score(trace=STUB))
+    assert detail == "field 'trace' is absent or null: the texts are in the export of the traces; --join FILE names it"
+    (found, *_) = find_candidates([score(trace=STUB)])
+    assert (found.format, found.needs) == ("langfuse", "traces")
+
+
+def test_scores_of_the_api_find_their_traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever voted is the user of the trace, and a score that is refused is kept as it came."""
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "a key that is for tests only")
+    own = {"tags": [], "environment": "default"}
+    scores = [score(trace=own), score(id="s2", traceId="t9", trace=own), score(id="s3", value=7, trace=own)]
+    for name, records in (("scores.jsonl", scores), ("traces.jsonl", [TRACE])):
+        (tmp_path / name).write_text("".join(json.dumps(one) + "\n" for one in records), "utf-8")
+    (tmp_path / "map.toml").write_text(MAP, "utf-8")
+    path, known, join = (str(tmp_path / name) for name in ("scores.jsonl", "map.toml", "traces.jsonl"))
+    source = SourceConfig(path=path, format="langfuse", map=known, join=join)
+    result = ingest([source], tmp_path / "out", max_rejected_share=1.0)
+    event = read_rows(result.events[0]).row(0, named=True)
+    assert (event["prompt"][-1]["content"], event["completion"][0]["content"]) == ("q", "a")
+    assert event["rater_key"] is not None
+    assert result.rejected == {RejectReason.MISSING_FIELD: 1, RejectReason.UNKNOWN_LABEL: 1}
+    kept = [json.loads(raw)["trace"] for raw in pl.read_parquet(result.quarantine[0])["raw"]]
+    assert kept == [own, own]
 
 
 SNAKE: dict[str, Any] = {

@@ -162,3 +162,14 @@ def test_a_record_without_any_value_is_no_feedback() -> None:
     assert "the export of the runs; --join FILE names it" in detail
     assert FORMATS["langsmith"].join == Join(what="runs", key="run_id", other="id", into="run")
     assert len(drafts("langsmith", MAP, FEEDBACK)) == 1
+
+
+@pytest.mark.parametrize("key", ["session_id", "thread_id", "conversation_id"])
+def test_the_thread_of_a_run_is_what_its_metadata_name(key: str) -> None:
+    """A trace is one turn of it."""
+    metadata = {**RUN["extra"]["metadata"], key: "thread-1"}
+    assert draft("langsmith", MAP, feedback(run={**RUN, "extra": {"metadata": metadata}})).conversation_id == "thread-1"
+    named = {**RUN, "thread_id": "thread-2", "extra": {"metadata": metadata}}
+    assert draft("langsmith", MAP, feedback(run=named)).conversation_id == "thread-2"
+    odd = {**RUN, "extra": {"metadata": {key: ["thread-1"]}}}
+    assert draft("langsmith", MAP, feedback(run=odd)).conversation_id == "t1"

@@ -87,6 +87,25 @@ def test_words_lie_in_the_parts_where_there_are_any() -> None:
     assert parse("librechat", rated("a1", content=[])).completion == [bot("a1")]
 
 
+def test_thoughts_in_a_text_are_no_part_of_what_is_said() -> None:
+    thought = ":::thinking\nhm\n:::\n\n"
+    record = rated("a2", text=f"{thought}Yes.")
+    record["messages"][0]["text"] = "What does :::thinking::: do?"
+    record["messages"][1]["text"] = f"{thought}It thinks."
+    draft = parse("librechat", record)
+    assert draft.prompt[:2] == [user("What does :::thinking::: do?"), bot("It thinks.")]
+    assert draft.completion == [bot("Yes.")]
+    assert parse("librechat", rated("a1", text=f"{thought}Yes.", content=[])).completion == [bot("Yes.")]
+    assert parse("librechat", rated("a1", text=":::thinking\nhm")).completion == [bot("")]
+
+
+def test_the_instructions_of_an_export_are_its_first_turn() -> None:
+    export = {"conversationId": "c1", "options": {"promptPrefix": "Be kind."}, "messages": chat(a1={"feedback": UP})}
+    assert parse("librechat", export).prompt == [{"role": "system", "content": "Be kind."}, user("q1")]
+    for options in (None, {}, {"promptPrefix": " "}):
+        assert parse("librechat", {**export, "options": options}).prompt == [user("q1")]
+
+
 @pytest.mark.parametrize("part", [{"type": "tool_call", "tool_call": {}}, {"type": "image_file"}, {"type": "error"}, 3])
 def test_a_thread_with_what_is_no_text_is_rejected(part: Any) -> None:
     assert reason_of("librechat", rated("a1", content=[part])) == RejectReason.WRONG_TYPE

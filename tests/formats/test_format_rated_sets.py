@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from feedback.formats import EventDraft, PairDraft, find_format
+from feedback.formats.sniffing.sniff import find_candidates
 from schemas.reasons import RejectReason
 from tests.format_records import bot, check_any_values, parse, reason_of, user
 
@@ -106,6 +107,14 @@ def test_all_dialects_of_binarized_ultrafeedback_say_the_same(
     assert (draft.prompt, draft.response_a, draft.response_b) == ([user("q")], [bot("good")], [bot("poor")])
     assert (draft.score_a, draft.score_b, draft.margin) == (5.0, 3.5, 1.5)
     assert (draft.model_a, draft.model_b, draft.outcome) == ("m1", "m2", "a")
+
+
+def test_pairs_with_scores_in_names_of_ultrafeedback_are_not_taken_for_any_pairs() -> None:
+    """Both formats read them; only one reads all of their fields, and knows equal scores for a tie."""
+    mixed = {"dataset": "d", "chosen": BINARIZED["chosen"], "rejected": BINARIZED["rejected"]}
+    for record in (BINARIZED, {**mixed, "chosen_rating": 5.0, "rejected_rating": 5.0}):
+        first, second, *_ = find_candidates([record])
+        assert (first.format, second.format) == ("ultrafeedback", "trl")
 
 
 def test_equal_scores_of_ultrafeedback_are_a_tie_and_opposite_ones_a_contradiction() -> None:

@@ -68,11 +68,22 @@ def test_the_example_in_the_documentation_works(tmp_path: Path, value: str | Non
 def test_labels_are_compared_as_they_stand_in_json(tmp_path: Path) -> None:
     for value, label in [(1, True), ("1", True), (0, False)]:
         assert read(tmp_path, BASIC, {"q": "q", "a": "a", "vote": value}).label is label
-    for value in (True, 1.0, 2, "up", [1]):
+    for value in (True, 1.5, 2, "up", [1]):
         assert reason_of(tmp_path, BASIC, {"q": "q", "a": "a", "vote": value}) == RejectReason.UNKNOWN_LABEL
     assert reason_of(tmp_path, BASIC, {"q": "q", "a": "a"}) == RejectReason.MISSING_FIELD
     booleans = BASIC.replace('"1"', "true").replace('"0"', "false")
     assert read(tmp_path, booleans, {"q": "q", "a": "a", "vote": True}).label is True
+
+
+@pytest.mark.parametrize("value", [1, "1", 1.0, "1.0"])
+def test_a_whole_number_may_be_written_as_a_float(tmp_path: Path, value: Any) -> None:
+    """So does a table with empty cells beside it."""
+    fields = '[fields]\nprompt = "q"\ncompletion = "a"\nlabel = "v"\n[labels]\n'
+    record = {"q": "q", "a": "a", "v": value}
+    draft = read(tmp_path, f'{fields}1 = "up"\n', record)
+    assert (draft.label, draft.raw_value) == (True, value)
+    if str(value) == "1.0":
+        assert read(tmp_path, f'{fields}1 = "up"\n"1.0" = "down"\n', record).label is False
 
 
 def test_thresholds_make_labels_of_numbers(tmp_path: Path) -> None:
@@ -236,3 +247,10 @@ def test_a_blank_id_or_text_is_none(tmp_path: Path, name: str, blank: str) -> No
     text = BASIC.replace("[labels]", f'{name} = "x"\n[labels]')
     record = {"q": "q", "a": "a", "vote": 1}
     assert read(tmp_path, text, {**record, "x": blank}) == read(tmp_path, text, record)
+
+
+def test_consent_in_a_cell_is_a_word(tmp_path: Path) -> None:
+    fields = '[fields]\nprompt = "q"\ncompletion = "a"\nlabel = "v"\nconsent = "c"\n[labels]\n1 = "up"\n'
+    for cell, consent in (("True", True), ("false", False), (None, None), (True, True)):
+        assert read(tmp_path, fields, {"q": "q", "a": "a", "v": 1, "c": cell}).consent is consent
+    assert reason_of(tmp_path, fields, {"q": "q", "a": "a", "v": 1, "c": "yes"}) == RejectReason.WRONG_TYPE

@@ -85,7 +85,15 @@ def test_a_thumb_without_a_required_field_misses_it(field: str) -> None:
     [
         *(("prompt", 3), ("prompt", {"role": "user"}), ("completion", 3), ("completion", [3])),
         *(("id", True), ("id", 1.5), ("user", []), ("model", {}), ("conversation", False)),
-        *(("comment", 3), ("reasons", 3), ("reasons", [3]), ("strength", "5"), ("strength", True), ("lang", 1)),
+        *(
+            ("comment", 3),
+            ("reasons", 3),
+            ("reasons", [3]),
+            ("strength", "strong"),
+            ("consent", 1),
+            ("strength", True),
+            ("lang", 1),
+        ),
         *(("consent", "yes"), ("tools", "{"), ("tools", [1]), ("tools", {"name": "t"})),
         ("prompt", [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}]),
         ("completion", [{"role": "assistant", "content": "a", "tool_calls": [{"id": "1"}]}]),
@@ -164,6 +172,7 @@ def test_trl_reads_pairs_with_a_prompt() -> None:
     draft = parse("trl", text)
     assert (draft.prompt, draft.response_a, draft.response_b) == ([user("q")], [bot("a")], [bot("b")])
     assert (draft.outcome, draft.score_a, draft.score_b, draft.margin) == ("a", 9.0, 2.5, 6.5)
+    assert parse("trl", {**text, "score_rejected": 9}).outcome == "a"
     turns = {"prompt": [user("q")], "chosen": [bot("a")], "rejected": [bot("b")]}
     assert parse("trl", turns).response_a == [bot("a")]
     repeated = {"prompt": "q", "chosen": [user("q"), bot("a")], "rejected": [user("q"), bot("b")]}

@@ -64,6 +64,7 @@ def test_a_record_without_anything_personal_is_kept_byte_for_byte() -> None:
 
 def test_contacts_are_cut_out_at_any_depth_and_user_ids_become_keyed_hashes() -> None:
     value = {"ip": "10.9.8.7", "user": "u1", "meta": [{"userEmail": ["a@b.example"], "user": 7}], "tip": "t"}
+    assert kept({"user": 7.0}, "user") == kept({"user": 7}, "user")
     assert json.loads(kept(value, "user")) == {
         "ip": CUT,
         "user": rater_key("u1", KEY),

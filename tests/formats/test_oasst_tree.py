@@ -281,3 +281,9 @@ def test_real_thumbs_are_read_where_ranks_are_not() -> None:
     report = audit([TREES], source_format="oasst_tree", ranking="off")
     assert (report.rows["desirable"], report.rows["undesirable"]) == (854, 372)
     assert report.waterfall[0].figures["rejected"] == {"no_judgement": 8}
+
+
+def test_a_message_alone_says_where_the_trees_are() -> None:
+    row = {"message_id": "a", "parent_id": "t", "text": "A", "role": "assistant", "rank": 0, "message_tree_id": "t"}
+    with pytest.raises(RecordRejectedError, match=r"the record is one message, not a tree.*\.trees\.jsonl\.gz"):
+        list(FORMATS["oasst_tree"].parse(row))

@@ -95,6 +95,17 @@ def test_thoughts_are_no_part_of_open_webui_answers() -> None:
     assert pair.prompt == [user(f"{thought}said")]
 
 
+@pytest.mark.parametrize("kind", ["tool_calls", "code_interpreter"])
+def test_what_a_model_ran_is_no_part_of_open_webui_answers(kind: str) -> None:
+    run = f'<details type="{kind}" done="true" id="c" name="clock" arguments="&quot;{{}}&quot;" result="&quot;9&quot;">'
+    run += "\n<summary>Tool Executed</summary>\n</details>"
+    content = {"snapshot__chat__chat__history__messages__a1__content": f"{run}\nIt is nine."}
+    assert parse("open_webui", webui(**content)).completion == [bot("It is nine.")]
+    own = '<details type="note"><summary>s</summary>t</details>'
+    other = webui(snapshot__chat__chat__history__messages__a1__content=own)
+    assert parse("open_webui", other).completion == [bot(own)]
+
+
 def test_the_system_prompt_of_an_open_webui_chat_is_its_first_turn() -> None:
     draft = parse("open_webui", webui(snapshot__chat__chat__params={"system": "Be kind."}))
     assert draft.prompt == [{"role": "system", "content": "Be kind."}, user("text q1")]

@@ -67,6 +67,8 @@ CHATS: dict[str, list[dict[str, Any]]] = {
     "a blank answer": chat(a3={"text": "\u2003"}),
     "no text": chat(a2={"text": None}),
     "parts": chat(a2={"content": [{"type": "text", "text": "said"}]}),
+    "a thought": chat(a2={"text": ":::thinking\nhm\n:::\n\nsaid"}, a3={"text": ":::thinking\nhm\n:::\n"}),
+    "a question about thoughts": chat(q1={"text": "What is :::thinking\nhm\n:::?"}),
     "no parts": chat(a2={"content": []}),
     "a file": chat(q1={"files": [{"name": "f"}]}),
     "an error": chat(a1={"error": True}),

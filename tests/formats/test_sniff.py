@@ -115,6 +115,24 @@ def test_chats_without_a_vote_are_in_none_of_the_formats(
     assert "thumbline formats --sniff in.jsonl --map-out map.toml" in out
 
 
+DIFY = {"conversation_id": "c", "inputs": {}, "query": "q", "answer": "a", "created_at": 1735725600}
+LIKED = {**DIFY, "id": "2", "feedback": {"rating": "like"}}
+
+
+def test_a_log_of_questions_and_answers_is_no_format_of_votes() -> None:
+    """Neither where nothing is rated, nor where a vote is written otherwise."""
+    silent = {**DIFY, "id": "1", "feedback": None}
+    assert names(*[silent] * 9) == names(*[silent] * 9, LIKED) == names(LIKED) == []
+    found = find_candidates([*[silent] * 9, {**silent, "feedback": {"type": "thumbs", "score": "👍"}}])
+    assert [(one.format, one.accepted) for one in found] == [("streamlit_feedback", 10)]
+
+
+def test_two_fields_among_many_speak_for_no_format() -> None:
+    said = {"prompt": "q", "completion": "a", "label": "yes"}
+    assert names(said) != []
+    assert names({**said, **{f"own {number}": 1 for number in range(9)}}) == []
+
+
 STEP = {"streaming": False, "waitForAnswer": False, "isError": False, "metadata": {}, "tags": [], "name": "n"}
 STEP |= {"start": "s", "end": "e", "generation": {}, "showInput": "json", "language": "l", "indent": 1, "modes": {}}
 DOCUMENT = {"_id": {"$oid": "1"}, "__v": 0, "endpoint": "e", "sender": "s", "tokenCount": 3, "unfinished": False}

@@ -12,8 +12,10 @@ import pytest
 
 from feedback.config import SourceConfig
 from feedback.engine import read_rows
+from feedback.formats import FORMATS
 from feedback.ingest import ingest
 from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE
+from schemas.errors import RecordRejectedError
 
 SAID = {"prompt": "q", "label": "up"}
 RECORDS: list[dict[str, Any]] = [
@@ -42,6 +44,35 @@ def test_cells_give_the_rows_of_json(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert found.to_dicts() == rows(tmp_path, "in.jsonl").to_dicts()
     assert found["event_ts"].dt.epoch("s").to_list() == [1767606699, 1767606700, 1767606699]
     assert [value is None for value in found["rater_key"].to_list()] == [False, True, True]
+
+
+def test_cells_hold_numbers_and_booleans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As pandas writes them, and a spreadsheet a boolean."""
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "a key that is for tests only")
+    said = "prompt,completion,label,strength,consent"
+    (tmp_path / "in.csv").write_text(f"{said}\nq,a,up,0.5,True\nq,b,up,,FALSE\nq,c,up,1e-1,\n", "utf-8")
+    found = rows(tmp_path, "in.csv")
+    assert found["strength"].to_list() == [0.5, None, 0.1]
+    assert found["consent"].to_list() == [True, False, None]
+
+
+@pytest.mark.parametrize(("key", "cell"), [("strength", "strong"), ("strength", "nan"), ("consent", "yes")])
+def test_other_cells_are_refused(key: str, cell: str) -> None:
+    with pytest.raises(RecordRejectedError, match=f"field '{key}' is '{cell}'; expected"):
+        list(FORMATS["thumbs"].parse({**SAID, "completion": "a", key: cell}))
+
+
+def test_ids_among_nulls_are_whole_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table keeps them as floats, which are the ids of the same whole numbers."""
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "a key that is for tests only")
+    said = {"prompt": ["q"] * 3, "completion": ["a", "b", "c"], "label": ["up"] * 3}
+    for name, ids in (("whole", [1, 2, 3]), ("float", [1.0, 2.0, 3.0]), ("gaps", [1.0, None, 3.0])):
+        pl.DataFrame({**said, "user": ids, "message": ids}).write_parquet(tmp_path / f"{name}.parquet")
+    whole, floats, gaps = (rows(tmp_path, f"{name}.parquet") for name in ("whole", "float", "gaps"))
+    assert floats.to_dicts() == whole.to_dicts()
+    assert gaps["message_id"].to_list() == ["1", None, "3"]
+    with pytest.raises(RecordRejectedError, match=r"field 'id' is 1\.5; expected an id"):
+        list(FORMATS["thumbs"].parse({**SAID, "completion": "a", "id": 1.5}))
 
 
 def test_records_with_blank_ids_are_not_one_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import pickle
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -163,6 +164,9 @@ def test_batches_follow_the_size_of_rows(tmp_path: Path) -> None:
         (b"FEA1", "Feather of version 1"),
         (b"BZh91AY", "compressed with bzip2"),
         (b"\xfd7zXZ\0", "compressed with xz"),
+        (b"Obj\x01\x04\x14avro.codec", "an Avro file"),
+        (pickle.dumps([{"prompt": "q"}]), "a pickle, which would run code of whoever wrote it"),
+        (b"a.jsonl".ljust(257, b"\0") + b"ustar\x0000", "a tar archive"),
     ],
 )
 def test_what_is_not_read_is_named(tmp_path: Path, head: bytes, what: str) -> None:

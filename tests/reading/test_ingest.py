@@ -299,6 +299,24 @@ def test_a_folder_with_files_in_it_is_refused(tmp_path: Path) -> None:
     assert ingest([SourceConfig(path=str(tmp_path / "in.jsonl"), format="thumbs")], tmp_path / "empty").events
 
 
+def test_files_of_a_folder_that_are_not_read_are_named(tmp_path: Path) -> None:
+    """A rotated log has another name; what is hidden, and the map, are no records. A glob takes what it names."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    for number, name in enumerate(("votes.jsonl", "votes.jsonl.1", "votes.jsonl-20260301", ".cache")):
+        (folder / name).write_bytes(lines({**GOOD, "id": str(number)}))
+    (folder / "map.toml").write_text(
+        '[fields]\nprompt = "prompt"\ncompletion = "completion"\nlabel = "label"\n[labels]\nup = "up"\n'
+    )
+    source = SourceConfig(path=str(folder), format="mapped", map=str(folder / "map.toml"))
+    read = ingest([source], tmp_path / "folder")
+    assert read.report.rows_in == 1
+    (note,) = read.report.notes
+    assert "Not read of the folder 'logs': votes.jsonl-20260301, votes.jsonl.1. Of a folder, names that end" in note
+    every = ingest([SourceConfig(path=f"{folder}/votes.jsonl*", format="thumbs")], tmp_path / "glob")
+    assert (every.report.rows_in, every.report.notes) == (3, ())
+
+
 def test_an_empty_file_gives_an_empty_table_and_says_so(tmp_path: Path) -> None:
     result = run(tmp_path, b"")
     assert (result.report.rows_in, result.events, result.pairs) == (0, (), ())

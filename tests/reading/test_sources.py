@@ -194,6 +194,17 @@ def test_other_separators_of_a_csv_are_seen_in_its_header(tmp_path: Path, sign: 
     assert values(read(tmp_path, text.encode(), "in.csv")) == [{"prompt": "hi, you", "label": "up"}]
 
 
+@pytest.mark.parametrize("first", ["sep=;\n", '"sep=;"\r\n', "\ufeffsep=;\n"])
+def test_a_first_line_that_names_the_separator_is_no_header(tmp_path: Path, first: str) -> None:
+    """As Excel writes and reads it."""
+    records = read(tmp_path, f"{first}a,b;label\nhi, you;up\n".encode(), "in.csv")
+    assert values(records) == [{"a,b": "hi, you", "label": "up"}]
+    assert [record.line for record in records] == [3]
+    assert values(read(tmp_path, b"sep=|\na|b\n1|2\n", "in.csv")) == [{"a": "1", "b": "2"}]
+    assert values(read(tmp_path, b"sep=,x\n1,2\n", "in.csv")) == [{"sep=": "1", "x": "2"}]
+    assert read(tmp_path, b"sep=;\n", "in.csv") == []
+
+
 def test_broken_csv_rows_are_rejected_one_by_one(tmp_path: Path) -> None:
     text = b'a,b\n1,\xff\n1,2,3\n"x"y,2\n5,6\n' + b"z" * 300 + b',1\n7,8\n9,"open\n'
     records = read(tmp_path, text, "in.csv", max_record_bytes=200)

@@ -17,13 +17,13 @@ import pyarrow as pa
 
 from feedback.formats.mapping.map_config import MapConfig, named_paths
 from feedback.formats.mapping.map_labels import first_shown, json_of, label_of, outcome_of, told_values
-from feedback.formats.mapping.mapped_values import are_digits, read_number, read_scaled_time, scaled_times
+from feedback.formats.mapping.mapped_values import are_digits, read_scaled_time, scaled_times
 from feedback.formats.mapping.paths import parse_path
 from feedback.formats.mapping.turn_shapes import TURN_FIELDS, TurnShape, turn_shapes
 from feedback.formats.parts.bare_messages import CALLS
+from feedback.formats.parts.cells import bool_cell, number_cell
 from feedback.formats.parts.field_columns import are_said, id_of, is_id, number_of, text_of
 from feedback.formats.parts.fields import (
-    optional_bool,
     optional_id,
     optional_rater,
     optional_text,
@@ -76,7 +76,7 @@ def _id(into: str, read: Callable[[Mapping[str, Any], str], Any] = optional_id) 
 
 
 def _number(into: str) -> _Field:
-    return _Field(into, NUMBER, number_of, pl.Float64, read_number)
+    return _Field(into, NUMBER, number_of, pl.Float64, number_cell)
 
 
 def _text(into: str) -> _Field:
@@ -100,7 +100,7 @@ _FIELDS: Final = {
         "message": _id("message_id"),
         "comment": _text("comment"),
         "lang": _text("lang"),
-        "consent": _Field("consent", BOOLEAN, pl.col, pl.Boolean, optional_bool),
+        "consent": _Field("consent", BOOLEAN, pl.col, pl.Boolean, bool_cell),
         "reasons": _Field("reason_codes", WORDS, _words_of, _WORDS, optional_words, are_said),
         "strength": _number("strength"),
     },
@@ -110,7 +110,7 @@ _FIELDS: Final = {
         "model_a": _id("model_a"),
         "model_b": _id("model_b"),
         "conversation": _id("conversation_id"),
-        "margin": _Field("margin", NUMBER, number_of, pl.Float64, read_number, _is_margin),
+        "margin": _Field("margin", NUMBER, number_of, pl.Float64, number_cell, _is_margin),
         "score_a": _number("score_a"),
         "score_b": _number("score_b"),
     },

@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from feedback.formats.mapping.asked_once import ask_once, meant
 from feedback.formats.mapping.map_config import MapConfig
-from feedback.formats.mapping.mapped_values import json_text, read_number
+from feedback.formats.mapping.mapped_values import json_text
+from feedback.formats.parts.cells import number_cell
 from feedback.formats.parts.fields import reject, shown
 from schemas.errors import RecordRejectedError
 from schemas.reasons import RejectReason
@@ -30,13 +31,13 @@ def label_of(config: MapConfig, value: Any) -> bool | None:
         RecordRejectedError: the map knows no such value.
     """
     known = config.labels
-    word = known.get(json_text(value))
+    word = _word(known, value)
     if word is not None:
         return _LABELS[word]
     limits = config.thresholds
     if limits is None or value is None:
         return _refuse("label", value, known)
-    number = read_number({"label": value}, "label")
+    number = number_cell({"label": value}, "label")
     if number is None or limits.down_to < number < limits.up_from:
         return None
     return number >= limits.up_from
@@ -48,7 +49,7 @@ def outcome_of(config: MapConfig, value: Any) -> str:
     Raises:
         RecordRejectedError: the map knows no such value.
     """
-    word = config.outcomes.get(json_text(value))
+    word = _word(config.outcomes, value)
     return _refuse("outcome", value, config.outcomes) if word is None else word
 
 
@@ -61,7 +62,7 @@ def first_shown(config: MapConfig, value: Any) -> str | None:
     if value is None:
         return None
     known = _SIDES | {word: side for word, side in config.outcomes.items() if side in ("a", "b")}
-    side = known.get(json_text(value))
+    side = _word(known, value)
     return _refuse("presented_first", value, known) if side is None else side
 
 
@@ -96,6 +97,12 @@ def _said(value: Any, read: Callable[[Any], Any]) -> tuple[Any, str] | None:
         return read(value), json_of(value)
     except (RecordRejectedError, OverflowError):
         return None
+
+
+def _word(known: Mapping[str, str], value: Any) -> str | None:
+    """What a map calls a value; `1` is also 1.0, which is how tables with gaps hold whole numbers."""
+    text = json_text(value)
+    return known.get(text) or known.get(text.removesuffix(".0"))
 
 
 def _refuse(field: str, value: Any, known: Mapping[str, str]) -> NoReturn:

@@ -6,7 +6,6 @@ Times are read here one by one and, where their column has one type, many at onc
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -16,10 +15,9 @@ import pyarrow as pa
 
 from feedback.formats.drafts import Time
 from feedback.formats.parts.field_columns import seconds_of_nanoseconds
-from feedback.formats.parts.fields import optional_number, optional_time, reject, shown
-from schemas.reasons import RejectReason
+from feedback.formats.parts.fields import optional_time
 
-__all__ = ["are_digits", "json_text", "read_number", "read_scaled_time", "scaled_times"]
+__all__ = ["are_digits", "json_text", "read_scaled_time", "scaled_times"]
 
 _AS_JSON: Final = json.JSONEncoder(default=str).encode
 _DIGITS: Final = r"-?\d{9,}(\.\d+)?"
@@ -33,23 +31,6 @@ def json_text(value: Any) -> str:
     ['up', '1', '-1.5', 'true', 'null']
     """
     return value if isinstance(value, str) else _AS_JSON(value)
-
-
-def read_number(record: Mapping[str, Any], key: str) -> float | None:
-    """The number in `key`, which a CSV file gives as text; None where it is absent.
-
-    Raises:
-        RecordRejectedError: it is not a finite number.
-    """
-    value = record.get(key)
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            reject(RejectReason.WRONG_TYPE, f"field {key!r} is {shown(record[key])}; expected a number")
-    return optional_number({key: value}, key)
 
 
 def read_scaled_time(record: Mapping[str, Any], key: str, unit: str) -> Time | None:

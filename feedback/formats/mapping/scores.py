@@ -134,7 +134,6 @@ def scored_format(
     fields: str,
     keys: frozenset[str] | None,
     user_keys: frozenset[str] = frozenset(),
-    marks: tuple[str, ...] = (),
     join: Join | None = None,
     needs: Mapping[str, Sequence[str]] | None = None,
     can: Sequence[str] = ("labels",),
@@ -151,7 +150,6 @@ def scored_format(
         fields: the fields that a record needs and may have.
         keys: all top-level keys that are read; None where any may be.
         user_keys: keys whose value says who somebody is, see `Format`.
-        marks: paths that every record has, see `Format`.
         join: what its records need from another file.
         needs: see `read_score_map`.
         can: see `read_score_map`.
@@ -167,7 +165,6 @@ def scored_format(
         parse=partial(_parse, parse=parse, known=NO_SCORES),
         join=join,
         user_keys=user_keys,
-        marks=marks,
     )
     return replace(made, with_map=partial(_with_map, made=made, parse=parse, needs=needs or {}, can=can, plain=plain))
 

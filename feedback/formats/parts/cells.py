@@ -1,20 +1,54 @@
-"""Cells of tables that hold more than text: lists that were written into a string as JSON."""
+"""Cells of tables that hold more than text: numbers, booleans, and lists that were written into a string as JSON."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
-from feedback.formats.parts.fields import need, reject, shown
+from feedback.formats.parts.fields import BOOLEAN_CELLS, need, optional_bool, optional_number, reject, shown
 from feedback.records.strict_json import decode_json
 from schemas.errors import RecordRejectedError
 from schemas.reasons import RejectReason
 
-__all__ = ["list_cell"]
+__all__ = ["bool_cell", "list_cell", "number_cell"]
 
 _TEXTS: Final = msgspec.json.Decoder(list[str | None])
+
+
+def bool_cell(record: Mapping[str, Any], key: str) -> bool | None:
+    """The boolean in `key`, as it is or as the word for it; None where it is absent.
+
+    >>> [bool_cell({"consent": value}, "consent") for value in (True, "False", None)]
+    [True, False, None]
+
+    Raises:
+        RecordRejectedError: it is anything else; 1 and 0 are no booleans.
+    """
+    value = record.get(key)
+    return optional_bool({key: BOOLEAN_CELLS.get(value, value) if isinstance(value, str) else value}, key)
+
+
+def number_cell(record: Mapping[str, Any], key: str) -> float | None:
+    """The number in `key`, as it is or as text; None where it is absent.
+
+    >>> [number_cell({"strength": value}, "strength") for value in (1, "0.5", None)]
+    [1.0, 0.5, None]
+
+    Raises:
+        RecordRejectedError: it is not a finite number.
+    """
+    value = record.get(key)
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            reject(RejectReason.WRONG_TYPE, f"field {key!r} is {shown(record[key])}; expected a number")
+    return optional_number({key: value}, key)
 
 
 def list_cell(record: Mapping[str, Any], key: str) -> list[Any]:

@@ -1,7 +1,8 @@
 """Fields of a record, read strictly: the wanted type or a rejection that names the field and the value.
 
 An absent field and a null one are the same, and so is a blank text where an id or a text may be absent. Nothing is
-converted from one type to another, except that an id may be a whole number, and a time one that is text.
+converted from one type to another, except what tables write otherwise: a time may be text, and an id a whole number,
+which stands among nulls as a float. `feedback.formats.parts.cells` reads numbers and booleans in cells of CSV files.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from schemas.errors import RecordRejectedError
 from schemas.reasons import RejectReason
 
 __all__ = [
+    "BOOLEAN_CELLS",
     "first_key",
+    "id_text",
     "json_value",
     "need",
     "need_id",
@@ -40,10 +43,12 @@ __all__ = [
 ]
 
 _SHOWN: Final = 40
-_CELLS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+BOOLEAN_CELLS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 """Booleans as JSON, pandas and spreadsheets write them into text."""
 _SECONDS: Final = re.compile(r"[0-9]{9,10}(\.[0-9]+)?")
 """Seconds since 1970: of 1990 to 2100, as all times are that are taken."""
+_WHOLE: Final = 2.0**53
+"""Floats up to here tell whole numbers apart."""
 
 
 def reject(reason: RejectReason, detail: str) -> NoReturn:
@@ -159,7 +164,7 @@ def strict_bool(record: Mapping[str, Any], key: str) -> bool:
         RecordRejectedError: it is absent, null, or anything else; 1 and 0 are no booleans.
     """
     value = need(record, key)
-    label = _CELLS.get(value) if isinstance(value, str) else value
+    label = BOOLEAN_CELLS.get(value) if isinstance(value, str) else value
     if not isinstance(label, bool):
         reject(RejectReason.UNKNOWN_LABEL, f"field {key!r} is {shown(value)}; expected true or false")
     return label
@@ -198,9 +203,10 @@ def optional_id(record: Mapping[str, Any], key: str) -> str | None:
         RecordRejectedError: it is of another type.
     """
     value = record.get(key)
-    if value is not None and not _can_be_id(value):
+    name = id_text(value)
+    if name is None and value is not None and not isinstance(value, str):
         reject(RejectReason.WRONG_TYPE, f"field {key!r} is {shown(value)}; expected an id, text or a whole number")
-    return _id_text(value)
+    return name
 
 
 def optional_rater(record: Mapping[str, Any], key: str) -> str | None:
@@ -210,9 +216,26 @@ def optional_rater(record: Mapping[str, Any], key: str) -> str | None:
         RecordRejectedError: it is of another type.
     """
     value = record.get(key)
-    if value is not None and not _can_be_id(value):
+    name = id_text(value)
+    if name is None and value is not None and not isinstance(value, str):
         reject(RejectReason.WRONG_TYPE, f"field {key!r} is no id of a person; expected text or a whole number")
-    return _id_text(value)
+    return name
+
+
+def id_text(value: Any) -> str | None:
+    """An id as text, or None where the value is none.
+
+    A whole number is its digits, so that the text of a CSV file finds it; so is a float that is whole, which is how
+    tables with gaps hold whole numbers.
+
+    >>> [id_text(value) for value in ("u1", 7, 7.0, 7.5, " ", True)]
+    ['u1', '7', '7', None, None, None]
+    """
+    if isinstance(value, str):
+        return value if value.strip() else None
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) <= _WHOLE else None
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def optional_number(record: Mapping[str, Any], key: str) -> float | None:
@@ -284,17 +307,6 @@ def optional_tools(record: Mapping[str, Any], key: str) -> str | None:
     if not isinstance(value, list) or not all(isinstance(tool, dict) for tool in value):
         reject(RejectReason.WRONG_TYPE, f"field {key!r} is {shown(record[key])}; expected a list of tool definitions")
     return json.dumps(value, ensure_ascii=False)
-
-
-def _can_be_id(value: Any) -> bool:
-    return isinstance(value, str | int) and not isinstance(value, bool)
-
-
-def _id_text(value: Any) -> str | None:
-    """An id as text, or None where it is blank or absent."""
-    if isinstance(value, str):
-        return value if value.strip() else None
-    return None if value is None else str(value)
 
 
 def _number(value: Any, key: str) -> float:

@@ -53,7 +53,7 @@ def _ignored(what: str, is_vague: bool) -> IgnoredDraft:
 
 
 def _refuse_missing(record: Mapping[str, Any], join: Join) -> None:
-    if record.get(join.into) is not None:
+    if not join.is_lacking(record):
         return
     need(record, join.key)
     where = "the same file, or in one that" if join.is_itself else "another file, which"

@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from feedback.formats.parts.cell_columns import listed, placed
-from feedback.formats.parts.trace_texts import ROLES
+from feedback.formats.parts.trace_texts import ROLES, TEXT_PARTS
 from feedback.records.json_columns import Lines, read_columns
 
 __all__ = ["may_be_json", "messages_in_attributes", "messages_in_texts", "system_in_texts"]
@@ -30,7 +30,6 @@ _TURN: Final = pa.struct(
         ("parts", pa.list_(_PART)),
     ]
 )
-_TEXT_PARTS: Final = ("text", "input_text", "output_text")
 _THOUGHTS: Final = ("reasoning", "thinking")
 _NULL_TEXT: Final = r'"(text|content)"\s*:\s*null'
 """A part whose text is null is none of the commonest, while one without that field may be."""
@@ -169,7 +168,7 @@ def _joined(parts: pa.ListArray) -> pl.Series:
     kind, said = pl.col("type"), pl.coalesce("text", "content")
     told = frame.select(
         said.alias("said"),
-        is_right=kind.is_in((*_TEXT_PARTS, *_THOUGHTS)) & said.is_not_null(),
+        is_right=kind.is_in((*TEXT_PARTS, *_THOUGHTS)) & said.is_not_null(),
         is_thought=kind.is_in(_THOUGHTS).fill_null(value=False),
     )
     is_right = told["is_right"].fill_null(value=False).to_numpy() & _has_only(values, _PART)

@@ -30,12 +30,13 @@ from feedback.formats.parts.turns import OPENAI_ROLES, read_messages, without_pr
 from schemas.messages import Message
 from schemas.reasons import RejectReason
 
-__all__ = ["ROLES", "chat_turns", "decoded", "decoded_system", "read_exchange", "read_turns"]
+__all__ = ["ROLES", "TEXT_PARTS", "chat_turns", "decoded", "decoded_system", "read_exchange", "read_turns"]
 
 ROLES: Final = {**OPENAI_ROLES, "human": "user", "ai": "assistant", "model": "assistant"}
 """Roles of messages in traces, by the names that they have there."""
 _LANGCHAIN: Final = re.compile(r"(human|ai|system|tool|function|chat)(?:message)?(?:chunk)?", re.IGNORECASE)
-_TEXT_PARTS: Final = ("text", "input_text", "output_text")
+TEXT_PARTS: Final = ("text", "input_text", "output_text")
+"""Types of the parts of a message that are said."""
 _THOUGHTS: Final = ("reasoning", "thinking", "redacted_thinking", "think")
 _CALLS: Final = ("tool_call", "tool_use", "function_call", "tool-call", "server_tool_use")
 _CONTENT: Final = frozenset({"content", "parts", "tool_calls"})
@@ -174,7 +175,7 @@ def _listed(values: list[Any], speaker: str) -> list[dict[str, Any]] | None:
         return None
     if all(_is_message(one) for one in values):
         return values
-    is_parts = all(one.get("type") in (*_TEXT_PARTS, *_THOUGHTS) and "role" not in one for one in values)
+    is_parts = all(one.get("type") in (*TEXT_PARTS, *_THOUGHTS) and "role" not in one for one in values)
     return [{"role": speaker, "content": values}] if is_parts else None
 
 
@@ -281,7 +282,7 @@ def _is_thought(part: Any) -> bool:
 def _plain_part(part: Any) -> Any:
     if isinstance(part, str):
         return {"type": "text", "text": part}
-    if not isinstance(part, dict) or part.get("type") not in _TEXT_PARTS:
+    if not isinstance(part, dict) or part.get("type") not in TEXT_PARTS:
         return part
     text = part.get("text", part.get("content"))
     return {"type": "text", "text": text.get("value") if isinstance(text, dict) else text}

@@ -185,12 +185,16 @@ def first_records(place: Place) -> list[RawRecord]:
 def find_candidates(records: Sequence[dict[str, Any]]) -> list[Candidate]:
     """The formats that records may be in, the likeliest first.
 
-    First comes what reads more of them, then what fits them more closely: of two formats that read a record, the one
-    that knows fewer fields beside those that are there says more about it.
+    First comes what reads more of them, then what leaves fewer of their fields unread, then what fits them more
+    closely: of two formats that read a record, the one that knows fewer fields beside those that are there says more.
     """
     tried = (_try(one, records) for one in FORMATS.values())
     found = [one for one in tried if one is not None]
-    return sorted(found, key=lambda one: (-one.accepted, -one.shaped, -one.tightness, one.format))
+    return sorted(found, key=_likeliest_first)
+
+
+def _likeliest_first(one: Candidate) -> tuple[int, int, bool, int, float, str]:
+    return -one.accepted, -one.shaped, not one.tightness, len(one.unread), -one.tightness, one.format
 
 
 class _Watched(dict[str, Any]):
@@ -224,7 +228,7 @@ class _Watched(dict[str, Any]):
 
 def _try(one: Format, records: Sequence[dict[str, Any]]) -> Candidate | None:
     """What a format makes of records; None where it makes nothing of any of them."""
-    accepted = judged = shaped = 0
+    accepted = judged = shaped = vague = 0
     refusal, seen = "", dict[str, None]()
     for record in records:
         if not _has_marks(one, record):
@@ -242,12 +246,15 @@ def _try(one: Format, records: Sequence[dict[str, Any]]) -> Candidate | None:
         except ThumblineError:
             return None
         if all(isinstance(draft, IgnoredDraft) and draft.is_vague for draft in drafts):
+            vague += 1
             continue
         accepted += 1
         judged += any(map(_is_judgement, drafts))
         seen |= read
     present = {key for record in records for key, value in record.items() if value is not None}
     known = one.keys or frozenset()
+    if judged:
+        accepted += vague  # what any log may say is said in this format where others of its records are judged
     if not judged and one.with_map is None and not _fits_closely(present, known, _THIRD):
         # Where nothing is judged, little is read, and a log of any other kind would do. What judges, a map may say.
         accepted = 0
@@ -279,20 +286,27 @@ def _fits_closely(present: Set[str], known: Set[str], least_share: float) -> boo
 
 
 def _has_marks(one: Format, record: dict[str, Any]) -> bool:
+    return all(_has_value(record, mark, one.name) for mark in one.marks)
+
+
+def _has_value(record: dict[str, Any], path: str, where: str) -> bool:
     try:
-        return all(find_value(record, parse_path(mark, one.name)) is not None for mark in one.marks)
+        return find_value(record, parse_path(path, where)) is not None
     except RecordRejectedError:
         return False
 
 
 def _speaks_for(one: Format, record: dict[str, Any], error: RecordRejectedError, read: dict[str, None]) -> bool:
     """Whether a rejected record is nevertheless in the format."""
-    if error.reason in _OF_VALUES:
-        return bool(one.marks) or len(read) >= _LEAST_FIELDS
-    join = one.join
-    if join is None or record.get(join.into) is not None or error.reason != RejectReason.MISSING_FIELD:
-        return False
     present = {key for key, value in record.items() if value is not None}
+    if error.reason in _OF_VALUES:
+        fits = one.keys is None or _fits_closely(present, one.keys, _THIRD)
+        return bool(one.marks) or (fits and len(read) >= _LEAST_FIELDS)
+    join = one.join
+    if join is None or not join.is_lacking(record) or error.reason != RejectReason.MISSING_FIELD:
+        return False
+    if not _has_value(record, join.key, one.name):
+        return False
     return bool(one.marks) or _fits_closely(present, one.keys or frozenset(), _LEAST_KNOWN)
 
 
@@ -300,7 +314,7 @@ def _need(one: Format, records: Iterable[dict[str, Any]]) -> str:
     join = one.join
     if join is None or join.is_itself:
         return ""
-    is_whole = (record.get(join.into) is not None or any(key in record for key in join.whole) for record in records)
+    is_whole = (not join.is_lacking(record) or any(key in record for key in join.whole) for record in records)
     return "" if all(is_whole) else join.what
 
 

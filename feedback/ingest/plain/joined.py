@@ -16,9 +16,9 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from feedback.formats.parts.fields import id_text
 from feedback.formats.plain import Joined
 from feedback.ingest.arrow_columns import gathered, indices, one_chunk
-from feedback.ingest.found_ids import id_text
 from feedback.ingest.partners import Partners
 from feedback.ingest.plain.turns import value_at
 from feedback.records.json_columns import Lines, read_columns

@@ -95,7 +95,8 @@ class _Messages:
         ).with_row_index("row")
         is_user = pl.Series(found["is_user"])
         self.is_user = is_user.fill_null(value=False).to_numpy()
-        self.is_plain: Flags = are_said(self._text) & is_user.is_not_null().to_numpy()
+        is_whole = ~pl.Series(self._text).str.contains(threads.unsaid, literal=True).fill_null(value=False)
+        self.is_plain: Flags = are_said(self._text) & is_user.is_not_null().to_numpy() & is_whole.to_numpy()
         for path in threads.empty:
             if (column := value_at(table, path)) is not None and column.null_count < self._size:
                 self.is_plain = self.is_plain & (~_are_there(column) | are_empty(column))
