@@ -15,12 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from feedback.store.durable import PARTIAL, flush_folder, move_durably, private_folder
+from feedback.store.durable import flush_folder, move_durably, private_folder
 from feedback.store.faults import faultpoint
 from feedback.store.log import DataFile, named_files
 from feedback.store.mending import DAMAGED, Mended, mend, needs_mending, pending_landings, refuse_lost_commits
 from feedback.store.opened import OpenedStore
 from feedback.store.parquet import checked
+from feedback.store.partial_names import PARTIAL
 from feedback.store.places import fetched, is_remote, listed
 from feedback.store.receipts import unfinished_receipts
 from feedback.store.registry import Registry

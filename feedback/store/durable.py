@@ -1,6 +1,6 @@
 """Files that are on the disk when the call returns, and that nobody but their owner can read.
 
-    bytes ─► NAME.PID.partial ─► fsync ─► rename ─► fsync of the folder
+    bytes ─► NAME.PID-RANDOM.partial ─► fsync ─► rename ─► fsync of the folder
 
 A file is whole under its name or not there; what a crash leaves of it ends in `.partial`.
 """
@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from feedback.store.faults import faultpoint
+from feedback.store.partial_names import partial_of
 from feedback.store.places import moved, removed, shown
 from schemas.errors import ThumblineError
 
 __all__ = [
-    "PARTIAL",
     "flush_file",
     "flush_folder",
     "move_durably",
@@ -30,9 +30,6 @@ __all__ = [
     "write_durably",
     "written_durably",
 ]
-
-PARTIAL: Final = ".partial"
-"""Ends the names of files that are being written."""
 
 _FILE_MODE: Final = 0o600
 _FOLDER_MODE: Final = 0o700
@@ -55,7 +52,7 @@ def written_durably(path: Path, *, point: str) -> Iterator[BinaryIO]:
         path: where the file will be.
         point: first part of the names of its fault points.
     """
-    partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
+    partial = partial_of(path)
     try:
         faultpoint(f"{point}.write.before", partial)
         with os.fdopen(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC, _FILE_MODE), "wb") as stream:

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 
 from feedback.dataset.folders import finish_dataset, remove_unfinished
 from feedback.hashing import side_ids, stable_id
-from feedback.store.durable import PARTIAL, flush_file, flush_folder, write_durably
+from feedback.store.durable import flush_file, flush_folder, write_durably
 from feedback.store.faults import faultpoint
 from feedback.store.needles import REPORTS, Needles, quoting_reports
+from feedback.store.partial_names import PARTIAL
 from feedback.store.registry import UNFINISHED, DatasetRecord, Registry, RunRecord
 from schemas.errors import InputNotFoundError
 from schemas.manifest import MANIFEST_NAME, PREFERENCE_FOLDER, Manifest, Shard, file_sha256
@@ -50,6 +51,7 @@ class ErasedOutput:
         removed: files and folders removed, by their paths in it.
         left: files that are not ours and were not looked into.
         pairs_digest: digest of the pairs in a dataset, as they were, which runs may know; empty where there are none.
+        was_there: whether the folder held it; one that lies elsewhere by now still holds what is to be forgotten.
     """
 
     folder: str
@@ -59,6 +61,7 @@ class ErasedOutput:
     removed: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     pairs_digest: str = ""
+    was_there: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,7 @@ def erase_dataset(
 
     Raises:
         CorruptionError: the dataset is not what its manifest says.
+        LockedError: a run writes an output there.
     """
     folder = Path(record.folder)
     beside = remove_unfinished(folder)
@@ -103,9 +107,9 @@ def erase_dataset(
     try:
         manifest = Manifest.read(folder)
     except InputNotFoundError:
-        return ErasedOutput(record.folder, record.digest, record.digest)
+        return ErasedOutput(record.folder, record.digest, record.digest, was_there=False)
     if manifest.digest != record.digest and manifest.parent_digest != record.digest:
-        return ErasedOutput(record.folder, record.digest, record.digest)  # another dataset lies there now
+        return ErasedOutput(record.folder, record.digest, record.digest, was_there=False)  # another one lies there now
     _mark(folder, store_id, marked.forgotten)
     pairs = _pairs_of(manifest, folder)
     if pairs is not None:
@@ -144,10 +148,12 @@ def erase_run(record: RunRecord, registry: Registry, store_id: str, receipt: str
     marked = replace(record, forgotten=tuple(dict.fromkeys((*record.forgotten, receipt))))
     registry.save(marked)
     folder = Path(record.folder)
-    if folder.is_dir():
+    was_there = folder.is_dir()
+    if was_there:
         _mark(folder, store_id, marked.forgotten)
+    removed = erase_reports(folder, needles)
     return ErasedOutput(
-        record.folder, record.dataset_digest, record.dataset_digest, removed=erase_reports(folder, needles)
+        record.folder, record.dataset_digest, record.dataset_digest, removed=removed, was_there=was_there
     )
 
 

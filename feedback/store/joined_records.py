@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from feedback.formats.mapping.paths import Steps, find_value, parse_path
-from feedback.ingest.found_ids import id_text
+from feedback.formats.parts.fields import id_text
 from feedback.ingest.source_format import open_format
 from feedback.records.raw_record import RawRecord
 from feedback.store.landing import Landing

@@ -25,7 +25,6 @@ from feedback.ingest.source_format import open_format
 from feedback.records.digest_ahead import give_digest
 from feedback.records.places import Place, place_name
 from feedback.store.durable import (
-    PARTIAL,
     flush_folder,
     move_durably,
     private_folder,
@@ -33,6 +32,7 @@ from feedback.store.durable import (
     remove_folder_durably,
     write_durably,
 )
+from feedback.store.partial_names import PARTIAL
 from feedback.store.places import fetched, listed
 from feedback.store.raw_bytes import copy_durably
 from schemas.errors import CorruptionError, InputNotFoundError

@@ -6,19 +6,21 @@ every holder leaves a note of what it does, so that whoever is refused is told w
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import socket
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from feedback.store.durable import private_folder
 from schemas.errors import LockedError
+from schemas.lock import take_lock
 
 __all__ = ["store_lock"]
 
@@ -37,21 +39,32 @@ def store_lock(folder: Path, operation: str, *, exclusive: bool) -> Iterator[Non
 
     Raises:
         LockedError: somebody else holds it; the message names who.
+        UsageError: the file system has no locks.
     """
-    handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    handle, is_writable = _opened(folder / _LOCK, exclusive=exclusive)
     try:
         try:
-            fcntl.flock(handle, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            take_lock(handle, folder / _LOCK, shared=not exclusive)
         except BlockingIOError as error:
             raise LockedError(
                 f"the store is locked by {', '.join(_holders(folder)) or 'another process'}",
                 where=folder,
                 todo="Wait until that has ended and run the same command again",
             ) from error
-        with _noted(folder, operation):
+        with _noted(folder, operation) if is_writable else nullcontext():
             yield
     finally:
         os.close(handle)
+
+
+def _opened(path: Path, *, exclusive: bool) -> tuple[int, bool]:
+    """The lock's file, and whether a note can be left beside it: who only reads may do so where nobody can write."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600), True
+    except OSError as error:
+        if exclusive or error.errno != errno.EROFS:
+            raise
+        return os.open(path, os.O_RDONLY), False
 
 
 @contextmanager

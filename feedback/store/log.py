@@ -9,6 +9,7 @@ second one is refused, looks again at what is there, and tries anew; in a bucket
 from __future__ import annotations
 
 import json
+import operator
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from feedback.store.faults import faultpoint
 from feedback.store.places import claimed, pull_commits, written
 from feedback.store.tables import KIND, TABLE_SCHEMA, VERSION
 from schemas.error_text import first_line
-from schemas.errors import CorruptionError, InputNotFoundError, ThumblineError
+from schemas.errors import CorruptionError, InputNotFoundError, ThumblineError, UsageError
 
 __all__ = [
     "LAST_CHECKPOINT",
@@ -36,6 +37,7 @@ __all__ = [
     "commit_name",
     "named_files",
     "read_commit",
+    "version_number",
 ]
 
 LOG_FOLDER: Final = "_delta_log"
@@ -102,6 +104,18 @@ def commit_name(version: int) -> str:
     return f"{version:020}.json"
 
 
+def version_number(version: int) -> int:
+    """A version of the store as a number.
+
+    Raises:
+        UsageError: it is no whole number.
+    """
+    try:
+        return operator.index(version)
+    except TypeError as error:
+        raise UsageError("a version is a whole number", where="version", received=version) from error
+
+
 class Log:
     """The log of the table in a folder.
 
@@ -142,6 +156,7 @@ class Log:
 
         Raises:
             InputNotFoundError: there is no such version.
+            UsageError: it is no whole number.
         """
         actions = pa.table(self._table(version).get_add_actions(flatten=True)).to_pylist()
         found = [
@@ -233,10 +248,11 @@ class Log:
     def _table(self, version: int | None = None) -> DeltaTable:
         if version is None:
             pull_commits(self.log_folder, commit_name)
+        number = None if version is None else version_number(version)
         try:
-            return DeltaTable(str(self.folder), version=version)
-        except (DeltaError, OSError) as error:
-            if version is not None and not (self.log_folder / commit_name(version)).is_file():
+            return DeltaTable(str(self.folder), version=number)
+        except (DeltaError, OSError, OverflowError) as error:
+            if number is not None and not (self.log_folder / commit_name(number)).is_file():
                 raise InputNotFoundError(
                     "the store has no such version", where=self.folder.parent, received=version
                 ) from error

@@ -25,12 +25,13 @@ from typing import Final
 
 from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE, load_rater_key
 from feedback.records.store_mark import STORE_FILE, is_store
-from feedback.store.durable import PARTIAL, private_folder, write_durably
+from feedback.store.durable import private_folder, write_durably
 from feedback.store.landing import Landings
 from feedback.store.locks import store_lock
 from feedback.store.log import Log
+from feedback.store.partial_names import PARTIAL
 from feedback.store.places import is_remote, opened_place, pull, top_level
-from schemas.errors import CorruptionError, InputNotFoundError, OutputExistsError, UsageError
+from schemas.errors import CorruptionError, InputNotFoundError, OutputExistsError, ThumblineError, UsageError
 
 __all__ = ["OpenedStore", "open_store"]
 
@@ -39,7 +40,9 @@ _FORMAT: Final = 2
 _KEY_FILE: Final = "rater.key"
 _TABLE: Final = "table"
 _LOG: Final = "_delta_log"
-_OURS: Final = re.compile(r"lock|holders|table|rater\.key|(rater\.key|store\.json)\.[0-9]+\.partial|link-[0-9]+(-2)?")
+_OURS: Final = re.compile(
+    r"lock|holders|table|rater\.key|(rater\.key|store\.json)\.[0-9]+(-[0-9a-f]+)?\.partial|link-[0-9]+(-2)?"
+)
 """What may lie in a folder whose making was broken off."""
 _DECODED: Final = re.compile(r"%[0-9A-Fa-f]{2}|\\")
 
@@ -79,7 +82,8 @@ def open_store(path: str | Path, *, create: bool) -> OpenedStore:
         InputNotFoundError: there is none and none is to be made.
         OutputExistsError: the folder holds other files.
         UsageError: the place is another kind of URL, or a path that Delta Lake would take for another one.
-        CorruptionError: its own files cannot be read.
+        CorruptionError: its own files are damaged.
+        ThumblineError: they may not be read by who asks.
     """
     folder = opened_place(path)
     _refuse_ambiguous(folder)
@@ -96,6 +100,12 @@ def open_store(path: str | Path, *, create: bool) -> OpenedStore:
         store_id, form = str(told["id"]), told["format"]
         key = (folder / _KEY_FILE).read_bytes().strip()
         is_own_key = told["key_check"] == _key_check(key)
+    except PermissionError as error:
+        raise ThumblineError(
+            f"a file of the store cannot be read ({error.strerror})",
+            where=error.filename,
+            todo="Run the command as the user who owns the store: nobody else may read it",
+        ) from error
     except (OSError, ValueError, KeyError) as error:
         raise CorruptionError(f"the store's own files cannot be read ({error})", where=folder) from error
     if not is_own_key:

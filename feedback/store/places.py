@@ -12,18 +12,17 @@ begins, tables and raw copies when they are asked for. The folder is gone with t
 from __future__ import annotations
 
 import atexit
-import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 
 from feedback.records.store_mark import STORE_FILE
 from feedback.store.bucket import Bucket, StoredObject
+from feedback.store.partial_names import PARTIAL, partial_of
+from feedback.store.working_copies import clear_up, new_copy
 
 __all__ = [
     "abandoned",
@@ -53,7 +52,6 @@ _COMMITS: Final = "table/_delta_log/*.json"
 """They never change."""
 _ONCE: Final = frozenset({"rater.key", "store.json"})
 """Made with the store: of two processes that make it at once, the first one's stay."""
-_TEMPORARY: Final = "thumbline-store-"
 _AT_ONCE: Final = 16
 _WHOLE_BYTES: Final = 4 << 20
 """Smaller files are brought whole: asking once is quicker than asking for parts."""
@@ -112,7 +110,7 @@ class _Mount:
     def _bring(self, one: StoredObject) -> None:
         path = self.folder / one.name
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        partial = partial_of(path)
         try:
             self.bucket.fetch(one.name, partial)
         except FileNotFoundError:
@@ -132,14 +130,14 @@ def opened_place(place: str | Path) -> Path:
         place: a path, or `s3://BUCKET/PREFIX`.
 
     Raises:
-        UsageError: it is another kind of URL, or names no prefix.
+        UsageError: it is another kind of URL, or names no prefix; or the folder for temporary files has no locks.
         InputError: the object store cannot be reached.
     """
     if _SCHEME not in str(place):
         return Path(place).resolve()
     bucket = Bucket(str(place))
-    _clear_up()
-    mount = _Mount(bucket, Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}{os.getpid()}-")).resolve())
+    clear_up()
+    mount = _Mount(bucket, new_copy())
     atexit.register(shutil.rmtree, mount.folder, ignore_errors=True)
     _MOUNTS[mount.folder] = mount
     if bucket.head(STORE_FILE) is not None:  # else it may be anything, and is not brought here
@@ -185,7 +183,7 @@ def pull_commits(log_folder: Path, name_of: Callable[[int], str]) -> None:
     version = max((int(path.stem) for path in log_folder.glob("*.json")), default=-1) + 1
     while (content := mount.bucket.get(mount.name(log_folder / name_of(version)))) is not None:
         log_folder.mkdir(parents=True, exist_ok=True)
-        partial = log_folder / f"{name_of(version)}.{os.getpid()}.partial"
+        partial = partial_of(log_folder / name_of(version))
         partial.write_bytes(content)
         partial.replace(log_folder / name_of(version))
         version += 1
@@ -299,28 +297,9 @@ def _mount(path: Path) -> _Mount | None:
 
 
 def _is_own(name: str) -> bool:
-    return name.startswith(_OWN) or name.endswith(".partial")
+    return name.startswith(_OWN) or name.endswith(PARTIAL)
 
 
 def _is_small(name: str) -> bool:
     is_large = any(fnmatchcase(name, pattern) for pattern in _LARGE)
     return not is_large or any(fnmatchcase(name, pattern) for pattern in _SMALL)
-
-
-def _clear_up() -> None:
-    """Delete working copies whose processes were killed."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}*"):
-        pid = folder.name.removeprefix(_TEMPORARY).partition("-")[0]
-        with suppress(FileNotFoundError):  # another process clears up too
-            if pid.isdigit() and not _is_alive(int(pid)) and folder.stat().st_uid == os.getuid():
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

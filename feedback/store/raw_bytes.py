@@ -23,7 +23,7 @@ from feedback.records.sources import read_blocks
 from feedback.records.text_blocks import TextBlock
 from feedback.store.durable import flush_file
 from feedback.store.faults import faultpoint
-from schemas.errors import InputNotFoundError
+from schemas.errors import InputError, InputNotFoundError
 
 __all__ = ["copy_durably"]
 
@@ -43,6 +43,7 @@ def copy_durably(place: Place, path: Path) -> str:
 
     Raises:
         InputNotFoundError: there is no such file.
+        InputError: it cannot be read.
     """
     faultpoint("raw.write.before", path)
     path.touch(0o600)
@@ -67,6 +68,10 @@ def _write(place: Place, path: Path) -> None:
             shutil.copyfile(place, path)  # within the system, where it can
         except FileNotFoundError as error:
             raise InputNotFoundError("no such file", where=place) from error
+        except OSError as error:
+            if str(error.filename) != str(place) or error.filename2 is not None:
+                raise
+            raise InputError(f"the file cannot be read ({error.strerror})", where=place) from error
     else:
         with path.open("wb") as stream:
             stream.writelines(_bytes_of(place))

@@ -19,6 +19,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
@@ -137,9 +138,13 @@ def _line_record(path: Path, number: int, line: bytes) -> RawRecord:
 
 
 def _write_csv(path: Path, sink: BinaryIO, is_theirs: IsTheirs) -> None:
+    records = read_records(path)
+    first = next(records, None)
     with _opened(path) as stream:
-        sink.write(stream.readline().rstrip(b"\r\n") + b"\n")
-    for record in read_records(path):
+        # A name in the header may have lines, and one before it may name the delimiter.
+        for line in islice(stream, None if first is None else first.line - 1):
+            sink.write(line.rstrip(b"\r\n") + b"\n")
+    for record in chain(() if first is None else (first,), records):
         if not is_theirs(record):
             sink.write(record.raw + b"\n")
 

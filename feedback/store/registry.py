@@ -94,8 +94,12 @@ class Registry:
         place = str(folder.resolve())
         known = [one for one in self.datasets() if (one.folder, one.digest) == (place, digest)]
         record = self.save(replace(known[0], store_version=version) if known else DatasetRecord(digest, place, version))
-        self._remove(DatasetRecord(UNFINISHED, place, version))
+        self.forget_begun(folder)
         return record
+
+    def forget_begun(self, folder: Path) -> None:
+        """Remove the record of a dataset that was begun: it is there now, or will not be."""
+        self._remove(DatasetRecord(UNFINISHED, str(folder.resolve()), 0))
 
     def add_run(self, folder: Path, dataset_digest: str) -> RunRecord:
         """Record a run; what is known of it as forgotten stays, and so does what is of its dataset."""

@@ -1,6 +1,9 @@
 """Some of a store's rows as files: those that came after a version, up to another, without versions that are left out.
 
 rows of every revision ─► store_version in (since, until], not left out ─► Parquet files for `ingest_validated`
+                                            or a vote that is taken back
+
+To leave a version out never gives back what somebody took back in it: whoever retracts a vote does so for good.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ def select_rows(
         work: a folder of the caller's, for the files; they hold text of users.
         since: rows of this version and of those before it are left out.
         until: the last version; null takes the latest.
-        exclude: versions that are left out between.
+        exclude: versions that are left out between, all but the votes that were taken back in them.
         at: the version whose rows these are; null takes `until`. A later one knows who was forgotten since.
 
     Raises:
@@ -44,17 +47,17 @@ def select_rows(
     last = store.version if until is None else until
     read = last if at is None else at
     files: dict[str, tuple[Path, ...]] = {}
-    for name, frame in _frames(store, since, last, exclude, read).items():
+    for name, frame in _frames(store, since, last, exclude, read, with_retractions=True).items():
         path = work / f"{name}.parquet"
         frame.sink_parquet(path, row_group_size=50_000)
         files[name] = (path,)
     whole = store.validated(read)
-    left_out = f", without {counted(len(exclude), 'version')} that you leave out" if exclude else ""
+    out = f", without {counted(len(exclude), 'version')} that you leave out, but with the votes taken back there"
     return ValidatedFiles(
         **files,
         sources=whole.sources,
         config={"store": {"id": store.id, "since": since, "until": last, "exclude": sorted(exclude)}},
-        notes=(f"Versions {since + 1} to {last} of the store{left_out}; each row is in them once.",),
+        notes=(f"Versions {since + 1} to {last} of the store{out if exclude else ''}; each row is in them once.",),
     )
 
 
@@ -74,13 +77,15 @@ def count_since(
     return {name: int(frame.select(pl.len()).collect().item()) for name, frame in frames.items()}
 
 
-def _frames(store: Store, since: int, until: int, exclude: Sequence[int], at: int) -> dict[str, pl.LazyFrame]:
+def _frames(
+    store: Store, since: int, until: int, exclude: Sequence[int], at: int, *, with_retractions: bool = False
+) -> dict[str, pl.LazyFrame]:
     """The rows of each kind that came in some versions, as they are in the version `at`."""
     version = pl.col(VERSION)
-    wanted = (version > since) & (version <= until) & ~version.is_in(list(exclude))
-    frames = {
-        "events": store.events(at, revisions="all"),
-        "pairs": store.pairs(at, revisions="all"),
-        "quarantine": store.quarantine(at),
+    came, is_wanted = (version > since) & (version <= until), ~version.is_in(list(exclude))
+    of_events = is_wanted | (pl.col("op") == "retract") if with_retractions else is_wanted
+    return {
+        "events": store.events(at, revisions="all").filter(came & of_events),
+        "pairs": store.pairs(at, revisions="all").filter(came & is_wanted),
+        "quarantine": store.quarantine(at).filter(came & is_wanted),
     }
-    return {name: frame.filter(wanted) for name, frame in frames.items()}

@@ -12,14 +12,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 
 from feedback.config import SourceConfig
+from feedback.dataset.folders import is_unfinished
 from feedback.engine import Engine
 from feedback.ingest import ValidatedFiles
+from feedback.ingest.left_out import left_out_notes
+from feedback.ingest.stage import refuse_no_share
 from feedback.stage import counted
+from feedback.store.asked import report_folders, subject_named
 from feedback.store.doctor import DoctorReport, examine
 from feedback.store.durable import told_errors
 from feedback.store.forget import forget_subject
@@ -37,8 +41,9 @@ from feedback.store.tables import EVENT, PAIR, QUARANTINED
 from feedback.store.take_in import take_in
 from feedback.store.upkeep import Vacuumed, optimize_store, vacuum_store
 from feedback.store.views import Revisions, latest_revisions, rows_of_kind, since
-from schemas.errors import InputNotFoundError, LockedError, UsageError
+from schemas.errors import InputNotFoundError, LockedError, UnknownChoiceError, UsageError
 from schemas.manifest import SourceFile
+from schemas.paths import AnyPath, path_of
 from schemas.progress import Progress, silent
 
 __all__ = ["Store"]
@@ -77,7 +82,7 @@ class Store:
             CorruptionError: a commit before the last one is damaged.
             LockedError: its last commit must be mended, and somebody works on it.
         """
-        with told_errors(_CANNOT_WRITE, path):
+        with told_errors("the store cannot be opened", path):
             opened = open_store(path, create=create)
             if is_mended and needs_mending(opened):
                 with store_lock(opened.folder, "mending a torn commit", exclusive=True):
@@ -121,17 +126,20 @@ class Store:
             progress: told about the bytes read.
 
         Raises:
+            UsageError: a share that is none.
             TooManyRejectedError: more records went to quarantine than allowed; nothing was kept.
             InputError: a file is missing or not in its format.
             LockedError: somebody works on the store who must be alone.
             CorruptionError: a file of the store is damaged.
             ThumblineError: it cannot be written.
         """
+        refuse_no_share(max_rejected_share)
         with told_errors(_CANNOT_WRITE, self.folder), self.locked("ingest", exclusive=False):
             landings = [landing for source in sources for landing in self.opened.landings.land(source)]
-            return take_in(
+            summary = take_in(
                 self.opened, landings, max_rejected_share=max_rejected_share, engine=engine, progress=progress
             )
+        return replace(summary, notes=(*left_out_notes(sources), *summary.notes))
 
     def doctor(self) -> DoctorReport:
         """Find what is wrong with the store, heal what can be healed, and say what cannot.
@@ -145,30 +153,34 @@ class Store:
         return replace(report, findings=tuple(replace(one, where=shown(one.where)) for one in report.findings))
 
     def forget(
-        self, *, rater: str | None = None, conversation: str | None = None, reports: Sequence[Path] = ()
+        self,
+        *,
+        rater: str | int | None = None,
+        conversation: str | int | None = None,
+        reports: AnyPath | Sequence[AnyPath] = (),
     ) -> Receipt:
         """Forget a rater or a conversation, in the store and in the datasets and runs that were made of it.
 
         Args:
-            rater: id of a rater, as the source has it.
+            rater: id of a rater, as the source has it: a text or a whole number.
             conversation: id of a conversation, likewise.
-            reports: folders of more reports, of which those that quote them are removed.
+            reports: a folder of more reports, or several; those that quote them are removed.
 
         Returns:
             What was erased, and which datasets and models must be made anew.
 
         Raises:
-            UsageError: neither or both are given.
-            LockedError: somebody else works on the store.
+            UsageError: neither or both are given, or what is given is no id or no folder.
+            InputNotFoundError: a folder of reports is not there; nothing was erased.
+            LockedError: somebody else works on the store, or a run writes a dataset that saw them.
             CorruptionError: a file of the store or of a dataset is damaged.
         """
-        named = [name for name in (rater, conversation) if name]
-        if len(named) != 1:
-            raise UsageError("one who is to be forgotten must be named", expected="a rater or a conversation")
+        kind, name = subject_named(rater, conversation)
+        folders = report_folders(reports)
         with told_errors(_CANNOT_WRITE, self.folder), self.locked("forget", exclusive=True):
             for _ in range(_MOST_ATTEMPTS):
                 try:
-                    return forget_subject(self.opened, "rater" if rater else "conversation", named[0], reports)
+                    return forget_subject(self.opened, kind, name, folders)
                 except CommitConflictError:  # on another machine, which no lock keeps away; their rows may be new
                     pull(self.folder)
             raise CommitConflictError
@@ -190,8 +202,11 @@ class Store:
             retention_hours: files that were replaced less long ago stay, for who reads them still; at least 0.
 
         Raises:
+            UsageError: the hours are below 0.
             LockedError: somebody else works on the store.
         """
+        if not retention_hours >= 0:  # not a number neither
+            raise UsageError("files cannot stay for less than no time", received=retention_hours, expected="0 or more")
         with told_errors(_CANNOT_WRITE, self.folder), self.locked("vacuum", exclusive=True):
             return vacuum_store(self.opened, retention_hours)
 
@@ -203,6 +218,7 @@ class Store:
             revisions: the `latest` one of each record, without retracted ones, or `all`.
 
         Raises:
+            UnknownChoiceError: other revisions.
             InputNotFoundError: there is no such version, or its files were cleared up.
             CorruptionError: a file is damaged; it is named.
         """
@@ -285,17 +301,28 @@ class Store:
                     todo="Nothing was changed. Run the same command again",
                 ) from error
 
-    def begin_dataset(self, folder: Path, version: int) -> None:
+    def begin_dataset(self, folder: AnyPath, version: int) -> None:
         """Record that a dataset of a version is being made; `register_dataset` follows when it is there.
 
         Args:
             folder: the dataset's folder.
             version: the version.
         """
+        folder = path_of(folder, name="folder")
         self._begun[folder.resolve()] = self.version
         self._registry.begin_dataset(folder, version)
 
-    def register_dataset(self, folder: Path, digest: str, version: int) -> DatasetRecord:
+    def withdraw_dataset(self, folder: AnyPath) -> None:
+        """Take `begin_dataset` back where nothing of the dataset is there: no version is kept for it any more.
+
+        Args:
+            folder: the dataset's folder.
+        """
+        folder = path_of(folder, name="folder")
+        if self._begun.pop(folder.resolve(), None) is not None and not is_unfinished(folder):
+            self._registry.forget_begun(folder)
+
+    def register_dataset(self, folder: AnyPath, digest: str, version: int) -> DatasetRecord:
         """Record that a dataset was made of a version; `curate_store` does.
 
         Args:
@@ -306,9 +333,11 @@ class Store:
         Raises:
             LockedError: somebody was forgotten while it was made, which no lock prevents in a bucket; it was removed.
         """
+        folder = path_of(folder, name="folder")
         begun = self._begun.pop(folder.resolve(), None)
         if begun is not None and any(one["operation"] == "forget" for one in self.history()[begun + 1 :]):
             shutil.rmtree(folder)
+            self._registry.forget_begun(folder)  # else it keeps the version from being cleared up
             raise LockedError(
                 "somebody was forgotten while the dataset was made, so it was removed",
                 where=folder,
@@ -316,14 +345,14 @@ class Store:
             )
         return self._registry.add_dataset(folder, digest, version)
 
-    def register_run(self, folder: Path, dataset_digest: str) -> RunRecord:
+    def register_run(self, folder: AnyPath, dataset_digest: str) -> RunRecord:
         """Record that a model is trained on a dataset; best before the training begins.
 
         Args:
             folder: the run's folder.
             dataset_digest: digest of the dataset.
         """
-        return self._registry.add_run(folder, dataset_digest)
+        return self._registry.add_run(path_of(folder, name="folder"), dataset_digest)
 
     def datasets(self) -> tuple[DatasetRecord, ...]:
         """Every dataset that was made of it, the oldest version first."""
@@ -334,6 +363,8 @@ class Store:
         return self._registry.runs()
 
     def _rows(self, kind: str, version: int | None, revisions: Revisions) -> pl.LazyFrame:
+        if revisions not in get_args(Revisions):
+            raise UnknownChoiceError("choice of revisions", revisions, get_args(Revisions))
         rows = rows_of_kind(kind, self._files(version), self.opened.table)
         return latest_revisions(rows, kind) if revisions == "latest" else rows
 

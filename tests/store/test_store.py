@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -217,6 +218,30 @@ def test_a_locked_store_names_who_holds_it(store: Store, tmp_path: Path) -> None
         with pytest.raises(LockedError, match="curate") as refused, store.locked("forget", exclusive=True):
             pass
     assert refused.value.exit_code == 75
+
+
+def test_a_store_on_a_read_only_file_system_can_be_read_and_not_worked_on(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readers still keep out who must be alone on another mount of it."""
+    opened = os.open
+
+    def open_read_only(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & (os.O_RDWR | os.O_CREAT):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return opened(path, flags, mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", open_read_only)
+        with pytest.raises(OSError, match="Read-only file system"), store.locked("forget", exclusive=True):
+            pass
+        held = store.locked("audit", exclusive=False)
+        held.__enter__()
+    with pytest.raises(LockedError, match="another process"), store.locked("forget", exclusive=True):
+        pass
+    held.__exit__(None, None, None)
+    with store.locked("forget", exclusive=True):
+        pass
 
 
 def test_opening_what_is_no_store_is_refused(tmp_path: Path) -> None:

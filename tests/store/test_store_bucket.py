@@ -19,6 +19,7 @@ from feedback.pipeline import curate_store, store_config
 from feedback.store import Store, forget
 from feedback.store.bucket import Bucket
 from feedback.store.raw_erasure import erase_raw
+from feedback.store.registry import Registry
 from schemas.errors import ConfigError, InputNotFoundError, LockedError, NothingToDoError, OutputExistsError
 from tests.canary import places_of
 from tests.product_year import write_config, write_export
@@ -174,6 +175,7 @@ def test_who_is_forgotten_while_a_dataset_is_made_is_not_in_it(url: str, tmp_pat
     with pytest.raises(LockedError, match="somebody was forgotten while the dataset was made"):
         store.register_dataset(tmp_path / "dataset", "0" * 32, 1)
     assert not (tmp_path / "dataset").exists()
+    assert not Registry(Store.open(url).folder).pinned()
 
 
 def test_optimize_and_vacuum_keep_the_rows_and_what_datasets_need(url: str, tmp_path: Path) -> None:

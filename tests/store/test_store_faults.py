@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from feedback.audit.sources import audit
 from feedback.store import Store
 from feedback.store.faults import FAULT_KINDS, faultpoint
 from schemas.errors import ThumblineError, UsageError
@@ -214,6 +215,22 @@ def test_nothing_is_made_again_from_a_raw_copy_that_changed(tmp_path: Path, file
     path.unlink()
     report = Store.open(store).doctor()
     assert [one.is_healed for one in report.findings] == [True, False]
+    assert not report.is_well
+
+
+def test_nothing_is_cleared_up_while_something_is_not_healed(tmp_path: Path, files: list[Path]) -> None:
+    """What no commit names may be all that is left of it, though another damage was healed."""
+    store = tmp_path / "store"
+    ingest(store, files[:1])
+    left = store / "table" / "kind=event" / "nobody-knows.parquet"
+    left.write_bytes(b"rows")
+    left.chmod(0o600)
+    (copy,) = (store / "raw").rglob("a.jsonl")
+    copy.write_bytes(copy.read_bytes() + b"\n")
+    next(path for path in left.parent.iterdir() if path != left).unlink()
+    report = Store.open(store).doctor()
+    assert [one.is_healed for one in report.findings] == [True, False]
+    assert left.read_bytes() == b"rows"
 
 
 def test_doctor_clears_up_what_a_crash_left(tmp_path: Path, files: list[Path]) -> None:
@@ -271,6 +288,7 @@ def test_a_disk_that_cannot_be_written_to_can_still_be_read(small_disk: Path, tm
         ingest(store, [export(tmp_path / "b.jsonl", 10, first=200)])
     assert str(small_disk) in str(refused.value.where)
     assert Store.open(store).events().collect().height == 100
+    assert audit([store]).rows["total"] == 100
 
 
 def race(tmp_path: Path, rows: int, name: str) -> None:

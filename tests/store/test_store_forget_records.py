@@ -133,6 +133,17 @@ def as_csv(votes: list[dict[str, Any]]) -> bytes:
     return text.getvalue().encode()
 
 
+def as_excel_csv(votes: list[dict[str, Any]]) -> bytes:
+    """The delimiter is named first, and a name of the header has a line break."""
+    text = io.StringIO("sep=;\r\n")
+    text.seek(0, io.SEEK_END)
+    names = [*NAMES, "a name\nof two lines"]
+    writer = csv.DictWriter(text, names, delimiter=";")
+    writer.writeheader()
+    writer.writerows(votes)
+    return text.getvalue().encode()
+
+
 def as_csv_without_users(votes: list[dict[str, Any]]) -> bytes:
     return as_csv([{**one, "user": None} for one in votes])
 
@@ -152,6 +163,7 @@ KINDS: dict[str, tuple[str, Callable[[list[dict[str, Any]]], bytes], int]] = {
     "lines": ("a.jsonl", as_lines, 4),
     "broken": ("a.jsonl", as_broken_lines, 5),
     "csv": ("a.csv", as_csv, 4),
+    "excel": ("a.csv", as_excel_csv, 4),
     "no users": ("a.csv", as_csv_without_users, 4),
     "table": ("a.parquet", as_parquet, 4),
     "array": ("a.json", as_array, 4),

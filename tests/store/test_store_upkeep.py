@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +14,8 @@ from feedback.audit.sources import audit
 from feedback.config import SourceConfig
 from feedback.pipeline import curate_store, store_config
 from feedback.store import Store
-from schemas.errors import InputNotFoundError, UsageError
+from feedback.store.registry import Registry
+from schemas.errors import DataGateError, InputNotFoundError, LockedError, UsageError
 from tests.store_runs import contents, write_votes
 
 pytestmark = pytest.mark.usefixtures("rater_key")
@@ -52,6 +55,39 @@ def test_vacuum_keeps_versions_of_datasets(store: Store, tmp_path: Path) -> None
     with pytest.raises(InputNotFoundError, match="cleared up"):
         store.events(3)
     assert store.doctor().is_well
+
+
+@contextmanager
+def broken_off(description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """A progress that a user ends."""
+    raise KeyboardInterrupt
+    yield lambda _: None
+
+
+def test_dataset_that_never_came_to_be_keeps_no_version(store: Store, tmp_path: Path) -> None:
+    """What a killed run may have left does, for it holds rows: `forget` looks there."""
+    known, out = Registry(store.folder), tmp_path / "out"
+    refused = store_config(["caps.min_raters=9"])
+    with pytest.raises(DataGateError):
+        curate_store(store, refused, out, version=2)
+    assert not known.datasets(with_unfinished=True)
+    with pytest.raises(KeyboardInterrupt):
+        curate_store(store, store_config(), out, version=2, progress=broken_off)
+    (begun,) = known.datasets(with_unfinished=True)
+    assert (begun.digest, begun.store_version) == ("", 2)
+    with pytest.raises(DataGateError):
+        curate_store(store, refused, out, version=2)
+    assert not known.datasets(with_unfinished=True)
+
+
+def test_dataset_that_is_removed_for_who_was_forgotten_keeps_no_version(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    store.begin_dataset(tmp_path / "out", 2)
+    Store.open(store.folder).forget(rater="u1")
+    with pytest.raises(LockedError, match="somebody was forgotten while the dataset was made"):
+        store.register_dataset(tmp_path / "out", "0" * 32, 2)
+    assert not (tmp_path / "out").exists()
+    assert not Registry(store.folder).datasets(with_unfinished=True)
 
 
 def test_damage_behind_an_optimized_file_is_repaired_from_several_raw_copies(store: Store) -> None:

@@ -13,7 +13,7 @@ import pytest
 from feedback.config import SourceConfig
 from feedback.store import Store, new_rows, raw_bytes
 from feedback.store.raw_bytes import copy_durably
-from schemas.errors import InputNotFoundError, ThumblineError
+from schemas.errors import InputError, InputNotFoundError, ThumblineError
 from tests.store_runs import write_votes
 
 _CHUNK = 1000
@@ -113,6 +113,25 @@ def test_a_disk_that_fails_on_the_way_leaves_no_copy(tmp_path: Path, monkeypatch
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputNotFoundError, match=r"missing\.jsonl"):
         copy_durably(tmp_path / "missing.jsonl", tmp_path / "copy")
+
+
+def test_a_file_that_cannot_be_read_is_no_fault_of_the_store(tmp_path: Path) -> None:
+    """Here a folder, as root may read any file."""
+    with pytest.raises(InputError, match=f"{tmp_path}: the file cannot be read"):
+        copy_durably(tmp_path, tmp_path / "copy")
+
+
+def test_a_key_that_may_not_be_read_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else's store: nothing in it has to be mended."""
+    Store.open(tmp_path / "store", create=True)
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(ThumblineError, match=r"rater\.key: a file of the store cannot be read .* Run the") as refused:
+        Store.open(tmp_path / "store")
+    assert refused.value.exit_code == 1
 
 
 @pytest.mark.usefixtures("rater_key")

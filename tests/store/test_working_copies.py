@@ -1,0 +1,86 @@
+"""Working copies of stores in buckets: each is its process's own until that ends, whoever else has the same number."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from feedback.store import places, working_copies
+
+HOLD = (
+    "import fcntl, os, sys\n"
+    "folder = os.open(sys.argv[1], os.O_RDONLY); fcntl.flock(folder, fcntl.LOCK_EX)\n"
+    "print('held', flush=True); sys.stdin.read()"
+)
+
+
+class EmptyBucket:
+    """A bucket without an object."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def head(self, name: str) -> None:
+        """Nothing is there."""
+        del name
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder for temporary files, in which copies lie."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(places, "Bucket", EmptyBucket)
+    yield tmp_path
+    for folder in [folder for folder in places._MOUNTS if folder.is_relative_to(tmp_path)]:
+        del places._MOUNTS[folder]
+
+
+def left(path: Path) -> Path:
+    path.mkdir()
+    (path / "rater.key").write_text("key")
+    return path
+
+
+def test_copies_that_processes_left_behind_are_removed_whatever_their_number(temporary: Path) -> None:
+    """One of them bears the number of this process, which it had in another container."""
+    dead = [left(temporary / f"thumbline-store-{name}") for name in (f"{os.getpid()}-x", "abc")]
+    mine = places.opened_place("s3://bucket/one")
+    assert [one.exists() for one in (*dead, mine)] == [False, False, True]
+
+
+def test_copies_in_use_stay(temporary: Path) -> None:
+    """One of this process, and one of a process that has another number in its own container."""
+    theirs = left(temporary / "thumbline-store-1-x")
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(theirs)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        mine = places.opened_place("s3://bucket/one")
+        more = places.opened_place("s3://bucket/two")
+        assert [one.exists() for one in (theirs, mine, more)] == [True, True, True]
+        other.kill()
+    last = places.opened_place("s3://bucket/three")
+    assert [one.exists() for one in (theirs, mine, more, last)] == [False, True, True, True]
+
+
+def test_copy_that_another_process_clears_while_it_is_made_is_made_again(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its maker holds it, nobody can tell it from one that was left behind."""
+    held = working_copies._held
+
+    def late(folder: Path) -> int:
+        monkeypatch.setattr(working_copies, "_held", held)
+        folder.rmdir()
+        return held(folder)
+
+    monkeypatch.setattr(working_copies, "_held", late)
+    copy = places.opened_place("s3://bucket/one")
+    assert list(temporary.iterdir()) == [copy]
