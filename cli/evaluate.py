@@ -54,15 +54,17 @@ def evaluate(
 ) -> None:
     """Measure RUN, the folder of a finished run, on held-out rows, and let it answer questions.
 
-    Without --dataset, the figures that the run recorded at its end are shown. RUN may also be any model, with
-    --dataset and --reference. With --reward-model, the dataset's answers are scored by that model instead, and of
-    --best-of answers of RUN to each question the one that it likes best is shown.
+    Without --dataset, the figures that the run recorded at its end are shown. RUN may also be a finished run's model,
+    such as the link `champion` of retrain, or any other model, with --dataset and --reference. With --reward-model,
+    the dataset's answers are scored by that model instead, and of --best-of answers of RUN to each question the one
+    that it likes best is shown.
     """
     from align.artifacts.card import find_run_card
     from align.evaluate import evaluate as evaluate_model
     from cli.progress import shown_progress
     from cli.workflows.answers import answer_side_by_side
 
+    run = _run_of(run)
     if best_of is not None and (reward_model is None or prompts_path is None):
         _refuse("--best-of needs --reward-model, which ranks, and --prompts, which are answered.")
     if reward_model is not None:
@@ -87,6 +89,14 @@ def evaluate(
                 base, model, questions, max_new_tokens=max_new_tokens, progress=progress
             )
     _show_evaluation(result, as_json)
+
+
+def _run_of(folder: Path) -> Path:
+    """The folder of a finished run where the folder of its model is named, as the link `champion` of retrain does."""
+    from align.artifacts.card import find_run_card
+
+    place = folder.resolve()
+    return place.parent if place.name == "model" and find_run_card(place.parent) is not None else folder
 
 
 def _evaluate_rewards(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,9 +62,9 @@ def demo(out: Path, steps: int, model: str | None, data: Path | None, as_json: b
 def retrain(config_path: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Audit, curate and train on what came into the store, and promote the model where it wins.
 
-    The exit code is 0 when a challenger was promoted, 75 when nothing new came in or somebody else is at work, 3 when a
-    gate stopped the run before training, 4 when the challenger lost. The same call goes on with a run that was broken
-    off. CONFIG is a TOML file, see docs/retrain.md.
+    The exit code is 0 when a challenger was promoted, 75 when nothing new came in, or too little to train on, or
+    somebody else is at work, 3 when a gate stopped the run before training, 4 when the challenger lost. The same call
+    goes on with a run that was broken off. CONFIG is a TOML file, see docs/retrain.md.
     """
     from cli.json_output import print_json
     from cli.progress import shown_progress
@@ -187,13 +188,14 @@ def dashboard(folder: Path, out: Path, store: str | None, serve: bool, port: int
     from cli.render import show
     from cli.workflows.dashboard import dashboard_server, write_dashboard
 
-    page = write_dashboard(folder, out, store)
-    if as_json:
-        print_json({"page": str(page)})
-    else:
-        show(f"The site: {page}")
-    if serve:
-        with dashboard_server(out, port) as server:
+    # The port comes first: where it is taken, nothing was said that is not so.
+    with dashboard_server(out, port) if serve else nullcontext() as server:
+        page = write_dashboard(folder, out, store)
+        if as_json:
+            print_json({"page": str(page)})
+        else:
+            show(f"The site: {page}")
+        if server is not None:
             click.echo(f"Serving on http://127.0.0.1:{server.server_port}/ until Ctrl-C", err=True)
             server.serve_forever()
 

@@ -116,7 +116,8 @@ def audit_page(report: AuditReport) -> list[RenderableType]:
     ]
     parts += [*_comparison(report), *_training(report)]
     if report.waterfall:
-        parts += ["", waterfall(report.waterfall)]
+        read = [stage for stage in report.waterfall if stage.stage == "ingest"]
+        parts += ["", waterfall(report.waterfall), *(note for stage in read for note in stage.notes)]
     for advice in report.advice:
         parts += ["", f"{advice.title}. {advice.text}", *([f"  {advice.command}"] if advice.command else [])]
     return parts

@@ -184,5 +184,6 @@ def _show_receipt(receipt: Receipt, store: str) -> None:
     for what, outputs in (("Dataset", receipt.datasets), ("Run", receipt.runs)):
         for one in outputs:
             left = f" Not ours, so look yourself: {', '.join(one.left)}." if one.left else ""
+            left += "" if one.was_there else " It is not there any more: where it lies by now, it was not looked into."
             show(f"{what} {one.folder} saw it and needs to be made anew.{left}")
     show(f"Store: {store}, version {receipt.version}. Receipt: {store}/forgotten/{receipt.receipt}.json")

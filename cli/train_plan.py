@@ -13,7 +13,7 @@ __all__ = ["show_dry_run"]
 _PASSES = {
     "policy": "forward and backward",
     "mismatched": "mismatched pairs",
-    "reference": "reference, once",
+    "reference": "reference",
     "evaluation": "evaluations",
 }
 
@@ -37,7 +37,7 @@ def show_dry_run(config: TrainConfig, dataset: Path, model: str, *, as_json: boo
     if as_json:
         print_json(found)
         return
-    show(*_rows_and_steps(found))
+    show(*_rows_and_steps(found, config.objective.name))
     if found["passes"] is None:
         return
     lines = [
@@ -46,7 +46,10 @@ def show_dry_run(config: TrainConfig, dataset: Path, model: str, *, as_json: boo
         if (one := found["passes"][name])["sequences"]
     ]
     show("", table_of(("pass", "sequences>", "tokens>", "computed>"), lines))
-    show("A prompt is computed once for all of its answers in a pass, and nothing is padded.")
+    if found["is_padded"]:
+        show("In a step, sequences are padded to the longest of their micro batch.")
+    else:
+        show("A prompt is computed once for all of its answers in a pass, and nothing is padded.")
     memory, speed = found["memory_bytes"], found["operations_per_second"]
     parts = ", ".join(f"{name} {size / 2**30:.1f}" for name, size in memory.items() if name != "total")
     show(
@@ -56,13 +59,19 @@ def show_dry_run(config: TrainConfig, dataset: Path, model: str, *, as_json: boo
     )
 
 
-def _rows_and_steps(found: dict[str, Any]) -> list[str]:
+def _rows_and_steps(found: dict[str, Any], objective: str) -> list[str]:
+    from align.objectives import find_objective
+
     lost = ", ".join(f"{count:,} {reason}" for reason, count in found["lost"].items())
-    ratio = f", R = {found['ratio']:.3f}" if found["ratio"] is not None else ""
     noun = "Pairs" if found["are_pairs"] else "Rows"
     lines = [f"{noun}: {found['rows']:,} of {found['rows_read']:,}" + (f" (lost: {lost})." if lost else ".")]
     if not found["are_pairs"]:
-        lines.append(f"Labels: {found['desirable']:,} up, {found['undesirable']:,} down{ratio}.")
+        known, more = find_objective(objective), ""
+        if known.learns_from_both and found["ratio"] is not None:
+            more = f", R = {found['ratio']:.3f}"
+        elif known.only_desirable:
+            more = "; those down are not trained on"
+        lines.append(f"Labels: {found['desirable']:,} up, {found['undesirable']:,} down{more}.")
     if found["obstacle"]:
         return [*lines, f"It cannot train: {found['obstacle']}. {found['todo']}".rstrip() + "."]
     alone = f", {found['one_label_steps']:,} of them with one label only" if found["one_label_steps"] else ""

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from align.champion.registry import Decision, Registry
 from cli.workflows.page_frame import TONES, Cell, Drawing, Page, Sheet, cells, render_page
-from schemas.errors import OutputExistsError
+from schemas.errors import OutputExistsError, UsageError
 from schemas.manifest import write_last
 
 __all__ = ["dashboard_server", "write_dashboard"]
@@ -33,7 +33,7 @@ _WIDTH: Final = 620
 
 
 def write_dashboard(folder: Path, out: Path, store: str | Path | None = None) -> Path:
-    """Write the site, anew where it is there, and return its first page.
+    """Write the site, anew where it is there, and return its first page. Pages that a run has no more go from it too.
 
     Args:
         folder: folder of `thumbline retrain`.
@@ -48,6 +48,7 @@ def write_dashboard(folder: Path, out: Path, store: str | Path | None = None) ->
         raise OutputExistsError("the folder holds files that are not a site of ours", where=out, todo="Name another")
     history = Registry(folder).history()
     reports = {one.run: known for one in history if (known := _report(folder, one.run)) is not None}
+    _remove_pages(out, folder)
     for run in reports:
         target = out / "runs" / run
         target.mkdir(parents=True, exist_ok=True)
@@ -68,15 +69,38 @@ def _is_ours(out: Path) -> bool:
     return names <= _OURS and (_MARK not in names or _GENERATOR in (out / _MARK).read_text("utf-8", "replace"))
 
 
+def _remove_pages(out: Path, folder: Path) -> None:
+    """Remove from a site of ours the pages that are not in the folder of their run any more."""
+    if not (out / _MARK).is_file():
+        return
+    for place in [path for path in (out / "runs").glob("*") if path.is_dir()]:
+        for name in _SHOWN:
+            if not (folder / "runs" / place.name / name).is_file():
+                (place / name).unlink(missing_ok=True)
+        if not any(place.iterdir()):
+            place.rmdir()
+
+
 def dashboard_server(out: Path, port: int = 0) -> ThreadingHTTPServer:
     """A server of the site on the loopback address, which no other machine reaches; not yet serving.
 
     Args:
         out: folder of the site.
         port: the port; 0 takes a free one.
+
+    Raises:
+        UsageError: the system does not give the port, as another program has it, for example.
     """
     handler: Callable[..., SimpleHTTPRequestHandler] = partial(_QuietHandler, directory=str(out))
-    return ThreadingHTTPServer(("127.0.0.1", port), handler)
+    try:
+        return ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except OSError as error:
+        raise UsageError(
+            f"nothing can be served on this port ({error.strerror})",
+            where="--port",
+            received=port,
+            todo="Name another one, or leave it out for a free one",
+        ) from error
 
 
 class _QuietHandler(SimpleHTTPRequestHandler):
@@ -87,9 +111,11 @@ class _QuietHandler(SimpleHTTPRequestHandler):
 
 
 def _report(folder: Path, run: str) -> dict[str, Any] | None:
-    path = folder / "runs" / run / "report.json"
+    """The report of a run, which says that there is an audit only where its page is there."""
+    place = folder / "runs" / run
+    path = place / "report.json"
     known: dict[str, Any] | None = json.loads(path.read_text("utf-8")) if path.is_file() else None
-    return known
+    return known if known is None or (place / "audit.html").is_file() else {**known, "audit": None}
 
 
 def _versions(store: str | Path) -> list[dict[str, Any]]:

@@ -36,7 +36,7 @@ _EVERY_STEP: Final = "every step can be built"
 _PASSES: Final = (
     ("policy", "Policy, forward and backward"),
     ("mismatched", "Mismatched pairs for z0, forward"),
-    ("reference", "Reference, forward, once"),
+    ("reference", "Reference, forward"),
     ("evaluation", "Held-out rows, forward, at each evaluation"),
 )
 
@@ -224,7 +224,8 @@ def _padding(passes: Passes) -> Metric:
         kind="share",
         n=policy.padded_tokens,
         severity="info",
-        sentence=f"{percent(ours)} of what the policy computes on is padding, as sequences lie behind one another; "
+        sentence=f"{percent(ours)} of what the policy computes on is padding, as sequences "
+        f"{'are as long as the longest of their micro batch' if passes.is_padded else 'lie behind one another'}; "
         f"a trainer that pads each step to its longest row has {percent(theirs)}.",
         details={"padded_tokens": policy.padded_tokens, "whole_steps": theirs, "whole_step_tokens": passes.whole_steps},
     )
@@ -318,7 +319,6 @@ def _cost_by_pass(passes: Passes, parameters: int) -> Table:
         Column("padded_tokens", "Computed on", "count"),
         Column("petaflop", "10^15 operations", "number"),
     )
-    note = (
-        "One process, all epochs. A pass computes a prompt once for all of its answers; 2 operations forward a weight."
-    )
+    once = "" if passes.is_padded else " A pass computes a prompt once for all of its answers."
+    note = f"One process, all epochs.{once} A token takes 2 operations of a weight forward."
     return Table("training_cost", "What goes through the model", columns, lines, note)

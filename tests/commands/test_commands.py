@@ -281,6 +281,15 @@ def test_curate_refuses_one_label_with_the_counts(capsys: pytest.CaptureFixture[
     assert "30" in err
 
 
+def test_audit_names_what_of_a_folder_it_does_not_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    for name in ("votes.jsonl", "votes.jsonl.1"):
+        (tmp_path / "logs" / name).write_bytes(Path(THUMBS).read_bytes())
+    code, out, _ = call(capsys, "audit", "logs", "--from", "thumbs")
+    assert code == 0
+    assert "Not read of the folder 'logs': votes.jsonl.1." in " ".join(out.split())
+
+
 def test_damaged_dataset_exits_5(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert call(capsys, "curate", THUMBS, "--from", "thumbs", "-o", "d")[0] == 0
     shard = next((tmp_path / "d" / "data").glob("train-*.parquet"))
@@ -312,6 +321,8 @@ def test_train_then_evaluate(
     code, out, _ = call(capsys, "evaluate", "run")
     assert code == 0
     assert "reward accuracy" in out
+    (tmp_path / "champion").symlink_to("run/model")  # as `retrain` names the model that serves
+    assert call(capsys, "evaluate", "champion") == (0, out, "")
 
 
 def test_train_reads_a_config(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import shutil
 import threading
 import urllib.error
 import urllib.request
@@ -107,6 +108,32 @@ def test_store_is_shown_version_by_version(models: Path, tmp_path: Path) -> None
 def test_folder_without_a_decision_has_a_page_too(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     assert "There is no champion yet" in write_dashboard(tmp_path / "models", tmp_path / "site").read_text()
+
+
+def test_pages_of_a_run_that_is_gone_go_from_the_site_too(models: Path, tmp_path: Path) -> None:
+    """And an audit that was erased; what somebody else put there stays."""
+    site = tmp_path / "site"
+    write_dashboard(models, site)
+    shutil.rmtree(models / "runs" / "aaa")
+    (models / "runs" / "bbb" / "audit.html").unlink()
+    shutil.rmtree(models / "runs" / "ccc")
+    (site / "runs" / "ccc" / "mine.txt").write_text("words")
+    page = write_dashboard(models, site).read_text()
+    assert set(re.findall(r'href="(runs[^"#]+)"', page)) == {"runs/bbb/report.html"}
+    left = sorted(path.relative_to(site / "runs").as_posix() for path in (site / "runs").rglob("*"))
+    assert left == ["bbb", "bbb/report.html", "ccc", "ccc/mine.txt"]
+
+
+def test_port_that_is_taken_is_refused_before_anything_is_said(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with dashboard_server(tmp_path) as other:
+        port = other.server_port
+        assert run(["dashboard", str(models), "-o", str(tmp_path / "site"), "--serve", "--port", str(port)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert re.search(rf"--port: nothing can be served on this port \(.+\): got {port}\. Name another one", said.err)
+    assert not (tmp_path / "site").exists()
 
 
 def test_site_is_served_on_the_loopback_address_only(models: Path, tmp_path: Path) -> None:

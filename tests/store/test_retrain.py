@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from align.champion.registry import LOCK_NAME, Registry
 from cli.main import run
 from cli.workflows.retrain import load_retrain_config, retrain
+from cli.workflows.retrain.steps import train_step
 from feedback.config import SourceConfig
 from feedback.pipeline import mix_dataset
 from feedback.store import Store
@@ -24,6 +26,7 @@ from schemas.errors import (
     ConfigError,
     DataGateError,
     EvaluationGateError,
+    InputError,
     InputNotFoundError,
     LockedError,
     NothingToDoError,
@@ -242,6 +245,37 @@ def test_challenger_that_loses_leaves_the_champion(world: Path) -> None:
     assert latest is not None
     assert (latest.kind, latest.champion, latest.watermark) == ("keep", before.champion, 7)
     assert "The champion stays" in (world / "models" / "runs" / latest.run / "report.html").read_text()
+
+
+def test_safety_list_of_a_run_is_what_it_was_when_the_run_began(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written into the file while the run trains is asked in the next one."""
+    ingest(world, Path(str(write_export(world, 6))))
+    listed = world / "list.jsonl"
+    item = '{"name": "one", "prompt": "hello", "forbid": ["z{9}"]}\n'
+    listed.write_text(item)
+
+    def trained(*arguments: Any) -> None:
+        train_step(*arguments)
+        listed.write_text(item + item.replace("one", "two"))
+
+    monkeypatch.setattr("cli.workflows.retrain.run.train_step", trained)
+    result = retrain(config_of(world, f"contest.probes.safety={listed}"))
+    (measure,) = (one for one in result.decision.figures["measures"] if one["name"] == "safety")
+    assert measure["cases"] == 1
+    assert (result.folder / "safety.jsonl").read_text() == item
+    assert result.report["identity"]["config"]["contest"]["probes"]["safety"] == sha256(item.encode()).hexdigest()
+
+
+@pytest.mark.parametrize(("content", "message"), [(None, "no such safety list"), ("{}", "nothing is asked of the")])
+def test_safety_list_that_is_none_is_refused_before_anything_is_trained(
+    content: str | None, message: str, world: Path
+) -> None:
+    ingest(world, Path(str(write_export(world, 6))))
+    if content is not None:
+        (world / "list.jsonl").write_text(content)
+    with pytest.raises(InputError, match=message):
+        retrain(config_of(world, f"contest.probes.safety={world}/list.jsonl"))
+    assert len(list((world / "models" / "runs").iterdir())) == 1
 
 
 def test_frozen_set_that_erasures_used_up_stops_the_run_before_training(world: Path) -> None:

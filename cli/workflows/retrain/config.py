@@ -154,7 +154,7 @@ class RetrainConfig:
         start: what training begins from: the `champion`, where there is one, or the `base` model each time. Where
             somebody is forgotten whom the champion was trained on, it begins from the base model once.
         exclude_versions: versions of the store; what first came in with them is left out for good, of a week that a
-            gate stopped for example.
+            gate stopped for example. Votes taken back in them stay taken back.
         curate: curation of the whole history.
         train: training.
         audit: thresholds of the audit.

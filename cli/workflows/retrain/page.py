@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from cli.workflows.page_frame import TONES, Cell, Page, Sheet, cells, render_page
+from feedback.audit.wording import agree
 
 __all__ = ["render_report"]
 
@@ -78,7 +79,9 @@ def _gates(audit: Mapping[str, Any]) -> Sheet:
     rows = tuple(
         cells(gate["title"], Cell(gate["severity"], gate["severity"]), gate["sentence"]) for gate in audit["gates"]
     )
-    held = f"{audit['held']} gates hold."
+    held = f"{audit['held']} gates hold"
+    unjudged = audit.get("unjudged", 0)
+    held += f", {unjudged} {agree(unjudged, 'have')} too few cases to say." if unjudged else "."
     return Sheet("Gates of the audit that do not hold", held, ("gate", "severity", "what was found"), rows)
 
 

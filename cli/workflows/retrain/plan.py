@@ -5,13 +5,14 @@
       evaluation/             the frozen evaluation set, a dataset
       runs/ID/
         run.json              what the run is made from, written first
+        safety.jsonl          the safety list that it is asked, as it was then
         audit.json, .html     the audit of the new feedback
         dataset/              the whole history, curated
         mixed/                what is trained on, rows or pairs, where that is not all of it
         training/             see `align.trainer.run`
         contest.json          champion against challenger
         report.json, .html    what came in, what changed, what was decided; written last
-        waits.json            instead of all that is behind the audit, see `cli.workflows.retrain.new_pairs`
+        waits.json            instead of all that is behind the audit, see `cli.workflows.retrain.waits`
 
 The id of a run follows from the store's version, the config, the code and the model that training begins from: what is
 called again with the same of these is the same run, and goes on with it.
@@ -19,12 +20,14 @@ called again with the same of these is the same run, and goes on with it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from align.champion.registry import Decision, ModelEntry, Registry
+from align.champion.safety import read_safety_list
 from align.data.parts import DatasetType
 from align.models.model_files import model_digest, model_folder
 from align.objectives import find_objective
@@ -34,7 +37,7 @@ from feedback.store import Store
 from feedback.store.durable import private_folder, write_durably
 from feedback.store.selection import count_since
 from schemas import __version__
-from schemas.errors import NothingToDoError
+from schemas.errors import InputError, NothingToDoError
 from schemas.manifest import MANIFEST_NAME, file_sha256
 
 __all__ = ["EVALUATION", "RunPlan", "begin_run", "clear_partials", "plan_run"]
@@ -99,6 +102,11 @@ class RunPlan:
         return self.folder / "mixed"
 
     @property
+    def safety(self) -> Path:
+        """The safety list that the run is asked, where the config names one."""
+        return self.folder / "safety.jsonl"
+
+    @property
     def training(self) -> Path:
         """Folder of the training run."""
         return self.folder / "training"
@@ -113,6 +121,8 @@ def plan_run(config: RetrainConfig, store: Store, registry: Registry) -> RunPlan
         registry: the decisions so far.
 
     Raises:
+        InputNotFoundError: the safety list is not there.
+        InputError: it is not one.
         NothingToDoError: less has come in than `gates.min_new`, or `gates.min_first` where there is no frozen set yet,
             and nobody is forgotten whom the champion knows.
         ModelError: the base model cannot be found.
@@ -153,10 +163,19 @@ def plan_run(config: RetrainConfig, store: Store, registry: Registry) -> RunPlan
     )
 
 
-def begin_run(plan: RunPlan) -> None:
-    """Write down what the run is made from, where that was not done before it was broken off."""
+def begin_run(plan: RunPlan, config: RetrainConfig) -> None:
+    """Write down what the run is made from, where that was not done before it was broken off.
+
+    Args:
+        plan: the run.
+        config: the config.
+
+    Raises:
+        InputError: the safety list has become another one since the run was planned.
+    """
     path = private_folder(plan.folder) / _RUN
     clear_partials(plan.folder)
+    _keep_safety_list(plan, config)
     if not path.is_file():
         values = {
             **plan.identity,
@@ -170,6 +189,17 @@ def begin_run(plan: RunPlan) -> None:
         write_durably(path, (json.dumps(values, indent=2, sort_keys=True) + "\n").encode(), point="retrain.run")
 
 
+def _keep_safety_list(plan: RunPlan, config: RetrainConfig) -> None:
+    """Copy the safety list into the run, so that what is written into it while the run trains is the next run's."""
+    listed = config.contest.probes.safety
+    if listed is None or plan.safety.is_file():
+        return
+    content = Path(listed).read_bytes()
+    if hashlib.sha256(content).hexdigest() != plan.identity["config"]["contest"]["probes"]["safety"]:
+        raise InputError("the safety list is being written", where=listed, todo="Run the same command again")
+    write_durably(plan.safety, content, point="retrain.safety")
+
+
 def clear_partials(folder: Path) -> None:
     """Remove what a call that was killed had begun to write; whoever holds the lock is the only writer."""
     for partial in folder.glob("*.partial"):
@@ -180,7 +210,8 @@ def clear_partials(folder: Path) -> None:
 def _identity(config: RetrainConfig, store: Store, version: int, start: str) -> dict[str, Any]:
     values = identity_of_retrain(config)
     safety = config.contest.probes.safety
-    if safety is not None and Path(safety).is_file():
+    if safety is not None:
+        read_safety_list(Path(safety))  # what is none is refused before hours of training, not behind them
         values["contest"]["probes"]["safety"] = file_sha256(Path(safety))
     return {
         "store": {"id": store.id, "version": version},

@@ -64,13 +64,15 @@ def _came_in(plan: RunPlan, audit: AuditReport | None) -> dict[str, Any]:
 
 def _gates(audit: AuditReport) -> dict[str, Any]:
     broken = [gate for gate in audit.gates if gate.severity in ("fail", "warn")]
+    unjudged = sum(gate.severity == "info" for gate in audit.gates)
     return {
         "severity": audit.severity,
         "gates": [
             {"name": gate.name, "title": gate.title, "severity": gate.severity, "sentence": gate.sentence}
             for gate in broken
         ],
-        "held": len(audit.gates) - len(broken),
+        "held": len(audit.gates) - len(broken) - unjudged,
+        "unjudged": unjudged,
     }
 
 

@@ -21,13 +21,14 @@ from align.champion.registry import LOCK_NAME, Decision, DecisionKind, ModelEntr
 from align.models.model_files import model_digest
 from cli.workflows.retrain.config import RetrainConfig
 from cli.workflows.retrain.gates import stopping_reasons
-from cli.workflows.retrain.new_pairs import refuse_waiting
 from cli.workflows.retrain.notices import send_notices, tell_of_skip
 from cli.workflows.retrain.old_runs import clear_old_runs
 from cli.workflows.retrain.page import render_report
 from cli.workflows.retrain.plan import RunPlan, begin_run, clear_partials, plan_run
 from cli.workflows.retrain.report import REPORT_NAME, run_report
 from cli.workflows.retrain.steps import audit_step, contest_step, dataset_step, train_step
+from cli.workflows.retrain.waits import refuse_waiting
+from feedback.audit.wording import agree
 from feedback.store import Store
 from feedback.store.durable import private_folder, write_durably
 from feedback.store.faults import faultpoint
@@ -71,11 +72,12 @@ def retrain(config: RetrainConfig, *, progress: Progress = silent, tell: Tell = 
 
     Raises:
         LockedError: another process works in the folder or on the store; it is named.
-        NothingToDoError: nothing new has come in, or too few pairs for an objective that trains on them.
+        NothingToDoError: nothing new has come in, or too little to train on.
         DataGateError: the new feedback must not be trained on; nothing was, and the champion stays.
         EvaluationGateError: the challenger lost, and the champion stays.
         CorruptionError: a file is not what was written.
-        InputNotFoundError: there is no store.
+        InputNotFoundError: there is no store, or no safety list where the config names one.
+        InputError: the safety list is none.
     """
     registry = Registry(Path(config.folder))
     private_folder(registry.folder)
@@ -95,7 +97,7 @@ def _retrain(config: RetrainConfig, registry: Registry, progress: Progress, tell
         if known is not None:
             raise _decided_before(known, plan)
         refuse_waiting(plan, config)
-        begin_run(plan)
+        begin_run(plan, config)
         decision = _decide(plan, config, store, registry, progress, tell)
         report = _finish(plan, config, registry, decision)
         cleared = clear_old_runs(registry, config.keep_runs)
@@ -112,7 +114,11 @@ def _decide(
     try:
         if new:
             tell(f"1 of 4: auditing {new:,} new events and pairs, of versions {plan.since + 1} to {plan.version}")
-            reasons = stopping_reasons(audit_step(plan, config, store, progress), config.gates, plan.kind)
+            audit = audit_step(plan, config, store, progress)
+            unjudged = sum(gate.severity == "info" for gate in audit.gates)
+            if unjudged:
+                tell(f"{unjudged} of {len(audit.gates)} gates {agree(unjudged, 'have')} too few cases to say anything")
+            reasons = stopping_reasons(audit, config.gates, plan.kind)
             if reasons:
                 return _commit(plan, registry, "stop", reasons)
         tell("2 of 4: curating the whole history")

@@ -21,8 +21,9 @@ from align.data.parts import part_for
 from align.data.rows import LabelledRow, labelled_rows
 from align.trainer import train
 from cli.workflows.retrain.config import RetrainConfig, curate_config
-from cli.workflows.retrain.new_pairs import new_events, wait_for_pairs
+from cli.workflows.retrain.gates import as_of_a_night
 from cli.workflows.retrain.plan import RunPlan
+from cli.workflows.retrain.waits import few_rows_wait, new_events, wait_for_pairs
 from feedback.audit import AuditReport, render_html
 from feedback.audit.new_feedback import audit_new_feedback
 from feedback.config import CurateConfig
@@ -31,7 +32,7 @@ from feedback.pipeline import curate_store, mix_dataset, mix_pairs_of_dataset
 from feedback.store import Store
 from feedback.store.durable import write_durably
 from feedback.store.faults import faultpoint
-from schemas.errors import EmptySplitError
+from schemas.errors import EmptySplitError, ThumblineError
 from schemas.manifest import Manifest
 from schemas.progress import Progress
 
@@ -45,7 +46,7 @@ def audit_step(plan: RunPlan, config: RetrainConfig, store: Store, progress: Pro
         report = audit_new_feedback(
             store, plan.since, plan.version, exclude=config.exclude_versions, config=config.audit, progress=progress
         )
-        report = _without_raters(report)
+        report = as_of_a_night(_without_raters(report), has_older=plan.since > 0)
         write_durably(plan.folder / "audit.html", render_html(report).encode(), point="retrain.audit")
         write_durably(path, report.to_json().encode(), point="retrain.audit")
     # Always as it was written, so that a run that was broken off decides by the same numbers.
@@ -56,7 +57,7 @@ def dataset_step(plan: RunPlan, config: RetrainConfig, store: Store, progress: P
     """The dataset that is trained on; the whole history is curated, and the frozen set made where there is none.
 
     Raises:
-        NothingToDoError: the objective trains on pairs, and too few new ones have come.
+        NothingToDoError: what is new is too little to train on.
         DataGateError: the feedback cannot be trained on.
     """
     frozen = None if plan.makes_frozen else plan.frozen
@@ -83,17 +84,28 @@ def dataset_step(plan: RunPlan, config: RetrainConfig, store: Store, progress: P
     if share >= 1:
         return plan.dataset
     store.begin_dataset(plan.mixed, plan.version)
-    mixed = _mix(plan, settings, new_events(store, plan.trained_until, plan.version), share, progress)
+    try:
+        with few_rows_wait(plan, config, store, plan.mixed):
+            mixed = _mix(plan, settings, new_events(store, plan.trained_until, plan.version), share, progress)
+    except ThumblineError:
+        store.withdraw_dataset(plan.mixed)
+        raise
     store.register_dataset(plan.mixed, mixed.digest, plan.version)
     faultpoint("retrain.mix.after", plan.mixed)
     return plan.mixed
 
 
 def train_step(plan: RunPlan, config: RetrainConfig, store: Store, dataset: Path, progress: Progress) -> RunCard:
-    """The challenger, trained or trained on; the store knows of the run before it reads a row."""
+    """The challenger, trained or trained on; the store knows of the run before it reads a row.
+
+    Raises:
+        NothingToDoError: what is new is too little to train on.
+        DataGateError: it cannot be trained on.
+    """
     store.register_run(plan.training, Manifest.read(part_for(dataset, plan.kind)).digest)
     faultpoint("retrain.train.before", plan.training)
-    card = train(config.train, dataset=dataset, model=plan.start, out=plan.training, progress=progress)
+    with few_rows_wait(plan, config, store, dataset):
+        card = train(config.train, dataset=dataset, model=plan.start, out=plan.training, progress=progress)
     faultpoint("retrain.train.after", plan.training)
     return card
 
@@ -110,13 +122,12 @@ def contest_step(plan: RunPlan, config: RetrainConfig, folder: Path, progress: P
     path = plan.folder / "contest.json"
     if not path.is_file():
         champion = config.model if plan.champion is None else str(folder / plan.champion.folder)
-        safety = config.contest.probes.safety
         found = contest(
             champion,
             plan.training / "model",
             base=config.model,
             rows=frozen_rows(plan.frozen),
-            safety=() if safety is None else read_safety_list(Path(safety)),
+            safety=() if config.contest.probes.safety is None else read_safety_list(plan.safety),
             config=config.contest,
             training=config.train,
             progress=progress,

@@ -1,21 +1,27 @@
-"""Whether enough new pairs have come in, where the objective trains on pairs: votes alone may give none.
+"""Whether what is new is enough to train on: a night may bring votes and no pairs, or hardly a vote at all.
 
-    pairs of the curated history ─► those to train on with a new judgement behind them ─┬─► enough: the run goes on
-                                                                                        └─► too few: it waits (75)
+    rows or pairs of the curated history ─► those to train on with a new ─┬─► enough: the run goes on
+                                            judgement behind them         └─► too few: it waits (75)
 
 How many there are is known only when all is curated. A run that has to wait leaves the file `waits.json`, so that the
 same call says so at once, and its dataset is removed. It decides nothing: the watermark stays, and what it has seen is
 counted again with what comes in later, under another id.
+
+Of pairs `gates.min_new` are enough. Of rows as many as make a dataset, with the older ones beside them: one vote has
+one label, and votes that were taken back leave none. Where many make none, something is wrong, and the run stops.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
+from align.data.parts import part_for
 from cli.workflows.retrain.config import RetrainConfig
 from cli.workflows.retrain.old_runs import clear_run
 from cli.workflows.retrain.plan import RunPlan
@@ -23,16 +29,16 @@ from feedback.mix import is_new_pair
 from feedback.stage import counted
 from feedback.store import Store
 from feedback.store.durable import write_durably
-from schemas.errors import EmptySplitError, NothingToDoError
-from schemas.manifest import PREFERENCE_FOLDER, Manifest
+from schemas.errors import DataGateError, EmptySplitError, NothingToDoError
+from schemas.manifest import Manifest
 
-__all__ = ["new_events", "refuse_waiting", "wait_for_pairs"]
+__all__ = ["few_rows_wait", "new_events", "refuse_waiting", "wait_for_pairs"]
 
 _WAITS: Final = "waits.json"
 
 
 def refuse_waiting(plan: RunPlan, config: RetrainConfig) -> None:
-    """Refuse a run that was found to have too few new pairs.
+    """Refuse a run that was found to have too few new rows or pairs.
 
     Args:
         plan: the run.
@@ -44,7 +50,10 @@ def refuse_waiting(plan: RunPlan, config: RetrainConfig) -> None:
     path = plan.folder / _WAITS
     if path.is_file():
         clear_run(plan.folder)
-        raise _too_few(plan, config, json.loads(path.read_text("utf-8"))["new_pairs"])
+        known = json.loads(path.read_text("utf-8"))
+        if "new_pairs" in known:
+            raise _too_few(plan, config, known["new_pairs"])
+        raise _too_few_rows(plan, config, known["new_rows"])
 
 
 def wait_for_pairs(plan: RunPlan, config: RetrainConfig, store: Store) -> None:
@@ -61,7 +70,7 @@ def wait_for_pairs(plan: RunPlan, config: RetrainConfig, store: Store) -> None:
     """
     if plan.kind != "preference":
         return
-    behind = _judgements_to_train_on(plan.dataset)
+    behind = _judgements_to_train_on(plan)
     if plan.is_forgotten:
         if behind.is_empty():
             raise EmptySplitError(
@@ -72,9 +81,35 @@ def wait_for_pairs(plan: RunPlan, config: RetrainConfig, store: Store) -> None:
         return
     new = int(is_new_pair(behind, new_events(store, plan.since, plan.version)).sum())
     if new < _wanted(plan, config):
-        write_durably(plan.folder / _WAITS, json.dumps({"new_pairs": new}).encode() + b"\n", point="retrain.waits")
-        clear_run(plan.folder)
+        _note(plan, new_pairs=new)
         raise _too_few(plan, config, new)
+
+
+@contextmanager
+def few_rows_wait(plan: RunPlan, config: RetrainConfig, store: Store, dataset: Path) -> Iterator[None]:
+    """A context in which new rows and older ones beside them are trained on; where it fails for few, the run waits.
+
+    Args:
+        plan: the run, whose dataset of the whole history is there.
+        config: the config.
+        store: the store.
+        dataset: what the block makes or trains on. The whole history waits for nothing.
+
+    Raises:
+        NothingToDoError: the block cannot use the rows, and new are fewer than `audit.min_rows`; what was made is
+            removed.
+    """
+    try:
+        yield
+    except DataGateError as error:
+        if plan.kind == "preference" or dataset != plan.mixed:
+            raise
+        events = new_events(store, plan.trained_until, plan.version)
+        new = int(is_new_pair(_judgements_to_train_on(plan), events).sum())
+        if new >= config.audit.min_rows:
+            raise
+        _note(plan, new_rows=new)
+        raise _too_few_rows(plan, config, new) from error
 
 
 def new_events(store: Store, since: int, until: int) -> pl.Series:
@@ -90,11 +125,17 @@ def new_events(store: Store, since: int, until: int) -> pl.Series:
     return pl.concat([events, pairs.rename("event_id")])
 
 
-def _judgements_to_train_on(dataset: Path) -> pl.Series:
-    """Ids of the judgements behind each pair of the train split. [N] lists of text."""
+def _note(plan: RunPlan, **new: int) -> None:
+    """Write down that the run waits, and remove what it has made."""
+    write_durably(plan.folder / _WAITS, json.dumps(new).encode() + b"\n", point="retrain.waits")
+    clear_run(plan.folder)
+
+
+def _judgements_to_train_on(plan: RunPlan) -> pl.Series:
+    """Ids of the judgements behind each row or pair of the train split of the history. [N] lists of text."""
     found = [pl.Series("source_event_ids", [], dtype=pl.List(pl.String))]
-    if Manifest.read(dataset).has_pairs:
-        place = dataset / PREFERENCE_FOLDER
+    if plan.kind == "unpaired_preference" or Manifest.read(plan.dataset).has_pairs:
+        place = part_for(plan.dataset, plan.kind)
         shards = [shard.path for shard in Manifest.read(place).shards if shard.split == "train"]
         found += [
             pl.read_parquet(place / path, columns=["source_event_ids"], glob=False).to_series() for path in shards
@@ -111,5 +152,14 @@ def _too_few(plan: RunPlan, config: RetrainConfig, new: int) -> NothingToDoError
         f"only {counted(new, 'new pair')} to train on since version {plan.since}",
         where=config.store,
         expected=f"at least {_wanted(plan, config):,}",
+        todo="Take feedback in with: thumbline ingest. What is there already counts again",
+    )
+
+
+def _too_few_rows(plan: RunPlan, config: RetrainConfig, new: int) -> NothingToDoError:
+    return NothingToDoError(
+        f"only {counted(new, 'new row')} to train on since version {plan.trained_until}, and no dataset comes of it",
+        where=config.store,
+        expected="rows of both labels, with the older ones beside them",
         todo="Take feedback in with: thumbline ingest. What is there already counts again",
     )
