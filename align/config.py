@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
+from schemas.errors import ConfigError
 from schemas.settings import settings, settings_to_dict
 
 __all__ = [
@@ -92,6 +93,16 @@ class ObjectiveConfig:
     reward_model: str = ""
     answers_per_prompt: Annotated[int, Field(ge=2)] = 4
     max_answer_tokens: Count = 128
+
+    def __post_init__(self) -> None:
+        """Refuse a range that is upside down."""
+        if self.ratio_low > self.ratio_high:
+            raise ConfigError(
+                "ratio_low is greater than ratio_high",
+                where="objective.ratio_low",
+                received=(self.ratio_low, self.ratio_high),
+                expected="ratio_low <= ratio_high",
+            )
 
 
 @settings

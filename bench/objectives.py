@@ -227,10 +227,10 @@ def _count(objective: Mapping[str, Any], scratch: Path, model: str, *, batch: in
     inputs, steps, passes = found.inputs, len(found.inputs.steps), found.passes
     later = steps - inputs.has_reference
     each = passes.policy.flops(parameters) / steps + passes.mismatched.flops(parameters) / later
-    if OBJECTIVES[objective["name"]].is_of_tokens:  # reference and values are scored in the step, forward only
-        each += 2 * 2 * parameters * passes.policy.tokens / steps
     pairs = sum(len(inputs.sequences(planned)) for planned in inputs.steps[1]) + len(inputs.mismatched_pairs(1))
     share = pairs / max(1, passes.reference.sequences)
+    if OBJECTIVES[objective["name"]].is_of_tokens:  # the reference is scored in the step
+        each, share = each + passes.reference.flops(parameters) / steps, 0.0
     return {
         "gigaflop": each / 1e9,
         "reference_gigaflop": passes.reference.flops(parameters) * share / 1e9,

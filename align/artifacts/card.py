@@ -121,7 +121,7 @@ def find_run_card(folder: Path) -> RunCard | None:
     try:
         values = json.loads(path.read_text("utf-8"))
         return RunCard(**{**values, "warnings": tuple(values["warnings"])})
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CorruptionError(f"the run card cannot be read ({error})", where=path) from error
 
 

@@ -30,6 +30,11 @@ class HeldOut:
     matched: tuple[TokenPair, ...]
     mismatched: tuple[TokenPair, ...]
 
+    @property
+    def learned(self) -> tuple[TokenPair, ...]:
+        """What the loss is taken of, of each row, where it is not of the matched pairs; else empty."""
+        return tuple(row.learned for row in self.rows if row.learned is not None)
+
     def digest(self) -> str:
         """Digest of the rows' tokens, labels and weights, 32 hex digits: runs with the same one scored the same."""
         digest = hashlib.blake2b(digest_size=16)

@@ -46,6 +46,7 @@ __all__ = [
     "read_split_for",
     "refuse_rows_beyond",
     "tokenize_split",
+    "tokenize_splits",
 ]
 
 Rows = Sequence[LabelledRow] | Sequence[PreferenceRow]
@@ -184,12 +185,26 @@ def build_inputs(
         OneLabelError: all rows that fit have the same label.
         StepPlanError: the rows cannot be dealt into steps.
     """
-    objective = find_objective(config.objective.name)
+    train, test = tokenize_splits(rows, tokenizer, config, progress=progress)
+    return plan_inputs(train, test, config, dataset=dataset)
+
+
+def tokenize_splits(
+    rows: dict[str, Rows], tokenizer: Any, config: TrainConfig, *, progress: Progress = silent
+) -> tuple[TokenizedSplit, TokenizedSplit]:
+    """Training and held-out split of a run as tokens, with the control tokens of its objective.
+
+    Args:
+        rows: of the splits `train` and `test`.
+        tokenizer: as in `build_inputs`.
+        config: the run's.
+        progress: told of every row.
+    """
     train = tokenize_split(rows["train"], tokenizer, config.tokens, progress=progress)
     test = tokenize_split(rows["test"], tokenizer, config.tokens, progress=progress)
-    if objective.has_control_tokens:
-        train, test = with_control_tokens(train, tokenizer), asked_for_good(test, tokenizer)
-    return plan_inputs(train, test, config, dataset=dataset)
+    if find_objective(config.objective.name).has_control_tokens:
+        return with_control_tokens(train, tokenizer), asked_for_good(test, tokenizer)
+    return train, test
 
 
 def plan_inputs(train: TokenizedSplit, test: TokenizedSplit, config: TrainConfig, *, dataset: Path) -> RunInputs:

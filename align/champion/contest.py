@@ -49,7 +49,7 @@ def contest(
     champion: str | Path,
     challenger: str | Path,
     *,
-    base: str,
+    base: str | Path,
     rows: Sequence[LabelledRow],
     safety: Sequence[SafetyItem] = (),
     config: ContestConfig | None = None,
@@ -131,7 +131,9 @@ def _measure(
     return _Measured(logps, probe(loaded, scorer, prompts, safety, config.probes, progress=progress))
 
 
-def _reference(base: str, rows: Sequence[LabelledRow], training: TrainConfig, progress: Progress) -> dict[str, float]:
+def _reference(
+    base: str | Path, rows: Sequence[LabelledRow], training: TrainConfig, progress: Progress
+) -> dict[str, float]:
     """Log-probability of each row under the base model, from the shared cache where it is known."""
     loaded = load_policy(base)
     tokens = tokenize_split(rows, loaded.tokenizer, training.tokens, progress=progress)

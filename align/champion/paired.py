@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.errors import ShapeError
+from schemas.errors import InputError, ShapeError
 
 __all__ = ["Difference", "paired_auc", "paired_mean", "paired_share"]
 
@@ -67,6 +67,7 @@ def paired_mean(before: Sequence[float], after: Sequence[float], groups: Sequenc
 
     Raises:
         ShapeError: the inputs differ in length, or are empty.
+        InputError: a number is NaN.
 
     Source: Liang and Zeger 1986 (variance over clusters), with the factor G / (G - 1) and the t distribution.
     """
@@ -116,6 +117,9 @@ def paired_auc(
 ) -> Difference:
     """The difference of the areas under the ROC curve, ties being half, with an interval over groups.
 
+    Few groups of which none moved are no certainty: the variance is at least what it is after half a group has moved
+    all the way up and half a one down, as in `paired_share`, except where all scores are the same.
+
     Args:
         before: score of each case under the first model. [N].
         after: the same under the second. [N].
@@ -124,9 +128,11 @@ def paired_auc(
 
     Raises:
         ShapeError: the inputs differ in length, or one kind is missing.
+        InputError: a score is NaN.
 
     Source: Obuchowski 1997, Nonparametric analysis of clustered ROC curve data. With groups of one case each it is
-    DeLong et al. 1988. Differs from it: the t distribution with G - 1 degrees of freedom instead of the normal.
+    DeLong et al. 1988. Differs from it: the t distribution with G - 1 degrees of freedom instead of the normal, and
+    the least variance, which is of Agresti and Min 2005.
     """
     first, second, codes, count = _checked(before, after, groups)
     is_up = np.asarray(labels, dtype=bool)
@@ -136,6 +142,8 @@ def paired_auc(
     areas = float(old[is_up].mean()), float(new[is_up].mean())
     value, moved = areas[1] - areas[0], new - old
     variance = _clustered_variance(moved, value, is_up, codes, count)
+    if not np.array_equal(first, second):
+        variance = max(variance, _least_variance(value, [codes[is_up], codes[~is_up]]))
     found = _difference(*areas, value, variance, len(first), count)
     return replace(found, low=max(-1.0, found.low), high=min(1.0, found.high))  # areas differ by no more
 
@@ -175,6 +183,16 @@ def _clustered_variance(
     return max(0.0, s10 / ups + s01 / downs + 2 * s11 / (ups * downs))
 
 
+def _least_variance(value: float, codes: Sequence[NDArray[np.int64]]) -> float:
+    """What half a group of each kind leaves that moved up by 1, half a one that moved down, and one that did not.
+
+    With G groups of one size whose placements all moved by `value`, and these two more, the squares sum to
+    1 + 2 value^2, and the variance of their mean is that over (G + 1) (G + 2).
+    """
+    groups = [len(np.unique(each)) for each in codes]
+    return sum((2 * _PSEUDO + 2 * value**2) / ((count + 1) * (count + 2)) for count in groups)
+
+
 def _checked(
     before: Sequence[float], after: Sequence[float], groups: Sequence[object]
 ) -> tuple[Floats, Floats, NDArray[np.int64], int]:
@@ -187,7 +205,13 @@ def _checked(
         )
     numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
     codes = np.array([numbers[group] for group in groups], dtype=np.int64)
-    return np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64), codes, len(numbers)
+    columns = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
+    for name, column in zip(("before", "after"), columns, strict=True):
+        if np.isnan(column).any():
+            raise InputError(
+                "a case has no number", where=f"{name}, case {int(np.isnan(column).argmax())}", received=math.nan
+            )
+    return *columns, codes, len(numbers)
 
 
 def _difference(before: float, after: float, value: float, variance: float, cases: int, groups: int) -> Difference:

@@ -89,7 +89,7 @@ def _items(lines: list[str], path: Path) -> Iterator[SafetyItem]:
         where = f"{path} line {number}"
         try:
             values = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"the line is not JSON ({error})", where=where) from error
         if not isinstance(values, dict):
             raise InputError("the line is not a JSON object", where=where)

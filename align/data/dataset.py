@@ -3,7 +3,8 @@
 A folder with a manifest is read as it says, after every shard was compared with its sha256; its pairs are
 a dataset of their own, see `align.data.parts`. Anything else is found by `datasets`, locally, which opens Parquet; JSON
 lines are read by `align.data.json_columns`. Columns are `prompt`, `completion` and a boolean `label`, or for objectives
-of pairs `prompt`, `chosen` and `rejected`. Nothing is downloaded.
+of pairs `prompt`, `chosen` and `rejected`. Where all rows lie in one file, a column `split` says which are to train on,
+see `align.data.split_column`. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from align.data.json_columns import read_json
 from align.data.library_bars import without_library_bars
 from align.data.parts import DatasetType, is_part
 from align.data.rows import LabelledRow, PreferenceRow, labelled_rows, preference_rows
+from align.data.split_column import files_of, rows_of
 from align.data.weights import weigh_rows
 from schemas.errors import CorruptionError, EmptySplitError, InputError, InputNotFoundError
 from schemas.manifest import MANIFEST_NAME, Manifest, file_sha256
+from schemas.paths import AnyPath, path_of
 
 __all__ = ["dataset_digest", "read_any", "read_pairs", "read_split"]
 
@@ -37,12 +40,12 @@ _OF_TYPE: Final = {"unpaired_preference": "labelled answers", "preference": "pai
 _READERS: Final = {".parquet": "parquet", ".jsonl": "json", ".ndjson": "json", ".json": "json"}
 
 
-def read_split(folder: Path, split: str, weights: Sequence[WeightRule] = ()) -> list[LabelledRow]:
+def read_split(folder: AnyPath, split: str, weights: Sequence[WeightRule] = ()) -> list[LabelledRow]:
     """The rows of a split, in the order in which they lie on disk.
 
     Args:
         folder: a curated dataset, a folder that `datasets` can open, or one Parquet or JSON file.
-        split: `train` or `test`. A single file is the split `train`.
+        split: `train` or `test`. A single file is the split `train`, but for the rows whose column `split` says else.
         weights: rules that multiply the weights of rows; in the split `train` each must fit one.
 
     Returns:
@@ -51,21 +54,25 @@ def read_split(folder: Path, split: str, weights: Sequence[WeightRule] = ()) -> 
     Raises:
         InputNotFoundError: there is nothing at `folder`.
         CorruptionError: a shard is not what the manifest says.
-        InputError: it is no dataset of labelled answers, a row is not one, or a rule of weights does not fit.
+        InputError: it is no dataset of labelled answers, a row is not one, its column `split` does not name its split,
+            or a rule of weights does not fit.
         EmptySplitError: there is no row in the split `train`.
     """
+    folder = path_of(folder, name="dataset")
     table = _read_table(folder, split, "unpaired_preference", weights)
     return [] if table is None else labelled_rows(table, where=f"{folder.name}, split {split!r}")
 
 
-def read_pairs(folder: Path, split: str, weights: Sequence[WeightRule] = ()) -> list[PreferenceRow]:
+def read_pairs(folder: AnyPath, split: str, weights: Sequence[WeightRule] = ()) -> list[PreferenceRow]:
     """The pairs of a split, as `read_split` reads labelled rows; errors are the same."""
+    folder = path_of(folder, name="dataset")
     table = _read_table(folder, split, "preference", weights)
     return [] if table is None else preference_rows(table, where=f"{folder.name}, split {split!r}")
 
 
-def read_any(folder: Path, split: str) -> list[LabelledRow] | list[PreferenceRow]:
+def read_any(folder: AnyPath, split: str) -> list[LabelledRow] | list[PreferenceRow]:
     """The rows of a split, labelled answers or pairs, whichever the dataset holds; errors are those of `read_split`."""
+    folder = path_of(folder, name="dataset")
     if (folder / MANIFEST_NAME).is_file():
         is_pairs = Manifest.read(folder).dataset_type == "preference"
     else:
@@ -74,7 +81,7 @@ def read_any(folder: Path, split: str) -> list[LabelledRow] | list[PreferenceRow
     return read_pairs(folder, split) if is_pairs else read_split(folder, split)
 
 
-def dataset_digest(folder: Path) -> str:
+def dataset_digest(folder: AnyPath) -> str:
     """Digest of a dataset, 32 hex digits: the manifest's, or one over names and bytes of the data files.
 
     Args:
@@ -84,6 +91,7 @@ def dataset_digest(folder: Path) -> str:
         InputNotFoundError: there is no data file.
         CorruptionError: the manifest cannot be read.
     """
+    folder = path_of(folder, name="dataset")
     if (folder / MANIFEST_NAME).is_file():
         return Manifest.read(folder).digest
     files = [folder] if folder.is_file() else sorted(path for path in folder.rglob("*") if path.suffix in _READERS)
@@ -136,13 +144,17 @@ def _read_foreign(path: Path, split: str) -> pa.Table | None:
         try:
             builder = datasets.load_dataset_builder(**options, cache_dir=cache)
             if isinstance(builder, JsonFiles):
-                files = builder.config.data_files.get(split)
-                return None if files is None else read_json([Path(file) for file in files])
-            splits = datasets.load_dataset(**options, cache_dir=cache, keep_in_memory=True)
+                splits = builder.config.data_files
+                files = splits.get(files_of(split, splits))
+                table = None if files is None else read_json([Path(file) for file in files])
+            else:
+                splits = datasets.load_dataset(**options, cache_dir=cache, keep_in_memory=True)
+                found = splits.get(files_of(split, splits))
+                table = None if found is None else found.data.table
         except (DatasetGenerationError, FileNotFoundError, ValueError, pa.ArrowInvalid) as error:
             reason = error.__cause__ or error
             raise InputError(f"the dataset cannot be read ({reason})", where=path, expected=_known_files()) from error
-        return splits[split].data.table if split in splits else None
+    return None if table is None else rows_of(table, split, is_whole=set(splits) == {"train"}, where=path)
 
 
 def _known_files() -> str:

@@ -164,7 +164,7 @@ def _tools(record: Mapping[str, Any], where: str) -> str | None:
     given = record.get("tools") or None
     try:
         tools = json.loads(given) if isinstance(given, str) else given
-    except ValueError:
+    except (ValueError, RecursionError):
         tools = given
     if tools is None:
         return None

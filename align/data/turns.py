@@ -97,7 +97,7 @@ def _call(call: object, where: str) -> dict[str, Any]:
 def _arguments(value: object, where: str) -> dict[str, Any]:
     try:
         arguments = json.loads(value) if isinstance(value, str) and value.strip() else value or {}
-    except ValueError:
+    except (ValueError, RecursionError):
         arguments = None
     if not isinstance(arguments, dict):
         raise InputError(

@@ -14,6 +14,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from schemas.errors import ConfigError
+
 __all__ = ["device_type", "gather_floats", "gather_objects", "start_accelerator", "sum_gradients"]
 
 _BUCKET: Final = 2**24  # elements reduced at once: bounds the copy that a reduction needs
@@ -24,8 +26,19 @@ def start_accelerator(device: str) -> Accelerator:
 
     Args:
         device: `cpu`, `cuda`, or `auto` for a GPU where there is one.
+
+    Raises:
+        ConfigError: a GPU is asked for and there is none.
     """
     on_cpu = device_type(device) == "cpu"
+    if not on_cpu and not torch.cuda.is_available():  # accelerate would take the CPU and say nothing
+        raise ConfigError(
+            "there is no GPU that PyTorch can use",
+            where="device",
+            received=device,
+            expected="auto or cpu on this machine",
+            todo="Set device=auto; where there is a GPU, see that its driver works and PyTorch is built for it",
+        )
     # No precision is asked for: accelerate fixes it once for a process, maybe for another trainer in it, and refuses
     # a second one. Ours is set by our own autocast.
     return Accelerator(cpu=on_cpu)

@@ -43,9 +43,12 @@ def generate(
         The answers' texts without control tokens, in the order of the prompts.
 
     Raises:
-        InputError: a prompt has no turn.
+        InputError: a prompt has no turn, or not a single token or prompt at once is asked for.
         TemplateError: the chat template refuses a prompt.
     """
+    for name, number in (("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
+        if number < 1:
+            raise InputError("nothing is asked for", where=name, received=number, expected="at least 1")
     encoder = ChatEncoder(loaded.tokenizer)
     ids: list[tuple[int, ...]] = []
     for position, prompt in enumerate(prompts):
@@ -137,7 +140,7 @@ def _up_to_end(ids: Sequence[int], ends: Sequence[int]) -> tuple[int, ...]:
 
 
 def stop_ids(loaded: LoadedModel) -> list[int]:
-    """Tokens that end an answer: the tokenizer's, and those that the model's own settings name."""
+    """Tokens that end an answer: the tokenizer's, and those of the model's own settings, with the turn's end."""
     named: Any = getattr(loaded.model.generation_config, "eos_token_id", None)
     known = named if isinstance(named, list) else [named]
     return sorted({loaded.tokenizer.eos_token_id, *(token_id for token_id in known if token_id is not None)})

@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 
+from align.batches.held_out import HeldOut
 from align.config import ObjectiveConfig
 from align.objectives import find_objective
 from align.objectives.kto import kl_estimate
 from align.objectives.losses import ScoredBatch, bind_loss
 
-__all__ = ["Scored", "estimated_z0", "mean_loss"]
+__all__ = ["Scored", "estimated_z0", "loss_of_learned", "mean_loss"]
 
 Scored = Sequence[Sequence[float]]
 """Log-probability of each row's completion, or of its chosen and its rejected one, in nats. [B, S]."""
@@ -60,6 +61,27 @@ def mean_loss(
     )
     divisor = float(batch.tokens.sum()) if known.per_token else len(used)
     return float(bind_loss(objective)(batch).sum()) / divisor
+
+
+def loss_of_learned(held_out: HeldOut, logps: Sequence[float], objective: ObjectiveConfig) -> float | None:
+    """Mean loss of rows whose loss is not of the sequences that rewards are of; null where there is no such sequence.
+
+    Args:
+        held_out: the rows, with what is learned.
+        logps: of what is learned of each row, under the policy. [B].
+        objective: the loss; it reads no reference.
+    """
+    if not logps:
+        return None
+    return mean_loss(
+        [[logp] for logp in logps],
+        [[0.0]] * len(logps),
+        [row.label for row in held_out.rows],
+        [row.weight for row in held_out.rows],
+        objective,
+        z0=0.0,
+        tokens=[[len(completion)] for _, completion in held_out.learned],
+    )
 
 
 def estimated_z0(values: Sequence[float], *, is_clamped: bool = True) -> float:

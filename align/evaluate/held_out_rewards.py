@@ -7,7 +7,8 @@
     sign_accuracy     share of rows on the right side of z0: log-ratio above it where desirable, below it where
                       undesirable, a tie being half
     loss              mean loss of the rows under the objective, with their weights; for objectives of tokens the mean
-                      of a token
+                      of a token; with control tokens each answer stands behind its own label's, as in training, while
+                      rewards are of answers to a model that is asked for good ones
 
 Of pairs, chosen answers are the desirable ones and rejected ones the undesirable ones; `reward_accuracy` compares the
 answers of one pair with each other, and there is no sign accuracy. The reference is the model that training began with,
@@ -20,6 +21,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
+from os import fspath
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,17 +35,18 @@ from align.batches.inputs import read_split_for, tokenize_split
 from align.config import ObjectiveConfig, TrainConfig
 from align.data.parts import dataset_name, part_for
 from align.distributed.ranks import start_accelerator
-from align.evaluate.held_out_loss import Scored, estimated_z0, mean_loss
+from align.evaluate.held_out_loss import Scored, estimated_z0, loss_of_learned, mean_loss
 from align.models.loading import LoadedModel, load_policy
 from align.models.model_files import model_digest, model_folder
 from align.objectives import find_objective
 from align.objectives.losses import check_objective, needs_kl, reward_scale
 from align.reference.reference_pass import known_reference, reference_file, score_reference
 from align.scoring.scorer import Scorer, build_scorer, score_on_ranks
-from align.tokens.control_tokens import add_control_tokens
+from align.tokens.control_tokens import add_control_tokens, asked_for_good
 from align.tokens.model_limits import refuse_beyond
 from align.tokens.token_ids import TokenPair
 from schemas.errors import ConfigError, EmptySplitError, ModelError
+from schemas.paths import AnyPath, path_of
 from schemas.progress import Progress, silent
 from schemas.settings import load_settings
 
@@ -142,9 +146,10 @@ def evaluate_held_out(
         progress: told of every pair.
     """
     mismatched = held_out.mismatched if needs_kl(objective) else ()
-    pairs = [*held_out.matched, *mismatched]
-    with progress("evaluate", len(pairs)) as advance:
-        policy = score_on_ranks(pairs, scorer, accelerator, advance)
+    pairs, learned = [*held_out.matched, *mismatched], held_out.learned
+    with progress("evaluate", len(pairs) + len(learned)) as advance:
+        policy = score_on_ranks([*pairs, *learned], scorer, accelerator, advance)
+    policy, of_learned = policy[: len(pairs)], policy[len(pairs) :]
     reference = [references[pair] for pair in pairs]
     count, width = len(held_out.matched), len(held_out.rows[0].sequences)
 
@@ -152,7 +157,7 @@ def evaluate_held_out(
         """The values of matched sequences, those of a row together."""
         return [values[start : start + width] for start in range(0, count, width)]
 
-    return reward_figures(
+    figures = reward_figures(
         by_row(policy),
         by_row(reference),
         [row.label for row in held_out.rows],
@@ -162,14 +167,17 @@ def evaluate_held_out(
         tokens=[[len(completion) for _, completion in row.sequences] for row in held_out.rows],
         mismatched_logps=policy[count:],
     )
+    if find_objective(objective.name).has_control_tokens:
+        figures["loss"] = loss_of_learned(held_out, of_learned, objective)
+    return figures
 
 
 def evaluate(
-    model: str | Path,
+    model: AnyPath,
     *,
-    dataset: Path,
+    dataset: AnyPath,
     split: str = "test",
-    reference: str | None = None,
+    reference: AnyPath | None = None,
     config: TrainConfig | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
@@ -192,14 +200,17 @@ def evaluate(
         InputError: the dataset is not of the objective's type.
         ModelError: the run's base model is not what it was trained from.
     """
+    model = fspath(model)
     card = find_run_card(Path(model))
     config = config or _config_of(card)
-    base = reference or _base_of(card, model)
+    base = _base_of(card, model) if reference is None else fspath(reference)
     objective = check_objective(config.objective)
-    dataset = part_for(dataset, objective.data)
+    dataset = part_for(path_of(dataset, name="dataset"), objective.data)
     rows = read_split_for(objective, dataset, split, config.weights)
     policy = load_policy(model if card is None else Path(model) / "model", head=objective.head)
     tokens = tokenize_split(rows, policy.tokenizer, config.tokens, progress=progress)
+    if objective.has_control_tokens:
+        tokens = asked_for_good(tokens, policy.tokenizer)
     if not tokens.rows:
         raise EmptySplitError(f"the split {split!r} has no row to evaluate", where=dataset, received=tokens.dropped)
     named = ((f"row {row.row_id!r}", pair) for row in tokens.rows for pair in row.sequences)
@@ -218,7 +229,7 @@ def evaluate(
         held_out, _scorer(policy, config, accelerator), references, config.objective, accelerator, progress=progress
     )
     return {
-        "policy": {"name": str(model), "digest": policy.digest},
+        "policy": {"name": model, "digest": policy.digest},
         "reference": {"name": base, "digest": digest},
         "dataset": dataset_name(dataset),
         "split": split,
@@ -246,11 +257,17 @@ def _ranking_accuracy(desirable: Sequence[float], undesirable: Sequence[float]) 
 
 
 def _config_of(card: RunCard | None) -> TrainConfig:
-    return TrainConfig() if card is None else load_settings(TrainConfig, card.config, where=RUN_CARD_NAME)
-
-
-def _base_of(card: RunCard | None, model: str | Path) -> str:
+    """Of a run its own, but for a GPU that this machine need not have."""
     if card is None:
+        return TrainConfig()
+    config = load_settings(TrainConfig, card.config, where=RUN_CARD_NAME)
+    return replace(config, device="auto") if config.device == "cuda" else config
+
+
+def _base_of(card: RunCard | None, model: str) -> str:
+    if card is None:
+        if not Path(model).expanduser().exists():
+            model_folder(model, needs_weights=False)  # where there is no such model, that is what is wrong
         raise ConfigError(
             "the model is not a finished run, so its reference is not known",
             where=model,

@@ -20,6 +20,7 @@ from align.scoring.scorer import Scorer, build_scorer
 from align.tokens.model_limits import refuse_beyond
 from schemas.errors import EmptySplitError, InputError
 from schemas.messages import Message
+from schemas.paths import AnyPath, path_of
 from schemas.progress import Progress, silent
 
 __all__ = ["RankedAnswer", "RewardModel", "load_reward_model", "rank_answers", "reward_model_name", "score_dataset"]
@@ -50,7 +51,7 @@ def load_reward_model(model: str | Path, config: TrainConfig | None = None) -> R
         config: token limits, dtype and device.
 
     Raises:
-        ModelError: it cannot be loaded.
+        ModelError: it cannot be loaded, or has no scalar head.
     """
     config = config or TrainConfig()
     loaded = load_policy(reward_model_name(model), head="rewards")
@@ -71,7 +72,7 @@ def reward_model_name(model: str | Path) -> str:
 
 
 def score_dataset(
-    reward_model: RewardModel, dataset: Path, *, split: str = "test", progress: Progress = silent
+    reward_model: RewardModel, dataset: AnyPath, *, split: str = "test", progress: Progress = silent
 ) -> dict[str, Any]:
     """How well rewards agree with the labels, or with the pairs, of a dataset.
 
@@ -89,6 +90,7 @@ def score_dataset(
         InputError: the dataset cannot be read.
         EmptySplitError: the split has no row, or none that fits.
     """
+    dataset = path_of(dataset, name="dataset")
     rows = read_any(dataset, split)
     tokens = tokenize_split(rows, reward_model.loaded.tokenizer, reward_model.config.tokens, progress=progress)
     if not tokens.rows:

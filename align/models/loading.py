@@ -20,6 +20,7 @@ from align.data.library_bars import without_library_bars
 from align.models.adapters import add_adapter, merge_adapter, save_adapter
 from align.models.model_files import adapter_chain, lasting_name, model_digest, model_errors, model_folder
 from align.models.padding import pad_for_rewards
+from align.tokens.chat import ChatEncoder
 from schemas.errors import ModelError, UnknownChoiceError
 
 __all__ = [
@@ -94,6 +95,7 @@ def load_policy(
     adapter: AdapterConfig | None = None,
     seed: int = 0,
     head: Head = "logps",
+    new_head: bool = False,
 ) -> LoadedModel:
     """The model of a name, ready for training or scoring, on the CPU.
 
@@ -103,12 +105,13 @@ def load_policy(
         dtype: of the weights, a key of `DTYPES`.
         adapter: adds a fresh adapter and freezes everything else, where `adapter.enabled`.
         seed: of the fresh adapter's weights.
-        head: `logps` for a language model, `rewards` for one with a scalar head instead, which is 0 where the files
-            have none, so that a fresh reward model gives every answer 0.
+        head: `logps` for a language model, `rewards` for one with a scalar head instead.
+        new_head: of `rewards`: whether a model without a scalar head gets one, which is 0, so that a fresh reward
+            model gives every answer 0. To be trained, not to be judged by.
 
     Raises:
         UnknownChoiceError: a builtin name or a dtype that does not exist.
-        ModelError: nothing can be loaded under that name.
+        ModelError: nothing can be loaded under that name, or it has no scalar head where one is asked for.
         UnsafeModelError: only pickle weights, or code of its own.
         MissingExtraError: the extra `demo` or `peft` is needed.
     """
@@ -116,10 +119,20 @@ def load_policy(
         raise UnknownChoiceError("dtype", dtype, DTYPES)
     folder = model_folder(name_or_path)
     chain = adapter_chain(folder)
-    model = _load_weights(chain, DTYPES[dtype], head)
+    model, lacks_head = _load_weights(chain, DTYPES[dtype], head)
+    if lacks_head and not new_head:
+        raise ModelError(
+            "the model has no head that gives rewards",
+            where=folder,
+            received=f"no weights named {_SCORE!r}",
+            expected="a reward model",
+            todo="Train one from it with the objective reward_model, and name that run",
+        )
     tokenizer = _load_tokenizer(_tokenizer_folder(chain))
     if head == "rewards":
         pad_for_rewards(model, tokenizer)
+    else:
+        _stop_at_turn_end(model, tokenizer)
     _switch_off_dropout(model)
     wrapper = None
     if adapter is not None and adapter.enabled:
@@ -171,15 +184,16 @@ def load_model_config(name_or_path: str | Path) -> Any:
         return transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
 
 
-def _load_weights(chain: Sequence[Path], dtype: torch.dtype, head: Head) -> Any:
-    """The model of a chain of folders: its last one's, with the adapters before it merged in, the nearest one first."""
-    model = _load_whole(chain[-1], dtype, head)
+def _load_weights(chain: Sequence[Path], dtype: torch.dtype, head: Head) -> tuple[Any, bool]:
+    """The model of a chain of folders, the adapters merged in from the last one on, and whether it lacks a head."""
+    model, lacks_head = _load_whole(chain[-1], dtype, head)
     for folder in reversed(chain[:-1]):
-        model = merge_adapter(model, folder)
-    return model
+        model = merge_adapter(model, folder)  # an adapter may bring the head
+    return model, lacks_head and not bool(model.score.weight.any())
 
 
-def _load_whole(folder: Path, dtype: torch.dtype, head: Head) -> Any:
+def _load_whole(folder: Path, dtype: torch.dtype, head: Head) -> tuple[Any, bool]:
+    """The model of one folder, and whether its files lack the head that gives rewards, which is 0 then."""
     kind: Any = transformers.AutoModelForCausalLM
     more: dict[str, int] = {}
     if head == "rewards":
@@ -197,12 +211,12 @@ def _load_whole(folder: Path, dtype: torch.dtype, head: Head) -> Any:
         model, loading = loaded
     # transformers would fill these with random numbers and go on.
     absent = sorted(loading["missing_keys"]) + sorted(str(key) for key in loading["mismatched_keys"])
-    if head == "rewards" and absent == [_SCORE]:
+    lacks_head = head == "rewards" and absent == [_SCORE]
+    if lacks_head:
         torch.nn.init.zeros_(model.score.weight)
-        absent = []
-    if absent:
+    elif absent:
         raise ModelError("the files do not hold all weights", where=folder, received=absent[:3])
-    return model
+    return model, lacks_head
 
 
 def _load_tokenizer(folder: Path) -> Any:
@@ -219,6 +233,17 @@ def _tokenizer_folder(chain: Sequence[Path]) -> Path:
     """The first folder of a chain that holds a tokenizer, or else that of the whole model."""
     names = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
     return next((folder for folder in chain if any((folder / name).is_file() for name in names)), chain[-1])
+
+
+def _stop_at_turn_end(model: Any, tokenizer: Any) -> None:
+    """Let the model's own settings, which are saved with it, name the token that ends a turn in its chat template.
+
+    Base models name only the end of a text, which a model that learned from turns never writes.
+    """
+    end, named = ChatEncoder(tokenizer).turn_end(), model.generation_config.eos_token_id
+    known = named if isinstance(named, list) else [] if named is None else [named]
+    if end is not None and end not in known:
+        model.generation_config.eos_token_id = [*known, end] if known else end
 
 
 def _switch_off_dropout(model: Any) -> None:

@@ -188,7 +188,7 @@ def _check_safe(folder: Path, *, needs_weights: bool) -> None:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"the file is not JSON ({error})", where=path) from error
     if not isinstance(values, dict):
         raise ModelError("the file is not a JSON object", where=path)

@@ -16,7 +16,7 @@ from align.objectives.tensors import log_ratios, weighted, widen
 from align.objectives.values import EXPONENT, LOSS_AVERSION, ValueName, value_loss
 from schemas.errors import ShapeError
 
-__all__ = ["implicit_rewards", "kl_estimate", "kto_loss"]
+__all__ = ["kl_estimate", "kto_loss"]
 
 
 def kto_loss(
@@ -55,13 +55,14 @@ def kto_loss(
         [B] float32 or wider, each in [0, max(w_D, w_U) * weight] with the value function `logistic`.
 
     Raises:
-        ShapeError: the [B] inputs differ in shape, or `label` is not bool.
+        ShapeError: the [B] inputs differ in shape, `label` is not bool, or `kl_estimate` is not a scalar.
 
     Source: Ethayarajh et al. 2024, arXiv:2402.01306, definition of L_KTO. Differs from it: `weight` is ours.
     """
     ratio = log_ratios(policy_logps, reference_logps)
     _check_label(label, ratio)
     z0 = torch.as_tensor(kl_estimate, dtype=ratio.dtype, device=ratio.device).detach()
+    _check_scalar(z0, "kl_estimate", todo="Give one number: all examples of a call share one z0")
     gain = torch.where(label, ratio - z0, z0 - ratio)
     scale = torch.where(label, ratio.new_tensor(desirable_weight), ratio.new_tensor(undesirable_weight))
     losses = value_loss(beta * gain, value, exponent=exponent, loss_aversion=loss_aversion)
@@ -85,29 +86,18 @@ def kl_estimate(reward_sum: Tensor, count: Tensor | int, *, is_clamped: bool = T
 
     Source: Ethayarajh et al. 2024, arXiv:2402.01306, section 4.1.
     """
-    if reward_sum.numel() != 1:
-        raise ShapeError("reward_sum is not a scalar", received=tuple(reward_sum.shape))
+    _check_scalar(reward_sum, "reward_sum", todo="Sum the log-ratios of the mismatched pairs")
     if float(count) < 1:
         raise ShapeError("no mismatched pair to estimate z0 from", received=float(count), expected="at least 1")
-    mean = widen(reward_sum.detach()) / count
+    mean = widen(reward_sum.detach()) / float(count)
     return mean.clamp(min=0.0) if is_clamped else mean
 
 
-def implicit_rewards(policy_logps: Tensor, reference_logps: Tensor, *, beta: float = 0.1) -> Tensor:
-    """The reward that the policy implies for each completion: beta times the log-ratio, for metrics.
-
-    Args:
-        policy_logps: log-probability of each completion under the policy. [B] float.
-        reference_logps: the same under the reference. [B] float.
-        beta: as in `kto_loss`.
-
-    Returns:
-        [B] float32 or wider, without a gradient.
-
-    Raises:
-        ShapeError: the inputs differ in shape.
-    """
-    return beta * log_ratios(policy_logps.detach(), reference_logps)
+def _check_scalar(value: Tensor, name: str, *, todo: str) -> None:
+    if value.ndim != 0:
+        raise ShapeError(
+            f"{name} is not a scalar", received=tuple(value.shape), expected="a tensor of shape ()", todo=todo
+        )
 
 
 def _check_label(label: Tensor, ratio: Tensor) -> None:

@@ -20,6 +20,8 @@ from align.objectives.tensors import check_same_shape, weighted, widen
 __all__ = ["estimate_advantages", "last_token_rewards", "offline_ppo_loss", "whiten"]
 
 _EPSILON: Final = 1e-8
+_DISCOUNT: Final = 0.99
+_LAMBDA: Final = 0.95
 
 
 def last_token_rewards(label: Tensor, mask: Tensor) -> Tensor:
@@ -36,17 +38,13 @@ def last_token_rewards(label: Tensor, mask: Tensor) -> Tensor:
     return (places[None, :] == last[:, None]) * signs[:, None]
 
 
-def estimate_advantages(
-    rewards: Tensor, values: Tensor, mask: Tensor, *, gamma: float = 0.99, lam: float = 0.95
-) -> tuple[Tensor, Tensor]:
-    """Advantage and return of each token by generalized advantage estimation.
+def estimate_advantages(rewards: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Advantage and return of each token by generalized advantage estimation, discounted by 0.99, with lambda 0.95.
 
     Args:
         rewards: [B, T] float.
         values: what the value head expects, before the token. [B, T] float.
         mask: True on the answer's tokens, which stand side by side. [B, T] bool.
-        gamma: discount, in [0, 1].
-        lam: lambda of GAE, in [0, 1].
 
     Returns:
         Advantages and returns, [B, T] float32 or wider, without a gradient, 0 outside of the mask.
@@ -60,8 +58,8 @@ def estimate_advantages(
     later = reward.new_zeros(reward.shape[0])
     for place in range(reward.shape[1] - 1, -1, -1):
         following = value[:, place + 1] if place + 1 < reward.shape[1] else torch.zeros_like(later)
-        surprise = reward[:, place] + gamma * following - value[:, place]
-        later = (surprise + gamma * lam * later) * mask[:, place]
+        surprise = reward[:, place] + _DISCOUNT * following - value[:, place]
+        later = (surprise + _DISCOUNT * _LAMBDA * later) * mask[:, place]
         columns.append(later)
     advantages = torch.stack(columns[::-1], dim=1)
     return advantages, (advantages + value) * mask

@@ -40,11 +40,12 @@ class Footprint:
     """Estimated memory of one process in training, in bytes.
 
     Args:
-        weights: of the model, in float32.
+        weights: of the model, in float32, and of the frozen copy that some objectives keep beside it; not of a reward
+            model that judges.
         gradients: of what is trained.
         optimizer: AdamW's two moments.
         activations: kept from the forward to the backward pass of the largest micro batch.
-        head: a tile of logits and what is made of it.
+        head: a tile of logits, or of rewards, and what is made of it.
     """
 
     weights: int
@@ -95,6 +96,7 @@ class DryRun:
             "obstacle": found.obstacle,
             "todo": found.todo,
             "passes": None if passes is None else _tokens_by_pass(passes),
+            "is_padded": passes is not None and passes.is_padded,
             "parameters": found.parameters,
             "memory_bytes": memory,
             "seconds": self.seconds,
@@ -141,13 +143,16 @@ def estimate_memory(model_config: Any, parameters: int, config: TrainConfig, *, 
     Args:
         model_config: of transformers.
         parameters: weights of the model.
-        config: dtype, adapter, and whether activations are computed again; `auto` counts as not.
+        config: objective, dtype, adapter, and whether activations are computed again; `auto` counts as not.
         tokens: of the largest micro batch.
     """
     text = model_config.get_text_config()
     hidden, layers = text.hidden_size, text.num_hidden_layers
     inner = getattr(text, "intermediate_size", None) or 4 * hidden
     is_half = config.dtype == "bfloat16"
+    objective = find_objective(config.objective.name)
+    copies = 2 if (objective.is_online or objective.is_of_tokens) and not config.adapter.enabled else 1
+    logits = 1 if objective.head == "rewards" else min(text.vocab_size, tile_words(device_type(config.device)))
     trained = parameters
     if config.adapter.enabled:  # two thin matrices beside each of about seven matrices of a layer
         trained = layers * 7 * config.adapter.rank * (hidden + inner)
@@ -163,11 +168,11 @@ def estimate_memory(model_config: Any, parameters: int, config: TrainConfig, *, 
     is_recomputed = config.gradient_checkpointing is True
     kept = layers * (hidden * 4 if is_recomputed else of_layer) + whole_layer
     return Footprint(
-        weights=4 * parameters,
+        weights=4 * parameters * copies,
         gradients=4 * trained,
         optimizer=moment_bytes(config.optimizer) * trained,
         activations=tokens * kept,
-        head=_HEAD_ROWS * min(text.vocab_size, tile_words(device_type(config.device))) * 4 * 2,
+        head=_HEAD_ROWS * logits * 4 * 2,
     )
 
 

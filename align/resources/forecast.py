@@ -4,24 +4,26 @@ dataset ─► rows ─► tokens ─► plan ─► passes: forward and backwar
 
 No weight of the model is read. Passes are those of one process on an empty reference cache and of a model that is told
 about trees (`align.scoring.trees`), as nearly all are; more processes share the same sequences out, and a filled cache
-leaves reference passes out. Answers that a run samples count with their longest length; what a reward model computes is
-not counted.
+leaves reference passes out. Answers that a run samples count with their longest length; what a reward model computes
+for them is not counted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from align.batches.inputs import RunInputs, label_ratio, plan_inputs, read_split_for, tokenize_split
+from align.batches.inputs import RunInputs, label_ratio, plan_inputs, read_split_for, tokenize_splits
 from align.config import ObjectiveConfig, TrainConfig
 from align.data.parts import part_for
 from align.distributed.ranks import device_type
-from align.objectives import find_objective
+from align.objectives import Objective, find_objective
 from align.objectives.losses import check_objective
 from align.scoring.scorer import FORWARD_FACTOR, batches_within, lengths_of, micro_batch_tokens, pass_tokens
+from align.tokens.control_tokens import add_to_tokenizer
 from align.tokens.token_ids import TokenPair
 from align.tokens.tokenize import TokenizedRow, TokenizedSplit
 from schemas.errors import DataGateError
@@ -61,12 +63,14 @@ class Passes:
     """The passes of a run from its first to its last step.
 
     Args:
-        policy: forward and backward, each planned row.
+        policy: forward and backward, each planned row; of objectives of tokens forward for its values, too.
         mismatched: forward, the pairs that z0 is taken over; none in a first step that begins with the reference.
         reference: forward, every pair that needs the reference's number, once, but those that the first step learns
-            from; sampled answers in each step.
+            from; in each step what is sampled, and what objectives of tokens learn from. Of reward models nothing.
         evaluation: forward, the held-out pairs at each evaluation.
         whole_steps: tokens with padding, of the policy's pass, where each step is one batch as long as its longest row.
+        is_padded: whether the policy's sequences are padded to the longest of their micro batch; else a prompt is
+            computed once for all of its answers in a pass.
     """
 
     policy: Pass
@@ -74,6 +78,7 @@ class Passes:
     reference: Pass
     evaluation: Pass
     whole_steps: int
+    is_padded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +111,12 @@ class Forecast:
         return any(row.rejected is not None for row in self.train.rows)
 
     def one_label_steps(self) -> int:
-        """Steps whose rows all have one label; of pairs none."""
+        """Steps whose rows all have one label, where the rows that are learned from have both; of pairs none."""
         if self.inputs is None or self.is_of_pairs:
             return 0
-        rows = self.train.rows
+        rows = self.inputs.train.rows
+        if len({row.label for row in rows}) == 1:
+            return 0
         return sum(len({rows[planned.row].label for planned in step}) == 1 for step in self.inputs.steps)
 
 
@@ -129,13 +136,15 @@ def forecast(
         ConfigError: the objective does not have a setting, or settings exclude each other.
         InputError: the dataset cannot be read, or is not of the objective's type.
         EmptySplitError: it has no row to train on.
-        ModelError: the tokenizer cannot be used.
+        ModelError: the tokenizer cannot be used, or has no chat template where the objective needs one.
     """
     objective = check_objective(config.objective)
     dataset = part_for(dataset, objective.data)
     rows = {split: read_split_for(objective, dataset, split, config.weights) for split in ("train", "test")}
-    train = tokenize_split(rows["train"], tokenizer, config.tokens, progress=progress)
-    test = tokenize_split(rows["test"], tokenizer, config.tokens, progress=progress)
+    if objective.has_control_tokens:
+        tokenizer = deepcopy(tokenizer)
+        add_to_tokenizer(tokenizer)
+    train, test = tokenize_splits(rows, tokenizer, config, progress=progress)
     inputs, passes, obstacle, todo = None, None, "", ""
     try:
         inputs = plan_inputs(train, test, config, dataset=dataset)
@@ -181,22 +190,45 @@ def learned_sequences(row: TokenizedRow, objective: ObjectiveConfig) -> Sequence
 def _passes(inputs: RunInputs, config: TrainConfig) -> Passes:
     objective = find_objective(config.objective.name)
     budget = micro_batch_tokens(config.batch.tokens_per_micro_batch, device_type(config.device), config.dtype)
-    has_trees = objective.head == "logps" and not objective.is_of_tokens
+    has_trees = objective.head == "logps"
     planned_rows = [[inputs.train.rows[planned.row] for planned in step] for step in inputs.steps]
     matched = [[pair for row in rows for pair in learned_sequences(row, config.objective)] for rows in planned_rows]
     width = 1 if objective.is_online else len(inputs.train.rows[0].sequences)
-    # Sampled answers are also written, token by token, and scored before they are learned from.
-    learned = forward_backward_flops(config) + (4 if objective.is_online else 0)
-    references = [inputs.reference_pairs(), *(matched if objective.is_online else ())]
+    is_padded = not has_trees or objective.is_of_tokens
     mismatched = [inputs.mismatched_pairs(step) for step in range(len(inputs.steps))]
-    held_out = [*inputs.held_out.matched, *inputs.held_out.mismatched]
+    held_out = [*inputs.held_out.matched, *inputs.held_out.mismatched, *inputs.held_out.learned]
     times = _evaluations(len(inputs.steps), config) if held_out else 0
     return Passes(
-        policy=_pass(matched, budget, learned, has_trees=has_trees, width=width),
+        policy=_pass(matched, budget, _learning_flops(config), has_trees=not is_padded, width=width),
         mismatched=_pass(mismatched, FORWARD_FACTOR * budget, 2, has_trees=has_trees),
-        reference=_pass(references, FORWARD_FACTOR * budget, 2, has_trees=has_trees),
+        reference=_reference_pass(inputs, matched, objective, budget),
         evaluation=_pass([held_out] * times, FORWARD_FACTOR * budget, 2, has_trees=has_trees),
         whole_steps=sum(max(lengths_of(step)) * len(step) for step in matched),
+        is_padded=is_padded,
+    )
+
+
+def _learning_flops(config: TrainConfig) -> int:
+    """Operations of the policy for each token and weight of what is learned from."""
+    objective = find_objective(config.objective.name)
+    # Sampled answers are written, token by token, and scored before they are learned from; values are taken before.
+    before = 4 if objective.is_online else 2 if objective.is_of_tokens else 0
+    return forward_backward_flops(config) + before
+
+
+def _reference_pass(
+    inputs: RunInputs, matched: Sequence[Sequence[TokenPair]], objective: Objective, budget: int
+) -> Pass:
+    """What the reference scores: once, and with objectives that keep it beside the policy in each step."""
+    if objective.head == "rewards":
+        return Pass(0, 0, 0, 2)
+    groups = [inputs.reference_pairs(), *(matched if objective.is_online else ())]
+    once = _pass(groups, FORWARD_FACTOR * budget, 2, has_trees=True)
+    if not objective.is_of_tokens:
+        return once
+    again = _pass(matched, budget, 2, has_trees=False)
+    return Pass(
+        once.sequences + again.sequences, once.tokens + again.tokens, once.padded_tokens + again.padded_tokens, 2
     )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -302,6 +302,8 @@ def _check_against_model(lm: Any, finish: Callable[[Tensor], Tensor] | None) -> 
         theirs = lm(input_ids=ids, use_cache=False).logits.float()
         logits = head(backbone(input_ids=ids, use_cache=False, return_dict=True).last_hidden_state).float()
         ours = logits if finish is None else finish(logits)
+    if bool(theirs.isnan().any()):
+        _refuse_broken(lm)
     tolerance = 1e-3 if weight.dtype == torch.float32 else 5e-2
     if theirs.shape != ours.shape or not torch.allclose(theirs, ours, rtol=tolerance, atol=tolerance):
         raise ModelError(
@@ -309,3 +311,21 @@ def _check_against_model(lm: Any, finish: Callable[[Tensor], Tensor] | None) -> 
             where=type(lm).__name__,
             todo="Use another model, or report its name",
         )
+
+
+def _refuse_broken(lm: Any) -> NoReturn:
+    """Say which weight makes a model's logits NaN."""
+    broken = [name for name, weight in lm.named_parameters() if not bool(weight.isfinite().all())]
+    if broken:
+        raise ModelError(
+            "the model's weights are not finite",
+            where=f"{type(lm).__name__}, {broken[0]}",
+            received=f"NaN or infinity in {len(broken)} tensors",
+            todo="Use a model whose training did not fail, or load the files from where they came from again",
+        )
+    raise ModelError(
+        "the model's logits are NaN, though its weights are finite",
+        where=type(lm).__name__,
+        received=str(lm.dtype),
+        todo="Use a number format with a wider range, or another model",
+    )

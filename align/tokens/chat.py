@@ -2,7 +2,8 @@
 
 A tokenizer reads `<|im_end|>` in a user's text as the end of the turn. Here the template's control tokens are renamed,
 in a copy of the tokenizer and in the rendered text, to spellings that no text has; what is written in the conversation
-keeps its spelling, and so is plain text. All else is tokenized as the model's tokenizer does, in one go.
+keeps its spelling, and so is plain text. All else is tokenized as the model's tokenizer does, in one go; only where an
+answer would change the tokens before it, the prompt is encoded alone, as the model is asked.
 
 messages ──break control tokens inside contents──► template ──rename the template's own──► one encoding ──border──► ids
 """
@@ -13,23 +14,23 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import takewhile
 from typing import Any, Final, cast
 
 from jinja2.exceptions import TemplateError
-from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
+from align.tokens.fixed_date import template_text, with_fixed_date
+from align.tokens.private_names import BREAK, NAME, START, break_texts, name_of, pattern_of, rename_tokens
 from align.tokens.tool_calls import calls_of, texts_in, with_calls_marked, with_text_arguments
 from schemas.errors import ModelError
 from schemas.messages import Message
 
 __all__ = ["ChatEncoder", "Encoded"]
 
-# private-use characters: no text of meaning has them, and they are removed from contents
-_NAME: Final = "\U0010f8f0"
-_BREAK: Final = "\U0010f8f1"
-_START: Final = "\U0010f8f2"
-_MARKS: Final = re.compile(f"[{_NAME}{_BREAK}{_START}]")
+_NAMES_AT_END: Final = re.compile(f"(?:{NAME}[0-9]+{NAME}\\s*)+$")
+_LAST_NAME: Final = re.compile(f"({NAME}([0-9]+){NAME})\\s*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,8 @@ class Encoded:
         prompt_ids: up to and with the template's generation prompt: what the model is given when it answers.
         completion_ids: the answer, up to and with the token that ends the turn.
         is_turn_ended: whether the completion ends with a special token, as a finished answer does.
-        is_border_merged: a token spanned the border; prompt and completion were then encoded apart.
+        is_border_merged: a token spanned the border, or the prompt has others when it stands alone; prompt and
+            completion were then encoded apart.
         is_prompt_redrawn: the template writes the prompt otherwise once it is answered; the unanswered form was taken.
         is_trimmed: the template did not write the answer's text as it was, for example without its outer white space.
         has_control_text: a text of the conversation spells a control token; it was encoded as plain text.
@@ -61,6 +63,8 @@ class ChatEncoder:
     Control tokens are the special tokens and, outside the assistant's turns, every added token that the template
     writes: an assistant may write `<think>` as a token where its template knows it, a user may not.
 
+    A template that writes today's date writes a fixed one, see `align.tokens.fixed_date`.
+
     Without a chat template (a base model), the turns' texts are joined by blank lines, except where white space stands
     at the border already; the tokenizer's beginning-of-sequence token, where it adds one, goes before, its
     end-of-sequence token after.
@@ -76,14 +80,16 @@ class ChatEncoder:
         if not getattr(tokenizer, "is_fast", False):
             raise ModelError("the tokenizer is not a fast one", where=type(tokenizer).__name__, todo="Convert it")
         self._tokenizer = tokenizer
-        template = _template_text(tokenizer.chat_template)
+        template = template_text(tokenizer)
         added = {token_id: token for token_id, token in tokenizer.added_tokens_decoder.items() if token.content}
         self._special_ids = {token_id for token_id, token in added.items() if token.special}
         written = {i for i, token in added.items() if token.content in template and not token.content.isspace()}
         self._control_ids = {added[token_id].content: token_id for token_id in sorted(self._special_ids | written)}
-        self._control = _any_of(self._control_ids)
-        self._special = _any_of(text for text, token_id in self._control_ids.items() if token_id in self._special_ids)
-        self._backend = _rename_tokens(tokenizer.backend_tokenizer, self._control_ids)
+        self._control = pattern_of(self._control_ids)
+        self._special = pattern_of(
+            text for text, token_id in self._control_ids.items() if token_id in self._special_ids
+        )
+        self._backend = rename_tokens(tokenizer.backend_tokenizer, self._control_ids)
         self._bos, self._eos = _bos_and_eos(tokenizer)
 
     def encode(self, prompt: Sequence[Message], completion: Message, tools: str | None = None) -> Encoded:
@@ -112,6 +118,14 @@ class ChatEncoder:
             has_control_text=any(self._breaks(turn).search(text) for turn in turns for text in texts_in(_said(turn))),
         )
 
+    def turn_end(self) -> int | None:
+        """The token that ends the assistant's turns; none where the template writes none, or not without more turns."""
+        try:
+            plain = self.encode([{"role": "user", "content": "-"}], {"role": "assistant", "content": "-"})
+        except TemplateError:
+            return None
+        return plain.completion_ids[-1] if plain.is_turn_ended else None
+
     def is_only_turn_end(self, token_ids: Sequence[int]) -> bool:
         """Whether nothing but special tokens is left of a completion."""
         return all(token_id in self._special_ids for token_id in token_ids)
@@ -121,7 +135,7 @@ class ChatEncoder:
 
     def _break_turn(self, turn: Message) -> Message:
         tokens = self._breaks(turn)
-        said = {key: _break_all(value, tokens) for key, value in _said(turn).items()}
+        said = {key: break_texts(value, tokens) for key, value in _said(turn).items()}
         return cast("Message", {"role": turn["role"], **said})
 
     def _text(self, turns: list[Message], tools: str | None) -> tuple[str, int, bool]:
@@ -133,26 +147,46 @@ class ChatEncoder:
             prompt = _join(turn["content"] for turn in turns[:-1])
             whole = _join([prompt, turns[-1]["content"]])
             border = len(whole) - len(turns[-1]["content"])
-            names = [_name(token) if token is not None else "" for token in (self._bos, self._eos)]
+            names = [name_of(token) if token is not None else "" for token in (self._bos, self._eos)]
             start = names[0] + self._hide(whole[:border])
             return start + self._hide(whole[border:]) + names[1], len(start), False
-        known = None if tools is None else _break_all(json.loads(tools), self._control)
-        if calls and self._render(with_calls_marked(turns, _START), known, is_answered=True).count(_START) < calls:
+        known = None if tools is None else break_texts(json.loads(tools), self._control)
+        if calls and self._render(with_calls_marked(turns, START), known, is_answered=True).count(START) < calls:
             raise TemplateError("the template does not write tool calls")
-        prompt = self._hide(self._render(turns[:-1], known, is_answered=False))
-        whole = self._hide(self._render(turns, known, is_answered=True))
+        prompt = self._rendered(turns[:-1], known, is_answered=False)
+        whole = self._rendered(turns, known)
         if whole.startswith(prompt):
             return whole, len(prompt), False
         content = turns[-1]["content"]
-        blank = len(content) - len(content.lstrip())
-        marked = cast("Message", {**turns[-1], "content": content[:blank] + _START + content[blank:]})
-        drawn = self._hide(self._render([*turns[:-1], marked], known, is_answered=True))
-        before, found, answer = drawn.rpartition(_START)
+        before, found, answer = self._parted(turns, len(content) - len(content.lstrip()), known)
         if not found:
-            raise TemplateError("the template does not write the answer")
+            return prompt + self._said_in_full(turns, known, behind=prompt), len(prompt), False
         if not content and whole.startswith(before):  # a tool call alone, which needs no line for a text
             answer = whole[len(before) :]
         return prompt + answer, len(prompt), True
+
+    def _said_in_full(self, turns: list[Message], known: Any, *, behind: str) -> str:
+        """The answer as it was said and its end, where the template leaves a thought at its beginning out.
+
+        A token that opens the thought stands once, where the prompt ends with it.
+        """
+        content = turns[-1]["content"].rstrip()
+        _, found, end = self._parted(turns, len(content), known)
+        if not found:
+            raise TemplateError("the template does not write the answer")
+        said, opened = self._hide(content), _LAST_NAME.search(behind)
+        if opened is not None and said.lstrip().startswith(opened[1]):
+            said = said.lstrip().removeprefix(opened[1]).lstrip()
+        return said + end
+
+    def _parted(self, turns: list[Message], place: int, known: Any) -> tuple[str, str, str]:
+        """The text before and behind a place in the answer, with the mark between them where the template writes it."""
+        content = turns[-1]["content"]
+        marked = cast("Message", {**turns[-1], "content": content[:place] + START + content[place:]})
+        return self._rendered([*turns[:-1], marked], known).rpartition(START)
+
+    def _rendered(self, turns: list[Message], tools: Any, *, is_answered: bool = True) -> str:
+        return self._hide(self._render(turns, tools, is_answered=is_answered))
 
     def _render(self, turns: Sequence[Message], tools: Any, *, is_answered: bool) -> str:
         try:
@@ -169,33 +203,59 @@ class ChatEncoder:
         chat: Any = [dict(turn) for turn in turns]
         return str(
             self._tokenizer.apply_chat_template(
-                chat, tools=tools, tokenize=False, add_generation_prompt=not is_answered
+                chat,
+                tools=tools,
+                chat_template=with_fixed_date(self._tokenizer.get_chat_template(None, tools)),
+                tokenize=False,
+                add_generation_prompt=not is_answered,
             )
         )
 
     def _hide(self, text: str) -> str:
         """Rename the control tokens that are whole, then mend the broken ones."""
-        renamed = self._control.sub(lambda found: _name(self._control_ids[found[0]]), text)
-        return renamed.replace(_BREAK, "")
+        renamed = self._control.sub(lambda found: name_of(self._control_ids[found[0]]), text)
+        return renamed.replace(BREAK, "")
 
     def _settle_ends(self, text: str, border: int) -> tuple[str, int]:
         """One beginning token, and nothing after the token that ends the turn: a model that answers stops there."""
         if self._bos is not None:
-            first = _name(self._bos)
+            first = name_of(self._bos)
             while border >= 2 * len(first) and text.startswith(first * 2):
                 text, border = text[len(first) :], border - len(first)
-        last = re.search(f"{_NAME}([0-9]+){_NAME}(\\s*)$", text[border:])
-        if last is None or int(last[1]) not in self._special_ids:
+        run = _NAMES_AT_END.search(text, border)
+        last = _LAST_NAME.search(text, border)
+        if run is None or last is None or int(last[2]) not in self._special_ids:
             return text, border
-        text, end = text[: border + last.start(2)], _name(int(last[1]))
-        while text[border:].endswith(end * 2):
-            text = text[: -len(end)]
-        return text, border
+        ends = [end for end in (self._turn_end, last[1]) if end is not None and end in run[0]]
+        return text[: text.index(ends[0], run.start()) + len(ends[0])], border
+
+    @cached_property
+    def _turn_end(self) -> str | None:
+        """The last special token that the template writes behind an answer wherever it stands, as it is renamed.
+
+        Some templates end a conversation with one token more than a turn, which a model never comes to write.
+        """
+        if self._tokenizer.chat_template is None:
+            return None
+        said = (("user", "-"), ("assistant", "-" + START), ("user", "-"))
+        turns = [cast("Message", {"role": role, "content": content}) for role, content in said]
+        try:
+            last, inner = (self._rendered(some, None).rpartition(START)[2] for some in (turns[:2], turns))
+        except TemplateError:
+            return None
+        shared = takewhile(lambda both: both[0] == both[1], zip(last, inner, strict=False))
+        names = re.findall(f"({NAME}([0-9]+){NAME})", "".join(one for one, _ in shared))
+        return next((name for name, token_id in reversed(names) if int(token_id) in self._special_ids), None)
 
     def _encode_apart(self, text: str, border: int) -> tuple[list[int], list[int], bool]:
+        """The prompt's ids as it has them alone, the completion's, and whether they were encoded apart."""
         whole = self._backend.encode(text, add_special_tokens=False)
         first = next((at for at, (start, _) in enumerate(whole.offsets) if start >= border), len(whole.ids))
-        if first == 0 or whole.offsets[first - 1][1] <= border:
+        # No tokenizer looks beyond a control token, so what stands behind the last one is enough to be compared.
+        last = text.rfind(NAME, 0, max(0, text.rfind(NAME, 0, border)))
+        alone = self._ids(text[max(0, last) : border])
+        together = whole.ids[first - len(alone) if last >= 0 else 0 : first]
+        if together == alone and (first == 0 or whole.offsets[first - 1][1] <= border):
             return whole.ids[:first], whole.ids[first:], False
         return self._ids(text[:border]), self._continue(text[border:]), True
 
@@ -215,34 +275,6 @@ def _said(turn: Message) -> dict[str, Any]:
     return {key: value for key, value in turn.items() if key != "role"}
 
 
-def _template_text(template: object) -> str:
-    if isinstance(template, dict):
-        return "\n".join(str(each) for each in template.values())
-    return str(template or "")
-
-
-def _any_of(texts: Iterable[str]) -> re.Pattern[str]:
-    longest_first = sorted(texts, key=lambda text: (-len(text), text))
-    return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
-
-
-def _name(token_id: int) -> str:
-    return f"{_NAME}{token_id}{_NAME}"
-
-
-def _break(text: str, tokens: re.Pattern[str]) -> str:
-    """Put a mark inside every control token that the text spells, also where two overlap."""
-    return re.sub(f"(?s)(?={tokens.pattern}).", f"\\g<0>{_BREAK}", _MARKS.sub("", text))
-
-
-def _break_all(value: Any, tokens: re.Pattern[str]) -> Any:
-    if isinstance(value, str):
-        return _break(value, tokens)
-    if isinstance(value, dict):
-        return {_break_all(key, tokens): _break_all(item, tokens) for key, item in value.items()}
-    return [_break_all(item, tokens) for item in value] if isinstance(value, list) else value
-
-
 def _join(texts: Iterable[str]) -> str:
     joined = ""
     for text in texts:
@@ -256,25 +288,3 @@ def _bos_and_eos(tokenizer: PreTrainedTokenizerBase) -> tuple[int | None, int | 
     first = tokenizer("a")["input_ids"][:1]
     bos = tokenizer.bos_token_id
     return (bos if bos is not None and first == [bos] else None), tokenizer.eos_token_id
-
-
-def _rename_tokens(backend: Tokenizer, control_ids: dict[str, int]) -> Tokenizer:
-    """A copy of the tokenizer in which every control token has its private name, and nothing else differs."""
-    values = json.loads(backend.to_str())
-    names = {text: _name(token_id) for text, token_id in control_ids.items()}
-    values["truncation"] = values["padding"] = values["post_processor"] = None
-    for token in values["added_tokens"]:
-        token["content"] = names.get(token["content"], token["content"])
-    vocab = values["model"]["vocab"]
-    if isinstance(vocab, dict):
-        values["model"]["vocab"] = {names.get(text, text): number for text, number in vocab.items()}
-    else:
-        values["model"]["vocab"] = [[names.get(text, text), score] for text, score in vocab]
-    unknown = values["model"].get("unk_token")
-    if unknown is not None:
-        values["model"]["unk_token"] = names.get(unknown, unknown)
-    copy = Tokenizer.from_str(json.dumps(values))
-    wrong = [text for text, token_id in control_ids.items() if copy.token_to_id(_name(token_id)) != token_id]
-    if wrong or copy.get_vocab_size() != backend.get_vocab_size():
-        raise ModelError("the tokenizer's control tokens cannot be renamed", received=wrong[:5])
-    return copy

@@ -39,6 +39,7 @@ class TokenizedRow:
         weight: factor of the row's loss, at least 0.
         group_id: rows of one group count as having the same prompt.
         rejected: of a pair, prompt and completion of the rejected answer; `completion_ids` is the chosen one.
+        learned: prompt and completion that the loss is taken of, where they are not those that rewards are of.
     """
 
     row_id: str
@@ -48,6 +49,7 @@ class TokenizedRow:
     weight: float
     group_id: str
     rejected: tuple[TokenIds, TokenIds] | None = None
+    learned: tuple[TokenIds, TokenIds] | None = None
 
     @property
     def sequences(self) -> tuple[tuple[TokenIds, TokenIds], ...]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Final
 
 from transformers import PreTrainedTokenizerBase
 
@@ -13,8 +14,11 @@ from align.config import TokenConfig
 from align.data.rows import LabelledRow, PreferenceRow
 from align.tokens.tokenize import TokenizedSplit, tokenize_rows
 from schemas.progress import Progress, silent
+from schemas.reasons import DropReason
 
 __all__ = ["tokenize_pairs"]
+
+_ALIKE: Final = DropReason.TOKENIZED_ALIKE.value
 
 
 def tokenize_pairs(
@@ -25,6 +29,8 @@ def tokenize_pairs(
     progress: Progress = silent,
 ) -> TokenizedSplit:
     """Token ids of every pair of which both answers fit; a pair that loses one is left out with that one's reason.
+
+    So is a pair of which both are the same tokens: it could teach nothing.
 
     Figures count answers, two of each pair; `rows` alone counts pairs.
 
@@ -49,19 +55,19 @@ def tokenize_pairs(
     split = fit([answer for answers in both for answer in answers], progress=progress)
     kept = {row.row_id: row for row in split.rows}
     lost = dict(split.dropped_rows)
-    pairs, dropped, lone = [], [], []
-    for row, (chosen, rejected) in zip(rows, both, strict=True):
-        if chosen.row_id in kept and rejected.row_id in kept:
-            other = kept[rejected.row_id]
-            pair = replace(kept[chosen.row_id], row_id=row.row_id, rejected=(other.prompt_ids, other.completion_ids))
-            pairs.append(pair)
-        else:
-            lone += [answer for answer in (chosen, rejected) if answer.row_id in kept]
-            dropped.append((row.row_id, next(lost[one.row_id] for one in (chosen, rejected) if one.row_id in lost)))
+    pairs, dropped, left_out = [], [], []
+    for row, answers in zip(rows, both, strict=True):
+        fitting = [kept[answer.row_id].sequences[0] for answer in answers if answer.row_id in kept]
+        if len(set(fitting)) == 2:
+            pairs.append(replace(kept[answers[0].row_id], row_id=row.row_id, rejected=fitting[1]))
+            continue
+        left_out += [answer for answer in answers if answer.row_id in kept]
+        reason = next((lost[answer.row_id] for answer in answers if answer.row_id in lost), _ALIKE)
+        dropped.append((row.row_id, reason))
     reasons = Counter(reason for _, reason in dropped)
-    # What was counted of an answer whose partner does not fit is taken off again.
+    # What was counted of answers that fit, of pairs that are left out, is taken off again.
     figures = Counter(split.figures)
-    figures.subtract(fit(lone).figures if lone else {})
+    figures.subtract(fit(left_out).figures if left_out else {})
     return TokenizedSplit(tuple(pairs), dict(reasons), dict(figures) | {"rows": len(pairs)}, tuple(dropped))
 
 

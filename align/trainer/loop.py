@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from os import fspath
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ from align.trainer.run_lock import locked_run
 from align.trainer.run_summary import summarize_run
 from align.trainer.take_step import choose_backward, take_step
 from schemas.errors import ConfigError, TrainingError
+from schemas.paths import AnyPath, path_of
 from schemas.progress import Progress, silent
 from schemas.settings import settings_to_dict
 
@@ -69,9 +71,9 @@ _WriteLine = Callable[[str, int, dict[str, Any]], None]
 def train(
     config: TrainConfig,
     *,
-    dataset: Path,
-    model: str,
-    out: Path,
+    dataset: AnyPath,
+    model: AnyPath,
+    out: AnyPath,
     resume: bool = True,
     progress: Progress = silent,
 ) -> RunCard:
@@ -103,7 +105,7 @@ def train(
         KeyboardInterrupt: the run was stopped and can be resumed.
     """
     objective = check_objective(config.objective)
-    dataset = part_for(dataset, objective.data)
+    dataset, out = part_for(path_of(dataset, name="dataset"), objective.data), path_of(out, name="out")
     if config.adapter.enabled and (objective.has_control_tokens or objective.head == "rewards"):
         raise ConfigError(
             f"the objective {objective.name!r} trains new weights, and an adapter trains none of the model's own",
@@ -119,7 +121,7 @@ def train(
             expected="at least 2",
             todo="Raise it (micro batches may still hold one row), or set objective.z0_scope to none",
         )
-    model, config = lasting_name(model), _with_lasting_names(config)
+    model, config = lasting_name(fspath(model)), _with_lasting_names(config)
     finished = find_finished(out, config, model=model, dataset=dataset)
     if finished is not None:
         return finished
@@ -178,7 +180,7 @@ def _prepare(
     """Everything before the first step: policy, tokens, plan, and the reference's numbers."""
     accelerator = start_accelerator(config.device)
     objective = find_objective(config.objective.name)
-    loaded = load_policy(model, adapter=config.adapter, seed=config.seed, head=objective.head)
+    loaded = load_policy(model, adapter=config.adapter, seed=config.seed, head=objective.head, new_head=True)
     if objective.has_control_tokens:
         add_control_tokens(loaded.model, loaded.tokenizer)
     inputs = build_inputs(rows, loaded.tokenizer, config, dataset=dataset, progress=progress)

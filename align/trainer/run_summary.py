@@ -14,6 +14,7 @@ from align.artifacts.card import RunCard, describe_dataset, package_versions
 from align.artifacts.metrics import read_metrics
 from align.batches.inputs import label_ratio
 from align.objectives import find_objective
+from align.tokens.fixed_date import FIXED_DATE, writes_date
 from align.tokens.tokenize import TokenizedSplit
 from align.trainer.run import Run, TrainingState
 from schemas.manifest import Ratio
@@ -131,6 +132,17 @@ def _warnings(run: Run, ratio: Ratio, steps: Mapping[str, Any], rows_read: Mappi
     if endless:
         found.append(
             f"{endless} completions do not end with the token that ends a turn; the model may not learn to stop."
+        )
+    redrawn = run.inputs.train.figures.get("redrawn_prompts", 0)
+    if redrawn:
+        found.append(
+            f"The chat template asks the model otherwise than it writes {redrawn} of the answers: it may open a thought"
+            " that they do not have. They were learned behind what the model is asked with."
+        )
+    if writes_date(run.loaded.tokenizer):
+        found.append(
+            f"The chat template writes today's date; {FIXED_DATE:%d %B %Y} stands there in all that was trained on and"
+            " measured."
         )
     if not run.inputs.held_out.rows:
         found.append("There is no held-out split, so nothing was evaluated.")

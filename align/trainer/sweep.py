@@ -20,6 +20,7 @@ from align.config import ObjectiveConfig, TrainConfig
 from align.trainer.loop import train
 from schemas.errors import ConfigError
 from schemas.manifest import write_last
+from schemas.paths import AnyPath, path_of
 from schemas.progress import Progress, silent
 from schemas.settings import apply_overrides, load_settings
 
@@ -56,9 +57,9 @@ def sweep(
     values: Mapping[str, Any],
     varied: Sequence[str],
     *,
-    dataset: Path,
-    model: str,
-    out: Path,
+    dataset: AnyPath,
+    model: AnyPath,
+    out: AnyPath,
     resume: bool = True,
     progress: Progress = silent,
 ) -> list[SweptRun]:
@@ -80,6 +81,7 @@ def sweep(
         ConfigError: a setting does not exist, has no two values, or one out of its range; nothing was trained.
         Exception: what `align.trainer.train` raises.
     """
+    out = path_of(out, name="out")
     settings = dict(_parse(text) for text in varied)
     combinations = [dict(zip(settings, chosen, strict=True)) for chosen in itertools.product(*settings.values())]
     configs = [_config(values, combination) for combination in combinations]

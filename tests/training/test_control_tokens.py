@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from align.batches.inputs import build_inputs, read_rows, tokenize_split
 from align.data.dataset import read_split
+from align.evaluate.held_out_rewards import evaluate
 from align.models.loading import load_policy, load_tokenizer
 from align.objectives import OBJECTIVES
-from align.tokens.control_tokens import CONTROL_TOKENS, add_control_tokens, ask_for_good
+from align.scoring.scorer import build_scorer
+from align.tokens.control_tokens import CONTROL_TOKENS, add_control_tokens, ask_for_good, with_control_tokens
 from align.trainer import train
 from tests.conftest import CHAT_TEMPLATE, make_model, make_tokenizer
 from tests.tiny_run import tiny_config
@@ -45,6 +48,25 @@ def test_csft_goes_on_from_a_model_of_csft_with_one_token_to_each(model: str, da
         assert [*row.prompt_ids, *row.completion_ids].count(good) == 1
     assert tokenizer.chat_template == load_tokenizer(tmp_path / "first" / "model").chat_template
     assert tokenizer.chat_template.count(CONTROL_TOKENS[True]) == 1
+
+
+def test_the_held_out_loss_of_csft_is_its_objectives(model: str, dataset: Path, tmp_path: Path) -> None:
+    """Mean of a token, each answer behind its own label's, which counts too; rewards are of what is asked for good."""
+    config, out = tiny_config(objective={"name": "csft"}, max_steps=2), tmp_path / "run"
+    last = train(config, dataset=dataset, model=model, out=out).evaluation["last"]
+    trained, asking = load_policy(out / "model"), load_policy(model)
+    add_control_tokens(asking.model, asking.tokenizer)
+    rows = tokenize_split(read_split(dataset, "test"), asking.tokenizer, config.tokens)
+    learned = [row.sequences[0] for row in with_control_tokens(rows, asking.tokenizer).rows]
+    assert [pair[1][0] for pair in learned] == asking.tokenizer.convert_tokens_to_ids(
+        [CONTROL_TOKENS[row.label] for row in rows.rows]
+    )
+    scorer = build_scorer(trained, device=torch.device("cpu"), dtype="float32", tokens=200)
+    loss = -sum(scorer.score(learned)) / sum(len(completion) for _, completion in learned)
+    assert last["loss"] == pytest.approx(loss, abs=1e-5)
+    again = evaluate(out, dataset=dataset)
+    assert (again["loss"], again["reward_margin"]) == pytest.approx((last["loss"], last["reward_margin"]), abs=1e-5)
+    assert evaluate(model, dataset=dataset, reference=model, config=config)["loss"] is None
 
 
 def test_each_of_several_templates_asks_and_stops_asking() -> None:

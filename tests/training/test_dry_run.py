@@ -42,6 +42,17 @@ def test_memory_by_hand() -> None:
     assert (thin.weights, thin.gradients) == (4000, 4 * 2 * 7 * 96)
 
 
+def test_memory_of_other_objectives_by_hand() -> None:
+    """A frozen copy stands beside the model, unless an adapter is switched off instead; rewards need no logits."""
+    config = make_model().config
+    online = {"name": "rlhf", "reward_model": "judge"}
+    for objective in (online, {"name": "offline_ppo"}):
+        assert estimate_memory(config, 1000, tiny_config(objective=objective), tokens=10).weights == 8000
+        thin = tiny_config(objective=objective, adapter={"enabled": True})
+        assert estimate_memory(config, 1000, thin, tokens=10).weights == 4000
+    assert estimate_memory(config, 1000, tiny_config(objective={"name": "reward_model"}), tokens=10).head == 512 * 8
+
+
 def test_a_dry_run_counts_what_the_run_counts(model: str, tmp_path: Path) -> None:
     dataset, config = write_dataset(tmp_path / "data", train=30), tiny_config()
     found = dry_run(config, dataset=dataset, model=model).to_dict()
@@ -76,6 +87,24 @@ def test_dry_run_shows_its_figures_and_writes_nothing(
     assert run([*call, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["steps"] == 3
     assert run([*call, "--sweep", "beta=0.1,0.2"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("objective", "labels", "passes"),
+    [
+        ("sft", "6 up, 6 down; those down are not trained on.", "nothing is padded"),
+        ("csft", "6 up, 6 down.", "nothing is padded"),
+        ("offline_ppo", "6 up, 6 down, R = 1.000.", "sequences are padded to the longest of their micro batch"),
+    ],
+)
+def test_dry_run_says_what_is_true_of_the_objective(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], objective: str, labels: str, passes: str
+) -> None:
+    dataset = write_dataset(tmp_path / "data", train=12)
+    assert run(["train", str(dataset), "--model", model, "--dry-run", "--objective", objective]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"Labels: {labels}" in shown
+    assert passes in shown
 
 
 def test_dry_run_says_why_it_cannot_train(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

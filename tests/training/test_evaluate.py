@@ -1,6 +1,7 @@
 """Held-out rewards by hand, of runs and of models; and the answers a model gives."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import align.evaluate.held_out_rewards as evaluation
 from align.artifacts.metrics import MetricsLog, RewardSums, read_metrics
 from align.batches.held_out import held_out_pairs
 from align.config import ObjectiveConfig
+from align.data.dataset import read_split
 from align.evaluate import evaluate, reward_figures
 from align.evaluate.generate import generate
 from align.models.loading import load_policy
@@ -127,6 +129,22 @@ def test_run_is_evaluated_as_it_was_at_its_end(tmp_path: Path, monkeypatch: pyte
         evaluate(tmp_path / "run", dataset=dataset)
 
 
+def test_run_of_a_gpu_is_evaluated_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a config that asks for a GPU is refused there, instead of taking days on the CPU."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    model, dataset = write_model(tmp_path / "model"), write_dataset(tmp_path / "dataset")
+    card = train(tiny_config(max_steps=1), dataset=dataset, model=str(model), out=tmp_path / "run")
+    replace(card, config={**card.config, "device": "cuda"}).write(tmp_path / "run")
+    assert evaluate(tmp_path / "run", dataset=dataset)["rows"] == 8
+    message = (
+        "device: there is no GPU that PyTorch can use: got 'cuda'; expected auto or cpu on this machine. Set device"
+    )
+    with pytest.raises(ConfigError, match=message):
+        evaluate(tmp_path / "run", dataset=dataset, config=tiny_config(device="cuda"))
+    with pytest.raises(ConfigError, match=message):
+        train(tiny_config(device="cuda"), dataset=dataset, model=str(model), out=tmp_path / "other")
+
+
 def test_model_is_evaluated_against_the_named_reference(tmp_path: Path) -> None:
     """A model against itself has learned nothing."""
     model = str(write_model(tmp_path / "model"))
@@ -215,3 +233,26 @@ def test_prompt_without_a_turn_is_refused(tmp_path: Path) -> None:
     loaded = load_policy(write_model(tmp_path / "model"))
     with pytest.raises(InputError, match="prompt 0: a prompt has no turn"):
         generate(loaded, [[]])
+
+
+@pytest.mark.parametrize("name", ["max_new_tokens", "batch_size"])
+def test_an_answer_of_nothing_is_refused(tmp_path: Path, name: str) -> None:
+    loaded = load_policy(write_model(tmp_path / "model"))
+    options: dict[str, Any] = {name: 0}
+    with pytest.raises(InputError, match=f"{name}: nothing is asked for: got 0; expected at least 1"):
+        generate(loaded, [[{"role": "user", "content": "hello"}]], **options)
+
+
+def test_model_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
+    """Not to be no finished run, for which a reference would help."""
+    with pytest.raises(ModelError, match=r"no such model: got '.*nowhere'"):
+        evaluate(tmp_path / "nowhere", dataset=tmp_path)
+
+
+def test_paths_may_be_texts(tmp_path: Path) -> None:
+    model, dataset, out = write_model(tmp_path / "model"), write_dataset(tmp_path / "dataset"), str(tmp_path / "run")
+    card = train(tiny_config(max_steps=1), dataset=str(dataset), model=model, out=out)
+    assert card.model["name"] == str(model)
+    found = evaluate(out, dataset=str(dataset), reference=model)
+    assert found == evaluate(Path(out), dataset=dataset)
+    assert len(read_split(str(dataset), "test")) == found["rows"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from align.reference.reference_cache import ReferenceCache
 from align.resources.forecast import Forecast, forecast, forward_backward_flops
 from align.trainer import train
 from schemas.errors import EmptySplitError, ModelError, UnsafeModelError
+from schemas.progress import Advance, silent
 from tests.conftest import make_model, make_tokenizer
 from tests.tiny_run import tiny_config, write_dataset, write_model
 
@@ -34,29 +37,29 @@ def seen(path: Path, config: TrainConfig, parameters: int = 10) -> Forecast:
 
 
 FOUR = (("pq", "xyz", True), ("rs", "xy", True), ("tu", "x", False), ("vw", "xyzv", False))
-"""Prompts of 2 letters and 2 line breaks, 4 tokens; completions of 3, 2, 1 and 4 letters and the end, 1 more."""
+"""Prompts of 2 letters and 2 line breaks, which are one, 3 tokens; completions of 3, 2, 1 and 4 letters and the end."""
 
 
 def test_tokens_padding_and_cost_by_hand(tmp_path: Path) -> None:
-    """Two steps, each of lengths 8, 7, 6, 9: 60 tokens; padded to the longest, 2 x 4 x 9 = 72.
+    """Two steps, each of lengths 7, 6, 5, 8: 52 tokens; padded to the longest, 2 x 4 x 8 = 64.
 
-    The last token of a sequence predicts nothing: 52 are computed. Mismatched pairs have the same prompts' and
+    The last token of a sequence predicts nothing: 44 are computed. Mismatched pairs have the same prompts' and
     completions' tokens in sum, and the first step has none. It gives the reference's number of all 4 rows, so the
-    reference reads the shortest one, 6 tokens, and the second step's mismatched pairs, 30. It computes each of 4
-    prompts of 4 tokens once, their completions without ends, 10, and the shortest row's one token: 27. Of 10 weights:
-    6 x 10 x 52 + 2 x 10 x 26 + 2 x 10 x 27 = 4,180.
+    reference reads the shortest one, 5 tokens, and the second step's mismatched pairs, 26. It computes each of 4
+    prompts of 3 tokens once, their completions without ends, 10, and the shortest row's one token: 23. Of 10 weights:
+    6 x 10 x 44 + 2 x 10 x 22 + 2 x 10 x 23 = 3,540.
     """
     config = tiny_config(epochs=2, batch={"batch_size": 4, "tokens_per_micro_batch": 100})
     found = seen(rows_file(tmp_path, *FOUR), config)
     passes = found.passes
     assert passes is not None
-    assert (passes.policy.sequences, passes.policy.tokens, passes.policy.padded_tokens) == (8, 60, 52)
-    assert passes.whole_steps == 72
-    assert (passes.mismatched.sequences, passes.mismatched.tokens) == (4, 30)
-    assert (passes.reference.sequences, passes.reference.tokens) == (5, 36)
+    assert (passes.policy.sequences, passes.policy.tokens, passes.policy.padded_tokens) == (8, 52, 44)
+    assert passes.whole_steps == 64
+    assert (passes.mismatched.sequences, passes.mismatched.tokens) == (4, 26)
+    assert (passes.reference.sequences, passes.reference.tokens) == (5, 31)
     assert passes.evaluation.tokens == 0
     every = (passes.policy, passes.mismatched, passes.reference, passes.evaluation)
-    assert sum(one.flops(10) for one in every) == 4180
+    assert sum(one.flops(10) for one in every) == 3540
     assert found.obstacle == ""
     assert found.one_label_steps() == 0
     assert found.ratio.value == 1
@@ -137,6 +140,50 @@ def test_forecast_is_what_the_run_then_does(tmp_path: Path) -> None:
     evaluations = [line for line in lines if line["kind"] == "evaluation"]
     assert passes.evaluation.sequences == 2 * len(inputs.held_out.rows) * len(evaluations)
     assert found.ratio.value == card.ratio["value"]
+
+
+@pytest.mark.parametrize("name", ["sft", "csft", "offline_ppo", "reward_model"])
+def test_forecast_knows_what_other_objectives_score(tmp_path: Path, name: str) -> None:
+    """Control tokens, a reference that is scored anew in each step, and one that is not there at all."""
+    model, dataset = write_model(tmp_path / "model"), write_dataset(tmp_path / "data")
+    for split in ("train", "test"):
+        pairs = [{"prompt": f"q {n}", "chosen": "yes " * (n + 1), "rejected": "no"} for n in range(5)]
+        if OBJECTIVES[name].data == "preference":
+            (dataset / f"{split}.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    totals: Counter[str] = Counter()
+
+    def count(description: str, total: int | None = None) -> AbstractContextManager[Advance]:
+        totals[description] += total or 0
+        return silent(description, total)
+
+    config = tiny_config(objective={"name": name})
+    found = forecast(dataset, load_tokenizer(model), config, parameters=1)
+    train(config, dataset=dataset, model=str(model), out=tmp_path / "run", progress=count)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if line["kind"] == "step"]
+    passes, inputs = found.passes, found.inputs
+    assert passes is not None
+    assert inputs is not None
+    assert passes.policy.tokens == sum(line["tokens"] for line in steps)
+    assert passes.policy.padded_tokens == sum(line["padded_tokens"] for line in steps)
+    assert passes.is_padded == (name in ("offline_ppo", "reward_model"))
+    in_steps = passes.policy.sequences if name == "offline_ppo" else 0
+    assert passes.reference.sequences == totals["reference"] + in_steps
+    assert passes.evaluation.sequences == totals["evaluate"]
+    assert passes.policy.flops_per_weight == (8 if name == "offline_ppo" else 6)
+
+
+def test_control_tokens_are_counted_and_given_to_no_other_run(tmp_path: Path) -> None:
+    """One more token a row; the caller's tokenizer stays as it is, and one without a template is refused."""
+    path, tokenizer = rows_file(tmp_path, *FOUR), make_tokenizer()
+    plain = forecast(path, tokenizer, tiny_config(objective={"name": "kto"}, epochs=1), parameters=1)
+    with_tokens = forecast(path, tokenizer, tiny_config(objective={"name": "csft"}, epochs=1), parameters=1)
+    assert plain.passes is not None
+    assert with_tokens.passes is not None
+    assert with_tokens.passes.policy.tokens == plain.passes.policy.tokens + 4
+    assert tokenizer.get_vocab() == make_tokenizer().get_vocab()
+    with pytest.raises(ModelError, match="no chat template, so nothing could ask it for good answers"):
+        seen(path, tiny_config(objective={"name": "csft"}))
 
 
 def test_plan_is_that_of_the_trainer(tmp_path: Path) -> None:

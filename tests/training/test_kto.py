@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from align.objectives import OBJECTIVES, find_objective
-from align.objectives.kto import implicit_rewards, kl_estimate, kto_loss
+from align.objectives.kto import kl_estimate, kto_loss
 from align.objectives.tensors import log_ratios
 from schemas.errors import ShapeError, UnknownChoiceError
 
@@ -262,12 +262,6 @@ def test_half_precision_inputs_are_computed_in_float32(dtype: torch.dtype) -> No
     assert kl_estimate(policy.sum(), 2).dtype == torch.float32
 
 
-def test_rewards_are_beta_times_the_log_ratio_without_a_gradient() -> None:
-    rewards = implicit_rewards(torch.tensor([-1.0], requires_grad=True), torch.tensor([-3.0]), beta=0.25)
-    assert rewards.tolist() == [0.5]
-    assert not rewards.requires_grad
-
-
 def test_inputs_that_do_not_fit_are_refused() -> None:
     two, three, label = torch.zeros(2), torch.zeros(3), torch.tensor([True, False])
     with pytest.raises(ShapeError, match="policy and reference log-probabilities differ in shape"):
@@ -280,6 +274,13 @@ def test_inputs_that_do_not_fit_are_refused() -> None:
         kl_estimate(torch.tensor(0.0), 0)
     with pytest.raises(ShapeError, match="reward_sum is not a scalar"):
         kl_estimate(two, 2)
+    for shape in ((1,), (2, 1), (2,)):  # a column would be spread over the examples, one z0 for each pair of them
+        with pytest.raises(
+            ShapeError, match=r"kl_estimate is not a scalar: got \(.*\); expected a tensor of shape \(\)"
+        ):
+            kto_loss(two, two, label, torch.zeros(shape))
+    with pytest.raises(ShapeError, match=r"reward_sum is not a scalar: got \(1,\)"):
+        kl_estimate(torch.tensor([3.0]), 1)
 
 
 def test_registry_knows_kto() -> None:

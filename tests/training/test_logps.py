@@ -221,6 +221,25 @@ def test_a_model_that_changes_its_logits_in_an_unknown_way_is_refused(tiny_model
         CompletionLogps(tiny_model)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_named(tiny_model: Any, value: float) -> None:
+    """As of a model whose training failed; its logits are not what is wrong."""
+    with torch.no_grad():
+        tiny_model.model.layers[1].mlp.up_proj.weight[0, 0] = value
+    with pytest.raises(
+        ModelError, match=r"LlamaForCausalLM, model\.layers\.1\.mlp\.up_proj\.weight: .*weights are not"
+    ):
+        CompletionLogps(tiny_model)
+
+
+def test_logits_that_overflow_are_not_blamed_on_the_weights(tiny_model: Any) -> None:
+    with torch.no_grad():
+        tiny_model.model.layers[0].mlp.down_proj.weight *= 1e38
+        tiny_model.model.layers[0].mlp.up_proj.weight *= 1e38
+    with pytest.raises(ModelError, match="the model's logits are NaN, though its weights are finite"):
+        CompletionLogps(tiny_model)
+
+
 def test_a_model_without_weights_is_taken_as_it_is(model_factory: Any) -> None:
     """Its logits cannot be checked before there are weights."""
     CompletionLogps(model_factory().to("meta"))

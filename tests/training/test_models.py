@@ -87,6 +87,14 @@ def test_config_that_is_not_json_is_named(folder: Path, tmp_path: Path) -> None:
         load_policy(copy)
 
 
+def test_config_that_is_nested_without_end_is_named(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (copy / "config.json").write_text("[" * 100_000)
+    with pytest.raises(ModelError, match=r"config\.json: the file is not JSON"):
+        load_policy(copy)
+
+
 def test_pickle_weights_are_refused(folder: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(folder, tmp_path / "copy")
     (copy / "model.safetensors").rename(copy / "pytorch_model.bin")

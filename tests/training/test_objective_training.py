@@ -172,6 +172,10 @@ def test_pairs_for_labelled_answers_and_the_reverse_are_refused(
         ({"name": "dpo", "z0_scope": "micro"}, r"objective\.z0_scope: .*got 'micro'; expected only beta"),
         ({"name": "sft", "margin": 2.0}, r"objective\.margin: .*expected only none"),
         ({"name": "kto", "loss_aversion": 3.0}, r"loss_aversion: settings .* exclude.*kahneman_tversky"),
+        (
+            {"name": "kto", "ratio_low": 2.0},
+            r"objective\.ratio_low: ratio_low is greater than ratio_high: got \(2\.0, 1\.3",
+        ),
         ({"name": "kto", "reference": "uniform", "z0_scope": "none"}, r"z0_scope: settings .* exclude.*uniform"),
     ],
 )

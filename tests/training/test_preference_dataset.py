@@ -22,7 +22,7 @@ from align.evaluate import evaluate
 from align.trainer import train
 from cli.main import run
 from feedback.config import CurateConfig, RebalanceConfig, SourceConfig
-from feedback.dataset.folders import is_whole
+from feedback.dataset.outputs import is_whole
 from feedback.engine import LocalEngine
 from feedback.ingest.rater_key import load_rater_key, rater_key
 from feedback.pipeline import CurateResult, curate, curate_store, rebalance_dataset, store_config
@@ -241,7 +241,7 @@ def test_a_dataset_whose_pairs_are_damaged_is_made_again(tmp_path: Path) -> None
 def test_personal_data_is_replaced_in_pairs_and_counted_once(tmp_path: Path) -> None:
     """The prompt's address counts once, though both answers stand beside it."""
     rows = [
-        {"prompt": f"who is jo{n}@example.org?", "chosen": f"ask al{n}@example.org", "rejected": f"nobody, {n}"}
+        {"prompt": f"who, {n}, is jo@example.org?", "chosen": f"ask {n}, al@example.org", "rejected": f"nobody, {n}"}
         for n in range(20)
     ]
     write(tmp_path / "duels" / "a.jsonl", rows)
@@ -261,12 +261,12 @@ def test_personal_data_is_replaced_in_pairs_and_counted_once(tmp_path: Path) -> 
 
 
 def test_answers_that_are_alike_without_personal_data_are_no_pair(tmp_path: Path) -> None:
-    """Else a pair of one text twice would stop every training on the dataset."""
+    """Where both labels of an answer stay; else a pair of one text twice would stop every training on the dataset."""
     rows = [{"prompt": f"question {n}", "chosen": f"yes, {n}", "rejected": f"no, {n}"} for n in range(20)]
     rows += [{"prompt": f"whom to ask, {n}?", "chosen": f"al{n}@a.org", "rejected": f"bo{n}@b.org"} for n in range(3)]
     write(tmp_path / "duels" / "a.jsonl", rows)
     source = {"path": str(tmp_path / "duels"), "format": "trl"}
-    values = apply_overrides({"sources": [source]}, ["export.redact=true", "dedup.match=exact"])
+    values = apply_overrides({"sources": [source]}, ["export.redact=true", "dedup.match=exact", "conflicts.policy=off"])
     result = curate(load_settings(CurateConfig, values, where="test"), tmp_path / "out")
     folder = result.folder / "preference"
     export = Manifest.read(folder).stages[-1]

@@ -123,6 +123,18 @@ def test_a_model_without_a_scalar_head_is_refused() -> None:
         SequenceRewards(make_model())
 
 
+def test_only_training_gives_a_model_a_new_head(run: Path, tmp_path: Path) -> None:
+    """Whatever would be judged by a head of zeros is refused: scores, ranks, and the judge of `rlhf`."""
+    message = "the model has no head that gives rewards: got \"no weights named 'score.weight'\".*reward_model"
+    model = str(run / "model")
+    with pytest.raises(ModelError, match=message):
+        load_reward_model(model)
+    config = tiny_config(objective={"name": "rlhf", "reward_model": model})
+    with pytest.raises(ModelError, match=message):
+        train(config, dataset=run / "pairs", model=model, out=tmp_path / "out")
+    assert not load_policy(model, head="rewards", new_head=True).model.score.weight.any()
+
+
 def test_masks_that_do_not_fit_are_refused(run: Path) -> None:
     rewards = SequenceRewards(load_policy(run / "out" / "model", head="rewards").model)
     ids = torch.zeros(2, 3, dtype=torch.int64)

@@ -65,7 +65,7 @@ KINDS = ("own", "unknown", "reserved", "end", "end in both", "bare")
 
 def saved_judge(folder: Path, kind: str) -> Path:
     """A reward model that has learned something, made by us from a language model."""
-    loaded = load_policy(write_named(folder / "model", kind), head="rewards")
+    loaded = load_policy(write_named(folder / "model", kind), head="rewards", new_head=True)
     torch.manual_seed(0)
     torch.nn.init.normal_(loaded.model.score.weight)
     loaded.save(folder / "judge")

@@ -296,7 +296,7 @@ def test_control_tokens_that_cannot_be_renamed_are_an_error(
         def from_str(_: str) -> Any:
             return chat_tokenizer.backend_tokenizer
 
-    monkeypatch.setattr("align.tokens.chat.Tokenizer", Stubborn)
+    monkeypatch.setattr("align.tokens.private_names.Tokenizer", Stubborn)
     with pytest.raises(ModelError, match=r"control tokens cannot be renamed: got \['<\|pad\|>'"):
         run(chat_tokenizer, row("x"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -82,6 +83,24 @@ def test_pairs_of_one_id_keep_their_own_answers(chat_tokenizer: Any) -> None:
     said = [[chat_tokenizer.decode(completion)[0] for _, completion in row.sequences] for row in split.rows]
     assert said == [["a", "b"], ["d", "e"]]
     assert split.dropped_rows == (("talk", DropReason.TOO_LONG),)
+
+
+def test_a_pair_whose_answers_are_the_same_tokens_is_left_out(chat_tokenizer: Any) -> None:
+    """Cut where they were alike, or trimmed by the template: they count nowhere. Votes on one answer stay."""
+    answers = {"cut": ("y" * 60, "y" * 70), "trimmed": ("yes", "yes "), "apart": ("yes", "no")}
+    asked = [turn("user", "x")]
+    pairs = [
+        PreferenceRow(name, asked, [turn("assistant", one)], [turn("assistant", other)], 1.0, "g", None)
+        for name, (one, other) in answers.items()
+    ]
+    split = tokenize_pairs(pairs, chat_tokenizer, TokenConfig(max_completion_tokens=50, long_completions="truncate"))
+    assert [row.row_id for row in split.rows] == ["apart"]
+    assert split.dropped_rows == (("cut", "tokenized_alike"), ("trimmed", "tokenized_alike"))
+    assert split.dropped == {DropReason.TOKENIZED_ALIKE: 2}
+    assert split.figures["completion_tokens"] == sum(len(completion) for _, completion in split.rows[0].sequences)
+    assert (split.figures["truncated_completions"], split.figures["trimmed_completions"]) == (0, 0)
+    votes = [replace(row("x", answer="yes"), label=label) for label in (True, False)]
+    assert len(run(chat_tokenizer, *votes).rows) == 2
 
 
 def test_a_cut_completion_gets_no_turn_end(chat_tokenizer: Any) -> None:

@@ -82,6 +82,22 @@ def test_metrics_line_holds_what_a_step_found(dataset: Path, model: str, tmp_pat
     assert line["learning_rate"] == 0.01
 
 
+def test_metrics_of_step_0_are_those_of_a_policy_that_is_its_reference(
+    dataset: Path, model: str, tmp_path: Path
+) -> None:
+    """Every log-ratio is 0, so z0 is, and each row costs 1 - sigmoid(0); the gradient of it is not 0."""
+    train(tiny_config(epochs=1, max_steps=1), dataset=dataset, model=model, out=tmp_path / "out")
+    before, step = read_metrics(tmp_path / "out")[:2]
+    nothing = {"step": 0, "loss": 0.5, "z0": 0.0, "mean_kl": 0.0, "largest_ratio": 0.0, "reward_margin": 0.0}
+    nothing |= {"reward_desirable": 0.0, "reward_undesirable": 0.0}
+    of_rows = {"kind": "evaluation", "n_desirable": 4, "n_undesirable": 4}
+    assert before == pytest.approx(nothing | of_rows | {"reward_accuracy": 0.5, "sign_accuracy": 0.5}, abs=1e-4)
+    of_step = {"kind": "step", "epoch": 0, "n_desirable": 3, "n_undesirable": 3, "examples": 6, "rows_lost": 0}
+    of_step |= {"z0_clamped": False, "pair_accuracy": None, "is_skipped": False, "learning_rate": 0.01}
+    assert {key: step[key] for key in (nothing | of_step)} == pytest.approx(nothing | of_step, abs=1e-4)
+    assert step["grad_norm"] > 0.1
+
+
 def test_same_run_twice_gives_the_same_bytes(dataset: Path, model: str, tmp_path: Path) -> None:
     for name in ("a", "b"):
         train(tiny_config(), dataset=dataset, model=model, out=tmp_path / name)
