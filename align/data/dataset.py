@@ -9,6 +9,7 @@ see `align.data.split_column`. Nothing is downloaded.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import shlex
 import tempfile
@@ -137,10 +138,11 @@ def _read_foreign(path: Path, split: str) -> pa.Table | None:
 
     if path.is_file() and path.suffix not in _READERS:
         raise InputError("not a dataset file", where=path, received=path.suffix, expected=_known_files())
-    options: dict[str, Any] = {"path": str(path)}
-    if path.is_file():
-        options = {"path": _READERS[path.suffix], "data_files": {"train": str(path)}}
     with tempfile.TemporaryDirectory(prefix="thumbline-") as cache, without_library_bars():
+        named = _without_pattern(path, Path(cache))
+        options: dict[str, Any] = {"path": str(named)}
+        if path.is_file():
+            options = {"path": _READERS[path.suffix], "data_files": {"train": str(named)}}
         try:
             builder = datasets.load_dataset_builder(**options, cache_dir=cache)
             if isinstance(builder, JsonFiles):
@@ -155,6 +157,18 @@ def _read_foreign(path: Path, split: str) -> pa.Table | None:
             reason = error.__cause__ or error
             raise InputError(f"the dataset cannot be read ({reason})", where=path, expected=_known_files()) from error
     return None if table is None else rows_of(table, split, is_whole=set(splits) == {"train"}, where=path)
+
+
+def _without_pattern(path: Path, folder: Path) -> Path:
+    """The path; or links to its files in the folder, where `datasets` takes its name for a pattern: `a[1]` is `a1`."""
+    if not glob.has_magic(str(path)):
+        return path
+    plain = folder / f"dataset{path.suffix if path.is_file() else ''}"
+    for file in [path] if path.is_file() else (one for one in path.rglob("*") if one.is_file()):
+        link = plain / file.relative_to(path)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(file.resolve())
+    return plain
 
 
 def _known_files() -> str:

@@ -73,12 +73,21 @@ class ChatEncoder:
         tokenizer: a fast tokenizer of transformers.
 
     Raises:
-        ModelError: the tokenizer is not a fast one, or its control tokens cannot be renamed.
+        ModelError: the tokenizer is not a fast one, has templates but no default one, or its control tokens cannot be
+            renamed.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         if not getattr(tokenizer, "is_fast", False):
             raise ModelError("the tokenizer is not a fast one", where=type(tokenizer).__name__, todo="Convert it")
+        named = tokenizer.chat_template
+        if isinstance(named, dict) and "default" not in named:
+            raise ModelError(
+                "none of the tokenizer's chat templates is the default one",
+                where=tokenizer.name_or_path or type(tokenizer).__name__,
+                received=sorted(named),
+                todo="Give one of them the name default",
+            )
         self._tokenizer = tokenizer
         template = template_text(tokenizer)
         added = {token_id: token for token_id, token in tokenizer.added_tokens_decoder.items() if token.content}

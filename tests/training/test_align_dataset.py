@@ -152,6 +152,21 @@ def test_a_folder_that_datasets_can_open_is_read_by_split(tmp_path: Path) -> Non
     assert (len(read_split(tmp_path, "train")), len(read_split(tmp_path, "test"))) == (2, 1)
 
 
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_signs_of_a_pattern_in_a_path_are_signs_of_its_name(tmp_path: Path, suffix: str, as_folder: bool) -> None:
+    """`rows[1]` read as a pattern is `rows1`, where other rows lie."""
+    for name, answer in (("rows[1]", "mine"), ("rows1", "theirs")):
+        path = tmp_path / name / f"train{suffix}" if as_folder else tmp_path / f"{name}{suffix}"
+        path.parent.mkdir(exist_ok=True)
+        if suffix == ".jsonl":
+            jsonl(path, {**PLAIN, "completion": answer})
+        else:
+            pq.write_table(pa.Table.from_pylist([{**PLAIN, "completion": answer}]), path)
+    (row,) = read_split(tmp_path / ("rows[1]" if as_folder else f"rows[1]{suffix}"), "train")
+    assert row.completion[0]["content"] == "mine"
+
+
 def test_our_columns_are_used_where_a_file_has_them(tmp_path: Path) -> None:
     more = {"row_id": "r", "group_id": "g", "weight": 0.0, "tools": "[]"}
     [row] = read_split(jsonl(tmp_path / "rows.jsonl", {**CHAT, **more}), "train")

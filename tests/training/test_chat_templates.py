@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import transformers.utils.chat_template_utils as templates
 
+from align.tokens.chat import ChatEncoder
 from align.tokens.fixed_date import with_fixed_date
 from align.trainer import train
+from schemas.errors import ModelError
 from tests.conftest import CHAT_TEMPLATE, make_model, make_tokenizer
 from tests.tiny_run import tiny_config, write_dataset
 from tests.token_rows import one, row, run, turn
@@ -148,3 +150,12 @@ def test_answers_without_the_thought_that_the_template_opens_are_told_of(tmp_pat
     card = train(tiny_config(max_steps=1), dataset=dataset, model=str(tmp_path / "model"), out=tmp_path / "run")
     assert card.rows["train"]["figures"]["redrawn_prompts"] == 18
     assert any("otherwise than it writes 18 of the answers" in warning for warning in card.warnings)
+
+
+def test_templates_of_which_none_is_the_default_one_are_refused() -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = {"rag": CHAT_TEMPLATE, "tool_use": CHAT_TEMPLATE}
+    with pytest.raises(ModelError, match=r"none of the tokenizer's chat templates is the default one: got .*rag"):
+        ChatEncoder(tokenizer)
+    tokenizer.chat_template = {"default": CHAT_TEMPLATE, "tool_use": CHAT_TEMPLATE}
+    assert ChatEncoder(tokenizer).turn_end() == tokenizer.convert_tokens_to_ids("<|im_end|>")
