@@ -47,7 +47,7 @@ def _curate(result: Result) -> Iterator[Row]:
 
 def _near(result: Result) -> Iterator[Row]:
     rows = [row for row in result["table"] if row["pair_recall"] is not None]
-    figures = {row["name"]: f"{row['pair_precision']:.3f} and {row['pair_recall']:.3f}" for row in rows}
+    figures = {row["name"]: f"{row['pair_precision']:.4f} and {row['pair_recall']:.4f}" for row in rows}
     ours = figures.pop(_OURS)
     others = ", ".join(f"{name} {figure}" for name, figure in figures.items())
     yield "near-duplicate pairs: precision and recall", ours, others
