@@ -81,10 +81,9 @@ def engine_options(command: Function) -> Function:
     return name(address(command))
 
 
-def inputs_argument(name: str = "inputs", *, required: bool = True) -> Callable[[Function], Function]:
+def inputs_argument(*, required: bool = True) -> Callable[[Function], Function]:
     """The argument IN...: files, globs, folders, a curated dataset, - for standard input, or URLs."""
-    metavar = "IN..." if name == "inputs" else name.upper() + "..."
-    return click.argument(name, nargs=-1, required=required, metavar=metavar)
+    return click.argument("inputs", nargs=-1, required=required, metavar="IN...")
 
 
 def from_option() -> Callable[[Function], Function]:

@@ -44,8 +44,6 @@ def warn_outside(
     interval: tuple[float, float],
     cases: int,
     config: AuditConfig,
-    *,
-    none: float = 0.5,
 ) -> Severity:
     """`warn` where `value` lies outside of the wanted range and is no chance: the p of no effect is below 0.01.
 
@@ -53,13 +51,12 @@ def warn_outside(
     interval of 95% that does not hold the value of no effect is not enough: of twenty sound inputs one has that.
 
     Args:
-        value: what was measured.
+        value: what was measured, one half where there is no effect.
         wanted: the range that is in order, ends included.
         interval: the 95% interval of `value`.
         cases: what it rests on.
         config: `min_rows`.
-        none: the value where there is no effect.
     """
     is_outside = not wanted[0] <= value <= wanted[1]
-    is_chance = p_of_interval(value - none, (interval[0] - none, interval[1] - none)) >= MAX_P
+    is_chance = p_of_interval(value - 0.5, (interval[0] - 0.5, interval[1] - 0.5)) >= MAX_P
     return warn_if(is_outside and not is_chance, cases, config)
