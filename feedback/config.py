@@ -255,7 +255,8 @@ class RebalanceConfig:
         min_keep_share: least share of a label's rows that the mode `both` keeps, in (0, 1].
         strata: what the rows left out are spread over: any of `source`, `model`, `week` (of the event, from Monday,
             UTC) and `cluster` (of prompts). Rows that agree in all of them are a stratum; nothing is a value too.
-        one_per_prompt: whether a prompt gives one row of the train split only; a hash decides which.
+        one_per_prompt: whether a prompt gives one row of the train split only; a hash decides which. The cap
+            `caps.max_rater_share` holds for the rows that are left, too.
         keep_desirable_share: share of the desirable rows that is kept before R is looked at, in (0, 1]; a larger share
             only adds rows. The paper kept as little as 0.1 and reached the range by weight.
 

@@ -80,8 +80,9 @@ a or b) say where the text lies; `prompt_hash` and `completion_hash` identify it
 of prompts that stays on one side of a split, `cluster_id` the cluster of near-duplicate answers; alone, a row has the
 ids of its own keys. `votes` are all judgements that this row stands for and that count; `other_event_ids`, sorted, are
 the judgements that count no more, of a rater who judged again for example, null where there are none: the row may show
-the text of any of both. `capped_rater` names the rater at the cap of influence whose row it is; `split` is null until
-the stage `split`. Hashes are the first 64 bits of their ids."""
+the text of any of both. `capped_rater` names the rater near the cap of influence whose row it is, or, where each prompt
+is to give one row, any rater whom the cap could hold; `split` is null until the stage `split`. Hashes are the first 64
+bits of their ids."""
 
 PAIR_CANDIDATE: Final = pa.schema(
     [

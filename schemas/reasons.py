@@ -95,7 +95,10 @@ class DropReason(_Reason):
     RATER_DAY_CAP = "rater_day_cap", "caps: one rater gave more rows on one day than allowed."
     GROUP_CAP = "group_cap", "caps: the cluster of near-duplicate prompts already gives as many rows as allowed."
     DAY_CAP = "day_cap", "caps: the day already gives as many rows as allowed."
-    RATER_CAP = "rater_cap", "caps: one rater would be behind a larger share of the label's rows than allowed."
+    RATER_CAP = (
+        "rater_cap",
+        "caps, rebalance: one rater would be behind a larger share of the label's rows than allowed.",
+    )
     BROKEN_PAIR = "broken_pair", "pairs: an answer of the comparison was left out, or carries the other label by now."
     REPEATED_PAIR = "repeated_pair", "pairs: another comparison is of the same answers, or of near-duplicates."
     OLDER = "older", "mix: an older row beyond the share that is trained on again beside what is new."

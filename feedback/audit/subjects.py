@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 
 import polars as pl
-import pyarrow as pa
 
 from feedback.audit.candidates import audit_candidates
 from feedback.audit.config import AuditConfig, AuditSettings, settled
@@ -21,14 +20,12 @@ from feedback.audit.examples import Examples, read_examples
 from feedback.audit.report import AuditReport
 from feedback.audit.texts import look_at_texts, with_provenance
 from feedback.config import IngestConfig, Ranking, SourceConfig
+from feedback.dataset.history import with_history
 from feedback.dataset.rows import read_curated, text_of_curated
-from feedback.engine import read_rows
 from feedback.pipeline import read_candidates
 from feedback.records.places import input_name
 from feedback.records.store_mark import is_store
-from feedback.stage import CANDIDATE_TYPES
-from schemas.error_text import first_line
-from schemas.errors import CorruptionError, InputError, UsageError
+from schemas.errors import InputError, UsageError
 from schemas.manifest import MANIFEST_NAME, Manifest
 from schemas.paths import AnyPath, path_of, path_texts
 from schemas.progress import Progress, silent
@@ -36,9 +33,6 @@ from schemas.redaction import without_passwords
 from schemas.report import StageReport
 
 __all__ = ["RawReading", "Subject", "raw_sources", "read_subject", "subject_of_dataset", "subject_of_files"]
-
-_FROM_STAGES = ("prompt_chars", "cluster_id", "rater_key", "rater_kind", "model_id", "event_ts", "votes")
-"""What a dataset's shards do not hold and its stage folder does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,13 +182,13 @@ def subject_of_dataset(folder: AnyPath, config: AuditSettings = None, *, with_ex
         )
     config = settled(config, manifest.ratio)
     tables = [text_of_curated(folder, manifest)]
-    frame = _with_history(read_curated(folder, manifest), folder)
+    frame, _ = with_history(read_curated(folder, manifest), folder)
     texts = look_at_texts(frame, tables, config)
     return Subject(
         frame,
         None,
         manifest.stages,
-        with_provenance(texts, folder),
+        with_provenance(texts, frame, folder),
         config,
         name=folder.resolve().name,
         kind="dataset",
@@ -233,29 +227,6 @@ def subject_of_files(
         raw=typed,
         examples=read.shown,
     )
-
-
-def _with_history(frame: pl.DataFrame, folder: Path) -> pl.DataFrame:
-    """`frame` with raters, models and times where the last stage's table is there and is of these very rows."""
-    tables = sorted(folder.glob("stages/rebalance/kept-*.*"))
-    if not tables:
-        return frame
-    try:
-        known = pl.concat([read_rows(table, ["row_id", *_FROM_STAGES]) for table in tables])
-    except (KeyError, pl.exceptions.ColumnNotFoundError):
-        return frame  # a dataset of an earlier version
-    except (OSError, pa.ArrowInvalid, pl.exceptions.PolarsError) as error:
-        raise CorruptionError(
-            f"the table of the last stage cannot be read ({first_line(error)})",
-            where=tables[0].parent,
-            todo="Remove the folder stages: the audit then reads the shards alone, without raters, models and times",
-        ) from error
-    if any(known.schema[name] != CANDIDATE_TYPES[name] for name in _FROM_STAGES):
-        return frame  # a dataset of an earlier version
-    if not frame.join(known, on="row_id", how="anti").is_empty() or known["row_id"].is_duplicated().any():
-        return frame
-    joined = frame.drop(_FROM_STAGES).join(known, on="row_id", how="left")
-    return joined.select(pl.col(name).cast(kind) for name, kind in CANDIDATE_TYPES.items())
 
 
 def _as_typed(sources: Sequence[SourceConfig]) -> str:

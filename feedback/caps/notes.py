@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from feedback.caps.plan import CapsPlan
-from feedback.caps.rater_share import ShareCap, least_cap
+from feedback.rater_share import least_cap, share_notes
 from feedback.stage import counted
 from schemas.reasons import DropReason
 
@@ -50,23 +50,4 @@ def _notes_on_shares(plan: CapsPlan) -> list[str]:
             return []
         who = f"One rater is behind {plan.largest_share:.1%} of the rows of a label and is not held to {wanted:.1%}"
         return [f"{who}: {counted(known, 'known rater')}, fewer than {plan.config.share_from_raters}, are a team."]
-    return [
-        note for label, cap in zip(_LABELS, plan.shares, strict=True) for note in _notes_on_label(label, cap, wanted)
-    ]
-
-
-def _notes_on_label(label: str, cap: ShareCap, wanted: float) -> list[str]:
-    notes = []
-    if cap.share > wanted and cap.largest > wanted * cap.rows:
-        notes.append(
-            f"Only {counted(cap.raters, 'known rater')} gave {label} rows, so that each may be behind "
-            f"{float(cap.share):.1%} of them instead of {wanted:.1%}."
-        )
-    if cap.over:
-        who = "one rater" if cap.over == 1 else f"{cap.over:,} raters"
-        notes.append(
-            f"{counted(cap.rows - cap.rows_left, f'{label} row')} of {who} left out: the most active gave "
-            f"{cap.largest:,} of {cap.rows:,} ({cap.largest / cap.rows:.1%}) and keeps {cap.most:,} of "
-            f"{cap.rows_left:,} ({cap.most / cap.rows_left:.1%}, at most {float(cap.share):.1%})."
-        )
-    return notes
+    return [note for label, cap in zip(_LABELS, plan.shares, strict=True) for note in share_notes(label, cap, wanted)]

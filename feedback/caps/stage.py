@@ -39,7 +39,8 @@ class CapsDecision:
 
     Args:
         reason: why each is left out, null where it stays. [N] string.
-        capped_rater: key of the rater whom it rests on, where that rater is at or near the cap of a share. [N] u64.
+        capped_rater: key of the rater whom it rests on, where that rater is at or near the cap of a share, or where
+            every rater was asked for. [N] u64.
         groups_over: groups with more rows than their cap.
     """
 
@@ -48,7 +49,14 @@ class CapsDecision:
     groups_over: int
 
 
-def cap_influence(candidates: pl.DataFrame, config: CapsConfig, *, seed: int = 0, digest_in: str = "") -> StageResult:
+def cap_influence(
+    candidates: pl.DataFrame,
+    config: CapsConfig,
+    *,
+    seed: int = 0,
+    digest_in: str = "",
+    with_all_raters: bool = False,
+) -> StageResult:
     """The rows within every cap; `capped_rater` names the rater of rows at or near the cap of a share.
 
     Args:
@@ -56,8 +64,10 @@ def cap_influence(candidates: pl.DataFrame, config: CapsConfig, *, seed: int = 0
         config: the caps.
         seed: decides which rows stay.
         digest_in: digest of the stage before.
+        with_all_raters: whether `capped_rater` names every rater whom a share could hold, for a `rebalance` that leaves
+            one row of each prompt.
     """
-    plan = caps_plan(caps_narrow(candidates, config), config, seed=seed)
+    plan = caps_plan(caps_narrow(candidates, config), config, seed=seed, with_all_raters=with_all_raters)
     return apply_caps(candidates, plan, digest_in=digest_in)
 
 

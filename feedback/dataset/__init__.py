@@ -4,6 +4,7 @@ folders   built beside its place and swapped in; nothing that is not ours is rep
 outputs   whether it is to be made: not where it is there already, and by one run at a time
 card      the dataset card, from the manifest alone
 rows      its labelled rows as candidates again; `pairs` likewise
+history   the raters, models and times of its rows, from its stage folder
 frozen    its test split as a dataset of its own, on which no later one trains
 redacted  what took personal data out of its texts, and that it is not taken out later
 """
@@ -17,6 +18,7 @@ from feedback.dataset.folders import (
     remove_unfinished,
 )
 from feedback.dataset.frozen import FrozenSet, freeze, read_frozen
+from feedback.dataset.history import with_history
 from feedback.dataset.outputs import claimed_output, is_made_of, is_whole, same_result
 from feedback.dataset.pairs import read_curated_pairs, text_of_curated_pairs
 from feedback.dataset.redacted import redactions_of, refuse_late_redaction
@@ -42,4 +44,5 @@ __all__ = [
     "same_result",
     "text_of_curated",
     "text_of_curated_pairs",
+    "with_history",
 ]

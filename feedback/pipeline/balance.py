@@ -87,7 +87,10 @@ def balance_plan(
         dropped=left_out,
     )
     rows = rows.with_columns(split=pl.when(is_test).then(pl.lit("test")).otherwise(pl.lit("train")))
-    ratio = rebalance_plan(rows.select(narrow_columns(config.rebalance)), config.rebalance, seed=seed)
+    share = config.caps.max_rater_share if caps.shares and config.rebalance.one_per_prompt else None
+    ratio = rebalance_plan(
+        rows.select(narrow_columns(config.rebalance)), config.rebalance, seed=seed, max_rater_share=share
+    )
     return BalancePlan(caps, held_out, ratio)
 
 
@@ -97,7 +100,9 @@ def _within_caps(parts: Sequence[Path], config: CurateConfig) -> tuple[CapsPlan,
     columns = list(dict.fromkeys(name for name in wanted if name not in _MADE))
     with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
         rested = list(pool.map(lambda path: _caps_narrow(path, config), parts))
-        caps = caps_plan(pl.concat(rested), config.caps, seed=config.seed)
+        caps = caps_plan(
+            pl.concat(rested), config.caps, seed=config.seed, with_all_raters=config.rebalance.one_per_prompt
+        )
         decided = list(pool.map(lambda narrow: decide_caps(narrow, caps), rested))
     del rested  # it keeps the files mapped that the next rows are read from
     left_out = Counter[str]()

@@ -3,8 +3,9 @@
     dataset of the whole history ─► mix ─► rebalance ─► export
     the pairs in it              ─► mix ──────────────► export
 
-Splits stay as they are. The ratio of labels is brought into its range anew, as the mix has another one. What is made of
-labelled answers holds no pairs and the reverse: a training run reads one of them.
+Splits stay as they are. The ratio of labels is brought into its range anew, as the mix has another one, and the cap on
+the share of one rater that the dataset was made with holds in the mix too. What is made of labelled answers holds no
+pairs and the reverse: a training run reads one of them.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from feedback.dataset.folders import built_folder, finish_dataset
 from feedback.dataset.outputs import claimed_output, is_made_of
 from feedback.dataset.pairs import read_curated_pairs, text_of_curated_pairs
 from feedback.dataset.redacted import refuse_late_redaction
-from feedback.dataset.rows import read_curated, text_of_curated
+from feedback.dataset.rows import text_of_curated
 from feedback.export import PAIRS, export
 from feedback.mix import mix, mix_pairs
+from feedback.pipeline.anew import balanced_anew, read_unbalanced
 from feedback.pipeline.run import CurateResult, manifest_of
-from feedback.rebalance import base_weights, rebalance
 from feedback.stage import write_stage
 from schemas.manifest import PREFERENCE_FOLDER, Manifest
 from schemas.paths import AnyPath, path_of
@@ -67,14 +68,22 @@ def mix_dataset(
     parent = Manifest.read(parent_folder)
     parent.verify(parent_folder)
     refuse_late_redaction(parent_folder, parent, export_config or ExportConfig())
-    rows = base_weights(read_curated(parent_folder, parent, with_raters=True), parent.stages)
+    rows, has_history = read_unbalanced(parent_folder, parent)
     mixed = mix(rows, new_events, older_share, seed=seed, digest_in=parent.digest)
     described = {**parent.config, "mix": mixed.report.config, "rebalance": settings_to_dict(config), "seed": seed}
     with claimed_output(out, partial(is_made_of, parent=parent, config=described)) as found:
         if found is not None:
             return CurateResult(out, found, was_done=True)
         with built_folder(out) as folder:
-            balanced = rebalance(mixed.kept, config, seed=seed, digest_in=mixed.report.digest_out)
+            balanced = balanced_anew(
+                mixed.kept,
+                parent,
+                config,
+                is_part=True,
+                has_history=has_history,
+                seed=seed,
+                digest_in=mixed.report.digest_out,
+            )
             for result in (mixed, balanced):
                 write_stage(result, folder / "stages" / result.report.stage)
             exported = export(

@@ -19,12 +19,13 @@ from feedback.config import ConvertConfig, CurateConfig, ExportConfig, IngestCon
 from feedback.dataset.folders import built_folder, finish_dataset
 from feedback.dataset.outputs import claimed_output, is_made_of
 from feedback.dataset.redacted import refuse_late_redaction
-from feedback.dataset.rows import read_curated, text_of_curated
+from feedback.dataset.rows import text_of_curated
 from feedback.engine import Engine, LocalEngine, StagedEngine, open_engine, read_rows
 from feedback.export import ExportResult, TextTable, export
+from feedback.pipeline.anew import balanced_anew, read_unbalanced
 from feedback.pipeline.order import Read, Stages
 from feedback.pipeline.preference import copy_preference, export_preference
-from feedback.rebalance import base_weights, ratio_of_report, rebalance
+from feedback.rebalance import ratio_of_report
 from feedback.run_config import default_config, is_same_input, load_curate_config, plan_key, resolved_config
 from feedback.stage import sort_rows, write_stage
 from schemas import __version__
@@ -191,7 +192,8 @@ def rebalance_dataset(
 
     Raw files are read and converted; nothing is merged, decided between raters or held out. Of a dataset, the splits
     stay as they are, and so do its pairs and its `rater_key`; rows that it left out earlier do not come back, and
-    `weight` is set anew.
+    `weight` is set anew. No rater is behind a larger share of a label than its caps allow, as far as its folder
+    `stages` tells the raters.
 
     Args:
         inputs: the folder of one dataset, or raw files, one or several.
@@ -307,19 +309,21 @@ def _rebalance_curated(
         if found is not None:
             return CurateResult(out, found, was_done=True)
         with built_folder(out) as folder:
-            rows = base_weights(read_curated(parent_folder, parent, with_raters=True), parent.stages)
-            result = rebalance(rows, config, seed=seed, digest_in=parent.digest)
-            write_stage(result, folder / "stages" / "rebalance")
+            rows, has_history = read_unbalanced(parent_folder, parent)
+            balanced = balanced_anew(
+                rows, parent, config, is_part=False, has_history=has_history, seed=seed, digest_in=parent.digest
+            )
+            write_stage(balanced, folder / "stages" / "rebalance")
             exported = export(
-                result.kept,
+                balanced.kept,
                 [text_of_curated(parent_folder, parent)],
                 folder,
                 export_config,
                 seed=seed,
-                digest_in=result.report.digest_out,
+                digest_in=balanced.report.digest_out,
                 progress=progress,
             )
-            manifest = manifest_of(exported, [*parent.stages, result.report], parent.sources, described)
+            manifest = manifest_of(exported, [*parent.stages, balanced.report], parent.sources, described)
             copied = copy_preference(parent_folder, parent, folder)
             manifest = replace(manifest, parent_digest=parent.digest, pairs=copied)
             finish_dataset(folder, manifest)

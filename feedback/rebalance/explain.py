@@ -122,14 +122,19 @@ def _steps(figures: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     before, start, after = (figures[name] for name in ("before", "start", "after"))
     wanted = _range(config)
     steps = [f"In the train split: {_rows(before)}.", f"R before = {_quotient(before)}, wanted {wanted}."]
-    alone = figures["one_per_prompt"]
+    alone, capped = figures["one_per_prompt"], _capped(figures)
     if config["one_per_prompt"]:
         steps.append(
             f"One row for each prompt: {alone['desirable']:,} desirable and {alone['undesirable']:,} undesirable rows "
             "left out."
         )
+    if any(capped.values()):
+        steps.append(
+            f"The cap on the share of one rater, of these: {capped['desirable']:,} desirable and "
+            f"{capped['undesirable']:,} undesirable rows left out."
+        )
     if config["keep_desirable_share"] < 1:
-        had = before["desirable"] - alone["desirable"]
+        had = before["desirable"] - alone["desirable"] - capped["desirable"]
         share = shown(exact_fraction(config["keep_desirable_share"]))
         steps += [
             "The share of desirable rows to keep:",
@@ -202,13 +207,19 @@ def _on_weights(name: str, after: Mapping[str, Any], config: Mapping[str, Any]) 
 
 def _stratum_line(line: Mapping[str, Any], figures: Mapping[str, Any], config: Mapping[str, Any]) -> StratumLine:
     label = line["label"]
-    alone = figures["one_per_prompt"][label]
-    total = figures["before"][label] - alone
+    alone, capped = figures["one_per_prompt"][label], _capped(figures)[label]
+    total = figures["before"][label] - alone - capped
     if "capped_rater" in line:
         name = f"a rater near the cap, no. {line['capped_rater']}"
     else:
         name = ", ".join("none" if line[key] is None else line[key] for key in config["strata"]) or "all"
     return StratumLine(label, name, line["rows"], line["rows"] * figures["after"][label] / total, line["kept"])
+
+
+def _capped(figures: Mapping[str, Any]) -> Mapping[str, int]:
+    """Rows of each label left out for the share of a rater, of whom earlier versions left out none."""
+    capped: Mapping[str, int] = figures.get("rater_cap", {"desirable": 0, "undesirable": 0})
+    return capped
 
 
 def _rows(counts: Mapping[str, Any]) -> str:

@@ -45,27 +45,33 @@ def balance_notes(
     start: RatioPlan,
     after: RatioPlan,
     config: RebalanceConfig,
-    alone: Mapping[str, int],
+    left_out: Mapping[str, Mapping[str, int]],
     lines: pl.DataFrame,
+    notes_on_raters: Sequence[str] = (),
 ) -> list[str]:
     """What was done, a sentence each.
 
     Args:
         before: the train split as it came.
-        start: the rows that the ratio is made from: one for each prompt, and a share of the desirable ones, if asked.
+        start: the rows that the ratio is made from: one for each prompt, of no rater more than the cap, and a share of
+            the desirable ones, if asked.
         after: what stays.
         config: the settings.
-        alone: rows of each label left out since their prompt has another one.
+        left_out: rows of each label left out before R is looked at: since their prompt has another one, and since a
+            rater would be behind too many of what is left.
         lines: `label`, `capped_rater`, the columns of the strata, `rows` and `kept`. [S].
+        notes_on_raters: what is said of the latter.
     """
+    alone = left_out["one_per_prompt"]
     notes = [f"Before: {ratio_in_words(before)}, wanted {wanted_in_words(config)}."]
     if config.one_per_prompt:
         notes.append(
             f"{counted(sum(alone.values()), 'row')} of the train split left out so that each prompt has one: "
             f"{alone['desirable']:,} desirable and {alone['undesirable']:,} undesirable."
         )
+    notes += notes_on_raters
     if config.keep_desirable_share < 1:
-        had = before.desirable - alone["desirable"]
+        had = before.desirable - sum(rows["desirable"] for rows in left_out.values())
         notes.append(
             f"{start.desirable:,} of {counted(had, 'desirable row')} kept before R is looked at: keep_desirable_share "
             f"is {config.keep_desirable_share:.6g}."

@@ -4,7 +4,8 @@
 
 R = lambda_D n_D / (lambda_U n_U) is counted on the rows that are there, each with its weight; which rows are left out
 depends on their ids, their strata and the seed only. A smaller number of rows is always a part of a larger one. The
-test split is not touched. Rows of one prompt must be in one partition.
+test split is not touched. Rows of one prompt must be in one partition. Where a cap on the share of one rater is given,
+it holds for the rows that the ratio is made from.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import polars as pl
 
 from feedback.config import RebalanceConfig
 from feedback.hashing import order_hash
+from feedback.rebalance.chosen import HeldRaters, chosen_rows, hold_raters
 from feedback.rebalance.notes import balance_figures, balance_notes, strata_figures
 from feedback.rebalance.ratio import Masses, RatioPlan, count_ratio, exact_fraction, plan_ratio
 from feedback.rebalance.strata import (
@@ -52,6 +54,7 @@ __all__ = [
 _STAGE: Final = "rebalance"
 _READ_FOR: Final = {"source": "source", "model": "model_id", "week": "event_ts", "cluster": "group_id"}
 _DOWNSAMPLED: Final = pl.lit(DropReason.DOWNSAMPLED.value)
+_BEFORE_R: Final = (DropReason.ONE_PER_PROMPT.value, DropReason.RATER_CAP.value)
 _SHARE: Final = pl.lit(DropReason.DESIRABLE_SHARE.value)
 _IS_TRAIN: Final = pl.col("split").fill_null("train") == "train"
 
@@ -64,6 +67,7 @@ class RebalancePlan:
         config: the settings.
         seed: decides which rows are left out.
         after: what stays of each label, and lambda_D and lambda_U.
+        held: which rows stay of each rater; null where no cap on a share is given.
         lines: for each label and stratum its `rows`, how many are `shared` (kept by share) and `kept`, and the last of
             both (`shared_order`, `shared_row_id`, `kept_order`, `kept_row_id`).
         figures: numbers for the report.
@@ -73,12 +77,20 @@ class RebalancePlan:
     config: RebalanceConfig
     seed: int
     after: RatioPlan
+    held: HeldRaters | None
     lines: pl.DataFrame
     figures: dict[str, Any]
     notes: tuple[str, ...]
 
 
-def rebalance(candidates: pl.DataFrame, config: RebalanceConfig, *, seed: int = 0, digest_in: str = "") -> StageResult:
+def rebalance(
+    candidates: pl.DataFrame,
+    config: RebalanceConfig,
+    *,
+    seed: int = 0,
+    digest_in: str = "",
+    max_rater_share: float | None = None,
+) -> StageResult:
     """Rows whose train split has its R in the range; `weight` is multiplied by lambda_D or lambda_U.
 
     Args:
@@ -86,12 +98,13 @@ def rebalance(candidates: pl.DataFrame, config: RebalanceConfig, *, seed: int = 
         config: the range, the weights, the mode and the strata.
         seed: decides which rows are left out.
         digest_in: digest of the stage before.
+        max_rater_share: the cap on the share of one rater, see `rebalance_plan`.
 
     Raises:
         OneLabelError: the train split has rows of one label only.
         RatioUnreachableError: no whole number of rows gives an R in the range.
     """
-    plan = rebalance_plan(candidates, config, seed=seed)
+    plan = rebalance_plan(candidates, config, seed=seed, max_rater_share=max_rater_share)
     result = apply_rebalance(candidates, plan, digest_in=digest_in)
     return replace(result, report=merge_rebalance([result.report], plan))
 
@@ -105,13 +118,18 @@ def narrow_columns(config: RebalanceConfig) -> tuple[str, ...]:
     return ("row_key", "label", "weight", "split", CAPPED, *strata, *(("prompt_key",) if config.one_per_prompt else ()))
 
 
-def rebalance_plan(narrow: pl.DataFrame, config: RebalanceConfig, *, seed: int = 0) -> RebalancePlan:
+def rebalance_plan(
+    narrow: pl.DataFrame, config: RebalanceConfig, *, seed: int = 0, max_rater_share: float | None = None
+) -> RebalancePlan:
     """What `apply_rebalance` does with each row.
 
     Args:
         narrow: the columns `narrow_columns` of all rows, in any order. Rows of the test split are only counted.
         config: the range, the weights, the mode and the strata.
         seed: decides which rows are left out.
+        max_rater_share: largest share of a label's rows that may rest on one rater, in (0, 1], for rows that `caps`
+            has not counted as they are: where a prompt gives one of several, for example. `capped_rater` must then name
+            everybody whom the cap could hold. Null where no cap holds, or `caps` has seen to it.
 
     Raises:
         OneLabelError: the train split has rows of one label only.
@@ -124,9 +142,10 @@ def rebalance_plan(narrow: pl.DataFrame, config: RebalanceConfig, *, seed: int =
         order=order_hash(narrow["row_key"], _STAGE, seed),
     )
     before = _as_it_came(rows, config)
-    is_candidate = rows["is_train"]
-    if config.one_per_prompt:
-        is_candidate &= ~_is_further_answer(narrow, seed)
+    alone = config.one_per_prompt
+    held = None if max_rater_share is None else hold_raters(narrow, max_rater_share, seed, one_per_prompt=alone)
+    rows = rows.with_columns(chosen_rows(narrow, held, seed, one_per_prompt=alone))
+    is_candidate = rows["is_train"] & rows["drop_reason"].is_null()
     up, down = (
         label_strata(rows.filter(is_candidate & is_label), rows.filter(~rows["is_train"] & is_label), config.strata)
         for is_label in (rows["label"], ~rows["label"])
@@ -136,14 +155,15 @@ def rebalance_plan(narrow: pl.DataFrame, config: RebalanceConfig, *, seed: int =
     start = count_ratio(shared, down.count, config, masses)
     after = plan_ratio(shared, down.count, config, masses)
     lines = pl.concat([_lines(up, True, shared, after.desirable), _lines(down, False, down.count, after.undesirable)])
-    alone = {"desirable": before.desirable - up.count, "undesirable": before.undesirable - down.count}
+    left_out = _left_out(rows)
     return RebalancePlan(
         config,
         seed,
         after,
+        held,
         lines,
-        {**balance_figures(before, start, after), "one_per_prompt": alone, "strata": strata_figures(lines, config)},
-        tuple(balance_notes(before, start, after, config, alone, lines)),
+        {**balance_figures(before, start, after), **left_out, "strata": strata_figures(lines, config)},
+        tuple(balance_notes(before, start, after, config, left_out, lines, () if held is None else held.notes)),
     )
 
 
@@ -169,7 +189,7 @@ def apply_rebalance(partition: pl.DataFrame, plan: RebalancePlan, *, digest_in: 
         partition.with_columns(drop_reason=reason).filter(~is_kept),
         rows_in=partition.height,
         labels_in=count_labels(partition),
-        config={**settings_to_dict(plan.config), "seed": plan.seed},
+        config=_described(plan),
         digest_in=digest_in,
         notes=plan.notes,
     )
@@ -224,6 +244,12 @@ def base_weights(candidates: pl.DataFrame, stages: Iterable[StageReport]) -> pl.
     return candidates.with_columns(weight=pl.when(_IS_TRAIN).then(own).otherwise("weight"))
 
 
+def _described(plan: RebalancePlan) -> dict[str, Any]:
+    """The settings of a plan for the report, with the cap on the share of a rater where it holds."""
+    capped = {} if plan.held is None else {"max_rater_share": plan.held.share}
+    return {**settings_to_dict(plan.config), **capped, "seed": plan.seed}
+
+
 def _as_it_came(rows: pl.DataFrame, config: RebalanceConfig) -> RatioPlan:
     train = rows.lazy().filter("is_train").select(pl.col("label", "^units$")).collect()
     counts = count_labels(train)
@@ -233,14 +259,11 @@ def _as_it_came(rows: pl.DataFrame, config: RebalanceConfig) -> RatioPlan:
     return count_ratio(counts.desirable, counts.undesirable, config, (lambda _: up, lambda _: down))
 
 
-def _is_further_answer(rows: pl.DataFrame, seed: int) -> pl.Series:
-    """Whether a row of the train split is not the one that its prompt gives. [N] bool."""
-    turns = rows.select(
-        "prompt_key", _IS_TRAIN.alias("is_train"), turn=order_hash(rows["row_key"], "one_per_prompt", seed)
-    )
-    train = turns.with_row_index("place").filter("is_train").sort("turn", maintain_order=True)
-    first = train.unique("prompt_key", keep="first")["place"]
-    return turns["is_train"].scatter(first, False)
+def _left_out(rows: pl.DataFrame) -> dict[str, dict[str, int]]:
+    """Rows of each label left out before R is looked at, by reason."""
+    counts = [count_labels(rows.select("label", "drop_reason").filter(drop_reason=reason)) for reason in _BEFORE_R]
+    numbers = [{"desirable": one.desirable, "undesirable": one.undesirable} for one in counts]
+    return dict(zip(_BEFORE_R, numbers, strict=True))
 
 
 def _lines(strata: LabelStrata, label: bool, shared: int, kept: int) -> pl.DataFrame:
@@ -255,12 +278,9 @@ def _lines(strata: LabelStrata, label: bool, shared: int, kept: int) -> pl.DataF
 def _drop_reasons(partition: pl.DataFrame, plan: RebalancePlan) -> pl.Series:
     """Why each row is left out, null where it stays. [N] string."""
     names = ["label", CAPPED, *plan.config.strata]
-    is_train = partition.select(_IS_TRAIN).to_series()
-    reason = pl.Series("drop_reason", [None], dtype=pl.String).new_from_index(0, partition.height)
-    if plan.config.one_per_prompt:
-        alone = _is_further_answer(partition, plan.seed)
-        reason = reason.scatter(alone.arg_true(), DropReason.ONE_PER_PROMPT.value)
-        is_train &= ~alone
+    chosen = chosen_rows(partition, plan.held, plan.seed, one_per_prompt=plan.config.one_per_prompt)
+    partition, reason = partition.with_columns(chosen[CAPPED]), chosen["drop_reason"]
+    is_train = partition.select(_IS_TRAIN).to_series() & reason.is_null()
     cut = plan.lines.filter(pl.col("kept") < pl.col("rows"))["label"].unique()
     lines = plan.lines.filter(pl.col("label").is_in(cut.implode()))
     found = (

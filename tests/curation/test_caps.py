@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feedback.caps import apply_caps, cap_influence, caps_columns, caps_narrow, caps_notes, caps_plan
-from feedback.caps.rater_share import cap_share
 from feedback.config import CapsConfig, RebalanceConfig, SplitConfig
+from feedback.rater_share import cap_share
 from feedback.rebalance import rebalance
 from feedback.split import split
 from feedback.stage import merge_reports
