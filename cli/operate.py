@@ -227,7 +227,7 @@ def _show_changes(found: DatasetDiff, noun: str) -> None:
         "label": "with another label",
         "split": "in the other split",
         "weight": "with another weight",
-        "same": "that are the same",
+        "same": f"in both, with the same {'label, split and weight' if noun == 'rows' else 'split and weight'}",
     }
     counts = [(f"{noun} {titles[key]}", found.counts[key]) for key in titles if noun == "rows" or key != "label"]
     show(f"From {found.rows_before:,} {noun} to {found.rows_after:,}.", table_of(("", f"{noun}>"), counts))

@@ -10,18 +10,22 @@ from feedback.audit.ratio_advice import advise_discarding, advise_ratio
 from feedback.audit.remedies import REMEDIES
 from feedback.audit.report import SEVERITIES, Advice, Metric
 from feedback.audit.texts.advice import ON_TEXTS
+from feedback.audit.unbalanced import Unbalanced
 from feedback.audit.wording import agree, count, percent, plural
 from feedback.config import CapsConfig
 
 __all__ = ["advise"]
 
 
-def advise(metrics: Iterable[Metric], config: AuditConfig, *, source: str | None, raw: str) -> list[Advice]:
+def advise(
+    metrics: Iterable[Metric], config: AuditConfig, rows: Unbalanced, *, source: str | None, raw: str
+) -> list[Advice]:
     """Advice on every gate that does not hold, worst first, then on duplicates and on the objective for pairs.
 
     Args:
         metrics: what was measured.
         config: the thresholds, and the lambdas.
+        rows: the rows that `rebalance` would count.
         source: what stands for the input in `rebalance`: the folder of a dataset, or raw files and their `--from`; null
             where `rebalance` does not read it.
         raw: what stands for the raw files, from which everything can be made again.
@@ -32,7 +36,7 @@ def advise(metrics: Iterable[Metric], config: AuditConfig, *, source: str | None
     is_too_high = any(m.name == "label_ratio" and (m.value or 0) > config.high * (1 + 1e-9) for m in metrics)
     for metric in sorted(metrics, key=lambda metric: SEVERITIES.index(metric.severity)):
         if metric.name == "label_ratio" and metric.severity == "warn":
-            advice += advise_ratio(metric, config, source, raw)
+            advice += advise_ratio(metric, config, rows, source, raw)
             advice += [advise_discarding(other, config, source, raw) for other in could_go if is_too_high]
         elif metric.is_gate and metric.severity in ("fail", "warn"):
             advice += [_ON_GATES[metric.name](metric, raw)] if metric.name in _ON_GATES else []

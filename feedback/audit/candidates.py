@@ -9,7 +9,7 @@ import polars as pl
 
 from feedback.audit.advice import advise
 from feedback.audit.agreement import measure_agreement
-from feedback.audit.balance import measure_balance, training_rows, weigh
+from feedback.audit.balance import measure_balance, training_rows
 from feedback.audit.config import AuditConfig
 from feedback.audit.confounds import measure_model_confound, measure_one_model_prompts
 from feedback.audit.contradictions import measure_contradictions
@@ -29,6 +29,7 @@ from feedback.audit.slice_rates import tabulate_rates
 from feedback.audit.slices import slice_by_label
 from feedback.audit.splits import measure_leakage
 from feedback.audit.texts import measure_texts, with_language
+from feedback.audit.unbalanced import Unbalanced, unbalanced_rows
 from feedback.audit.waterfall import measure_waterfall, tabulate_waterfall
 from feedback.audit.wording import safe_name
 from feedback.stage import sort_rows
@@ -42,7 +43,8 @@ __all__ = ["audit_candidates"]
 class _Evidence:
     """What is measured: all rows, those to be trained on, the judgements and the pairs behind these, and pairs asked.
 
-    `asked` has the columns of `feedback.audit.presented.PAIR_COLUMNS`, or no row.
+    `asked` has the columns of `feedback.audit.presented.PAIR_COLUMNS`, or no row. The advice on R counts
+    the rows `unbalanced`.
     """
 
     frame: pl.DataFrame
@@ -51,6 +53,7 @@ class _Evidence:
     pairs: pl.DataFrame
     asked: pl.DataFrame
     reports: Sequence[StageReport]
+    unbalanced: Unbalanced
 
 
 def audit_candidates(
@@ -86,7 +89,10 @@ def audit_candidates(
     frame = with_language(sort_rows(frame), texts)
     rows = training_rows(frame)
     none = pl.DataFrame()
-    evidence = _Evidence(frame, rows, votes(rows), pairs_behind(rows), none if asked is None else asked, reports)
+    unbalanced = unbalanced_rows(rows, reports)
+    evidence = _Evidence(
+        frame, rows, votes(rows), pairs_behind(rows), none if asked is None else asked, reports, unbalanced
+    )
     measured, tables = _measure(evidence, config)
     of_texts = measure_texts(frame, texts, config)
     metrics = [*measured, *of_texts.metrics]
@@ -104,7 +110,7 @@ def audit_candidates(
         tables=(*_tabulate(evidence, config), *tables, *of_texts.tables),
         series=(*length_histogram(rows), *rater_curve(evidence.judged)),
         waterfall=tuple(reports),
-        advice=tuple(advise(metrics, config, source=source, raw=raw)),
+        advice=tuple(advise(metrics, config, unbalanced, source=source, raw=raw)),
         config=settings_to_dict(config),
     )
 
@@ -131,7 +137,7 @@ def _measure(of: _Evidence, config: AuditConfig) -> tuple[list[Metric], list[Tab
         *measure_privacy(of.frame),
         *measure_rejects(of.reports, config),
         *measure_waterfall(of.reports, of.frame.height),
-        *measure_discardable(weigh(of.rows), config),
+        *measure_discardable(of.unbalanced, config),
     ]
     return [*metrics, *measure_objective(metrics, of.judged, of.pairs, config)], [*rater_tables, *drift_tables]
 

@@ -9,24 +9,21 @@ up to 90% fewer desirable rows, the weights tuned again.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 import polars as pl
 
-from feedback.audit.balance import Balance
 from feedback.audit.config import AuditConfig
 from feedback.audit.counted import counted_share
 from feedback.audit.lambdas import lambda_range, shown_lambda
 from feedback.audit.report import Metric
+from feedback.audit.unbalanced import Unbalanced
 from feedback.audit.wording import agree, count, number, percent, plural
-from feedback.config import RebalanceConfig
-from feedback.rebalance.ratio import RatioPlan, exact_fraction, plan_ratio
-from schemas.errors import RatioUnreachableError
+from feedback.rebalance.ratio import RatioPlan
 
-__all__ = ["KEPT_SHARE", "measure_discardable", "measure_objective", "plan_discarding"]
+__all__ = ["KEPT_SHARE", "measure_discardable", "measure_objective"]
 
 KEPT_SHARE: Final = 0.1
 """The share of the desirable rows that was left where the study left out the most."""
@@ -88,32 +85,32 @@ def measure_objective(
     ]
 
 
-def measure_discardable(balance: Balance, config: AuditConfig) -> list[Metric]:
+def measure_discardable(rows: Unbalanced, config: AuditConfig) -> list[Metric]:
     """The metric `discardable_desirables`: rows that are up and could be left out if the weights are tuned again.
 
     Args:
-        balance: rows of both labels.
+        rows: the rows that `rebalance` would count.
         config: the range of R, and the lambdas.
     """
-    if not balance.undesirable or balance.desirable < 1 / KEPT_SHARE:
+    if not rows.undesirable or rows.desirable < 1 / KEPT_SHARE:
         return []
-    plan = plan_discarding(balance.desirable, balance.undesirable, config)
+    plan = rows.plan(config, "reweight", KEPT_SHARE)
     if plan is None:
         return []
-    left_out = balance.desirable - plan.desirable
+    left_out = rows.desirable - plan.desirable
     lambdas, ratio = _lambdas(plan, config)
-    before = config.desirable_weight * plan.desirable / (config.undesirable_weight * balance.undesirable)
+    before = config.desirable_weight * plan.desirable_mass / (config.undesirable_weight * plan.undesirable_mass)
     return [
         Metric(
             name="discardable_desirables",
             title="Desirable rows that could go",
             value=left_out,
             kind="count",
-            n=balance.desirable,
+            n=rows.desirable,
             severity="info",
             sentence=f"The KTO study kept its quality with up to 90% fewer desirable rows, the weights tuned again "
-            f"({_PAPER}). Here that is {count(left_out)} of {count(balance.desirable)}: with {count(plan.desirable)} "
-            f"up and {count(balance.undesirable)} down rows R = {number(before)}, and {lambdas} make it "
+            f"({_PAPER}). Here that is {count(left_out)} of {count(rows.desirable)}: with {count(plan.desirable)} "
+            f"up and {count(rows.undesirable)} down rows R = {number(float(before))}, and {lambdas} make it "
             f"{ratio}. Whether it holds for this data, only training shows.",
             details={
                 "kept": plan.desirable,
@@ -124,36 +121,13 @@ def measure_discardable(balance: Balance, config: AuditConfig) -> list[Metric]:
     ]
 
 
-def plan_discarding(desirable: int, undesirable: int, config: AuditConfig) -> RatioPlan | None:
-    """The weights that bring R into range with a tenth of the desirable rows; null where none does.
-
-    Args:
-        desirable: rows that are up.
-        undesirable: rows that are down, at least 1.
-        config: the range of R, and the lambdas.
-    """
-    wanted = RebalanceConfig(
-        mode="reweight",
-        low=config.low,
-        high=config.high,
-        allow_below_one=config.low < 1,
-        desirable_weight=config.desirable_weight,
-        undesirable_weight=config.undesirable_weight,
-    )
-    kept = math.ceil(exact_fraction(KEPT_SHARE) * desirable)
-    try:
-        return plan_ratio(kept, undesirable, wanted)
-    except RatioUnreachableError:
-        return None
-
-
 def _lambdas(plan: RatioPlan, config: AuditConfig) -> tuple[str, str]:
     """Both lambdas, the raised one rounded into the range, and the R that they make."""
     raised = lambda_range(plan, config)
     shown = {"lambda_D": shown_lambda(plan.desirable_weight), "lambda_U": shown_lambda(plan.undesirable_weight)}
     shown |= {} if raised is None else {raised.symbol: shown_lambda(raised.least)}
     ratio = plan.value if raised is None else raised.ratio
-    return ", ".join(f"{name} = {value}" for name, value in shown.items()), number(float(ratio or math.nan))
+    return ", ".join(f"{name} = {value}" for name, value in shown.items()), number(float(ratio or 0))
 
 
 def _opposed(pairs: pl.DataFrame) -> tuple[int, int]:

@@ -6,18 +6,16 @@ arithmetic is of the rows as they are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from fractions import Fraction
-from typing import Final, Literal
+from typing import Final
 
 from feedback.audit.config import AuditConfig
-from feedback.audit.lambdas import lambda_range, shown_lambda
+from feedback.audit.lambdas import LambdaRange, lambda_range, shown_lambda
 from feedback.audit.objective import KEPT_SHARE
 from feedback.audit.report import Advice, Metric
+from feedback.audit.unbalanced import Unbalanced
 from feedback.audit.wording import agree, count, number, percent, plural
-from feedback.config import RebalanceConfig
-from feedback.rebalance.ratio import RatioPlan, plan_ratio
-from schemas.errors import RatioUnreachableError
+from feedback.rebalance.ratio import RatioPlan
 
 __all__ = ["advise_discarding", "advise_ratio"]
 
@@ -31,34 +29,45 @@ _ONLY_REBALANCE: Final = (
 """What `rebalance` makes of raw files, see `feedback.pipeline.rebalance_dataset`."""
 
 
-def advise_ratio(metric: Metric, config: AuditConfig, source: str | None, raw: str) -> list[Advice]:
+def advise_ratio(metric: Metric, config: AuditConfig, rows: Unbalanced, source: str | None, raw: str) -> list[Advice]:
     """Advice to leave out rows, where whole rows can reach the range, and to weigh them.
 
     Args:
         metric: the metric `label_ratio`.
         config: the range of R, and the lambdas.
+        rows: the rows that `rebalance` would count.
         source: what stands for the input in `rebalance`; null where `rebalance` does not read it.
         raw: what stands for it in `curate`.
     """
-    details = metric.details
-    if not details["desirable"] or not details["undesirable"]:
+    if not rows.desirable or not rows.undesirable:
         return []  # The gate `labels` says what to do.
+    fewer, weighted = rows.plan(config, "downsample"), rows.plan(config, "reweight")
+    raised = None if weighted is None else lambda_range(weighted, config)
+    if weighted is not None and raised is None:
+        return [
+            Advice(
+                metric=metric.name,
+                title="Read every record once" if rows.repeated else "Set the weights of the labels anew",
+                text=_in_range_text(weighted, rows) + _scope(source),
+                command=_command(config, source, raw),
+            )
+        ]
     advice = []
-    if (fewer := _plan(details, config, "downsample")) is not None:
+    if fewer is not None:
         advice.append(
             Advice(
                 metric=metric.name,
                 title="Leave out rows of the label that is too many",
-                text=_downsampling_text(details, fewer) + _scope(source),
+                text=_downsampling_text(rows, fewer) + _once(rows) + _scope(source),
                 command=_command(config, source, raw),
             )
         )
-    if (weighted := _plan(details, config, "reweight")) is not None:
+    if raised is not None:
         advice.append(
             Advice(
                 metric=metric.name,
                 title="Keep every row and raise the weight of the rarer label",
-                text=_reweighting_text(weighted, config) + _scope(source),
+                text=_reweighting_text(raised) + _once(rows) + _scope(source),
                 command=_command(config, source, raw, mode="reweight"),
             )
         )
@@ -82,43 +91,44 @@ def advise_discarding(metric: Metric, config: AuditConfig, source: str | None, r
     )
 
 
-def _plan(
-    details: Mapping[str, float], config: AuditConfig, mode: Literal["downsample", "reweight"]
-) -> RatioPlan | None:
-    """How `rebalance`, which sets the rows' weights anew, would do it; null where whole rows cannot."""
-    wanted = RebalanceConfig(
-        mode=mode,
-        low=config.low,
-        high=config.high,
-        allow_below_one=config.low < 1,
-        desirable_weight=config.desirable_weight,
-        undesirable_weight=config.undesirable_weight,
-    )
-    try:
-        return plan_ratio(int(details["desirable"]), int(details["undesirable"]), wanted)
-    except RatioUnreachableError:
-        return None
-
-
-def _downsampling_text(details: Mapping[str, float], plan: RatioPlan) -> str:
-    up, down = int(details["desirable"]), int(details["undesirable"])
+def _downsampling_text(rows: Unbalanced, plan: RatioPlan) -> str:
+    up, down = rows.desirable, rows.undesirable
     lost = up + down - plan.desirable - plan.undesirable
-    ratio = number(float(plan.value)) if plan.value is not None else "unknown"
     return (
-        f"Keep {_kept(plan.desirable, up)} up and {_kept(plan.undesirable, down)} down rows: R = {ratio}. "
+        f"Keep {_kept(plan.desirable, up)} up and {_kept(plan.undesirable, down)} down rows: R = {_shown_ratio(plan)}. "
         f"{plural(lost, 'row')} {agree(lost, 'are')} left out ({percent(lost / (up + down))})."
     )
+
+
+def _in_range_text(plan: RatioPlan, rows: Unbalanced) -> str:
+    without = (
+        f"Without the {plural(rows.repeated, 'record')} read again, "
+        if rows.repeated
+        else "Without the lambdas that their weights hold, "
+    )
+    return (
+        f"{without}{count(plan.desirable)} up and {count(plan.undesirable)} down rows have R = {_shown_ratio(plan)}, "
+        "which is in range: the command leaves out no other row and raises no weight."
+    )
+
+
+def _shown_ratio(plan: RatioPlan) -> str:
+    is_weighted = (plan.desirable_mass, plan.undesirable_mass) != (Fraction(plan.desirable), Fraction(plan.undesirable))
+    return number(float(plan.value or 0)) + (" by weight" if is_weighted else "")
+
+
+def _once(rows: Unbalanced) -> str:
+    if not rows.repeated:
+        return ""
+    return f" Before that, {plural(rows.repeated, 'record')} read again {agree(rows.repeated, 'are')} left out."
 
 
 def _kept(kept: int, n: int) -> str:
     return f"all {count(n)}" if kept == n else f"{count(kept)} of {count(n)}"
 
 
-def _reweighting_text(plan: RatioPlan, config: AuditConfig) -> str:
+def _reweighting_text(raised: LambdaRange) -> str:
     cost = "No row is lost; the rarer label's rows count more, and so do its errors."
-    raised = lambda_range(plan, config)
-    if raised is None:  # the rows' own weights are what is out of balance
-        return f"Without the rows' own weights R is {number(float(plan.value or 0))}. {cost}"
     symbol, least = raised.symbol, shown_lambda(raised.least)
     brings = f"{symbol} = {least} brings R to {number(float(raised.ratio))}"
     if raised.most > raised.least:

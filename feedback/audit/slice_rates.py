@@ -24,7 +24,8 @@ def tabulate_rates(frame: pl.DataFrame, pairs: pl.DataFrame, config: AuditConfig
     """The tables `contradictions_by_slice`, `duplicates_by_slice` and `chosen_longer_by_slice`.
 
     A table is left out where its rate is 0 everywhere. An answer that has rows in two slices counts in both, and is
-    contradicted in a slice where it has both labels there.
+    contradicted in a slice where it has both labels there. A record that is read again is no duplicate, as in the
+    metric `exact_duplicates`.
 
     Args:
         frame: the rows to be trained on.
@@ -38,7 +39,7 @@ def tabulate_rates(frame: pl.DataFrame, pairs: pl.DataFrame, config: AuditConfig
         ),
         "label",
         *(value.alias(name) for name, value in slices.items()),
-        is_case=~pl.struct(_TEXTS).is_first_distinct(),
+        is_case=~pl.struct(_TEXTS).is_first_distinct() & pl.col("row_key").is_first_distinct(),
     ).with_columns(is_shared=pl.col("answer").is_duplicated())
     longer = pl.col("chosen_completion_chars") - pl.col("rejected_completion_chars")
     lengths = pairs.filter(longer != 0).with_columns(is_case=longer > 0)

@@ -252,6 +252,16 @@ def test_rates_of_duplicates_and_of_pairs_have_slices_too() -> None:
     assert [line[2:4] for line in longer.rows if line[0] == "Source"] == [(4, 4)]
 
 
+def test_a_record_read_again_is_no_duplicate_in_any_slice() -> None:
+    """Three raters of one answer are two duplicates, in all and over the slices; a record read twice is none."""
+    rows = [row(n, True, prompt="p", answer="a", source="ab"[n % 2]) for n in range(3)]
+    report = audited([*rows, *rows, *many(4, 4)[3:]])
+    sliced = report.table("duplicates_by_slice")
+    assert sliced is not None
+    assert found(report, "exact_duplicates").details["rows"] == 2
+    assert sum(line[3] for line in sliced.rows if line[0] == "Source") == 2
+
+
 def test_a_rate_that_is_nowhere_has_no_table() -> None:
     assert audited(many(5, 5)).table("contradictions_by_slice") is None
 

@@ -1,14 +1,16 @@
 """Pairs: length, circles, the order in which answers are shown, scores, and which objective they suit."""
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feedback.audit import AuditConfig, AuditReport, audit_candidates
-from feedback.audit.objective import plan_discarding
+from feedback.audit.objective import KEPT_SHARE
 from feedback.audit.pairs import pairs_behind
 from feedback.audit.presented import measure_positions, measure_scores
 from feedback.audit.statistics import wilson_interval
+from feedback.audit.unbalanced import Unbalanced
 from tests.audit_rows import asked, audited, found, many, pair, row, table
 
 Rows = list[dict[str, object]]
@@ -214,7 +216,15 @@ def test_rows_that_could_go_are_counted_with_the_weight_that_makes_up_for_them()
 
 @given(up=st.integers(1, 500), down=st.integers(1, 500))
 def test_a_tenth_of_the_desirable_rows_can_always_be_weighed_into_range(up: int, down: int) -> None:
-    plan = plan_discarding(up, down, AuditConfig())
+    rows = pl.DataFrame({"row_key": range(up + down), "label": [True] * up + [False] * down}).select(
+        pl.col("row_key").cast(pl.UInt64),
+        "label",
+        source=pl.lit("thumbs"),
+        weight=1.0,
+        split=pl.lit("train"),
+        capped_rater=None,
+    )
+    plan = Unbalanced(rows, 0).plan(AuditConfig(), "reweight", KEPT_SHARE)
     assert plan is not None
     assert plan.desirable == -(-up // 10)
     assert plan.value is not None

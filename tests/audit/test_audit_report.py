@@ -14,6 +14,7 @@ from feedback.audit import Advice, AuditConfig, AuditReport, Metric, audit_candi
 from feedback.audit.advice import advise
 from feedback.audit.balance import measure_balance
 from feedback.audit.report import Column, Table
+from feedback.audit.unbalanced import Unbalanced
 from feedback.hashing import hex_key, stable_id
 from feedback.rebalance.ratio import exact_fraction
 from feedback.stage import CANDIDATE_TYPES
@@ -40,14 +41,17 @@ def table(up: int, down: int, **changes: object) -> pl.DataFrame:
 
 
 def labels(up: int, down: int) -> pl.DataFrame:
-    """So many rows of each label, with all that the balance reads."""
-    return pl.DataFrame({"label": [True] * up + [False] * down, "weight": 1.0})
+    """So many rows of each label, with all that the balance and `rebalance` read."""
+    rows = pl.DataFrame({"row_key": range(up + down), "label": [True] * up + [False] * down})
+    fixed = {"source": "thumbs", "weight": 1.0, "split": "train", "capped_rater": None}
+    return rows.select(pl.col("row_key").cast(pl.UInt64), "label", **{name: pl.lit(of) for name, of in fixed.items()})
 
 
 def on_ratio(up: int, down: int, **options: float) -> list[Advice]:
     config = AuditConfig(**options)
     metrics = measure_balance(table(up, down), config)
-    return [item for item in advise(metrics, config, source="IN", raw="RAW") if item.metric == "label_ratio"]
+    rows = Unbalanced(labels(up, down), 0)
+    return [item for item in advise(metrics, config, rows, source="IN", raw="RAW") if item.metric == "label_ratio"]
 
 
 def test_too_many_up_rows_can_be_left_out_or_weighed_against() -> None:
@@ -105,7 +109,7 @@ def test_every_lambda_that_is_printed_is_in_range(up: int, down: int, low: float
     """As it is read back, in fractions."""
     config = AuditConfig(low=low, high=low * width, undesirable_weight=weight)
     (metric,) = (item for item in measure_balance(labels(up, down), config) if item.name == "label_ratio")
-    for advice in advise([metric], config, source="IN", raw="RAW"):
+    for advice in advise([metric], config, Unbalanced(labels(up, down), 0), source="IN", raw="RAW"):
         if not advice.title.startswith("Keep"):
             continue
         symbol = "lambda_D" if "lambda_D" in advice.text else "lambda_U"

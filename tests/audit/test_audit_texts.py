@@ -217,6 +217,18 @@ def test_refused_consent_warns_and_unknown_consent_is_said(tmp_path: Path) -> No
     assert (unknown.value, unknown.severity, unknown.is_gate) == (None, "info", False)
 
 
+def test_one_vote_without_consent_makes_a_merged_row_refused(tmp_path: Path) -> None:
+    """Of 30 answers 10 have a second vote of somebody who refused, 5 one of somebody who never said."""
+    rows = [vote(number, user=f"a{number}", consent=True) for number in range(30)]
+    rows += [vote(number, user=f"b{number}", consent=False, time="2026-03-01T10:00:00Z") for number in range(10)]
+    rows += [vote(number, user=f"c{number}") for number in range(10, 15)]
+    made = default_config(
+        [write_log(tmp_path, rows)], "thumbs", overrides=("split.test_fraction=0.0", "rebalance.mode=off")
+    )
+    consent = found(audit_dataset(curate(made, tmp_path / "dataset").folder), "consent")
+    assert (consent.details, consent.n) == ({"rows": 10, "unknown": 5}, 25)
+
+
 def test_consent_and_times_of_a_dataset_come_from_its_stage_folder(tmp_path: Path) -> None:
     rows = [vote(number, consent=number % 4 > 0, time="2026-01-05T10:00:00") for number in range(100)]
     folder = curate(default_config([write_log(tmp_path, rows)], "thumbs"), tmp_path / "dataset").folder

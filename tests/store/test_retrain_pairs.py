@@ -272,6 +272,8 @@ def test_diff_shows_pairs_that_came_and_went(
     shown = capsys.readouterr().out
     assert "pairs that came" in shown
     assert "pairs with another label" not in shown
+    assert "rows in both, with the same label, split and weight" in shown  # not "the same": their texts are not read
+    assert "pairs in both, with the same split and weight" in shown
     assert run(["diff", "champion", "previous", "--in", models, "--json"]) == 0
     pairs = json.loads(capsys.readouterr().out)["datasets"]["pairs"]
     assert (pairs["counts"]["went"], pairs["counts"]["came"]) == (NIGHTLY, 0)
