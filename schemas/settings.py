@@ -40,7 +40,8 @@ def settings(cls: type[T]) -> type[T]:
         try:
             create(self, *given, **named)
         except ValidationError as error:
-            unknown = [str(one["loc"][0]) for one in error.errors() if one["type"] == "unexpected_keyword_argument"]
+            alien = [one["loc"] for one in error.errors() if one["type"] == "unexpected_keyword_argument"]
+            unknown = [str(place[0]) for place in alien if len(place) == 1]
             if unknown:
                 known = (field.name for field in fields(made))
                 raise UnknownChoiceError("config key", unknown[0], known, where=cls.__name__) from error

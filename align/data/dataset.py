@@ -139,24 +139,25 @@ def _read_foreign(path: Path, split: str) -> pa.Table | None:
     if path.is_file() and path.suffix not in _READERS:
         raise InputError("not a dataset file", where=path, received=path.suffix, expected=_known_files())
     with tempfile.TemporaryDirectory(prefix="thumbline-") as cache, without_library_bars():
-        named = _without_pattern(path, Path(cache))
-        options: dict[str, Any] = {"path": str(named)}
+        plain = _without_pattern(path, Path(cache))
+        options: dict[str, Any] = {"path": str(plain)}
         if path.is_file():
-            options = {"path": _READERS[path.suffix], "data_files": {"train": str(named)}}
+            options = {"path": _READERS[path.suffix], "data_files": {"train": str(plain)}}
         try:
             builder = datasets.load_dataset_builder(**options, cache_dir=cache)
             if isinstance(builder, JsonFiles):
                 splits = builder.config.data_files
-                files = splits.get(files_of(split, splits))
-                table = None if files is None else read_json([Path(file) for file in files])
+                found = splits.get(named := files_of(split, splits))
+                table = None if found is None else read_json([Path(file) for file in found])
             else:
                 splits = datasets.load_dataset(**options, cache_dir=cache, keep_in_memory=True)
-                found = splits.get(files_of(split, splits))
+                found = splits.get(named := files_of(split, splits))
                 table = None if found is None else found.data.table
         except (DatasetGenerationError, FileNotFoundError, ValueError, pa.ArrowInvalid) as error:
             reason = error.__cause__ or error
             raise InputError(f"the dataset cannot be read ({reason})", where=path, expected=_known_files()) from error
-    return None if table is None else rows_of(table, split, is_whole=set(splits) == {"train"}, where=path)
+    is_whole = set(splits) == {"train"}
+    return None if table is None else rows_of(table, split if is_whole else named, is_whole=is_whole, where=path)
 
 
 def _without_pattern(path: Path, folder: Path) -> Path:

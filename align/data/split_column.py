@@ -2,7 +2,8 @@
 
 One file, or a folder whose files all count as `train`, may hold every split, with a column `split` that says which row
 is of which. Rows for a test that are trained on would make every figure of the test too good, so the column is heeded,
-and a dataset whose column and files contradict each other is refused.
+and a dataset whose column and files contradict each other is refused. Where no row or file is of `test`, those of
+`validation` are.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ _KNOWN: Final = (*SPLITS, "validation")
 def files_of(split: str, splits: Collection[str]) -> str:
     """The split of files in which the rows of a split are looked for: `train` where that is all there is.
 
+    Those of `test` are in `validation` where no file is of `test`.
+
     Args:
         split: whose rows are wanted.
         splits: those that files are named by.
     """
-    return "train" if set(splits) == {"train"} else split
+    return "train" if set(splits) == {"train"} else _named(split, splits)
 
 
 def rows_of(table: pa.Table, split: str, *, is_whole: bool, where: Path) -> pa.Table | None:
@@ -39,7 +42,7 @@ def rows_of(table: pa.Table, split: str, *, is_whole: bool, where: Path) -> pa.T
 
     Args:
         table: the rows of the files of `files_of`.
-        split: whose rows are wanted.
+        split: whose rows are wanted; of files that are named by splits, the split of these files.
         is_whole: whether the table is the whole dataset, so that its column decides.
         where: the dataset, for errors.
 
@@ -54,7 +57,7 @@ def rows_of(table: pa.Table, split: str, *, is_whole: bool, where: Path) -> pa.T
     found: list[Any] = column.unique().to_pylist()
     if is_whole:
         _refuse_unknown(found, where)
-        return table.filter(pc.equal(column, split))
+        return table.filter(pc.equal(column, _named(split, found)))
     strays = sorted({*_KNOWN} & {*found} - {split})
     if strays:
         raise InputError(
@@ -65,6 +68,10 @@ def rows_of(table: pa.Table, split: str, *, is_whole: bool, where: Path) -> pa.T
             todo="Move those rows into files of their split, or correct or remove the column",
         )
     return table
+
+
+def _named(split: str, known: Collection[Any]) -> str:
+    return "validation" if split == "test" and "test" not in known and "validation" in known else split
 
 
 def _refuse_unknown(found: Collection[Any], where: Path) -> None:

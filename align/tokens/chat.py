@@ -31,6 +31,7 @@ __all__ = ["ChatEncoder", "Encoded"]
 
 _NAMES_AT_END: Final = re.compile(f"(?:{NAME}[0-9]+{NAME}\\s*)+$")
 _LAST_NAME: Final = re.compile(f"({NAME}([0-9]+){NAME})\\s*$")
+_LAST_OPENING: Final = re.compile(f"({NAME}[0-9]+{NAME}|<think>)\\s*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,7 @@ class ChatEncoder:
         clean = [self._break_turn(turn) for turn in turns]
         text, border, is_redrawn = self._text(clean, tools)
         text, border = self._settle_ends(text, border)
+        said = self._hide(clean[-1]["content"])
         prompt_ids, completion_ids, is_merged = self._encode_apart(text, border)
         return Encoded(
             prompt_ids=tuple(prompt_ids),
@@ -123,7 +125,7 @@ class ChatEncoder:
             is_turn_ended=bool(completion_ids) and completion_ids[-1] in self._special_ids,
             is_border_merged=is_merged,
             is_prompt_redrawn=is_redrawn,
-            is_trimmed=self._hide(clean[-1]["content"]) not in text[border:],
+            is_trimmed=said not in text[max(0, border - len(said)) :],  # a thought may begin in the prompt
             has_control_text=any(self._breaks(turn).search(text) for turn in turns for text in texts_in(_said(turn))),
         )
 
@@ -164,12 +166,15 @@ class ChatEncoder:
             raise TemplateError("the template does not write tool calls")
         prompt = self._rendered(turns[:-1], known, is_answered=False)
         whole = self._rendered(turns, known)
-        if whole.startswith(prompt):
-            return whole, len(prompt), False
         content = turns[-1]["content"]
+        is_redrawn = not whole.startswith(prompt)
+        if not is_redrawn and self._hide(content.strip()) in whole[len(prompt) :]:
+            return whole, len(prompt), False
         before, found, answer = self._parted(turns, len(content) - len(content.lstrip()), known)
         if not found:
             return prompt + self._said_in_full(turns, known, behind=prompt), len(prompt), False
+        if not is_redrawn:
+            return whole, len(prompt), False
         if not content and whole.startswith(before):  # a tool call alone, which needs no line for a text
             answer = whole[len(before) :]
         return prompt + answer, len(prompt), True
@@ -177,13 +182,13 @@ class ChatEncoder:
     def _said_in_full(self, turns: list[Message], known: Any, *, behind: str) -> str:
         """The answer as it was said and its end, where the template leaves a thought at its beginning out.
 
-        A token that opens the thought stands once, where the prompt ends with it.
+        What opens the thought, a token or `<think>`, stands once, where the prompt ends with it.
         """
         content = turns[-1]["content"].rstrip()
         _, found, end = self._parted(turns, len(content), known)
         if not found:
             raise TemplateError("the template does not write the answer")
-        said, opened = self._hide(content), _LAST_NAME.search(behind)
+        said, opened = self._hide(content), _LAST_OPENING.search(behind)
         if opened is not None and said.lstrip().startswith(opened[1]):
             said = said.lstrip().removeprefix(opened[1]).lstrip()
         return said + end
@@ -202,7 +207,7 @@ class ChatEncoder:
             return self._apply(turns, tools, is_answered=is_answered)
         except TypeError as error:  # an object where the template wants a text
             if not calls_of(turns):
-                raise
+                raise TemplateError(f"the template cannot write the conversation ({error})") from error
             try:
                 return self._apply(with_text_arguments(turns), tools, is_answered=is_answered)
             except TypeError:

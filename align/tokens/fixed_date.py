@@ -15,7 +15,8 @@ FIXED_DATE: Final = datetime(2024, 7, 26, tzinfo=UTC)
 """The one that templates of Llama 3 fall back on where there is no clock."""
 
 _CLOCK: Final = "strftime_now"
-_CODES: Final = ("%-d", "%-m", "%d", "%m", "%b", "%B", "%Y", "%y", "%A", "%a", "%j", "%H", "%I", "%M", "%S", "%p")
+_CODES: Final = (*(f"%-{code}" for code in "dmHIMSj"), *(f"%{code}" for code in "aAbBcCdDeFGHIjmMpSTuUVwWxXyYZ"))
+_PERCENT, _MARK = "%%", "\x00"
 
 
 def with_fixed_date(template: str) -> str:
@@ -26,9 +27,11 @@ def with_fixed_date(template: str) -> str:
     """
     if _CLOCK not in template:
         return template
-    written = "".join(f" | replace({code!r}, {FIXED_DATE.strftime(code)!r})" for code in _CODES)
-    # transformers trims the line break behind a block, so the template itself begins as it did.
-    return f"{{% macro {_CLOCK}(form) %}}{{{{ form{written} }}}}{{% endmacro %}}\n{template}"
+    becomes = {_PERCENT: _MARK, **{code: FIXED_DATE.strftime(code) for code in _CODES}, _MARK: "%"}
+    written = "".join(f" | replace({code!r}, {text!r})" for code, text in becomes.items())
+    # The parameter has the name that transformers gives it. A line break behind a block is trimmed there, so the
+    # template itself begins as it did.
+    return f"{{% macro {_CLOCK}(format) %}}{{{{ format{written} }}}}{{% endmacro %}}\n{template}"
 
 
 def writes_date(tokenizer: Any) -> bool:

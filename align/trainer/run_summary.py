@@ -136,8 +136,9 @@ def _warnings(run: Run, ratio: Ratio, steps: Mapping[str, Any], rows_read: Mappi
     redrawn = run.inputs.train.figures.get("redrawn_prompts", 0)
     if redrawn:
         found.append(
-            f"The chat template asks the model otherwise than it writes {redrawn} of the answers: it may open a thought"
-            " that they do not have. They were learned behind what the model is asked with."
+            f"The chat template asks the model otherwise than it writes {redrawn} of the answers: it ends the question"
+            " with something that does not stand before them, as an opened thought. They were learned behind what the"
+            " model is asked with."
         )
     if writes_date(run.loaded.tokenizer):
         found.append(

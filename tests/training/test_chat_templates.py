@@ -52,11 +52,20 @@ def test_a_template_that_writes_the_date_has_the_same_tokens_on_every_day(
 
 @pytest.mark.parametrize(
     ("form", "written"),
-    [("%Y-%m-%d", "2024-07-26"), ("%B %-d, %y", "July 26, 24"), ("%A %H:%M:%S", "Friday 00:00:00"), ("x", "x")],
+    [
+        ("%Y-%m-%d", "2024-07-26"),
+        ("%B %-d, %y", "July 26, 24"),
+        ("%A %H:%M:%S", "Friday 00:00:00"),
+        ("%F, %e.", "2024-07-26, 26."),
+        ("%%d", "%d"),
+        ("x", "x"),
+    ],
 )
 def test_the_date_is_written_in_every_form(form: str, written: str) -> None:
     """Also where the form is a variable, and with the template's first white space as it was."""
-    template = "\n  {% set form = '" + form + "' %}{{ strftime_now(form) }}"
+    template = (
+        "\n  {% set form = '" + form + "' %}{{ strftime_now(" + ("form" if "Y" in form else "format=form") + ") }}"
+    )
     tokenizer: Any = make_tokenizer(chat_template=with_fixed_date(template))
     assert tokenizer.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False) == "\n" + written
     assert with_fixed_date(CHAT_TEMPLATE) == CHAT_TEMPLATE
@@ -140,6 +149,36 @@ def test_a_thought_that_the_template_leaves_out_is_learned_as_the_model_writes_i
     assert tokenizer.decode(split.rows[0].completion_ids) == "why\n</think>\n\nyes<|im_end|>"
     assert split.rows[0].completion_ids.count(tokenizer.convert_tokens_to_ids("</think>")) == 1
     assert split.figures["redrawn_prompts"] == 0
+
+
+def test_a_thought_is_learned_where_the_template_neither_opens_nor_writes_it() -> None:
+    """As the first templates of DeepSeek-R1 do: what stands behind the thought is no answer of its own."""
+    tokenizer = reasoning_tokenizer()
+    tokenizer.chat_template = R1.replace("<think>\n{%", "{%")
+    split = run(tokenizer, row("a", answer="<think>\nwhy\n</think>\n\nyes"), row("a", answer=" no "))
+    assert [tokenizer.decode(each.prompt_ids) for each in split.rows] == ["<|bos|><|User|>a<|Assistant|>"] * 2
+    said = [tokenizer.decode(each.completion_ids) for each in split.rows]
+    assert said == ["<think>\nwhy\n</think>\n\nyes<|im_end|>", " no <|im_end|>"]
+    assert split.figures["trimmed_completions"] == 0
+
+
+def test_a_thought_that_no_token_opens_is_opened_once() -> None:
+    tokenizer = make_tokenizer(chat_template=R1, bos="<|bos|>", special=("<|User|>", "<|Assistant|>"))
+    split = run(tokenizer, row("a", answer="<think>\nwhy\n</think>\n\nyes"))
+    assert tokenizer.decode(split.rows[0].prompt_ids) == "<|bos|><|User|>a<|Assistant|><think>\n"
+    assert tokenizer.decode(split.rows[0].completion_ids) == "why\n</think>\n\nyes<|im_end|>"
+    assert split.figures["trimmed_completions"] == 0
+
+
+def test_a_template_with_a_fault_drops_the_row_and_loads_the_model() -> None:
+    tokenizer = make_tokenizer(
+        chat_template="{% set x = messages[0].content + (1 if 'b' in messages[0].content else '') %}" + CHAT_TEMPLATE
+    )
+    assert run(tokenizer, row("a", answer="b"), row("b", answer="b")).dropped == {"template_refused": 1}
+    tokenizer.chat_template = "{{ messages[0].content + 1 }}"
+    assert ChatEncoder(tokenizer).turn_end() is None
+    with pytest.raises(ModelError, match="every row .the template cannot write the conversation .can only concatenate"):
+        run(tokenizer, row("a", answer="b"))
 
 
 @pytest.mark.usefixtures("own_cache")

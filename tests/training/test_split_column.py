@@ -51,6 +51,16 @@ def test_column_says_which_rows_are_trained_on(tmp_path: Path, name: str) -> Non
     assert [row.row_id for row in read_any(dataset, "test")] == ["r1", "r4"]
 
 
+@pytest.mark.parametrize("as_files", [False, True])
+def test_rows_for_validation_are_held_out_where_none_are_for_a_test(tmp_path: Path, as_files: bool) -> None:
+    records = rows("train", "validation", "train")
+    if as_files:
+        for name in ("train", "validation"):
+            jsonl(tmp_path / f"{name}.jsonl", [one for one in records if one["split"] == name])
+    dataset = tmp_path if as_files else jsonl(tmp_path / "rows.jsonl", records)
+    assert (ids(dataset, "train"), ids(dataset, "test")) == (["r0", "r2"], ["r1"])
+
+
 def test_pairs_are_filtered_too(tmp_path: Path) -> None:
     pairs = [{"prompt": f"q{n}", "chosen": "a", "rejected": "b", "split": split} for n, split in enumerate(SPLITS)]
     path = jsonl(tmp_path / "pairs.jsonl", pairs)
