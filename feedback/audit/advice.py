@@ -33,6 +33,7 @@ def advise(
     advice: list[Advice] = []
     metrics = list(metrics)
     could_go = [metric for metric in metrics if metric.name == "discardable_desirables"]
+    again = {metric.name: metric.details["rows"] for metric in metrics if metric.name in _AGAIN and metric.value}
     is_too_high = any(m.name == "label_ratio" and (m.value or 0) > config.high * (1 + 1e-9) for m in metrics)
     for metric in sorted(metrics, key=lambda metric: SEVERITIES.index(metric.severity)):
         if metric.name == "label_ratio" and metric.severity == "warn":
@@ -40,8 +41,8 @@ def advise(
             advice += [advise_discarding(other, config, source, raw) for other in could_go if is_too_high]
         elif metric.is_gate and metric.severity in ("fail", "warn"):
             advice += [_ON_GATES[metric.name](metric, raw)] if metric.name in _ON_GATES else []
-        elif metric.name == "exact_duplicates" and metric.value:
-            advice.append(_on_duplicates(metric, raw))
+        elif metric.name == _AGAIN[-1] and again:
+            advice.append(_on_duplicates(again, raw))
         elif metric.name == "objective" and metric.value and metric.n >= config.min_rows:
             advice.append(REMEDIES[metric.name](metric, raw))
     return advice
@@ -149,15 +150,20 @@ def _on_length(metric: Metric, source: str) -> Advice:
     )
 
 
-def _on_duplicates(metric: Metric, source: str) -> Advice:
+def _on_duplicates(again: Mapping[str, int], source: str) -> Advice:
+    repeated = again.get(_AGAIN[0], 0)
+    read = f", {count(repeated)} of them as records read again, whose vote counts once" if repeated else ""
     return Advice(
-        metric=metric.name,
+        metric=_AGAIN[-1],
         title="Merge duplicates into one row with several votes",
-        text=f"{plural(metric.details['rows'], 'row')} would be trained on more than once; "
+        text=f"{plural(sum(again.values()), 'row')} would be trained on more than once{read}; "
         "`curate` keeps one of each and counts the votes.",
         command=f"thumbline curate {source} -o OUT",
     )
 
+
+_AGAIN: Final = ("repeated_records", "exact_duplicates")
+"""Metrics of rows that say what another row says already."""
 
 _ON_GATES: Final[Mapping[str, Callable[[Metric, str], Advice]]] = {
     **REMEDIES,

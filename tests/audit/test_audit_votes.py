@@ -79,6 +79,14 @@ def test_duplicates_are_counted_by_kind_and_never_twice() -> None:
     assert [found(report, name).details["rows"] for name in names] == [1, 1, 1, 1]
     assert found(report, "exact_duplicates").sentence.startswith("14% of 7 rows (1) repeat")
     assert found(report, "near_duplicates").sentence.startswith("14% of 7 rows (1) share most of their words")
+    told = [advice.text for advice in report.advice if advice.metric == "exact_duplicates"]
+    assert told[0].startswith("2 rows would be trained on more than once, 1 of them as records read again, whose vote")
+
+
+def test_records_read_again_alone_call_for_merging() -> None:
+    (told,) = (one for one in audited([row(0, True), row(1, False)] * 2).advice if one.metric == "exact_duplicates")
+    assert told.text.startswith("2 rows would be trained on more than once, 2 of them as records read again")
+    assert not [one for one in audited([row(0, True), row(1, False)]).advice if one.metric == "exact_duplicates"]
 
 
 # --- raters -------------------------------------------------------------------------------------------------------
