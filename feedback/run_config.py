@@ -135,7 +135,7 @@ def resolved_config(config: CurateConfig) -> dict[str, Any]:
     values: dict[str, Any] = settings_to_dict(config)
     del values["engine"]
     if config.split.held_out is not None:
-        values["split"]["held_out"] = Manifest.read(Path(config.split.held_out)).digest
+        values["split"]["held_out"] = Manifest.read(path_of(config.split.held_out, name="split.held_out")).digest
     values["sources"] = [_without_folder(source) for source in config.sources]
     return values
 
@@ -173,7 +173,9 @@ def _places(sources: Sequence[SourceConfig]) -> list[Place]:
 
 def _relative_held_out(config: SplitConfig, folder: Path) -> SplitConfig:
     """The config with the place of its frozen set relative to the folder of the config file."""
-    return config if config.held_out is None else replace(config, held_out=str(folder / config.held_out))
+    if config.held_out is None:
+        return config
+    return replace(config, held_out=str(folder / path_of(config.held_out, name="split.held_out")))
 
 
 def _relative_to(source: SourceConfig, folder: Path) -> SourceConfig:

@@ -13,11 +13,12 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 from schemas.errors import LockedError, UsageError
+from schemas.paths import beside, output_place
 
 __all__ = ["folder_lock", "lock_of_output", "locked_output", "take_lock"]
 
@@ -42,9 +43,10 @@ def folder_lock(path: Path, *, purpose: str, mode: int = 0o600) -> Iterator[None
     while (descriptor := _locked(path, mode)) is None:
         pass
     try:
-        holder = {"pid": os.getpid(), "host": socket.gethostname(), "purpose": purpose}
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        if _is_writable(descriptor):
+            holder = {"pid": os.getpid(), "host": socket.gethostname(), "purpose": purpose}
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(holder).encode(), 0)
         yield
     finally:
         os.close(descriptor)
@@ -56,22 +58,21 @@ def locked_output(out: Path) -> Iterator[None]:
 
     Raises:
         LockedError: another run writes it; the message names its process.
-        UsageError: the file system has no such locks.
+        UsageError: nothing can be written there, or the file system has no such locks.
     """
-    lock = lock_of_output(out)
+    lock = lock_of_output(output_place(out))
     lock.parent.mkdir(parents=True, exist_ok=True)
-    # Who may write the output may take a lock that somebody else's killed run has left.
     with folder_lock(lock, purpose="a run that writes this output", mode=0o666):
         try:
             yield
         finally:
-            lock.unlink(missing_ok=True)
+            with suppress(PermissionError):  # somebody else's, in a folder where each deletes but his own
+                lock.unlink(missing_ok=True)
 
 
 def lock_of_output(out: Path) -> Path:
     """The file of the lock of `locked_output`; a run that was killed leaves it, and it holds nobody up."""
-    out = out.resolve()
-    return out.with_name(f".{out.name}.partial-lock")
+    return beside(out.resolve(), ".", ".partial-lock")
 
 
 def take_lock(descriptor: int, path: Path, *, shared: bool = False) -> None:
@@ -99,12 +100,16 @@ def take_lock(descriptor: int, path: Path, *, shared: bool = False) -> None:
 
 
 def _locked(path: Path, mode: int) -> int | None:
-    """A descriptor that holds the lock of the file at `path`; None where its last holder deleted the file meanwhile."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+    """A descriptor that holds the lock of the file at `path`; None where that was deleted meanwhile."""
+    descriptor = _opened(path, mode)
     is_held = False
     try:
         take_lock(descriptor, path)
         is_held = _is_at(path, descriptor)
+        if is_held and not _is_writable(descriptor):
+            with suppress(PermissionError):  # it names who was killed: one of our own says who we are
+                path.unlink(missing_ok=True)
+                is_held = False
     except BlockingIOError as error:
         raise LockedError(
             f"{_holder(path)} is at work here",
@@ -115,6 +120,21 @@ def _locked(path: Path, mode: int) -> int | None:
         if not is_held:
             os.close(descriptor)
     return descriptor if is_held else None
+
+
+def _opened(path: Path, mode: int) -> int:
+    """A descriptor of the lock; that of another user, whose killed run left it, can be read only, and locked so too."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+    except PermissionError as error:
+        try:
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            raise error from None
+
+
+def _is_writable(descriptor: int) -> bool:
+    return fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

@@ -14,7 +14,7 @@ import pytest
 
 from feedback.store.locks import store_lock
 from schemas.errors import LockedError, UsageError
-from schemas.lock import folder_lock
+from schemas.lock import folder_lock, locked_output
 
 ROOT = Path(__file__).parents[1]
 HOLD = (
@@ -91,6 +91,38 @@ def test_file_that_its_last_holder_deleted_is_not_taken_for_the_lock(
         assert '"purpose": "mine"' in path.read_text()
         with pytest.raises(LockedError, match="mine"), folder_lock(path, purpose="yours"):
             pass
+
+
+@pytest.mark.parametrize("may_delete", [True, False])
+def test_lock_that_another_user_left_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, may_delete: bool
+) -> None:
+    """Under a umask of 022 it can be read only; in a folder with the sticky bit not deleted either."""
+    left = tmp_path / ".out.partial-lock"
+    left.write_text("theirs")
+    theirs, opened, removed = left.stat().st_ino, os.open, Path.unlink
+
+    def is_theirs(path: object) -> bool:
+        return str(path) == str(left) and left.exists() and left.stat().st_ino == theirs
+
+    def open_as_other(path: Path, flags: int, mode: int = 0o777) -> int:
+        if is_theirs(path) and flags & os.O_ACCMODE != os.O_RDONLY:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return opened(path, flags, mode)
+
+    def unlink_as_other(path: Path, missing_ok: bool = False) -> None:
+        if is_theirs(path) and not may_delete:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
+        removed(path, missing_ok)
+
+    monkeypatch.setattr(os, "open", open_as_other)
+    monkeypatch.setattr(Path, "unlink", unlink_as_other)
+    for _ in range(2):
+        with locked_output(tmp_path / "out"):
+            told = "a run that writes this output" if may_delete else "another process"
+            with pytest.raises(LockedError, match=f"{told}.* is at work here"), locked_output(tmp_path / "out"):
+                pass
+    assert left.exists() is not may_delete
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])

@@ -19,12 +19,13 @@ from feedback.dataset.folders import (
 )
 from feedback.dataset.frozen import FrozenSet, freeze, read_frozen
 from feedback.dataset.history import with_history
-from feedback.dataset.outputs import claimed_output, is_made_of, is_whole, same_result
+from feedback.dataset.outputs import Claim, claimed_output, is_made_of, is_whole
 from feedback.dataset.pairs import read_curated_pairs, text_of_curated_pairs
 from feedback.dataset.redacted import redactions_of, refuse_late_redaction
 from feedback.dataset.rows import read_curated, text_of_curated
 
 __all__ = [
+    "Claim",
     "FrozenSet",
     "built_folder",
     "claimed_output",
@@ -41,7 +42,6 @@ __all__ = [
     "refuse_late_redaction",
     "refuse_to_replace",
     "remove_unfinished",
-    "same_result",
     "text_of_curated",
     "text_of_curated_pairs",
     "with_history",

@@ -17,6 +17,7 @@ from feedback.dataset.card import dataset_card
 from schemas.errors import OutputExistsError, ThumblineError
 from schemas.lock import lock_of_output, locked_output
 from schemas.manifest import MANIFEST_NAME, PREFERENCE_FOLDER, Manifest
+from schemas.paths import beside, output_place
 
 __all__ = [
     "built_folder",
@@ -37,10 +38,14 @@ _OURS: Final = {
 _SHOWN: Final = 5
 
 
-def refuse_to_replace(out: Path, *, overwrite: bool) -> None:
+def refuse_to_replace(out: Path, *, overwrite: bool | None) -> None:
     """Pass if `out` may be written: it is absent or empty, or a dataset with nothing beside it and `overwrite` is set.
 
     A folder without a manifest is nobody's dataset, whatever the names in it: datasets appear whole.
+
+    Args:
+        out: the output.
+        overwrite: whether a dataset may be replaced; null where whoever asks has no such choice.
 
     Raises:
         OutputExistsError: it holds another result, or files that are not ours.
@@ -58,7 +63,7 @@ def refuse_to_replace(out: Path, *, overwrite: bool) -> None:
         raise OutputExistsError(
             "the folder holds a dataset made from other files or with another config",
             where=out,
-            todo="Name another folder, or use --overwrite",
+            todo="Name another folder" if overwrite is None else "Name another folder, or use --overwrite",
         )
     if others := _not_ours(out):
         raise OutputExistsError(
@@ -70,7 +75,7 @@ def refuse_to_replace(out: Path, *, overwrite: bool) -> None:
 
 
 @contextmanager
-def built_folder(out: Path) -> Iterator[Path]:
+def built_folder(out: Path, *, overwrite: bool | None = None) -> Iterator[Path]:
     """A folder beside `out` to build in; it takes the place of `out` when the block ends without an error.
 
     It is empty, but for the stages of an earlier run that was broken off: where they are still right they are not run
@@ -78,12 +83,15 @@ def built_folder(out: Path) -> Iterator[Path]:
     full disk, a lost cluster) the finished stages stay. It is called in `schemas.lock.locked_output`, as two runs would
     build in the same folder.
 
+    Args:
+        out: the output.
+        overwrite: as for `refuse_to_replace`, which is asked once more before the swap.
+
     Raises:
         OutputExistsError: the folder to build in holds files that are not ours, or such came into `out` meanwhile.
     """
-    out = out.resolve()
+    out = output_place(out)
     work, old = _beside(out)
-    is_replaced = (out / MANIFEST_NAME).is_file()
     for folder in (work, old):
         if _holds_anything(folder) and not (_has_mark(folder) and not _not_ours(folder)):
             raise OutputExistsError(
@@ -96,7 +104,7 @@ def built_folder(out: Path) -> Iterator[Path]:
             _remove(path)
     try:
         yield work
-        refuse_to_replace(out, overwrite=is_replaced)
+        refuse_to_replace(out, overwrite=overwrite)
         for name in (_STAGING, _UNFINISHED):
             _remove(work / name)
         _remove(old)
@@ -105,7 +113,8 @@ def built_folder(out: Path) -> Iterator[Path]:
         try:
             work.rename(out)
         except OSError:
-            old.rename(out)
+            if old.exists():
+                old.rename(out)
             raise
         _remove(old)
     except ThumblineError as error:
@@ -149,7 +158,8 @@ def remove_unfinished(out: Path) -> list[str]:
 
 def _beside(out: Path) -> tuple[Path, Path]:
     """Where a dataset is built, and where the one that it replaces lies for a moment."""
-    return out.with_name(f"{out.name}.partial"), out.with_name(f"{out.name}.partial-old")
+    out = out.resolve()
+    return beside(out, "", ".partial"), beside(out, "", ".partial-old")
 
 
 def _holds_anything(path: Path) -> bool:

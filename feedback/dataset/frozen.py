@@ -21,14 +21,14 @@ from typing import Final
 import polars as pl
 import pyarrow.parquet as pq
 
-from feedback.dataset.folders import built_folder, finish_dataset, refuse_to_replace
+from feedback.dataset.folders import built_folder, finish_dataset
+from feedback.dataset.outputs import claimed_output
 from feedback.dataset.redacted import redactions_of
 from feedback.engine import read_rows, write_arrow
 from feedback.flat_text import flat_text
 from feedback.hashing import row_keys
 from feedback.near import SketchFile, sketch_texts, text_keys, write_sketches
 from schemas.errors import EmptySplitError, ShapeError
-from schemas.lock import locked_output
 from schemas.manifest import Manifest, Shard, file_sha256
 from schemas.paths import AnyPath, path_of
 
@@ -91,15 +91,19 @@ class FrozenShard:
 def freeze(dataset: AnyPath, out: AnyPath) -> Manifest:
     """Make the test split of a dataset a dataset of its own, and return its manifest.
 
+    Of a dataset that was made of a store the set holds rows too: `Store.register_dataset` records it there, else
+    `thumbline forget` does not find it. `thumbline retrain` does so.
+
     Args:
         dataset: the folder of a curated dataset.
-        out: the folder of the frozen set. Where it holds the set of this very dataset, nothing is done.
+        out: the folder of the frozen set. Where it holds the set of this very dataset, nothing is done; where that is
+            damaged, it is made again.
 
     Raises:
         EmptySplitError: the dataset has no test split, or one of one label only.
         CorruptionError: its shards are not what its manifest says.
         OutputExistsError: `out` holds something else.
-        LockedError: another run makes a dataset there.
+        LockedError: another run makes a dataset there, or has just made one.
     """
     dataset, out = path_of(dataset, name="dataset"), path_of(out, name="out")
     parent = Manifest.read(dataset)
@@ -109,16 +113,16 @@ def freeze(dataset: AnyPath, out: AnyPath) -> Manifest:
     replace(parent, shards=shards).verify(dataset)
     digest = hashlib.blake2b(f"frozen\0{parent.digest}".encode(), digest_size=16).hexdigest()
     manifest = replace(parent, digest=digest, parent_digest=parent.digest, shards=shards, ratio=None)
-    if (out / "manifest.json").is_file() and Manifest.read(out).digest == digest:
-        return Manifest.read(out)
-    with locked_output(out), built_folder(out) as folder:
-        refuse_to_replace(out, overwrite=False)
-        for shard in shards:
-            (folder / shard.path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(dataset / shard.path, folder / shard.path)
-        copied = tuple(replace(shard, sha256=file_sha256(folder / shard.path)) for shard in shards)
-        manifest = replace(manifest, shards=copied)
-        finish_dataset(folder, manifest)
+    with claimed_output(out, lambda known: known.digest == digest, by_any_version=True) as claim:
+        if claim.found is not None:
+            return claim.found
+        with built_folder(claim.place, overwrite=claim.overwrite) as folder:
+            for shard in shards:
+                (folder / shard.path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(dataset / shard.path, folder / shard.path)
+            copied = tuple(replace(shard, sha256=file_sha256(folder / shard.path)) for shard in shards)
+            manifest = replace(manifest, shards=copied)
+            finish_dataset(folder, manifest)
     return manifest
 
 

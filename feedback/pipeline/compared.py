@@ -174,6 +174,8 @@ def _redacted(table: pa.Table, names: Sequence[str], redactions: Sequence[tuple[
     """The table with other texts, and their hashes."""
     from feedback.export.redaction import redact_in_turn  # loads phonenumbers
 
+    if not table.num_rows:
+        return table
     texts = redact_in_turn(table.select(list(names)).combine_chunks().to_batches()[0], redactions)
     for name in names:
         hashes = list_hashes(texts.column(name)).to_arrow(compat_level=_PLAIN).cast(pa.string())

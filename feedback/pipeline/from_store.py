@@ -17,7 +17,7 @@ from feedback.hashing import stable_id
 from feedback.ingest import ValidatedFiles, ingest_validated
 from feedback.pipeline.run import CurateResult, build_dataset
 from feedback.run_config import resolved_config
-from schemas.errors import ThumblineError
+from schemas.errors import ThumblineError, UsageError
 from schemas.paths import AnyPath, path_of
 from schemas.progress import Progress, silent
 from schemas.settings import apply_overrides, load_settings, read_toml
@@ -78,19 +78,19 @@ def curate_store(
     """
     out, exclude = path_of(out, name="out"), _numbers(exclude)
     with store.locked("curate", exclusive=False):
-        number = store.version if version is None else version
+        number = _number(store.version if version is None else version)
         store.opened.log.files(number)  # refused before anything is recorded, where there is none
         described = _described(config, store, number, exclude)
-        with claimed_output(out, lambda known: known.config == described, overwrite=overwrite) as found:
-            if found is not None:
-                store.register_dataset(out, found.digest, number)
-                return CurateResult(out, found, was_done=True)
+        with claimed_output(out, lambda known: known.config == described, overwrite=overwrite) as claim:
+            if claim.found is not None:
+                store.register_dataset(out, claim.found.digest, number)
+                return CurateResult(out, claim.found, was_done=True)
             store.begin_dataset(out, number)
             key = stable_id(json.dumps(described, sort_keys=True))
             try:
                 with _files(store, number, exclude) as files:
                     read = partial(ingest_validated, files)
-                    manifest = build_dataset(config, out, described, key, read=read, engine=engine, progress=progress)
+                    manifest = build_dataset(config, claim, described, key, read=read, engine=engine, progress=progress)
             except ThumblineError:
                 store.withdraw_dataset(out)
                 raise
@@ -98,10 +98,16 @@ def curate_store(
         return CurateResult(out, manifest)
 
 
-def _numbers(versions: Sequence[int]) -> tuple[int, ...]:
+def _number(version: int) -> int:
     from feedback.store.log import version_number
 
-    return tuple(map(version_number, versions))
+    return version_number(version)
+
+
+def _numbers(versions: Sequence[int]) -> tuple[int, ...]:
+    if not isinstance(versions, Iterable):
+        raise UsageError("these are no versions", where="exclude", received=versions, expected="a list of them")
+    return tuple(map(_number, versions))
 
 
 @contextmanager

@@ -71,10 +71,10 @@ def mix_dataset(
     rows, has_history = read_unbalanced(parent_folder, parent)
     mixed = mix(rows, new_events, older_share, seed=seed, digest_in=parent.digest)
     described = {**parent.config, "mix": mixed.report.config, "rebalance": settings_to_dict(config), "seed": seed}
-    with claimed_output(out, partial(is_made_of, parent=parent, config=described)) as found:
-        if found is not None:
-            return CurateResult(out, found, was_done=True)
-        with built_folder(out) as folder:
+    with claimed_output(out, partial(is_made_of, parent=parent, config=described)) as claim:
+        if claim.found is not None:
+            return CurateResult(out, claim.found, was_done=True)
+        with built_folder(claim.place, overwrite=claim.overwrite) as folder:
             balanced = balanced_anew(
                 mixed.kept,
                 parent,
@@ -136,10 +136,10 @@ def mix_pairs_of_dataset(
     pairs = read_curated_pairs(place, parent)
     mixed = mix_pairs(pairs, new_events, older_share, seed=seed, digest_in=parent.digest)
     described = {**parent.config, "mix": mixed.report.config, "seed": seed}
-    with claimed_output(out, partial(is_made_of, parent=parent, config=described)) as found:
-        if found is not None:
-            return CurateResult(out, found, was_done=True)
-        with built_folder(out) as folder:
+    with claimed_output(out, partial(is_made_of, parent=parent, config=described)) as claim:
+        if claim.found is not None:
+            return CurateResult(out, claim.found, was_done=True)
+        with built_folder(claim.place, overwrite=claim.overwrite) as folder:
             write_stage(mixed, folder / "stages" / mixed.report.stage)
             exported = export(
                 mixed.kept,

@@ -17,7 +17,7 @@ import polars as pl
 
 from feedback.config import ConvertConfig, CurateConfig, ExportConfig, IngestConfig, RebalanceConfig, SourceConfig
 from feedback.dataset.folders import built_folder, finish_dataset
-from feedback.dataset.outputs import claimed_output, is_made_of
+from feedback.dataset.outputs import Claim, claimed_output, is_made_of
 from feedback.dataset.redacted import refuse_late_redaction
 from feedback.dataset.rows import text_of_curated
 from feedback.engine import Engine, LocalEngine, StagedEngine, open_engine, read_rows
@@ -31,7 +31,7 @@ from feedback.stage import sort_rows, write_stage
 from schemas import __version__
 from schemas.errors import UsageError
 from schemas.manifest import MANIFEST_NAME, Manifest, SourceFile
-from schemas.paths import AnyPath, path_of, path_texts
+from schemas.paths import AnyPath, output_place, path_of, path_texts
 from schemas.progress import Progress, silent
 from schemas.report import StageReport
 
@@ -110,16 +110,16 @@ def curate(
     """
     out = path_of(out, name="out")
     described = resolved_config(config)
-    with claimed_output(out, partial(_is_of, config=config, described=described), overwrite=overwrite) as found:
-        if found is not None:
-            return CurateResult(out, found, was_done=True)
-        manifest = build_dataset(config, out, described, plan_key(config), engine=engine, progress=progress)
+    with claimed_output(out, partial(_is_of, config=config, described=described), overwrite=overwrite) as claim:
+        if claim.found is not None:
+            return CurateResult(out, claim.found, was_done=True)
+        manifest = build_dataset(config, claim, described, plan_key(config), engine=engine, progress=progress)
     return CurateResult(out, manifest)
 
 
 def build_dataset(
     config: CurateConfig,
-    out: Path,
+    claim: Claim,
     described: dict[str, Any],
     key: str,
     *,
@@ -127,11 +127,11 @@ def build_dataset(
     engine: Engine | None = None,
     progress: Progress = silent,
 ) -> Manifest:
-    """Run all stages and put what they made in the place of `out`; the manifest of the dataset.
+    """Run all stages and put what they made in the place that was claimed; the manifest of the dataset.
 
     Args:
         config: sources and settings.
-        out: the dataset's folder.
+        claim: where the dataset comes to lie.
         described: what the manifest says of the config.
         key: what an interrupted run is known by.
         read: makes the tables that all begins with; null reads the sources of `config`.
@@ -141,7 +141,7 @@ def build_dataset(
     Raises:
         DataGateError: too many bad records, one label only, an empty split, or a ratio that cannot be reached.
     """
-    with built_folder(out) as folder:
+    with built_folder(claim.place, overwrite=claim.overwrite) as folder:
         chosen = engine or open_engine(config.engine.name, config.engine.ray_address, workers=config.engine.workers)
         stages = Stages(config, StagedEngine(chosen, folder / "staging", key), progress, read=read)
         stages.through_all()
@@ -297,7 +297,7 @@ def _rebalance_curated(
 ) -> CurateResult:
     parent = Manifest.read(parent_folder)
     parent.verify(parent_folder)
-    if out.resolve() == parent_folder.resolve():
+    if output_place(out) == parent_folder.resolve():
         raise UsageError("a dataset cannot replace itself", where=out, todo="Name another output folder")
     refuse_late_redaction(parent_folder, parent, export_config)
     export_config = replace(export_config, raters=export_config.raters or _names_raters(parent))
@@ -305,10 +305,10 @@ def _rebalance_curated(
         CurateConfig(sources=(SourceConfig(path="-", format="-"),), seed=seed, rebalance=config, export=export_config)
     )
     described = {**parent.config, **{key: changed[key] for key in ("seed", "rebalance", "export")}}
-    with claimed_output(out, partial(is_made_of, parent=parent, config=described), overwrite=overwrite) as found:
-        if found is not None:
-            return CurateResult(out, found, was_done=True)
-        with built_folder(out) as folder:
+    with claimed_output(out, partial(is_made_of, parent=parent, config=described), overwrite=overwrite) as claim:
+        if claim.found is not None:
+            return CurateResult(out, claim.found, was_done=True)
+        with built_folder(claim.place, overwrite=claim.overwrite) as folder:
             rows, has_history = read_unbalanced(parent_folder, parent)
             balanced = balanced_anew(
                 rows, parent, config, is_part=False, has_history=has_history, seed=seed, digest_in=parent.digest

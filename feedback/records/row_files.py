@@ -15,6 +15,7 @@ import zstandard
 
 from schemas.errors import OutputExistsError, UsageError
 from schemas.lock import locked_output
+from schemas.paths import beside, output_place
 
 __all__ = ["RowFile", "check_out", "open_row_file"]
 
@@ -38,7 +39,7 @@ def check_out(path: Path, *, can_be_parquet: bool) -> str:
         can_be_parquet: whether the records fit into a table.
 
     Raises:
-        UsageError: the suffix is not one that can be written.
+        UsageError: the suffix is not one that can be written, or no file can be there.
         OutputExistsError: the file is there already.
     """
     known = (*_LINES, ".parquet") if can_be_parquet else _LINES
@@ -47,7 +48,7 @@ def check_out(path: Path, *, can_be_parquet: bool) -> str:
         raise UsageError(
             "the output cannot be written by its suffix", where=path, expected=f"one of {', '.join(known)}"
         )
-    _refuse_existing(path)
+    _refuse_existing(output_place(path))
     return suffix
 
 
@@ -64,9 +65,11 @@ def open_row_file(path: Path, suffix: str, schema: pa.Schema | None) -> Iterator
         LockedError: another run writes it.
         OutputExistsError: a file has come there meanwhile.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with locked_output(path):
+    place = output_place(path)
+    for folder in (place.parent, path.parent):  # of `nosuch/../out` both: what belongs beside it goes by the path given
+        folder.mkdir(parents=True, exist_ok=True)
+    partial = beside(place, "", ".partial")
+    with locked_output(place):
         try:
             with partial.open("wb") as raw:
                 file = _Lines(_compressed(raw, suffix)) if schema is None else _Table(raw, schema)
@@ -74,8 +77,8 @@ def open_row_file(path: Path, suffix: str, schema: pa.Schema | None) -> Iterator
                     yield file
                 finally:
                     file.close()
-            _refuse_existing(path)
-            partial.replace(path)
+            _refuse_existing(place)
+            partial.replace(place)
         finally:
             partial.unlink(missing_ok=True)
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, SupportsIndex
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema, Transaction
@@ -108,12 +108,11 @@ def version_number(version: int) -> int:
     """A version of the store as a number.
 
     Raises:
-        UsageError: it is no whole number.
+        UsageError: it is no whole number, as True is none.
     """
-    try:
-        return operator.index(version)
-    except TypeError as error:
-        raise UsageError("a version is a whole number", where="version", received=version) from error
+    if isinstance(version, bool) or not isinstance(version, SupportsIndex):
+        raise UsageError("a version is a whole number", where="version", received=version)
+    return operator.index(version)
 
 
 class Log:

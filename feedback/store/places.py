@@ -11,8 +11,6 @@ begins, tables and raw copies when they are asked for. The folder is gone with t
 
 from __future__ import annotations
 
-import atexit
-import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatchcase
@@ -23,6 +21,7 @@ from feedback.records.store_mark import STORE_FILE
 from feedback.store.bucket import Bucket, StoredObject
 from feedback.store.partial_names import PARTIAL, partial_of
 from feedback.store.working_copies import clear_up, new_copy
+from schemas.paths import path_of
 
 __all__ = [
     "abandoned",
@@ -134,11 +133,10 @@ def opened_place(place: str | Path) -> Path:
         InputError: the object store cannot be reached.
     """
     if _SCHEME not in str(place):
-        return Path(place).resolve()
+        return path_of(place, name="store").resolve()
     bucket = Bucket(str(place))
     clear_up()
     mount = _Mount(bucket, new_copy())
-    atexit.register(shutil.rmtree, mount.folder, ignore_errors=True)
     _MOUNTS[mount.folder] = mount
     if bucket.head(STORE_FILE) is not None:  # else it may be anything, and is not brought here
         mount.pull()

@@ -28,7 +28,7 @@ from feedback.store.doctor import DoctorReport, examine
 from feedback.store.durable import told_errors
 from feedback.store.forget import forget_subject
 from feedback.store.locks import store_lock
-from feedback.store.log import CommitConflictError, DataFile
+from feedback.store.log import CommitConflictError, DataFile, version_number
 from feedback.store.mending import mend, needs_mending
 from feedback.store.opened import OpenedStore, open_store
 from feedback.store.parquet import checked
@@ -310,7 +310,7 @@ class Store:
         """
         folder = path_of(folder, name="folder")
         self._begun[folder.resolve()] = self.version
-        self._registry.begin_dataset(folder, version)
+        self._registry.begin_dataset(folder, version_number(version))
 
     def withdraw_dataset(self, folder: AnyPath) -> None:
         """Take `begin_dataset` back where nothing of the dataset is there: no version is kept for it any more.
@@ -343,7 +343,7 @@ class Store:
                 where=folder,
                 todo="Run the same command again",
             )
-        return self._registry.add_dataset(folder, digest, version)
+        return self._registry.add_dataset(folder, digest, version_number(version))
 
     def register_run(self, folder: AnyPath, dataset_digest: str) -> RunRecord:
         """Record that a model is trained on a dataset; best before the training begins.

@@ -1,11 +1,12 @@
-"""Folders of working copies of stores in buckets: each is its process's own, and cleared up where that was killed.
+"""Folders of working copies of stores in buckets, in one of their process, and cleared up where that was killed.
 
-The process holds the lock of its folder until it ends. A number of a process would say nothing: those of two containers
-may be the same.
+The process holds the lock of its folder until it ends: one lock, however often stores are opened. A number of a process
+would say nothing: those of two containers may be the same.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import tempfile
@@ -13,13 +14,14 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
+from schemas.errors import UsageError
 from schemas.lock import take_lock
 
 __all__ = ["clear_up", "new_copy"]
 
 _PREFIX: Final = "thumbline-store-"
-_HELD: Final[list[int]] = []
-"""Descriptors of this process's folders, open until it ends."""
+_OURS: Final[dict[tuple[int, str], Path]] = {}
+"""The folder of this process in a folder for temporary files; one that was forked has one of its own."""
 
 
 def new_copy() -> Path:
@@ -28,14 +30,31 @@ def new_copy() -> Path:
     Raises:
         UsageError: the file system for temporary files has no locks.
     """
+    key = (os.getpid(), tempfile.gettempdir())
+    if key not in _OURS or not _OURS[key].is_dir():
+        _OURS[key] = _new_held()
+        atexit.register(_remove, _OURS[key], os.getpid())
+    return Path(tempfile.mkdtemp(dir=_OURS[key]))
+
+
+def _new_held() -> Path:
+    """A new folder whose lock this process holds, by a descriptor that nobody closes."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX)).resolve()
         with suppress(FileNotFoundError, BlockingIOError):  # another process has just taken it for an abandoned one
-            held = _held(folder)
+            try:
+                held = _held(folder)
+            except UsageError:
+                folder.rmdir()
+                raise
             if folder.is_dir():
-                _HELD.append(held)
                 return folder
             os.close(held)
+
+
+def _remove(folder: Path, process: int) -> None:
+    if process == os.getpid():  # what ends may be a child that was forked
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def clear_up() -> None:

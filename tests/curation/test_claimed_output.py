@@ -20,7 +20,7 @@ from feedback.pipeline import curate, default_config, mix_dataset, mix_pairs_of_
 from feedback.pipeline.from_store import curate_store, store_config
 from feedback.store import Store
 from feedback.transcode import convert_files
-from schemas.errors import LockedError, OutputExistsError
+from schemas.errors import LockedError, OutputExistsError, ThumblineError, UsageError
 from schemas.lock import lock_of_output, locked_output
 from schemas.manifest import MANIFEST_NAME, Manifest
 from tests.feedback_log import log_config
@@ -33,6 +33,14 @@ MAKERS: dict[str, Callable[[Path, Path], object]] = {
     "mix": lambda made, out: mix_dataset(made / "dataset", out, NEW, older_share=0.5, config=RebalanceConfig()),
     "mix_pairs": lambda made, out: mix_pairs_of_dataset(made / "dataset", out, NEW, older_share=0.5),
     "rebalance": lambda made, out: rebalance_dataset([made / "dataset"], out, RebalanceConfig(mode="reweight")),
+}
+
+OVERWRITE: dict[str, Callable[[Path, Path], object]] = {
+    "curate": lambda made, out: curate(default_config([made / "in" / "thumbs"], "thumbs"), out, overwrite=True),
+    "curate_store": lambda made, out: curate_store(Store.open(made / "store"), store_config(), out, overwrite=True),
+    "rebalance": lambda made, out: rebalance_dataset(
+        [made / "dataset"], out, RebalanceConfig(mode="reweight"), overwrite=True
+    ),
 }
 
 
@@ -68,11 +76,52 @@ def test_second_run_into_one_output_is_told_who_is_at_work(made: Path, tmp_path:
         assert not Store.open(made / "store").datasets()
 
 
+@pytest.mark.usefixtures("rater_key")
+@pytest.mark.parametrize("name", sorted(MAKERS))
+def test_dataset_is_not_replaced_behind_a_folder_that_does_not_exist(made: Path, tmp_path: Path, name: str) -> None:
+    """`nosuch/../out` is `out`, though nothing is found by that path; and only who could says `--overwrite`."""
+    out = tmp_path / "out"
+    out.mkdir()
+    known = replace(Manifest.read(made / "dataset"), digest="1" * 32, parent_digest=None, config={}).write(out)
+    before = known.read_bytes()
+    told = "Name another folder, or use --overwrite" if name in OVERWRITE else r"Name another folder\.$"
+    with pytest.raises(OutputExistsError, match=rf"{out}: the folder holds a dataset made from other.*{told}"):
+        MAKERS[name](made, tmp_path / "nosuch" / ".." / "out")
+    assert known.read_bytes() == before
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", MANIFEST_NAME]
+
+
+@pytest.mark.usefixtures("rater_key")
+@pytest.mark.parametrize("name", sorted(MAKERS))
+def test_link_to_itself_is_no_output(made: Path, tmp_path: Path, name: str) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to("loop")
+    with pytest.raises(UsageError, match=rf"{loop}: nothing can be written here .*Name another output"):
+        MAKERS[name](made, loop)
+
+
+@pytest.mark.usefixtures("rater_key")
+@pytest.mark.parametrize("content", ['{"format_version": 99}', '{"format_ver'])
+@pytest.mark.parametrize("name", ["curate", "curate_store", "rebalance"])
+def test_dataset_that_cannot_be_read_is_replaced_on_request(
+    made: Path, tmp_path: Path, name: str, content: str
+) -> None:
+    """One of a newer version, or with a torn manifest: it tells what it is, and `--overwrite` is a way out."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / MANIFEST_NAME).write_text(content)
+    with pytest.raises(ThumblineError, match=r"a newer version of thumbline|the manifest cannot be read"):
+        MAKERS[name](made, out)
+    assert (out / MANIFEST_NAME).read_text() == content
+    OVERWRITE[name](made, out)
+    Manifest.read(out).verify(out)
+
+
 def test_finished_dataset_is_found_while_others_hold_its_place(made: Path, tmp_path: Path) -> None:
     freeze(made / "dataset", tmp_path / "frozen")
     manifest = Manifest.read(made / "dataset")
-    with locked_output(made / "dataset"), claimed_output(made / "dataset", lambda known: True) as found:
-        assert found == manifest
+    with locked_output(made / "dataset"), claimed_output(made / "dataset", lambda known: True) as claim:
+        assert claim.found == manifest
     with locked_output(tmp_path / "frozen"):
         assert freeze(made / "dataset", tmp_path / "frozen").parent_digest == manifest.digest
 

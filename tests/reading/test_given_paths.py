@@ -62,7 +62,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", sorted(TAKES_INPUTS))
-@pytest.mark.parametrize("nothing", [[], (), "", " ", [""], [Path("votes.jsonl"), "\n"], [None], b"votes.jsonl"])
+@pytest.mark.parametrize(
+    "nothing", [[], (), "", " ", [""], [Path("votes.jsonl"), "\n"], [None], b"votes.jsonl", None, 5, "a\0b", ["a\0b"]]
+)
 def test_no_input_and_a_blank_one_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, nothing: Any
 ) -> None:
@@ -136,12 +138,41 @@ def test_one_override_is_one_and_not_its_letters() -> None:
     assert apply_overrides({}, "seed=3") == {"seed": 3}
 
 
-@pytest.mark.parametrize("given", ["", "  ", None, 3, b"a"])
+@pytest.mark.parametrize("given", ["", "  ", None, 3, b"a", "a\0b", Path("a\0b")])
 def test_what_is_no_path_is_told_with_its_argument(given: Any) -> None:
     with pytest.raises(UsageError, match=r"out: this names no file or folder.*expected a path, as text or Path"):
         path_of(given, name="out")
     with pytest.raises(UsageError, match="inputs: this names no file or folder"):
         path_texts([given])
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/out", "gs://bucket/out", "file:///out", Path("s3://bucket/out")])
+def test_a_url_is_no_folder_of_this_machine(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str | Path
+) -> None:
+    """It would be a folder `s3:` where one happens to be."""
+    monkeypatch.chdir(tmp_path)
+    votes = str(made / "in" / "thumbs")
+    told = "a URL cannot stand here: got .*; expected a file or folder of this machine"
+    calls: list[Callable[[], object]] = [
+        lambda: curate(default_config(votes, "thumbs"), url),
+        lambda: curate_store(Store.open(made / "store"), store_config(), url),
+        lambda: freeze(made / "dataset", url),
+        lambda: rebalance_dataset(made / "dataset", url, RANGE),
+        lambda: convert_files(votes, "thumbs", "trl", f"{url}.jsonl"),
+    ]
+    for call in calls:
+        with pytest.raises(UsageError, match=f"out: {told}"):
+            call()
+    with pytest.raises(UsageError, match="store: a URL cannot stand here"):
+        Store.open(Path(url))
+    config = tmp_path / "curate.toml"
+    config.write_text(f'[[sources]]\npath = "a.jsonl"\nformat = "thumbs"\n[split]\nheld_out = "{url}"\n')
+    with pytest.raises(UsageError, match=rf"split\.held_out: {told}"):
+        load_curate_config(config)
+    with pytest.raises(UsageError, match=rf"split\.held_out: {told}"):
+        curate(default_config(votes, "thumbs", overrides=[f"split.held_out={url}"]), "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["curate.toml"]
 
 
 def test_choices_and_shares_that_do_not_exist_are_told(made: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cli.main import run
@@ -103,6 +104,7 @@ def test_unknown_revisions_are_no_revisions(store: Store) -> None:
         (2**70, InputNotFoundError, "the store has no such version"),
         ("1", UsageError, "version: a version is a whole number: got '1'"),
         (1.0, UsageError, "version: a version is a whole number"),
+        (True, UsageError, "version: a version is a whole number: got True"),
     ],
 )
 def test_version_that_cannot_be_is_refused(
@@ -119,6 +121,17 @@ def test_version_that_cannot_be_is_refused(
 def test_versions_to_leave_out_are_numbers(store: Store, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="a version is a whole number: got '1'"):
         curate_store(store, store_config(), tmp_path / "out", exclude="1")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="a version is a whole number: got True"):
+        curate_store(store, store_config(), tmp_path / "out", exclude=[True])
+    with pytest.raises(UsageError, match="exclude: these are no versions: got 2; expected a list of them"):
+        curate_store(store, store_config(), tmp_path / "out", exclude=2)  # type: ignore[arg-type]
+
+
+def test_version_as_a_number_of_numpy_is_that_version(store: Store, tmp_path: Path) -> None:
+    made = curate_store(store, store_config(), tmp_path / "out", version=np.int64(1))  # type: ignore[arg-type]
+    assert made.manifest.config["store"]["version"] == 1
+    assert curate_store(store, store_config(), tmp_path / "out", version=1).was_done
+    assert [record.store_version for record in store.datasets()] == [1]
 
 
 @pytest.mark.parametrize("hours", [-5, -0.1, math.nan])

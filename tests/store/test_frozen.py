@@ -156,6 +156,16 @@ def test_set_that_is_damaged_or_not_there_stops_curation(frozen: Path, tmp_path:
         read_frozen(frozen)
 
 
+def test_damaged_set_is_made_again_and_a_sound_one_found_whoever_made_it(frozen: Path, tmp_path: Path) -> None:
+    (shard,) = frozen.glob("data/*.parquet")
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-1] + b"?")
+    manifest = freeze(tmp_path / "first", frozen)
+    assert shard.read_bytes() == whole
+    replace(manifest, thumbline_version="0.0.1").write(frozen)
+    assert freeze(tmp_path / "first", frozen).thumbline_version == "0.0.1"
+
+
 def test_set_of_another_dataset_is_not_replaced(frozen: Path, tmp_path: Path) -> None:
     write(tmp_path / "second.jsonl", range(300, 420))
     curate(default_config([tmp_path / "second.jsonl"], "thumbs"), tmp_path / "second")

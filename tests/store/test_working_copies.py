@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from feedback.store import places, working_copies
+from schemas.errors import UsageError
 
 HOLD = (
     "import fcntl, os, sys\n"
@@ -83,4 +86,37 @@ def test_copy_that_another_process_clears_while_it_is_made_is_made_again(
 
     monkeypatch.setattr(working_copies, "_held", late)
     copy = places.opened_place("s3://bucket/one")
-    assert list(temporary.iterdir()) == [copy]
+    assert list(temporary.iterdir()) == [copy.parent]
+
+
+def test_many_openings_hold_one_file(temporary: Path) -> None:
+    """A process may have 256 or 1,024 files open, and a service opens its store for every request."""
+    places.opened_place("s3://bucket/one")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    copies = {places.opened_place("s3://bucket/one") for _ in range(20)}
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert len(copies) == 20
+    assert len(list(temporary.iterdir())) == 1
+
+
+def test_copies_are_gone_with_their_process_and_not_with_its_child(temporary: Path) -> None:
+    code = (
+        "import os, sys, tempfile; tempfile.tempdir = sys.argv[1]\n"
+        "from feedback.store.working_copies import new_copy\n"
+        "copy = new_copy()\n"
+        "if os.fork() == 0: new_copy(); sys.exit()\n"
+        "os.wait(); print(copy.is_dir(), len(os.listdir(sys.argv[1])))"
+    )
+    told = subprocess.run([sys.executable, "-c", code, str(temporary)], capture_output=True, text=True, check=True)
+    assert told.stdout == "True 1\n"
+    assert not list(temporary.iterdir())
+
+
+def test_nothing_is_left_where_there_are_no_locks(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(UsageError, match="the file system has no locks"):
+        places.opened_place("s3://bucket/one")
+    assert not list(temporary.iterdir())
