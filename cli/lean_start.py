@@ -38,7 +38,7 @@ def start_lean(inputs: Iterable[str] = ()) -> None:
     # Linear algebra is not used, and its threads spin for work.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     gc.set_threshold(_CONTAINERS)
-    threading.Thread(target=_load, name="thumbline-start", daemon=True).start()
+    threading.Thread(target=_load, name="thumbline-start").start()  # no daemon, see `feedback.near.preload`
     begin_digests(inputs)
 
 
@@ -46,7 +46,8 @@ def leave_lean(code: int) -> None:
     """End the process with an exit code where `start_lean` began it on this machine alone; else return.
 
     Objects are not taken apart one by one, which takes a twentieth of a second behind a large run: the system frees
-    them at once. By then all files are whole and all pools of threads are closed.
+    them at once. By then all files are whole and all pools of threads are closed. A loop that is still being loaded is
+    not waited for, as nothing is taken down under it.
     """
     places = sys.modules.get("feedback.store.places")
     has_copies = places is not None and places.has_copies()  # of a store in a bucket, its key and raw votes among them

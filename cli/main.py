@@ -56,9 +56,12 @@ _REFUSALS: Final = frozenset(
     {
         *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
         *(errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOLCK, errno.EADDRINUSE),
+        *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
+        *(errno.ETXTBSY, errno.EBUSY, errno.EXDEV),
     }
 )
-"""What only who runs the machine can mend. A file that is not there is none of it: a defect may have lost it."""
+"""What only the user, or who runs the machine, can mend. A file that is not there is none of it: a defect may have lost
+it."""
 
 
 class LazyGroup(click.Group):
@@ -138,7 +141,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _report_refusal(error: OSError, wants_json: bool) -> int:
-    """What the system did not allow: no right to a file, no space left, a port that is taken."""
+    """What the system did not allow: no right to a file, no space left, a file where a folder should be."""
     where = f"{error.filename}: " if error.filename else ""
     message = without_passwords(f"{where}the system says: {error.strerror}")
     _say(f"Error: {message}. Mend the cause, then run the same command again.")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +24,7 @@ from align.champion.safety import SafetyItem
 from align.champion.verdict import Contest, judge
 from align.config import TrainConfig
 from align.data.rows import LabelledRow
-from align.distributed.ranks import start_accelerator
+from align.distributed.ranks import measuring_device, start_accelerator
 from align.models.loading import load_policy
 from align.reference.reference_pass import reference_file, score_reference
 from align.scoring.scorer import build_scorer
@@ -65,7 +65,7 @@ def contest(
         rows: the frozen set.
         safety: the user's list.
         config: limits.
-        training: token limits, dtype and device.
+        training: token limits, dtype and device; for `cuda` a GPU where there is one.
         progress: told of every row and answer.
 
     Raises:
@@ -73,6 +73,7 @@ def contest(
         ModelError: a model cannot be loaded.
     """
     config, training = config or ContestConfig(), training or TrainConfig()
+    training = replace(training, device=measuring_device(training.device))
     chosen = _chosen(rows, config.max_rows)
     prompts = _ordinary(chosen, config.probes.prompts)
     old, new = (

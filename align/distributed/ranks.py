@@ -7,7 +7,7 @@ batches, even none, and the sum is the gradient of the step's loss.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import torch
 from accelerate import Accelerator
@@ -16,7 +16,14 @@ from torch.distributed.tensor import DTensor
 
 from schemas.errors import ConfigError
 
-__all__ = ["device_type", "gather_floats", "gather_objects", "start_accelerator", "sum_gradients"]
+__all__ = [
+    "device_type",
+    "gather_floats",
+    "gather_objects",
+    "measuring_device",
+    "start_accelerator",
+    "sum_gradients",
+]
 
 _BUCKET: Final = 2**24  # elements reduced at once: bounds the copy that a reduction needs
 
@@ -51,6 +58,18 @@ def device_type(device: str) -> str:
         device: `cpu`, `cuda`, or `auto` for a GPU where there is one.
     """
     return "cpu" if device == "cpu" or (device == "auto" and not torch.cuda.is_available()) else "cuda"
+
+
+def measuring_device(device: Literal["auto", "cpu", "cuda"]) -> Literal["auto", "cpu"]:
+    """What a model is measured on that was trained on `device`: a GPU that this machine need not have is no condition.
+
+    Args:
+        device: `cpu`, `cuda` or `auto`.
+
+    Returns:
+        `cpu` or `auto`.
+    """
+    return "auto" if device == "cuda" else device
 
 
 def gather_floats(values: Sequence[float], accelerator: Accelerator) -> list[list[float]]:

@@ -34,7 +34,7 @@ from align.batches.held_out import HeldOut, held_out_pairs
 from align.batches.inputs import read_split_for, tokenize_split
 from align.config import ObjectiveConfig, TrainConfig
 from align.data.parts import dataset_name, part_for
-from align.distributed.ranks import start_accelerator
+from align.distributed.ranks import measuring_device, start_accelerator
 from align.evaluate.held_out_loss import Scored, estimated_z0, loss_of_learned, mean_loss
 from align.models.loading import LoadedModel, load_policy
 from align.models.model_files import model_digest, model_folder
@@ -261,7 +261,7 @@ def _config_of(card: RunCard | None) -> TrainConfig:
     if card is None:
         return TrainConfig()
     config = load_settings(TrainConfig, card.config, where=RUN_CARD_NAME)
-    return replace(config, device="auto") if config.device == "cuda" else config
+    return replace(config, device=measuring_device(config.device))
 
 
 def _base_of(card: RunCard | None, model: str) -> str:

@@ -41,12 +41,20 @@ def write_dashboard(folder: Path, out: Path, store: str | Path | None = None) ->
         store: folder or URL of the store; null leaves it out.
 
     Raises:
-        OutputExistsError: `out` holds files that are not a site of ours.
+        OutputExistsError: `out` holds files that are not a site of ours; or runs, and `folder` has no decision.
         CorruptionError: a decision or the store cannot be read.
     """
     if not _is_ours(out):
         raise OutputExistsError("the folder holds files that are not a site of ours", where=out, todo="Name another")
     history = Registry(folder).history()
+    if not history and _shows_runs(out):
+        raise OutputExistsError(
+            "the site shows runs, and the folder that it would be made from has no decision",
+            where=out,
+            received=str(folder),
+            expected="a folder of thumbline retrain",
+            todo="Name the folder whose runs they are, or another output",
+        )
     reports = {one.run: known for one in history if (known := _report(folder, one.run)) is not None}
     _remove_pages(out, folder)
     for run in reports:
@@ -67,6 +75,11 @@ def _is_ours(out: Path) -> bool:
         return True
     names = {path.name for path in out.iterdir()} if out.is_dir() else {out.name}
     return names <= _OURS and (_MARK not in names or _GENERATOR in (out / _MARK).read_text("utf-8", "replace"))
+
+
+def _shows_runs(out: Path) -> bool:
+    """Whether a site has the page of a run. Decisions are never deleted, so one without any is of another folder."""
+    return any(next((out / "runs").glob(f"*/{name}"), None) is not None for name in _SHOWN)
 
 
 def _remove_pages(out: Path, folder: Path) -> None:

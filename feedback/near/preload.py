@@ -1,4 +1,9 @@
-"""The compiled loops, loaded beside other work: half a second that nobody then waits for."""
+"""The compiled loops, loaded beside other work: half a second that nobody then waits for.
+
+Where numba's cache is empty they are compiled, for seconds, and a process may be done before. It must not end
+meanwhile: LLVM is then taken down under the thread that uses it, and the process may abort. So the thread is no daemon:
+the interpreter waits for the loop that is being loaded, and no further one is begun.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +26,13 @@ _LOOPS: Final = (
 
 
 def preload() -> None:
-    """Begin to load the loops in a thread; whoever needs them first waits for it."""
-    threading.Thread(target=load_loops, name="thumbline-preload", daemon=True).start()
+    """Begin to load the loops in a thread; whoever needs them first waits for it, and so does the interpreter's end."""
+    threading.Thread(target=load_loops, name="thumbline-preload").start()
 
 
 def load_loops() -> None:
-    """Load the loops."""
+    """Load the loops; those that are left when the program has come to its end are not needed any more."""
     for name in _LOOPS:
+        if not threading.main_thread().is_alive():
+            return
         importlib.import_module(name)

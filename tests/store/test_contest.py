@@ -127,6 +127,17 @@ def test_model_against_itself_holds_everything(models: Any) -> None:
     assert [measure.name for measure in found.measures] == ["reward_accuracy", "length", "refusal", "sycophancy"]
 
 
+def test_models_trained_on_a_gpu_are_measured_where_there_is_none(models: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    base, good, bad, rows = models
+    few = ContestConfig(margin=0.05, probes=ProbeConfig(prompts=0))
+    on_gpu, on_cpu = (
+        contest(bad, good, base=base, rows=rows, config=few, training=TrainConfig(device=device))
+        for device in ("cuda", "cpu")
+    )
+    assert on_gpu == on_cpu
+
+
 def test_base_model_has_the_accuracy_of_a_coin(models: Any) -> None:
     base, good, _, rows = models
     found = contest(base, good, base=base, rows=rows, config=SHORT, training=ON_CPU)

@@ -110,6 +110,19 @@ def test_folder_without_a_decision_has_a_page_too(tmp_path: Path) -> None:
     assert "There is no champion yet" in write_dashboard(tmp_path / "models", tmp_path / "site").read_text()
 
 
+def test_site_of_runs_is_not_emptied_from_a_folder_without_a_decision(models: Path, tmp_path: Path) -> None:
+    """Another folder was meant. A site that shows no run yet is written anew every night."""
+    (tmp_path / "other").mkdir()
+    site = tmp_path / "site"
+    for _ in range(2):
+        write_dashboard(tmp_path / "other", site)
+    write_dashboard(models, site)
+    before = {path: path.read_bytes() for path in site.rglob("*.html")}
+    with pytest.raises(OutputExistsError, match=r"shows runs, and the folder .* has no decision: got '.*other'"):
+        write_dashboard(tmp_path / "other", site)
+    assert {path: path.read_bytes() for path in site.rglob("*.html")} == before
+
+
 def test_pages_of_a_run_that_is_gone_go_from_the_site_too(models: Path, tmp_path: Path) -> None:
     """And an audit that was erased; what somebody else put there stays."""
     site = tmp_path / "site"

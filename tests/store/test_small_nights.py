@@ -108,6 +108,37 @@ def test_rows_that_no_training_set_comes_of_stop_the_run_where_they_are_many(
         retrain(load_retrain_config(world / "retrain.toml"))
 
 
+def votes_on_frozen_answers(world: Path, night: int, count: int) -> list[Record]:
+    """Votes of other people on answers of the frozen set, with the label that most gave before."""
+    shards = [pl.read_parquet(path) for path in sorted((world / "models" / "evaluation").glob("data/*.parquet"))]
+    rows = pl.concat(shards).sort("row_id").head(count).to_dicts()
+    return [
+        {
+            "id": f"f{night}-{number}",
+            "prompt": row["prompt"][-1]["content"],
+            "completion": row["completion"][0]["content"],
+            "label": "up" if row["label"] else "down",
+            "user": f"f{night}-{number}",
+            "conversation": f"f{night}-{number}",
+            "time": f"2025-02-{10 + night}T00:00:00Z",
+        }
+        for number, row in enumerate(rows)
+    ]
+
+
+def test_votes_that_curation_leaves_out_wait_until_they_are_many_and_then_stop_the_run(world: Path) -> None:
+    """On answers of the frozen set no vote is trained on. Ten wait; with the next night they are 40, and it stops."""
+    config = load_retrain_config(world / "retrain.toml")
+    ingest(world, 5, votes_on_frozen_answers(world, 0, 10))
+    for _ in range(2):  # the second call reads what the first one noted
+        with pytest.raises(NothingToDoError, match=r"only 0 new rows .* \(left out: 10 held_out\)"):
+            retrain(config)
+    ingest(world, 6, votes_on_frozen_answers(world, 1, 30))
+    with pytest.raises(DataGateError, match=r"of 40 labelled answers .* only 0 new rows .* \(left out: 40 held_out"):
+        retrain(config)
+    assert Registry(world / "models").history()[-1].kind == "stop"
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """A store with two weeks of votes."""
