@@ -75,6 +75,9 @@ def _verdict(found: Sniffed) -> Iterator[str]:
         yield f"{where} holds no record at its beginning that could be read."
     elif best is None:
         yield f"{where} is in none of the formats, by its first {_records(len(found.values))}."
+        if found.unjudged:
+            named = " or ".join(f"--from {name}" for name in found.unjudged)
+            yield f"None of these records is judged, so that a format cannot be told; judged ones may be read: {named}"
     elif best.is_likely:
         yield f"{where} is in the format {best.format}, by its first {_records(best.records)}."
     elif best.accepted:

@@ -17,7 +17,7 @@ import msgspec
 from feedback.formats.plain import PlainRecords
 from schemas.messages import Message
 
-__all__ = ["Draft", "EventDraft", "Format", "IgnoredDraft", "Join", "PairDraft", "Time"]
+__all__ = ["Draft", "EventDraft", "Format", "FoundPartner", "IgnoredDraft", "Join", "PairDraft", "Time"]
 
 Time = datetime | int | float | str
 """A point in time as sources give it: ISO 8601, or seconds since 1970."""
@@ -109,6 +109,10 @@ Draft = EventDraft | PairDraft | IgnoredDraft
 """What one record becomes, once or more often; each is a row that is kept or left out, and counted."""
 
 
+class FoundPartner(dict[str, Any]):
+    """A record of the other file that holds as little as a stub: it was found, and nothing more is to be had."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Join:
     """What a record lacks and another file has: judgements in one file, the answers that they are about in another.
@@ -118,8 +122,8 @@ class Join:
         key: dotted path of the id in the record.
         other: dotted path of the same id in the records of the other file.
         into: top-level key of the record under which the other record is placed, where it is not there already.
-        holds: keys of the other record, of which a whole one has at least one. An object under `into` that has none of
-            them is a stub, such as the name of whose it is; empty: any value is whole.
+        holds: keys of the other record, of which a whole one has at least one. An object under `into`, or the JSON of
+            one, that has none of them is a stub, such as the name of whose it is; empty: any value is whole.
         is_many: place a list of all records with the id, in the order of the file, instead of the only one.
         is_itself: the other file is the same file, unless another one is named.
         file: the other file, where the format itself names it: a map may; one that is asked for wins over it.
@@ -149,7 +153,18 @@ class Join:
         own = record.get(self.into)
         if own is None:
             return True
-        return bool(self.holds) and isinstance(own, dict) and all(own.get(key) is None for key in self.holds)
+        return not isinstance(own, FoundPartner) and self.is_stub(own)
+
+    def is_stub(self, own: Any) -> bool:
+        """Whether a value is an object, or the JSON of one, without any of the keys that a whole one has."""
+        if not self.holds:
+            return False
+        if isinstance(own, str) and own.lstrip().startswith("{"):
+            try:
+                own = msgspec.json.decode(own)
+            except ValueError:
+                return False
+        return isinstance(own, dict) and all(own.get(key) is None for key in self.holds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

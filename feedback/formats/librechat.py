@@ -9,8 +9,9 @@ the way up by `parentMessageId`; a new answer to the same question has the same 
 
 `feedback: null` is a vote taken back: the server writes null where a user takes it back, and nothing where nobody ever
 voted. The vote has no time of its own; `updatedAt` changes with it, and says which of two exports is later. Words lie
-in `content` where it is filled, else in `text`. Parts of type `think`, and what stands between `:::thinking` and `:::`
-in a text, are no part of the answer; a tool call or a picture in a turn cannot be held, so that its thread is rejected.
+in `content` where it is filled, else in `text`. Parts of type `think`, and what stands between a line `:::thinking`
+and a line `:::` in a text, or behind the first where the text begins with it and the second never comes, are no part of
+the answer; a tool call or a picture in a turn cannot be held, so that its thread is rejected.
 `tag` is a key, or an object with one. The instructions that an export has in `options.promptPrefix` are its first turn.
 
 Source: packages/data-schemas/src/schema/message.ts, packages/data-provider/src/feedback.ts,
@@ -20,7 +21,6 @@ api/server/routes/messages.js, useExportConversation.ts and useBuildMessageTree.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -53,7 +53,7 @@ _LABELS: Final = {"thumbsUp": True, "thumbsDown": False}
 _UNJUDGED: Final = "the message has no feedback"
 _ROOT: Final = "00000000-0000-0000-0000-000000000000"
 _THINKING: Final = ":::thinking"
-_THOUGHT: Final = re.compile(rf"{_THINKING}\b.*?(?::::|\Z)", re.DOTALL)
+_THOUGHT_END: Final = ":::"
 
 
 def _parse(record: dict[str, Any]) -> Iterator[Draft]:
@@ -169,7 +169,21 @@ def _plain_turn(message: dict[str, Any]) -> Message | None:
 
 def _said(text: str) -> str:
     """What an answer says behind the thoughts that older versions keep in its text."""
-    return _THOUGHT.sub("", text).strip() if _THINKING in text else text
+    if _THINKING not in text:
+        return text
+    said: list[str] = []
+    thought: list[str] = []
+    for line in text.split("\n"):
+        mark = line.rstrip()
+        if thought and mark == _THOUGHT_END:
+            thought = []
+        elif thought or mark == _THINKING:
+            thought.append(line)
+        else:
+            said.append(line)
+    # A thought that was cut off stands before anything is said; elsewhere the words are spoken of.
+    kept = "\n".join([*said, *thought] if any(map(str.strip, said)) else said)
+    return text if kept == text else kept.strip()
 
 
 def _turn(message: dict[str, Any]) -> Message:

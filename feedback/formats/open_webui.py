@@ -9,11 +9,11 @@ not send them on as its words; the system prompt of the chat is a turn.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from feedback.formats.drafts import Draft, EventDraft, Format, PairDraft
+from feedback.formats.parts.details_blocks import without_blocks
 from feedback.formats.parts.fields import (
     need,
     need_object,
@@ -34,9 +34,7 @@ from schemas.reasons import RejectReason
 __all__ = ["OPEN_WEBUI"]
 
 _LABELS: Final = {"1": True, "-1": False, "0": None, "": None}
-_UNSAID: Final = re.compile(
-    r'<details\s+type="(?:reasoning|tool_calls|code_interpreter)"[^>]*>.*?</details>', re.IGNORECASE | re.DOTALL
-)
+_UNSAID: Final = frozenset({"reasoning", "tool_calls", "code_interpreter"})
 _OUTCOMES: Final = {True: "a", False: "b", None: "tie"}
 
 
@@ -122,8 +120,8 @@ def _with_chat_system(record: dict[str, Any], prompt: list[Message]) -> list[Mes
 
 def _only_said(turns: list[Message]) -> list[Message]:
     return [
-        {"role": "assistant", "content": _UNSAID.sub("", turn["content"]).strip()}
-        if turn["role"] == "assistant" and _UNSAID.search(turn["content"])
+        {"role": "assistant", "content": without_blocks(turn["content"], _UNSAID)}
+        if turn["role"] == "assistant"
         else turn
         for turn in turns
     ]

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from feedback.formats.drafts import Format
+from feedback.formats.mapping.paths import find_value, parse_path
 from feedback.formats.sniffing.shape import shape_of
 from feedback.records.raw_record import RawRecord
-from schemas.errors import FormatMismatchError
+from schemas.errors import FormatMismatchError, RecordRejectedError
 from schemas.reasons import RejectReason
 
 __all__ = ["FIRST_RECORDS", "FormatCheck", "Miss", "format_mismatch"]
@@ -26,7 +27,7 @@ class Miss:
         detail: what it lacked.
         shape: the record as it can be shown, see `feedback.formats.sniffing.shape`.
         fitting: names of the formats that it is in.
-        lacks_file: whether it needs another file, and none was named.
+        lacks_file: whether it needs another file, none was named, and it has the id by which one is looked in.
     """
 
     where: str
@@ -76,7 +77,8 @@ class FormatCheck:
         if self.miss is None:
             value = record.value or {}
             where = f"{record.file} line {record.line}"
-            self.miss = Miss(where, detail, shape_of(value), _fitting(value, self._stated), lacks_file)
+            is_alone = lacks_file and _has_join_key(value, self._stated)
+            self.miss = Miss(where, detail, shape_of(value), _fitting(value, self._stated), is_alone)
         self._misses += 1
         if self._limit is not None and self._misses >= self._limit:
             raise format_mismatch(self._stated, self.miss)
@@ -102,6 +104,16 @@ def format_mismatch(stated: Format, miss: Miss) -> FormatMismatchError:
         if miss.fitting
         else "No other known format fits; `thumbline formats --sniff FILE --map-out map.toml` begins a map for it",
     )
+
+
+def _has_join_key(value: dict[str, Any], stated: Format) -> bool:
+    """Whether a record has the id of what it lacks; without it no file helps, and the format says what does."""
+    if stated.join is None:
+        return False
+    try:
+        return find_value(value, parse_path(stated.join.key, stated.name)) is not None
+    except RecordRejectedError:
+        return False
 
 
 def _fitting(value: dict[str, Any], stated: Format) -> tuple[str, ...]:

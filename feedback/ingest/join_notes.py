@@ -30,10 +30,17 @@ def refuse_no_partner(join: Join, table: JoinTable, results: Sequence[BlockResul
     if not alone or any(one.joined for one in results):
         return
     wanted = next((one.first_alone for one in results if one.first_alone), "")
+    if not wanted:
+        case = next((case for one in results for case in one.first_cases), "")
+        raise InputError(
+            f"none of {alone:,} records has an id at {join.key!r}, by which its {join.what} are looked up",
+            where=_names(table),
+            todo=f"The first case is {case}" if case else "Name the file with these ids",
+        )
     raise InputError(
         f"none of {alone:,} records found its {join.what} in the other file",
         where=_names(table),
-        received=wanted[:_SHOWN] or None,
+        received=wanted[:_SHOWN],
         expected=f"an id of {join.key!r} to be at {join.other!r}, where the first is {table.example[:_SHOWN]!r}",
         todo="Name the file that belongs to this one with --join FILE",
     )

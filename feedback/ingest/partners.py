@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from feedback.formats.drafts import Join
+from feedback.formats.drafts import FoundPartner, Join
 from feedback.formats.mapping.paths import Steps, find_value, parse_path
 from feedback.formats.parts.fields import id_text, reject
 from feedback.ingest.joined_file import JoinedRecords, open_joined
@@ -133,7 +133,8 @@ class Partners:
         into = self._join.into
         self._placed_over = {into: record[into]} if into in record else {}
         texts, values = self._lookup.read(span)
-        record[into] = values if self._join.is_many else values[0]
+        own = values if self._join.is_many else values[0]
+        record[into] = FoundPartner(own) if self._join.is_stub(own) else own
         return texts
 
 

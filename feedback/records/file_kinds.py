@@ -27,7 +27,9 @@ _UNREADABLE: Final = {
     },
     b"\xfd7zXZ": ("compressed with xz", "Decompress it, or compress it with gzip or zstandard"),
 }
-_TAR, _TAR_PLACE = b"ustar", 257
+_TARS: Final = (b"ustar\x0000", b"ustar  \x00")
+"""Of POSIX and of GNU: the word alone may stand in a text."""
+_TAR_PLACE: Final = 257
 
 
 def kind_of_bytes(head: bytes, name: str) -> str:
@@ -45,7 +47,7 @@ def kind_of_bytes(head: bytes, name: str) -> str:
     for sign, (what, todo) in _UNREADABLE.items():
         if head.startswith(sign):
             raise _unreadable(what, todo, name)
-    if head[_TAR_PLACE:].startswith(_TAR):
+    if head[_TAR_PLACE:].startswith(_TARS):
         raise _unreadable("a tar archive", "Unpack it, and name the folder or the files", name)
     return "text"
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-from feedback.records.data_names import SUFFIXES, data_names, other_names
+from feedback.records.data_names import SUFFIXES, data_names, inner_datasets, other_names
 from feedback.records.database_url import DATABASES, MEMORY, parse_database_url
 from feedback.records.hub_files import find_hub_files
 from feedback.records.object_store import StoredObject, find_objects
@@ -26,6 +26,7 @@ from schemas.paths import AnyPath, path_texts
 
 __all__ = [
     "Place",
+    "datasets_left_out",
     "find_files",
     "input_name",
     "names_left_out",
@@ -78,6 +79,12 @@ def names_left_out(item: str) -> list[str]:
     """The files of a folder of this machine that are not read, relative to it and sorted; none of anything else."""
     path = Path(item)
     return other_names(_names_in(path)) if path.is_dir() and not is_store(path) else []
+
+
+def datasets_left_out(item: str) -> list[str]:
+    """The curated datasets below a folder of this machine, which are not read with it; none of anything else."""
+    path = Path(item)
+    return inner_datasets(_names_in(path)) if path.is_dir() and not is_store(path) else []
 
 
 def place_name(place: Place) -> str:

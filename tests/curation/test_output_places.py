@@ -25,10 +25,10 @@ def write_lines(path: Path) -> None:
         file.write({"a": 1})
 
 
-@pytest.mark.parametrize("name", ["loop", "loop/x", "afile/x", "afile/x/y", "n" * 256])
+@pytest.mark.parametrize("name", ["loop", "loop/x", "plain/x", "plain/x/y", "n" * 256])
 def test_place_where_nothing_can_be_is_told(tmp_path: Path, name: str) -> None:
     (tmp_path / "loop").symlink_to("loop")
-    (tmp_path / "afile").touch()
+    (tmp_path / "plain").touch()
     out = tmp_path / name
     told = rf"{out}: nothing can be written here \(.+\)\. Name another output"
     with pytest.raises(UsageError, match=told), claimed_output(out, lambda known: True):
@@ -37,7 +37,7 @@ def test_place_where_nothing_can_be_is_told(tmp_path: Path, name: str) -> None:
         pass
     with pytest.raises(UsageError, match="nothing can be written here"):
         write_lines(out.with_name(f"{out.name}.jsonl") if len(name) > 9 else out / "a.jsonl")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["afile", "loop"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plain", "loop"]
 
 
 @pytest.mark.parametrize("name", ["n" * 241, "n" * 245, "é" * 123, "n" * 255])

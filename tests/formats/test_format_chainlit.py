@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from feedback.config import SourceConfig
 from feedback.formats import EventDraft, find_format
-from schemas.errors import RecordRejectedError
+from feedback.formats.sniffing.sniff import find_candidates
+from feedback.ingest import ingest
+from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE
+from schemas.errors import InputError, RecordRejectedError
 from schemas.reasons import RejectReason
 from tests.format_records import bot, left_out, parse, reason_of, user
 
@@ -115,6 +121,25 @@ def test_feedback_of_a_table_without_threads_says_how_to_read_it() -> None:
     """Chainlit's own data layer finds the thread through the step."""
     with pytest.raises(RecordRejectedError, match=r'SELECT f\.\*, s\."threadId" FROM "Feedback" f JOIN "Step" s'):
         list(find_format("chainlit").parse({"id": "f1", "stepId": "a1", "name": "user_feedback", "value": 1.0}))
+
+
+@pytest.mark.parametrize("count", [3, 30])
+@pytest.mark.parametrize("is_joined", [True, False])
+def test_a_whole_table_without_threads_is_known_and_refused_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, *, is_joined: bool
+) -> None:
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "a key that is for tests only")
+    row = {"createdAt": "2026-01-05T09:51:39Z", "name": "user_feedback", "value": 1.0, "comment": None}
+    rows = [{"id": f"f{place}", "stepId": f"s{place}", **row} for place in range(count)]
+    (candidate,) = find_candidates(rows)
+    assert (candidate.format, candidate.shaped, candidate.needs) == ("chainlit", count, "")
+    assert "SELECT" in candidate.refusal
+    (tmp_path / "votes.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows), "utf-8")
+    (tmp_path / "steps.jsonl").write_text(json.dumps(step("s1", "user_message", 1)) + "\n", "utf-8")
+    steps = str(tmp_path / "steps.jsonl") if is_joined else None
+    source = SourceConfig(path=str(tmp_path / "votes.jsonl"), format="chainlit", join=steps)
+    with pytest.raises(InputError, match=r"read it with the thread of its step, SELECT f\.\*"):
+        ingest([source], tmp_path / "out")
 
 
 @pytest.mark.parametrize(

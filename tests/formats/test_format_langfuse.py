@@ -13,7 +13,7 @@ import pytest
 from feedback.config import SourceConfig
 from feedback.engine import read_rows
 from feedback.formats import FORMATS, EventDraft, PairDraft
-from feedback.formats.drafts import Join
+from feedback.formats.drafts import FoundPartner, Join
 from feedback.formats.sniffing.sniff import find_candidates
 from feedback.ingest import ingest
 from feedback.ingest.rater_key import ENVIRONMENT_VARIABLE
@@ -71,6 +71,12 @@ SCORE: dict[str, Any] = {
     "metadata": {},
     "trace": TRACE,
 }
+
+
+def test_a_trace_that_was_found_without_texts_is_not_told_to_be_missing() -> None:
+    found = FoundPartner(id="t1", userId="u1")
+    assert rejection("langfuse", MAP, {**SCORE, "trace": found})[1] == "field 'input' is absent or null"
+    assert "--join FILE" in rejection("langfuse", MAP, {**SCORE, "trace": dict(found)})[1]
 
 
 def score(**changes: Any) -> dict[str, Any]:

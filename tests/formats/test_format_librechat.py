@@ -99,6 +99,22 @@ def test_thoughts_in_a_text_are_no_part_of_what_is_said() -> None:
     assert parse("librechat", rated("a1", text=":::thinking\nhm")).completion == [bot("")]
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("LibreChat wraps thoughts in :::thinking markers. Then comes the text.", None),
+        ("Write :::thinking and ::: on lines of their own.", None),
+        ("It begins with\n:::thinking\nand has no end.", None),
+        (":::thinking\nhm\n:::note of mine\nhm\n:::\nYes.", "Yes."),
+        (":::thinking\r\nhm\r\n:::\r\nYes.", "Yes."),
+        ("First.\n:::thinking\nhm\n:::\nThen.", "First.\nThen."),
+        ("\n:::thinking\nhm\n:::note\n", ""),
+    ],
+)
+def test_only_whole_lines_begin_and_end_a_thought(text: str, said: str | None) -> None:
+    assert parse("librechat", rated("a1", text=text)).completion == [bot(text if said is None else said)]
+
+
 def test_the_instructions_of_an_export_are_its_first_turn() -> None:
     export = {"conversationId": "c1", "options": {"promptPrefix": "Be kind."}, "messages": chat(a1={"feedback": UP})}
     assert parse("librechat", export).prompt == [{"role": "system", "content": "Be kind."}, user("q1")]

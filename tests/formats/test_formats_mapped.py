@@ -75,6 +75,12 @@ def test_labels_are_compared_as_they_stand_in_json(tmp_path: Path) -> None:
     assert read(tmp_path, booleans, {"q": "q", "a": "a", "vote": True}).label is True
 
 
+@pytest.mark.parametrize("value", ["claude-2.0", "v1.0", "up.0", ".0"])
+def test_only_numbers_are_known_without_their_point(tmp_path: Path, value: str) -> None:
+    text = BASIC + '"claude-2" = "up"\nv1 = "up"\nup = "up"\n"" = "up"\n'
+    assert reason_of(tmp_path, text, {"q": "q", "a": "a", "vote": value}) == RejectReason.UNKNOWN_LABEL
+
+
 @pytest.mark.parametrize("value", [1, "1", 1.0, "1.0"])
 def test_a_whole_number_may_be_written_as_a_float(tmp_path: Path, value: Any) -> None:
     """So does a table with empty cells beside it."""

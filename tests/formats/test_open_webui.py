@@ -106,6 +106,29 @@ def test_what_a_model_ran_is_no_part_of_open_webui_answers(kind: str) -> None:
     assert parse("open_webui", other).completion == [bot(own)]
 
 
+_THOUGHT = '<details type="reasoning" done="true">\nhm\n</details>'
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('<details type="reasoning" done="true">\n<details>inner</details>\nmore\n</details>\nYes.', "Yes."),
+        ('<details type="reasoning" done="true">\nthe tag <details> opens\n</details>\nYes.', "Yes."),
+        ('<details type="reasoning" done="false">\n<summary>Thinking</summary>\n> hm', ""),
+        ('<details type="reasoning" done="true">\nno end', None),
+        ("<DETAILS done='true' type='tool_calls' id='1'>x</DETAILS>Yes.", "Yes."),
+        (f"{_THOUGHT}\nSo\n{_THOUGHT}\nit is.", "So\n\nit is."),
+        (f"It is written so:\n```html\n{_THOUGHT}\n```\nand shown.", None),
+        (f"```\ncode\n```\n{_THOUGHT}", "```\ncode\n```"),
+        ('<details data-type="reasoning">own</details>', None),
+        ('<details type="note" title="type=reasoning">own</details>', None),
+    ],
+)
+def test_blocks_of_thoughts_are_told_by_their_tags(text: str, said: str | None) -> None:
+    record = webui(snapshot__chat__chat__history__messages__a1__content=text)
+    assert parse("open_webui", record).completion == [bot(text if said is None else said)]
+
+
 def test_the_system_prompt_of_an_open_webui_chat_is_its_first_turn() -> None:
     draft = parse("open_webui", webui(snapshot__chat__chat__params={"system": "Be kind."}))
     assert draft.prompt == [{"role": "system", "content": "Be kind."}, user("text q1")]

@@ -68,6 +68,7 @@ CHATS: dict[str, list[dict[str, Any]]] = {
     "no text": chat(a2={"text": None}),
     "parts": chat(a2={"content": [{"type": "text", "text": "said"}]}),
     "a thought": chat(a2={"text": ":::thinking\nhm\n:::\n\nsaid"}, a3={"text": ":::thinking\nhm\n:::\n"}),
+    "an answer about thoughts": chat(a2={"text": "It is :::thinking here"}, a3={"text": "so\n:::thinking\nhm"}),
     "a question about thoughts": chat(q1={"text": "What is :::thinking\nhm\n:::?"}),
     "no parts": chat(a2={"content": []}),
     "a file": chat(q1={"files": [{"name": "f"}]}),

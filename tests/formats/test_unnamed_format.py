@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,17 @@ def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", ["s3://bucket/key.jsonl", "hf://datasets/owner/name", "sqlite:///x.db", "-"])
 def test_what_costs_a_request_or_can_be_read_once_is_not_looked_at(place: str) -> None:
     assert "looks like" not in str(unnamed_format([place]))
+
+
+def test_votes_that_begin_late_are_told_with_the_format_to_try(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"prompt": f"q{place}", "response": "a", "feedback": None, "user_id": "u"} for place in range(55)]
+    rows.append({**rows[0], "feedback": 1})
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    error = unnamed_format([tmp_path / "in.jsonl"])
+    assert "None of the first 50 records of in.jsonl is judged: try --from streamlit_feedback" in str(error)
+    assert run(["formats", "--sniff", str(tmp_path / "in.jsonl")]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "None of these records is judged" in out
+    assert "--from streamlit_feedback" in out

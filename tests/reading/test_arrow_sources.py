@@ -167,12 +167,19 @@ def test_batches_follow_the_size_of_rows(tmp_path: Path) -> None:
         (b"Obj\x01\x04\x14avro.codec", "an Avro file"),
         (pickle.dumps([{"prompt": "q"}]), "a pickle, which would run code of whoever wrote it"),
         (b"a.jsonl".ljust(257, b"\0") + b"ustar\x0000", "a tar archive"),
+        (b"a.jsonl".ljust(257, b"\0") + b"ustar  \x00", "a tar archive"),
     ],
 )
 def test_what_is_not_read_is_named(tmp_path: Path, head: bytes, what: str) -> None:
     (tmp_path / "in.json").write_bytes(head + b"\0" * 20)
     with pytest.raises(InputError, match=f"in.json: the file is {what}; expected one of .jsonl"):
         list(read_records(tmp_path / "in.json"))
+
+
+def test_a_word_in_a_text_makes_no_archive(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"q": "'.ljust(256, "x") + 'mustard seeds"}\n', "utf-8")
+    (record,) = read_records(tmp_path / "in.jsonl")
+    assert record.value is not None
 
 
 @pytest.mark.parametrize("name", WRITERS)

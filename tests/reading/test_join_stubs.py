@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -78,3 +79,26 @@ def test_the_stub_stands_there_again_when_the_record_was_read(own: dict[str, Any
     assert record["trace"] == TRACE
     partners.take_back(record)
     assert record == {**SCORE, **own}
+
+
+@pytest.mark.parametrize("stub", ['{"user": "u1"}', ' {"user": "u1", "input": null}'])
+def test_a_stub_in_a_cell_is_a_stub_too(stub: str) -> None:
+    join = join_of_map()
+    assert join.is_lacking({"trace": stub})
+    for whole in ('{"input": "q"}', "{no json", "words"):
+        assert not join.is_lacking({"trace": whole})
+    with Path("scores.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["id", "trace_id", "value", "trace"], ["s1", "t1", "1", stub]])
+    source = SourceConfig(path="scores.csv", format="mapped", map="map.toml", join="traces.jsonl")
+    (events,) = (read_rows(path) for path in ingest([source], Path("out")).events)
+    assert events["prompt"].to_list()[0][0]["content"] == "question"
+
+
+def test_a_partner_without_texts_is_told_as_what_it_is() -> None:
+    write("traces.jsonl", TRACE, {"id": "t2", "user": "u2"})
+    write("scores.jsonl", SCORE, {**SCORE, "id": "s2", "trace_id": "t2"})
+    source = SourceConfig(path="scores.jsonl", format="mapped", map="map.toml", join="traces.jsonl")
+    result = ingest([source], Path("out"), max_rejected_share=1.0)
+    (detail,) = (row["detail"] for path in result.quarantine for row in read_rows(path).to_dicts())
+    assert "absent or null" in detail
+    assert "--join" not in detail

@@ -16,6 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feedback.config import SourceConfig
+from feedback.ingest.left_out import left_out_notes
 from feedback.records.byte_stream import Tally
 from feedback.records.json_splitter import JsonSplitter
 from feedback.records.sources import find_files, read_records
@@ -327,6 +329,20 @@ def test_of_a_curated_dataset_the_shards_are_found(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     assert [path.name for path in find_files([tmp_path])] == ["train-00000-of-00001.parquet"]
+
+
+def test_a_curated_dataset_below_a_folder_is_not_read_with_it(tmp_path: Path) -> None:
+    shard = "data/train-00000-of-00001.parquet"
+    inside = ("manifest.json", shard, "stages/pairs/kept-00000.arrow", f"preference/{shard}")
+    own = ("votes.jsonl", "logs/manifest.json", "logs/data/votes.csv")
+    for name in (*own, *(f"sub/ds/{one}" for one in inside)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    names = [path.relative_to(tmp_path).as_posix() for path in find_files([tmp_path])]
+    assert names == ["logs/data/votes.csv", "logs/manifest.json", "votes.jsonl"]
+    (note,) = left_out_notes([SourceConfig(path=str(tmp_path), format="thumbs")])
+    assert note.endswith("the curated datasets in it, sub/ds. They are results; one is read where it is named itself.")
+    assert [path.name for path in find_files([tmp_path / "sub" / "ds"])] == ["train-00000-of-00001.parquet"]
 
 
 def test_what_cannot_be_found_is_an_error(tmp_path: Path) -> None:

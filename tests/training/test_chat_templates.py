@@ -177,7 +177,9 @@ def test_a_template_with_a_fault_drops_the_row_and_loads_the_model() -> None:
     assert run(tokenizer, row("a", answer="b"), row("b", answer="b")).dropped == {"template_refused": 1}
     tokenizer.chat_template = "{{ messages[0].content + 1 }}"
     assert ChatEncoder(tokenizer).turn_end() is None
-    with pytest.raises(ModelError, match="every row .the template cannot write the conversation .can only concatenate"):
+    with pytest.raises(
+        ModelError, match=r"every row .the template cannot write the conversation .can only concatenate"
+    ):
         run(tokenizer, row("a", answer="b"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, NoReturn
@@ -21,6 +22,7 @@ from schemas.reasons import RejectReason
 __all__ = ["first_shown", "json_of", "label_of", "outcome_of", "told_values"]
 
 _LABELS: Final = {"up": True, "down": False, "none": None}
+_WHOLE: Final = re.compile(r"(-?\d+)\.0", re.ASCII)
 _SIDES: Final = {"a": "a", "b": "b", "chosen": "a", "rejected": "b"}
 
 
@@ -102,7 +104,8 @@ def _said(value: Any, read: Callable[[Any], Any]) -> tuple[Any, str] | None:
 def _word(known: Mapping[str, str], value: Any) -> str | None:
     """What a map calls a value; `1` is also 1.0, which is how tables with gaps hold whole numbers."""
     text = json_text(value)
-    return known.get(text) or known.get(text.removesuffix(".0"))
+    whole = _WHOLE.fullmatch(text)
+    return known.get(text) or (None if whole is None else known.get(whole[1]))
 
 
 def _refuse(field: str, value: Any, known: Mapping[str, str]) -> NoReturn:

@@ -90,6 +90,7 @@ class Sniffed:
         values: the records that are objects.
         unreadable: records that are none, by `RejectReason`.
         candidates: formats that the records may be in, the likeliest first; none where it is none of ours.
+        unjudged: where there is none, formats that read the records and find the place of a judgement empty in all.
     """
 
     file: str
@@ -97,6 +98,7 @@ class Sniffed:
     values: tuple[dict[str, Any], ...] = field(repr=False)
     unreadable: dict[str, int]
     candidates: tuple[Candidate, ...]
+    unjudged: tuple[str, ...] = ()
 
     @property
     def shape(self) -> Any:
@@ -138,9 +140,9 @@ def sniff(path: str | Path) -> Sniffed:
     records = first_records(files[0])
     values = tuple(record.value for record in records if record.value is not None)
     unreadable = Counter(str(record.reject[0]) for record in records if record.reject is not None)
-    return Sniffed(
-        place_name(files[0]), len(files), values, dict(sorted(unreadable.items())), tuple(find_candidates(values))
-    )
+    candidates = tuple(find_candidates(values))
+    unjudged = () if candidates else tuple(one.name for one in FORMATS.values() if _is_unjudged(one, values))
+    return Sniffed(place_name(files[0]), len(files), values, dict(sorted(unreadable.items())), candidates, unjudged)
 
 
 def write_starting_map(found: Sniffed, out: Path) -> None:
@@ -268,10 +270,24 @@ def _try(one: Format, records: Sequence[dict[str, Any]]) -> Candidate | None:
         fields=_leaves(seen),
         unread=tuple(sorted(present - known)) if one.keys is not None else (),
         refusal=refusal,
-        needs="" if one.join is None else _need(one, records),
+        needs=_need(one, records) if accepted or _has_ids(one, records) else "",
         needs_map=one.with_map is not None,
         tightness=len(present & known) / len(present | known),
     )
+
+
+def _is_unjudged(one: Format, records: Sequence[dict[str, Any]]) -> bool:
+    """Whether a format leaves out every record, and knows a field that is there in all of them and holds nothing."""
+    present = {key for record in records for key, value in record.items() if value is not None}
+    open_keys = {key for record in records for key in record} - present
+    known = one.keys or frozenset()
+    if one.with_map is not None or not open_keys & known or not _fits_closely(present, known, _LEAST_KNOWN):
+        return False
+    try:
+        drafts = [draft for record in records for draft in one.parse(record)]
+    except ThumblineError:
+        return False
+    return all(isinstance(draft, IgnoredDraft) for draft in drafts)
 
 
 def _is_judgement(draft: Draft) -> bool:
@@ -306,8 +322,14 @@ def _speaks_for(one: Format, record: dict[str, Any], error: RecordRejectedError,
     if join is None or not join.is_lacking(record) or error.reason != RejectReason.MISSING_FIELD:
         return False
     if not _has_value(record, join.key, one.name):
-        return False
+        # The format says what to do about it, which is asked of it where it knows every field.
+        return bool(read) and _fits_closely(present, one.keys or frozenset(), 1.0)
     return bool(one.marks) or _fits_closely(present, one.keys or frozenset(), _LEAST_KNOWN)
+
+
+def _has_ids(one: Format, records: Iterable[dict[str, Any]]) -> bool:
+    """Whether a record has the id by which another file is looked in; without one no file helps."""
+    return one.join is not None and any(_has_value(record, one.join.key, one.name) for record in records)
 
 
 def _need(one: Format, records: Iterable[dict[str, Any]]) -> str:

@@ -42,15 +42,24 @@ def unnamed_format(inputs: Sequence[str | Path], *, todo: str = "", problem: str
 
 
 def _proposal(inputs: Sequence[str | Path]) -> str:
-    """What to write, by the formats that read at least half of the first records of the first file; empty for none."""
+    """What to write, by the formats that read at least half of the first records of the first file; empty for none.
+
+    Where none of them is judged, it is said so, and what may read them.
+    """
     is_local = all("://" not in str(item) or str(item).startswith("file://") for item in inputs)
     if not is_local:
         return ""
     try:
         first = find_files(inputs)[0]
-        likely = [] if first == _STDIN else [one.format for one in sniff(str(first)).candidates if one.is_likely]
+        found = None if first == _STDIN else sniff(str(first))
     except InputNotFoundError:
         raise
     except ThumblineError:  # it cannot be read: what is wrong is said as soon as its format is named
         return ""
+    if found is None:
+        return ""
+    if found.unjudged:
+        count, named = len(found.values), " or ".join(f"--from {name}" for name in found.unjudged)
+        return f"None of the first {count:,} records of {place_name(first)} is judged: try {named}"
+    likely = [one.format for one in found.candidates if one.is_likely]
     return f"{place_name(first)} looks like {' or '.join(likely)}: add --from {likely[0]}" if likely else ""
