@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from feedback.config import CurateConfig, SourceConfig
-from feedback.pipeline import default_config
+from feedback.pipeline import curate, default_config
+from feedback.store import Store
 
 _FIRST = ("ka", "lo", "mi", "ne", "po", "ru", "sa", "te")  # codespell:ignore te
 WORDS = [f"{first}{second}" for first in _FIRST for second in "abcdefghijklm"]
@@ -86,3 +87,11 @@ def config_of(folder: Path, overrides: tuple[str, ...] = ()) -> CurateConfig:
     """The config of a run over a log that was written to `folder`."""
     sources = tuple(SourceConfig(path=str(folder / name), format=name) for name in ("thumbs", "trl"))
     return replace(default_config([folder], "thumbs", overrides=overrides), sources=sources)
+
+
+def dataset_and_store(folder: Path) -> Path:
+    """The folder, with a log in `in`, a dataset of it with pairs in `dataset`, and a store of its votes in `store`."""
+    curate(log_config(folder / "in"), folder / "dataset")
+    source = SourceConfig(path=str(folder / "in" / "thumbs"), format="thumbs")
+    Store.open(folder / "store", create=True).ingest([source])
+    return folder

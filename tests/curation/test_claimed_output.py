@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from feedback.config import RebalanceConfig, SourceConfig
+from feedback.config import RebalanceConfig
 from feedback.dataset import freeze, outputs
 from feedback.dataset.folders import built_folder, remove_unfinished
 from feedback.dataset.outputs import claimed_output
@@ -23,7 +23,7 @@ from feedback.transcode import convert_files
 from schemas.errors import LockedError, OutputExistsError, ThumblineError, UsageError
 from schemas.lock import lock_of_output, locked_output
 from schemas.manifest import MANIFEST_NAME, Manifest
-from tests.feedback_log import log_config
+from tests.feedback_log import dataset_and_store
 
 NEW = pl.Series(["new"])
 MAKERS: dict[str, Callable[[Path, Path], object]] = {
@@ -53,13 +53,9 @@ def write(path: Path) -> None:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a log, a dataset of it and a store."""
-    folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("THUMBLINE_RATER_KEY", "0" * 64)
-        curate(log_config(folder / "in"), folder / "dataset")
-        source = SourceConfig(path=str(folder / "in" / "thumbs"), format="thumbs")
-        Store.open(folder / "store", create=True).ingest([source])
-    return folder
+        return dataset_and_store(tmp_path_factory.mktemp("made"))
 
 
 @pytest.mark.usefixtures("rater_key")

@@ -32,7 +32,7 @@ from schemas.errors import InputNotFoundError, UnknownChoiceError, UsageError
 from schemas.manifest import Manifest
 from schemas.paths import path_of, path_texts
 from schemas.settings import apply_overrides, read_toml
-from tests.feedback_log import log_config
+from tests.feedback_log import dataset_and_store
 
 pytestmark = pytest.mark.usefixtures("rater_key")
 
@@ -52,13 +52,9 @@ TAKES_INPUTS: dict[str, Callable[[Any], object]] = {
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a log, a dataset of it with pairs, and a store."""
-    folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("THUMBLINE_RATER_KEY", "0" * 64)
-        curate(log_config(folder / "in"), folder / "dataset")
-        source = SourceConfig(path=str(folder / "in" / "thumbs"), format="thumbs")
-        Store.open(folder / "store", create=True).ingest([source])
-    return folder
+        return dataset_and_store(tmp_path_factory.mktemp("made"))
 
 
 @pytest.mark.parametrize("name", sorted(TAKES_INPUTS))

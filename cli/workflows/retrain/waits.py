@@ -182,22 +182,18 @@ def _wanted(plan: RunPlan, config: RetrainConfig) -> int:
 
 
 def _too_few(plan: RunPlan, config: RetrainConfig, new: int) -> NothingToDoError:
-    return NothingToDoError(
-        f"only {counted(new, 'new pair')} to train on since version {plan.since}",
-        where=config.store,
-        expected=f"at least {_wanted(plan, config):,}",
-        todo="Take feedback in with: thumbline ingest. What is there already counts again",
-    )
+    found = f"only {counted(new, 'new pair')} to train on since version {plan.since}"
+    return _waiting(config, found, expected=f"at least {_wanted(plan, config):,}")
 
 
 def _too_few_rows(plan: RunPlan, config: RetrainConfig, new: int, left_out: Mapping[str, int]) -> NothingToDoError:
-    return NothingToDoError(
-        f"only {counted(new, 'new row')} to train on since version {plan.trained_until}, and no dataset comes of it"
-        f"{_said(left_out)}",
-        where=config.store,
-        expected="rows of both labels, with the older ones beside them",
-        todo="Take feedback in with: thumbline ingest. What is there already counts again",
-    )
+    found = f"only {counted(new, 'new row')} to train on since version {plan.trained_until}, and no dataset comes of it"
+    return _waiting(config, found + _said(left_out), expected="rows of both labels, with the older ones beside them")
+
+
+def _waiting(config: RetrainConfig, found: str, *, expected: str) -> NothingToDoError:
+    todo = "Take feedback in with: thumbline ingest. What is there already counts again"
+    return NothingToDoError(found, where=config.store, expected=expected, todo=todo)
 
 
 def _too_many_left_out(plan: RunPlan, judged: int, new: int, left_out: Mapping[str, int]) -> EmptySplitError:
